@@ -1,0 +1,144 @@
+// What operators ask a hub (`tidelock ...` and tools), and the model keys behind it (M2, M3, M5).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "protocol/messages.h"
+
+namespace tidelock {
+
+struct ReadKey {  // linearizable: answered with authority only (A3)
+  std::string key;
+  template <class A>
+  void fields(A& a) {
+    a(key);
+  }
+};
+struct WriteKeys {
+  std::vector<KeyWrite> writes;
+  template <class A>
+  void fields(A& a) {
+    a(writes);
+  }
+};
+struct PublishModel {  // M2: the bytes are in the hubs' model stores already
+  std::string name;
+  std::string version;
+  Bytes signed_manifest;
+  template <class A>
+  void fields(A& a) {
+    a(name, version, signed_manifest);
+  }
+};
+struct StageModel {  // M3
+  std::string name;
+  std::string version;
+  template <class A>
+  void fields(A& a) {
+    a(name, version);
+  }
+};
+struct ActivateModel {  // M5
+  std::string name;
+  std::string version;
+  template <class A>
+  void fields(A& a) {
+    a(name, version);
+  }
+};
+struct RollbackModel {  // S5: a new activation of the version that was in force before
+  std::string name;
+  template <class A>
+  void fields(A& a) {
+    a(name);
+  }
+};
+struct DescribeModels {
+  template <class A>
+  void fields(A&) {}
+};
+struct DescribeCluster {
+  template <class A>
+  void fields(A&) {}
+};
+struct RemoveEdgeRequest {  // A6
+  NodeId edge;
+  template <class A>
+  void fields(A& a) {
+    a(edge);
+  }
+};
+
+struct AdminRequest {
+  CommandId id;  // the same for every retry
+  std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels, DescribeCluster,
+               RemoveEdgeRequest>
+      body;
+  template <class A>
+  void fields(A& a) {
+    a(id, body);
+  }
+};
+struct EdgeView {
+  NodeId edge;
+  std::string site;
+  bool connected = false;
+  Nanos lease_left_ns = 0;
+  Index applied;
+  std::vector<StagedModel> staged;
+  template <class A>
+  void fields(A& a) {
+    a(edge, site, connected, lease_left_ns, applied, staged);
+  }
+};
+struct ModelView {
+  std::string name;
+  std::string current, previous, staged;  // versions; empty when there is none
+  Index activation;                       // index of the activation in force
+  std::vector<std::string> published;
+  template <class A>
+  void fields(A& a) {
+    a(name, current, previous, staged, activation, published);
+  }
+};
+struct AdminAnswer {
+  Code code = Code::kOk;
+  std::string message;  // errors: what was wrong and what would be right
+  std::string hint;     // kNotActive: address of the active hub
+  Index index;          // writes: the index that made them visible; reads: the index read at
+  std::optional<Bytes> value;
+  bool active = false;
+  Term term;
+  NodeId hub;
+  std::vector<EdgeView> edges;
+  std::vector<ModelView> models;
+  template <class A>
+  void fields(A& a) {
+    a(code, message, hint, index, value, active, term, hub, edges, models);
+  }
+};
+
+// M5: the value behind `model:NAME:current` and `model:NAME:staged`.
+struct ModelPointer {
+  std::string version;
+  Bytes manifest_sha256;  // names the content, not only the number
+  std::string previous;   // what `rollback` returns to; empty after the first activation
+  template <class A>
+  void fields(A& a) {
+    a(version, manifest_sha256, previous);
+  }
+};
+inline std::string model_current_key(const std::string& name) { return "model:" + name + ":current@default"; }
+inline std::string model_staged_key(const std::string& name) { return "model:" + name + ":staged@default"; }
+inline std::string model_version_key(const std::string& name, const std::string& version) {
+  return "model:" + name + ":v" + version;
+}
+
+}  // namespace tidelock

@@ -1,0 +1,157 @@
+// What is written into the ledger. Every command bears a term and an id (A1); the state machine ignores a command of
+// another term, and an ignored command leaves no trace.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/time.h"
+#include "protocol/policy.h"
+
+namespace tidelock {
+
+// Hybrid logical clock (D, DESIGN 5): wall time of the writer in milliseconds with a counter, and the writer as tie-break.
+struct Stamp {
+  std::uint64_t wall_ms = 0;
+  std::uint32_t counter = 0;
+  std::uint64_t writer = 0;
+  friend constexpr auto operator<=>(const Stamp&, const Stamp&) = default;
+  template <class A>
+  void fields(A& a) {
+    a(wall_ms, counter, writer);
+  }
+};
+
+enum class Condition : std::uint8_t {
+  kNone,
+  kAbsent,        // SET NX
+  kPresent,       // SET XX
+  kVersionIs,     // compare and set; expected = 0 demands absence
+  kAbsentOrSame,  // immutable keys: the same content again is success, other content a conflict
+};
+constexpr Condition last_enumerator(Condition) { return Condition::kAbsentOrSame; }
+
+struct KeyWrite {
+  std::string key;
+  std::optional<Bytes> value;  // nullopt deletes
+  Nanos ttl_ns = 0;            // 0 = lives until deleted
+  bool keep_ttl = false;       // ttl_ns is ignored and the old expiry stays
+  Condition condition = Condition::kNone;
+  Index expected;  // kVersionIs
+  friend bool operator==(const KeyWrite&, const KeyWrite&) = default;
+  template <class A>
+  void fields(A& a) {
+    a(key, value, ttl_ns, keep_ttl, condition, expected);
+  }
+};
+
+struct Claim {  // A1: its index is the term it opens
+  NodeId hub;
+  Boot boot;
+  template <class A>
+  void fields(A& a) {
+    a(hub, boot);
+  }
+};
+struct Beacon {  // A2
+  template <class A>
+  void fields(A&) {}
+};
+struct Put {  // S4: all keys at one index, or none when a condition fails
+  std::vector<KeyWrite> writes;
+  BlockNo block;  // S1: 0 when no strong key is touched
+  template <class A>
+  void fields(A& a) {
+    a(writes, block);
+  }
+};
+struct Abort {  // S1: once applied, `target` can no longer take effect
+  CommandId target;
+  BlockNo block;
+  template <class A>
+  void fields(A& a) {
+    a(target, block);
+  }
+};
+struct RegisterEdge {  // A6
+  NodeId edge;
+  std::string site;
+  template <class A>
+  void fields(A& a) {
+    a(edge, site);
+  }
+};
+struct RemoveEdge {  // A6
+  NodeId edge;
+  template <class A>
+  void fields(A& a) {
+    a(edge);
+  }
+};
+struct SetLease {  // A5
+  bool use_short = false;
+  template <class A>
+  void fields(A& a) {
+    a(use_short);
+  }
+};
+struct Seed {  // settings and namespaces of an empty cluster; ignored when the cluster has them already
+  ClusterSettings settings;
+  std::vector<Namespace> namespaces;
+  Bytes model_key;  // public key (PEM) that manifests must be signed with; empty until the first is enrolled
+  template <class A>
+  void fields(A& a) {
+    a(settings, namespaces, model_key);
+  }
+};
+struct BatchRecord {
+  std::string key;
+  std::optional<Bytes> value;
+  Stamp stamp;
+  Nanos ttl_ns = 0;  // left when the batch was made; 0 = none
+  friend bool operator==(const BatchRecord&, const BatchRecord&) = default;
+  template <class A>
+  void fields(A& a) {
+    a(key, value, stamp, ttl_ns);
+  }
+};
+struct Batch {  // D5: the same (edge, incarnation, number) counts once
+  NodeId edge;
+  std::uint64_t incarnation = 0;
+  std::uint64_t number = 0;  // from 1, without holes
+  std::vector<BatchRecord> records;
+  template <class A>
+  void fields(A& a) {
+    a(edge, incarnation, number, records);
+  }
+};
+
+struct Command {
+  CommandId id;
+  Term term;              // 0 for a claim
+  Nanos ledger_time = 0;  // the active hub's ledger clock: expiries are judged by it, alike on every hub; never falls
+  std::variant<Claim, Beacon, Put, Abort, RegisterEdge, RemoveEdge, SetLease, Seed, Batch> body;
+  template <class A>
+  void fields(A& a) {
+    a(id, term, ledger_time, body);
+  }
+};
+
+// A value as the hubs keep it.
+struct StoredValue {
+  Index version;               // the index that wrote it
+  std::optional<Bytes> value;  // nullopt: deleted (a tombstone of a write-behind key keeps its stamp)
+  Nanos expires_at = kForever;  // ledger time
+  Stamp stamp;                  // of a write-behind record; zero otherwise
+  template <class A>
+  void fields(A& a) {
+    a(version, value, expires_at, stamp);
+  }
+};
+
+}  // namespace tidelock

@@ -1,0 +1,250 @@
+// What edges and the active hub say to each other in a session. A session is one ordered stream per direction; every
+// message bears the session number and its position in the stream, and a hole ends the session (F2).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "protocol/commands.h"
+#include "protocol/policy.h"
+
+namespace tidelock {
+
+inline constexpr std::uint32_t kProtocolVersion = 1;
+
+// ------------------------------------------------------------------------------------------------- edge -> hub
+
+struct StagedModel {  // M4: verified at this edge: signature, hashes, golden outputs
+  std::string name;
+  std::string version;
+  template <class A>
+  void fields(A& a) {
+    a(name, version);
+  }
+};
+
+struct Hello {  // F11
+  std::uint32_t protocol_version = kProtocolVersion;
+  NodeId edge;
+  std::string site;
+  Boot boot;
+  Term highest_term;
+  Index applied;
+  std::vector<StagedModel> staged;
+  template <class A>
+  void fields(A& a) {
+    a(protocol_version, edge, site, boot, highest_term, applied, staged);
+  }
+};
+struct Probe {  // F1
+  Nonce nonce;
+  bool wants_lease = false;
+  Nanos flush_age_ns = 0;  // the longest this edge lets a write-behind record wait; all readers add it to their bound
+  bool flushed = true;     // false: this edge holds acknowledged records older than flush_age_ns
+  template <class A>
+  void fields(A& a) {
+    a(nonce, wants_lease, flush_age_ns, flushed);
+  }
+};
+struct BlockAck {  // S2: the page shows the block
+  Term term;
+  BlockNo number;
+  template <class A>
+  void fields(A& a) {
+    a(term, number);
+  }
+};
+struct Fetch {  // F7; with known versions it is a revalidation: values do not travel again when versions match (F8)
+  struct Wanted {
+    std::string key;
+    Index known;  // the version held; 0 = none
+    template <class A>
+    void fields(A& a) {
+      a(key, known);
+    }
+  };
+  RequestNo request;
+  std::vector<Wanted> wanted;
+  template <class A>
+  void fields(A& a) {
+    a(request, wanted);
+  }
+};
+struct WriteThrough {
+  RequestNo request;
+  CommandId id;  // the same for every retry of this write, in whatever session
+  std::vector<KeyWrite> writes;
+  template <class A>
+  void fields(A& a) {
+    a(request, id, writes);
+  }
+};
+struct WriteBatch {  // D5
+  std::uint64_t incarnation = 0;
+  std::uint64_t number = 0;
+  Bytes records;  // compressed (codec/compress.h) encoding of vector<BatchRecord>
+  template <class A>
+  void fields(A& a) {
+    a(incarnation, number, records);
+  }
+};
+struct Staged {  // also sent when staging failed: `error` then says why
+  StagedModel model;
+  std::string error;
+  template <class A>
+  void fields(A& a) {
+    a(model, error);
+  }
+};
+
+struct EdgeFrame {
+  SessionNo session;
+  std::uint64_t number = 0;  // from 1 in each session
+  std::variant<Hello, Probe, BlockAck, Fetch, WriteThrough, WriteBatch, Staged> body;
+  template <class A>
+  void fields(A& a) {
+    a(session, number, body);
+  }
+};
+
+// ------------------------------------------------------------------------------------------------- hub -> edge
+
+struct Welcome {  // F11
+  std::uint32_t protocol_version = kProtocolVersion;
+  NodeId hub;
+  Boot hub_boot;
+  Term term;
+  Index h0;            // the hub's applied index when it opened the session
+  bool reset = false;  // strong records in (applied, h0] are not replayed: strong entries are unverified too
+  ClusterSettings settings;
+  std::vector<Namespace> namespaces;
+  Bytes model_key;
+  std::vector<std::pair<Term, BlockNo>> open_blocks;  // those of this term that follow; others of this term close at h0
+  template <class A>
+  void fields(A& a) {
+    a(protocol_version, hub, hub_boot, term, h0, reset, settings, namespaces, model_key, open_blocks);
+  }
+};
+struct ChangedKey {
+  std::string key;
+  bool deleted = false;
+  std::optional<Bytes> value;  // pushed when small; the edge then stays registered. Absent: only an invalidation
+  Nanos ttl_left_ns = kForever;
+  Stamp stamp;
+  template <class A>
+  void fields(A& a) {
+    a(key, deleted, value, ttl_left_ns, stamp);
+  }
+};
+struct Record {  // one ledger entry, as far as it concerns this session (F2)
+  Index index;
+  Term term;
+  BlockNo block;  // of a strong write; 0 otherwise
+  std::vector<ChangedKey> keys;
+  std::vector<std::uint16_t> slots;  // coarse invalidations: every held key of these slots (interest table full)
+  template <class A>
+  void fields(A& a) {
+    a(index, term, block, keys, slots);
+  }
+};
+struct Mark {  // F1: "after your probe I was the legitimate sequencer and had issued exactly up to index"
+  Nonce nonce;
+  Index index;
+  bool proof = false;   // false: no authority at the answer; nothing follows from it (A3)
+  Nanos lease_ns = 0;   // 0: no lease
+  Nanos hub_h = 0;      // C3
+  Nanos writers_ns = 0; // the largest flush age any live writer declares; kForever while a writer is away
+  template <class A>
+  void fields(A& a) {
+    a(nonce, index, proof, lease_ns, hub_h, writers_ns);
+  }
+};
+struct Block {  // S1
+  Term term;
+  BlockNo number;
+  std::vector<std::string> keys;
+  template <class A>
+  void fields(A& a) {
+    a(term, number, keys);
+  }
+};
+struct Unblock {  // S1: given up before the append, or aborted
+  Term term;
+  BlockNo number;
+  template <class A>
+  void fields(A& a) {
+    a(term, number);
+  }
+};
+struct FetchAnswer {  // F7: read at `index`, interest registered in the same step
+  struct Found {
+    std::string key;
+    Index version;    // 0: no such key
+    bool same = false;  // the version that was asked about is the newest; no value travels
+    std::optional<Bytes> value;
+    Nanos ttl_left_ns = kForever;
+    Stamp stamp;
+    template <class A>
+    void fields(A& a) {
+      a(key, version, same, value, ttl_left_ns, stamp);
+    }
+  };
+  RequestNo request;
+  Index index;
+  bool proof = false;  // A3: authority was tested after the request was taken from its queue
+  std::vector<Found> found;
+  template <class A>
+  void fields(A& a) {
+    a(request, index, proof, found);
+  }
+};
+struct WriteDone {
+  RequestNo request;
+  Code code = Code::kOk;
+  std::string message;
+  Index index;
+  template <class A>
+  void fields(A& a) {
+    a(request, code, message, index);
+  }
+};
+struct BatchDone {
+  std::uint64_t incarnation = 0;
+  std::uint64_t number = 0;
+  Index index;
+  std::uint32_t superseded = 0;
+  Code code = Code::kOk;  // kOk: applied, now or before; kBusy: send again later; kInvalid: poison (D6)
+  std::string message;
+  template <class A>
+  void fields(A& a) {
+    a(incarnation, number, index, superseded, code, message);
+  }
+};
+struct Goodbye {  // the hub ends the session; the edge tries `hint` or the next hub
+  std::string reason;
+  std::string hint;
+  template <class A>
+  void fields(A& a) {
+    a(reason, hint);
+  }
+};
+
+struct HubFrame {
+  SessionNo session;
+  std::uint64_t number = 0;  // from 1 in each session
+  std::variant<Welcome, Record, Mark, Block, Unblock, FetchAnswer, WriteDone, BatchDone, Goodbye> body;
+  template <class A>
+  void fields(A& a) {
+    a(session, number, body);
+  }
+};
+
+}  // namespace tidelock
