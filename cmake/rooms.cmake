@@ -12,6 +12,25 @@ if(TIDELOCK_WERROR)
 endif()
 target_link_libraries(tidelock_options INTERFACE Threads::Threads)
 
+# Generated code of one .proto, in a library of its own: our warnings are not meant for it.
+function(tidelock_proto target proto)
+  find_program(TIDELOCK_PROTOC protoc REQUIRED)
+  find_program(TIDELOCK_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
+  get_filename_component(stem ${proto} NAME_WE)
+  get_filename_component(folder ${proto} DIRECTORY)
+  set(out ${CMAKE_BINARY_DIR}/generated/${stem})
+  file(MAKE_DIRECTORY ${out})
+  set(generated ${out}/${stem}.pb.cc ${out}/${stem}.grpc.pb.cc)
+  add_custom_command(OUTPUT ${generated} ${out}/${stem}.pb.h ${out}/${stem}.grpc.pb.h
+    COMMAND ${TIDELOCK_PROTOC} --proto_path=${folder} --cpp_out=${out} --grpc_out=${out}
+            --plugin=protoc-gen-grpc=${TIDELOCK_GRPC_PLUGIN} ${proto}
+    DEPENDS ${proto} VERBATIM)
+  add_library(${target} STATIC ${generated})
+  target_compile_options(${target} PRIVATE -w)
+  target_include_directories(${target} SYSTEM PUBLIC ${out})
+  target_link_libraries(${target} PUBLIC PkgConfig::GRPCPP)
+endfunction()
+
 # Third-party libraries by short name; each is linked by the one room that wraps it.
 function(tidelock_library name target)
   set(library tidelock_lib_${name})
@@ -33,7 +52,8 @@ function(tidelock_library name target)
       target_link_libraries(${library} INTERFACE ${TIDELOCK_RAFT_A} uv lz4)
     elseif(name STREQUAL "grpc")
       pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++ protobuf)
-      target_link_libraries(${library} INTERFACE PkgConfig::GRPCPP ssl crypto)
+      tidelock_proto(tidelock_proto ${CMAKE_SOURCE_DIR}/src/wire/grpc/tidelock.proto)
+      target_link_libraries(${library} INTERFACE tidelock_proto PkgConfig::GRPCPP ssl crypto)
     elseif(name STREQUAL "httplib")
       target_link_libraries(${library} INTERFACE cpp-httplib)
     elseif(name STREQUAL "opencv")

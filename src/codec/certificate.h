@@ -52,6 +52,11 @@ struct KeyPair {
   std::string key_pem;  // a secret: a file with it has mode 0600
 };
 
+// What a node is about to present: both parts parse, belong together, and name a node.
+Result<PeerIdentity> check_key_pair(const KeyPair& pair);
+// A PEM bundle of one or more CA certificates (two while a CA is being replaced).
+Result<void> check_ca_bundle(std::string_view ca_pem);
+
 struct Validity {
   std::int64_t not_before_s = 0;  // unix seconds; issue an hour early so that a slow clock still accepts
   std::int64_t not_after_s = 0;

@@ -111,7 +111,9 @@ struct NodeServerOptions {
   Keepalive keepalive;
   std::size_t session_queue_bytes = 16u << 20;  // cap on what waits to be sent to one session
   int bulk_threads = 2;
-  int downloads_max = 64;  // uploads and downloads at once; more are refused with kBusy
+  int transfers_max = 64;     // uploads and downloads at once; more are refused with kBusy
+  int calls_max = 1'024;      // calls without an answer yet; more are refused with kBusy
+  int sessions_max = 10'000;  // more are refused with kBusy
 };
 
 class NodeServer {
