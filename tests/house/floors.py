@@ -43,7 +43,7 @@ TEST_LIBRARIES = r"gtest/.*|gmock/.*|benchmark/.*"
 STANDARD = r"[a-z_0-9]+"  # <vector>, <atomic>: the C++ library's headers have no dot
 SYSTEM = (r"(sys|linux|netinet|arpa|net|asm|bits)/.*|(assert|ctype|dirent|dlfcn|elf|endian|errno|execinfo|fcntl|float|getopt|"
           r"grp|ifaddrs|immintrin|inttypes|libgen|limits|link|locale|malloc|math|memory|mqueue|netdb|poll|pthread|pwd|sched|"
-          r"semaphore|setjmp|signal|spawn|stdarg|stdatomic|stddef|stdint|stdio|stdlib|string|strings|syslog|termios|time|"
+          r"semaphore|setjmp|signal|spawn|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|syslog|termios|time|"
           r"ucontext|unistd|x86intrin|cpuid|nmmintrin|emmintrin|wmmintrin|arm_acle|arm_neon)\.h")
 
 # The protocol floor decides; it never waits, reads a clock or touches the world. Its tests run in virtual time too.

@@ -75,7 +75,7 @@ class Tree:
         return self._cpp[path]
 
     def cpp_paths(self):
-        return [p for p in self.paths if p.endswith((".h", ".cc"))]
+        return [p for p in self.paths if p.endswith((".h", ".cc", ".c"))]
 
 
 def _list(root):
