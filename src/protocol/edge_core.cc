@@ -1,0 +1,188 @@
+// The step of an edge, and its entries: what is held, what covers it, and the order in which page and arena show a change.
+
+#include "protocol/edge_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+
+namespace tidelock {
+namespace {
+constexpr std::size_t kEntryOverheadBytes = 160;
+
+std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
+std::size_t charge(std::string_view key, const EdgeEntry& entry) {
+  return 2 * key.size() + (entry.value ? entry.value->size() : 0) + kEntryOverheadBytes;
+}
+}  // namespace
+
+EdgeCore::EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, Rng rng)
+    : options_(std::move(options)),
+      store_(store),
+      outbox_(std::move(outbox)),
+      hlc_(options_.writer),
+      rng_(rng),
+      namespaces_(options_.namespaces) {
+  TIDELOCK_ASSERT(options_.boot.value != 0);
+  connect_at_ = options_.session_after;  // F11
+}
+
+void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
+  now_ = event.now;
+  out_ = &out;
+  out.wake_at = kForever;
+  std::visit(
+      [this](const auto& what) {
+        using What = std::decay_t<decltype(what)>;
+        if constexpr (std::is_same_v<What, EdgeLinkUp>) {
+          if (what.link != link_ || state_ != State::kConnecting) return;
+          state_ = State::kGreeting;
+          greeting_since_ = now_;
+          session_ = SessionNo{session_.value + 1};
+          next_in_ = next_out_ = 1;
+          send(Hello{kProtocolVersion, options_.id, options_.site, options_.boot, highest_term_, applied_, staged_});
+        }
+        if constexpr (std::is_same_v<What, EdgeLinkDown>) on_link_down(what);
+        if constexpr (std::is_same_v<What, EdgeFrameIn>) on_frame(what);
+        if constexpr (std::is_same_v<What, EdgeRead>) on_read(what);
+        if constexpr (std::is_same_v<What, EdgeWrite>) on_write(what);
+        if constexpr (std::is_same_v<What, EdgeOutboxPersisted>) drain_outbox(outbox_.persisted(what.number, what.level, now_));
+        if constexpr (std::is_same_v<What, EdgeStagedModel>) {
+          if (what.error.empty()) staged_.push_back(what.model);
+          if (state_ == State::kOpen) send(Staged{what.model, what.error});
+        }
+        if constexpr (std::is_same_v<What, EdgeDisrupted>) on_disrupted();
+      },
+      event.what);
+
+  if (state_ == State::kIdle) {
+    if (now_ >= connect_at_) connect(std::exchange(hint_, {}));
+    else wake(connect_at_);
+  }
+  if (state_ == State::kConnecting || state_ == State::kGreeting) {
+    const Nanos deadline = saturating_add(greeting_since_, 3 * kSecond);
+    if (now_ >= deadline) drop_session("no welcome within 3 s");
+    else wake(deadline);
+  }
+  if (state_ == State::kOpen) {
+    flush_wanted();
+    const Nanos patience = std::max<Nanos>(1500 * kMillisecond, 4 * round_trip_ns_);
+    if (!probes_.empty()) {
+      const Nanos oldest = std::min_element(probes_.begin(), probes_.end(), [](const auto& a, const auto& b) {
+                             return a.second < b.second;
+                           })->second;
+      if (now_ >= saturating_add(oldest, patience)) drop_session("a probe was not answered in time");
+      else wake(saturating_add(oldest, patience));
+    }
+  }
+  if (state_ == State::kOpen) {
+    const Nanos due = saturating_add(last_probe_at_, probe_interval());
+    if (now_ >= due) probe();
+    wake(saturating_add(last_probe_at_, probe_interval()));
+    drain_outbox(outbox_.tick(now_));
+    flush_wanted();
+  } else {
+    drain_outbox(outbox_.tick(now_));
+  }
+  expire_waiting();
+  out_ = nullptr;
+}
+
+// ---- entries
+
+EdgeCore::Held* EdgeCore::find(std::string_view key) {
+  auto it = entries_.find(key);
+  if (it == entries_.end()) {
+    std::optional<EdgeEntry> stored = store_.find(key);  // L2: unverified after a restart, a local value as it was
+    if (!stored) return nullptr;
+    if (now_ >= stored->expires_at) return nullptr;
+    if (!stored->local) stored->epoch = 0;
+    const std::string owned(key);
+    hold(owned, std::move(*stored), false);
+    it = entries_.find(key);
+    if (it == entries_.end()) return nullptr;  // larger than the whole memory tier
+  }
+  used_.splice(used_.end(), used_, it->second.used);
+  return &it->second;
+}
+
+// F5, writer order: generation odd, L2 and arena, slot version, generation even; blocks, applied and fresh_at come later,
+// from the caller.
+void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump) {
+  const std::uint16_t ns = namespace_number(namespaces_, key);
+  if (!in_record_) emit(PageBeginWrite{ns});
+  if (const auto it = entries_.find(key); it != entries_.end()) {
+    memory_used_ -= charge(key, it->second.entry);
+    it->second.entry = entry;
+    used_.splice(used_.end(), used_, it->second.used);
+  } else {
+    used_.push_back(key);
+    entries_.emplace(key, Held{entry, std::prev(used_.end())});
+  }
+  memory_used_ += charge(key, entry);
+  emit(ArenaPut{key, entry, ns});
+  emit(StorePut{key, std::move(entry)});
+  if (bump) emit(PageBumpSlot{slot_of_key(key)});
+  if (!in_record_) emit(PageEndWrite{ns});
+  evict();
+}
+
+void EdgeCore::forget(const std::string& key, bool bump) {
+  const std::uint16_t ns = namespace_number(namespaces_, key);
+  if (!in_record_) emit(PageBeginWrite{ns});
+  if (const auto it = entries_.find(key); it != entries_.end()) {
+    memory_used_ -= charge(key, it->second.entry);
+    used_.erase(it->second.used);
+    entries_.erase(it);
+  }
+  emit(ArenaErase{key});
+  emit(StoreErase{key});
+  if (bump) emit(PageBumpSlot{slot_of_key(key)});
+  if (!in_record_) emit(PageEndWrite{ns});
+}
+
+void EdgeCore::evict() {  // I11
+  while (memory_used_ > options_.memory_bytes && !used_.empty()) {
+    const auto it = entries_.find(used_.front());
+    TIDELOCK_ASSERT(it != entries_.end());
+    memory_used_ -= charge(it->first, it->second.entry);
+    emit(ArenaErase{it->first});  // it stays in L2
+    used_.pop_front();
+    entries_.erase(it);
+  }
+}
+
+Nanos EdgeCore::bound_of(const EdgeEntry& entry) const {
+  const Nanos since = covered(entry) ? std::max(fresh_at_, entry.proven_at) : entry.proven_at;
+  return staleness_bound(now_, since, settings_.rho_ppm);
+}
+
+bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.contains(slot_of_key(key)); }
+
+// F8: the entries of the former session become unverified, except strong ones when every strong record was replayed. Their
+// proof is the `fresh_at` with which that session ended.
+void EdgeCore::new_epoch() {
+  const std::uint64_t former = epoch_;
+  ++epoch_;
+  for (auto& [key, held] : entries_) {
+    EdgeEntry& entry = held.entry;
+    if (entry.epoch == former) entry.proven_at = std::max(entry.proven_at, fresh_at_);
+    const bool replayed = !welcome_.reset && policy(key).consistency == Consistency::kStrong;
+    if (entry.epoch == former && replayed) {
+      entry.epoch = epoch_;
+      emit(ArenaPut{key, entry, namespace_number(namespaces_, key)});
+    }
+  }
+  emit(PageEpoch{epoch_});
+}
+
+std::vector<std::string> EdgeCore::keys(std::string_view after, std::size_t limit, Nanos now) const {
+  std::vector<std::string> found;
+  for (auto it = entries_.upper_bound(after); it != entries_.end() && found.size() < limit; ++it) {
+    if (it->second.entry.value && now < it->second.entry.expires_at) found.push_back(it->first);
+  }
+  return found;
+}
+
+}  // namespace tidelock

@@ -1,0 +1,318 @@
+// EdgeCore decides everything an edge does: its session (F11), probes and proofs (F1-F4, F9), blocks and leases (S2),
+// fetches and revalidations (F7, F8), reads and writes of its apps, and what the shared page shows in which order (F5).
+//
+// Pure:    step(event, actions); the time is in the event and was read after the event was taken from its queue (C6).
+// Order:   the shell carries out `ops` strictly in order, on one thread; a Send follows the page stores before it.
+// Threads: one.
+// Cost:    a read that hits is O(log keys) and allocates only its answer; a step is O(what it touches).
+// Limits:  memory_bytes for entries (the least recently used leave, into L2), reads_max waiting reads.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/rng.h"
+#include "base/time.h"
+#include "protocol/clock_guard.h"
+#include "protocol/hlc.h"
+#include "protocol/messages.h"
+#include "protocol/outbox.h"
+#include "protocol/receipt.h"
+
+namespace tidelock {
+
+using LinkNo = Number<struct LinkTag>;      // one attempt to connect; never reused within a boot
+using ReadToken = Number<struct ReadTag>;   // whom the shell answers
+using WriteToken = Number<struct WriteTag>;
+
+// A value as an edge holds it, in memory and in L2.
+struct EdgeEntry {
+  Index version;               // 0 with no value: known to be absent
+  std::optional<Bytes> value;
+  Nanos expires_at = kForever;  // elapsed clock of this machine boot
+  std::uint64_t epoch = 0;      // the epoch in which it was verified (F8); 0 = never
+  Nanos proven_at = kNever;     // it was the newest sequenced value at this instant (own clock)
+  Stamp stamp;
+  bool local = false;  // an own write that is not sequenced (yet)
+};
+
+// L2 below the memory tier: what an earlier step stored, possibly before a restart.
+class EdgeStore {
+ public:
+  virtual ~EdgeStore() = default;
+  virtual std::optional<EdgeEntry> find(std::string_view key) const = 0;
+};
+
+struct EdgeOptions {
+  NodeId id;
+  std::string site;
+  Boot boot;
+  std::uint64_t writer = 0;  // tie-break of stamps: hash of the edge id
+  std::size_t memory_bytes = 64u << 20;
+  std::size_t reads_max = 10'000;
+  Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant
+  std::vector<Namespace> namespaces = default_namespaces();  // until the first welcome; an edge cannot change policy
+  OutboxOptions outbox;
+};
+
+// ---- events
+struct EdgeTick {};
+struct EdgeLinkUp {
+  LinkNo link;
+};
+struct EdgeLinkDown {
+  LinkNo link;
+  std::string reason;
+};
+struct EdgeFrameIn {
+  LinkNo link;
+  HubFrame frame;
+};
+struct EdgeRead {
+  ReadToken token;
+  std::string key;
+  Contract contract;
+};
+struct EdgeWrite {
+  WriteToken token;
+  KeyWrite write;
+  std::optional<AckLevel> level;  // D1; the namespace's default when unset
+  std::uint64_t wall_ms = 0;      // for the stamp (C4: never for safety)
+  bool return_old = false;        // SET ... GET
+};
+struct EdgeOutboxPersisted {  // the rows of earlier OutboxPersist ops are stored, up to this number
+  std::uint64_t number = 0;
+  AckLevel level = AckLevel::kOs;
+};
+struct EdgeStagedModel {  // M4
+  StagedModel model;
+  std::string error;
+};
+struct EdgeDisrupted {};  // C2
+
+struct EdgeEvent {
+  Nanos now = 0;
+  std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted, EdgeStagedModel,
+               EdgeDisrupted>
+      what;
+};
+
+// ---- actions
+struct PageBeginWrite { std::uint16_t ns; };   // generation odd
+struct PageEndWrite { std::uint16_t ns; };     // generation even
+struct PageBumpSlot { std::uint16_t slot; };
+struct PageOpenBlock { std::vector<std::uint16_t> slots; };
+struct PageCloseBlock { std::vector<std::uint16_t> slots; };
+struct PageApplied { Index applied; };
+struct PageFresh { Nanos fresh_at; };
+struct PageLease { Nanos until; };
+struct PageDropProofs {};                      // C2
+struct PageEpoch { std::uint64_t epoch; };     // F8: entries of lower epochs are unverified
+struct PagePolicies { std::vector<Namespace> namespaces; ClusterSettings settings; };
+struct PageWriters { Nanos writers_ns; };
+struct ArenaPut { std::string key; EdgeEntry entry; std::uint16_t ns; };
+struct ArenaErase { std::string key; };
+struct StorePut { std::string key; EdgeEntry entry; };
+struct StoreErase { std::string key; };
+struct OutboxPersist { OutboxRows rows; std::uint64_t number; bool sync; };  // answered by EdgeOutboxPersisted
+struct LinkOpen { LinkNo link; std::string hint; };  // connect to `hint` (a hub id) or, empty, to the next hub of the list
+struct LinkClose { LinkNo link; std::string reason; };
+struct LinkSend { LinkNo link; EdgeFrame frame; };
+struct SessionOpened { NodeId hub; Term term; bool reset; Bytes model_key; };
+struct StrongChanged { std::string key; std::optional<Bytes> value; Index version; };
+struct ReadDone {
+  ReadToken token;
+  Code code = Code::kOk;  // kOk, kNotFound (with a receipt), kStale (bound in receipt), kUnavailable, kInvalid, kBusy
+  std::string message;
+  std::optional<Bytes> value;
+  Nanos ttl_left_ns = kForever;
+  Receipt receipt;
+};
+struct WriteDoneOp {
+  WriteToken token;
+  Code code = Code::kOk;
+  std::string message;
+  Index index;       // write-through: where it is visible
+  AckLevel level = AckLevel::kOs;
+  bool changed = true;           // a delete found something; a condition held
+  std::optional<Bytes> old;      // SET ... GET
+};
+struct EdgeNote { std::string event; std::string detail; };
+
+struct EdgeActions {
+  using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied, PageFresh,
+                          PageLease, PageDropProofs, PageEpoch, PagePolicies, PageWriters, ArenaPut, ArenaErase, StorePut,
+                          StoreErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened, StrongChanged, ReadDone,
+                          WriteDoneOp, EdgeNote>;
+  std::vector<Op> ops;
+  Nanos wake_at = kForever;  // an EdgeTick is due then
+};
+
+struct EdgeCounters {
+  std::uint64_t reads_total = 0, hits_total = 0, fallbacks_total = 0, stale_total = 0;
+  std::uint64_t invalidations_total = 0, fetches_total = 0, probes_total = 0, sessions_total = 0;
+};
+
+class EdgeCore {
+ public:
+  // `store` must outlive the core. `rng` only spreads reconnects and refreshes.
+  EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, Rng rng);
+  void step(const EdgeEvent& event, EdgeActions& out);
+
+  bool session_open() const { return state_ == State::kOpen; }
+  Index applied() const { return applied_; }
+  Term highest_term() const { return highest_term_; }
+  Nanos fresh_at() const { return fresh_at_; }
+  Nanos lease_until() const { return lease_until_; }
+  std::size_t open_blocks() const { return blocks_.size(); }
+  bool clock_fault() const { return guard_.fault(); }
+  const EdgeCounters& counters() const { return counters_; }
+  const Outbox& outbox() const { return outbox_; }
+  const std::vector<Namespace>& namespaces() const { return namespaces_; }
+  std::size_t entries() const { return entries_.size(); }
+  std::size_t memory_used_bytes() const { return memory_used_; }
+  // Live keys of this edge's copies after `after`, in order (SCAN, KEYS, DBSIZE speak of this edge's copies).
+  std::vector<std::string> keys(std::string_view after, std::size_t limit, Nanos now) const;
+
+ private:
+  enum class State : std::uint8_t { kIdle, kConnecting, kGreeting, kOpen };
+  struct Held {
+    EdgeEntry entry;
+    std::list<std::string>::iterator used;
+  };
+  struct Request {  // F7: outstanding in this session
+    Nanos sent_at = 0;
+    std::map<std::string, Index> invalidated;  // wanted key -> highest invalidation seen since (0: none)
+  };
+  struct WaitingRead {
+    EdgeRead read;
+    Nanos began = 0;
+    Nanos deadline = 0;
+  };
+  struct WaitingWrite {  // write-through
+    EdgeWrite write;
+    CommandId id;
+    RequestNo request;
+    Nanos deadline = 0;
+    bool sent = false;
+  };
+  using BlockKey = std::pair<Term, BlockNo>;
+
+  // session (edge_session.cc)
+  void connect(std::string hint);
+  void on_link_down(const EdgeLinkDown& event);
+  void on_frame(const EdgeFrameIn& event);
+  void on_welcome(const Welcome& welcome);
+  void on_record(const Record& record);
+  void on_mark(const Mark& mark);
+  void on_block(const Block& block);
+  void close_blocks(const std::vector<BlockKey>& closing);
+  void on_fetch_answer(FetchAnswer& answer);
+  void drop_session(const std::string& reason);
+  void new_epoch();
+  void probe();
+  Nanos probe_interval() const;
+  void send(decltype(EdgeFrame::body) body);
+  void on_disrupted();
+
+  // entries (edge_entries.cc)
+  Held* find(std::string_view key);
+  void hold(const std::string& key, EdgeEntry entry, bool bump);
+  void forget(const std::string& key, bool bump);
+  void evict();
+  bool covered(const EdgeEntry& entry) const { return entry.epoch != 0 && entry.epoch >= epoch_; }
+  Nanos bound_of(const EdgeEntry& entry) const;
+  const Namespace& policy(std::string_view key) const { return namespace_of(namespaces_, key); }
+  bool blocked(std::string_view key) const;
+
+  // reads and writes (edge_reads.cc, edge_writes.cc)
+  void on_read(const EdgeRead& read);
+  // The answer, when the contract holds now or the deadline has passed.
+  std::optional<ReadDone> try_read(const WaitingRead& waiting, bool last_chance);
+  void ask_for(const WaitingRead& waiting);
+  void retry_reads();
+  void flush_wanted();
+  ReadDone answer_from(const EdgeRead& read, const EdgeEntry& entry, Basis basis, Nanos bound) const;
+  void note_demand(const Namespace& ns, Consistency consistency, Nanos bound);
+  void on_write(const EdgeWrite& write);
+  void write_local(const EdgeWrite& write, const Namespace& ns);
+  void write_behind(const EdgeWrite& write, const Namespace& ns);
+  void write_through(const EdgeWrite& write, const Namespace& ns);
+  // Conditions and the old value of a local or write-behind key; false: the condition failed and the write was answered.
+  bool admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at);
+  void send_through(WaitingWrite& waiting);
+  void on_write_done(const WriteDone& done);
+  void expire_waiting();
+  void drain_outbox(OutboxActions actions);
+
+  template <class Op>
+  void emit(Op op) { out_->ops.emplace_back(std::move(op)); }
+  void note(std::string event, std::string detail) { emit(EdgeNote{std::move(event), std::move(detail)}); }
+  void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
+
+  const EdgeOptions options_;
+  const EdgeStore& store_;
+  Outbox outbox_;
+  Hlc hlc_;
+  Rng rng_;
+  ClockGuard guard_;
+  EdgeCounters counters_;
+
+  Nanos now_ = 0;
+  EdgeActions* out_ = nullptr;
+
+  // proofs
+  Index applied_;
+  Term highest_term_;
+  Nanos fresh_at_ = kNever;
+  Nanos lease_until_ = kNever;
+  Nanos writers_ns_ = kForever;
+  std::map<BlockKey, std::vector<std::string>> blocks_;
+  std::map<std::uint16_t, int> blocked_slots_;
+  std::uint64_t epoch_ = 1;
+  ClusterSettings settings_;
+  std::vector<Namespace> namespaces_;
+
+  // session
+  State state_ = State::kIdle;
+  LinkNo link_;
+  SessionNo session_;
+  std::uint64_t next_in_ = 1, next_out_ = 1;
+  Welcome welcome_;
+  bool first_mark_done_ = false;
+  bool in_record_ = false;               // generations are held odd by on_record
+  std::vector<BlockKey> unlisted_;       // F11: close with the first mark
+  Nanos connect_at_ = kNever;
+  Nanos greeting_since_ = kNever;
+  Nanos backoff_ns_ = 0;
+  std::string hint_;
+  std::uint64_t last_nonce_ = 0, last_request_ = 0, last_link_ = 0, last_command_ = 0, last_local_ = 0;
+  std::map<Nonce, Nanos> probes_;  // outstanding: nonce -> t0
+  Nanos last_probe_at_ = kNever;
+  Nanos round_trip_ns_ = 0;
+  std::map<RequestNo, Request> requests_;
+  std::map<std::string, Index, std::less<>> wanted_;  // collected in a step, sent as one Fetch
+  std::vector<StagedModel> staged_;
+
+  // demand (F9): the tightest bound asked for in this minute and the one before
+  Nanos demand_ns_ = kForever, demand_before_ns_ = kForever, demand_since_ = kNever;
+
+  std::map<std::string, Held, std::less<>> entries_;
+  std::list<std::string> used_;  // least recently used first
+  std::size_t memory_used_ = 0;
+  std::vector<WaitingRead> reads_;
+  std::map<WriteToken, WaitingWrite> writes_;
+};
+
+}  // namespace tidelock

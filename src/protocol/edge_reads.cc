@@ -1,0 +1,226 @@
+// Reads at the edge: serve when the contract holds, else refresh, wait, fall back or fail, in the namespace's order and
+// within one deadline (F3, F4, F6, F10).
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "protocol/edge_core.h"
+
+namespace tidelock {
+namespace {
+
+bool allows(const Namespace& ns, OnStale what) {
+  return std::find(ns.on_stale.begin(), ns.on_stale.end(), what) != ns.on_stale.end();
+}
+
+struct Demand {
+  Consistency consistency;
+  Nanos bound_ns;
+};
+Demand demand_of(const Contract& contract, const Namespace& ns) {
+  Demand demand{contract.consistency.value_or(contract.bound_ns ? Consistency::kBounded : ns.consistency), kForever};
+  if (demand.consistency == Consistency::kBounded) {
+    demand.bound_ns = std::max(contract.bound_ns.value_or(ns.bound_ns), ns.bound_floor_ns);
+  }
+  return demand;
+}
+
+}  // namespace
+
+ReadDone EdgeCore::answer_from(const EdgeRead& read, const EdgeEntry& entry, Basis basis, Nanos bound) const {
+  ReadDone done;
+  done.token = read.token;
+  done.code = entry.value ? Code::kOk : Code::kNotFound;
+  done.value = entry.value;
+  if (entry.expires_at != kForever) done.ttl_left_ns = saturating_sub(entry.expires_at, now_);
+  done.receipt.version = entry.version;
+  done.receipt.bound_ns = bound;
+  done.receipt.basis = basis;
+  done.receipt.source = Source::kEdge;
+  const Namespace& ns = policy(read.key);
+  if (ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion) done.receipt.writers_ns = writers_ns_;
+  return done;
+}
+
+void EdgeCore::note_demand(const Namespace& ns, Consistency consistency, Nanos bound) {  // F9
+  if (ns.scope != Scope::kRegion || consistency != Consistency::kBounded) return;
+  if (now_ >= saturating_add(demand_since_, 60 * kSecond)) {
+    demand_before_ns_ = demand_since_ == kNever || now_ >= saturating_add(demand_since_, 120 * kSecond) ? kForever : demand_ns_;
+    demand_ns_ = kForever;
+    demand_since_ = now_;
+  }
+  demand_ns_ = std::min(demand_ns_, bound);
+}
+
+void EdgeCore::on_read(const EdgeRead& read) {
+  ++counters_.reads_total;
+  if (const auto ok = validate_key(read.key); !ok) {
+    ReadDone done;
+    done.token = read.token;
+    done.code = Code::kInvalid;
+    done.message = ok.error().message;
+    emit(std::move(done));
+    return;
+  }
+  const Namespace& ns = policy(read.key);
+  const Demand demand = demand_of(read.contract, ns);
+  note_demand(ns, demand.consistency, demand.bound_ns);
+  WaitingRead waiting{read, now_, saturating_add(now_, read.contract.deadline_ns.value_or(ns.deadline_ns))};
+  const bool patient = waiting.deadline > now_ && (allows(ns, OnStale::kRefresh) || allows(ns, OnStale::kWait));
+  if (auto done = try_read(waiting, !patient)) {
+    counters_.hits_total += done->code == Code::kOk || done->code == Code::kNotFound;
+    emit(std::move(*done));
+    if (!patient) ask_for(waiting);  // for the next reader
+    return;
+  }
+  if (reads_.size() >= options_.reads_max) {
+    ReadDone done;
+    done.token = read.token;
+    done.code = Code::kBusy;
+    done.message = "too many reads are waiting at this edge";
+    emit(std::move(done));
+    return;
+  }
+  ask_for(waiting);
+  wake(waiting.deadline);
+  reads_.push_back(std::move(waiting));
+}
+
+std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last_chance) {
+  const EdgeRead& read = waiting.read;
+  const Namespace& ns = policy(read.key);
+  const Demand demand = demand_of(read.contract, ns);
+  Held* held = find(read.key);
+  const EdgeEntry* entry = held == nullptr ? nullptr : &held->entry;
+  if (entry != nullptr && now_ >= entry->expires_at) entry = nullptr;
+
+  if (ns.scope != Scope::kRegion) {  // this gateway is the only writer: what it holds is the truth
+    if (entry != nullptr) return answer_from(read, *entry, Basis::kLocal, 0);
+    ReadDone done = answer_from(read, EdgeEntry{}, Basis::kLocal, 0);
+    return done;
+  }
+  const bool token_met = applied_ >= read.contract.token || (entry != nullptr && entry->version >= read.contract.token);  // F10
+  if (entry != nullptr && token_met) {
+    const Nanos bound = bound_of(*entry);
+    switch (demand.consistency) {
+      case Consistency::kStrong:
+        // F4, F5: lease and blocks together, then the value; or a proven read at the hub that was sent after this read
+        // began, at an instant with no own write in flight there (A3).
+        if (now_ < lease_until_ && !blocked(read.key) && covered(*entry)) return answer_from(read, *entry, Basis::kLease, 0);
+        if (entry->proven_at != kNever && entry->proven_at >= waiting.began) {
+          ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
+          done.receipt.source = Source::kHub;
+          return done;
+        }
+        break;
+      case Consistency::kBounded:  // F3
+        if (bound <= demand.bound_ns) return answer_from(read, *entry, entry->local ? Basis::kLocal : Basis::kProof, bound);
+        break;
+      case Consistency::kEventual:
+        return answer_from(read, *entry, entry->local ? Basis::kLocal : Basis::kEventual, bound);
+    }
+  }
+  if (!last_chance) return std::nullopt;
+
+  // F3: the last verified value, flagged, with its true bound and a hard cap
+  if (entry != nullptr && entry->value && allows(ns, OnStale::kFallback)) {
+    const Nanos bound = bound_of(*entry);
+    if (ns.fallback_cap_ns == kForever || bound <= ns.fallback_cap_ns) {
+      ++counters_.fallbacks_total;
+      ReadDone done = answer_from(read, *entry, bound == kForever ? Basis::kNone : Basis::kProof, bound);
+      done.receipt.fallback = true;
+      return done;
+    }
+  }
+  ++counters_.stale_total;
+  ReadDone done;
+  done.token = read.token;
+  done.code = Code::kStale;
+  done.receipt.bound_ns = entry != nullptr ? bound_of(*entry) : kForever;
+  done.message = state_ == State::kOpen ? "the contract could not be met within the deadline"
+                                        : "no session with a hub, and no value within the contract";
+  return done;
+}
+
+// What would let this read be served: a proof, or the value itself. Single flight per key and per probe.
+void EdgeCore::ask_for(const WaitingRead& waiting) {
+  if (state_ != State::kOpen) return;
+  const std::string& key = waiting.read.key;
+  const Namespace& ns = policy(key);
+  if (ns.scope != Scope::kRegion) return;
+  const Demand demand = demand_of(waiting.read.contract, ns);
+  const auto it = entries_.find(key);
+  const EdgeEntry* entry = it == entries_.end() || now_ >= it->second.entry.expires_at ? nullptr : &it->second.entry;
+  const bool strong = demand.consistency == Consistency::kStrong;
+  if (entry != nullptr && covered(*entry) && !(strong && blocked(key))) {
+    const Nanos within = strong ? 100 * kMillisecond : demand.bound_ns / 2;
+    const bool in_flight = std::any_of(probes_.begin(), probes_.end(),
+                                       [&](const auto& probe) { return now_ - probe.second <= within; });
+    if (!in_flight && probes_.size() < 16) probe();
+    return;
+  }
+  const bool in_flight = std::any_of(requests_.begin(), requests_.end(), [&](const auto& request) {
+    return request.second.invalidated.contains(key) && (!strong || request.second.sent_at >= waiting.began);
+  });
+  if (!in_flight) wanted_.try_emplace(key, entry == nullptr || entry->local ? Index{} : entry->version);
+}
+
+void EdgeCore::flush_wanted() {
+  while (!wanted_.empty()) {
+    Fetch fetch;
+    fetch.request = RequestNo{++last_request_};
+    Request& request = requests_[fetch.request];
+    request.sent_at = now_;
+    while (!wanted_.empty() && fetch.wanted.size() < 256) {
+      auto node = wanted_.extract(wanted_.begin());
+      request.invalidated.emplace(node.key(), Index{});
+      fetch.wanted.push_back({std::move(node.key()), node.mapped()});
+    }
+    ++counters_.fetches_total;
+    send(std::move(fetch));
+  }
+}
+
+void EdgeCore::retry_reads() {
+  std::vector<WaitingRead> still;
+  for (WaitingRead& waiting : reads_) {
+    if (auto done = try_read(waiting, false)) {
+      emit(std::move(*done));
+    } else {
+      ask_for(waiting);
+      still.push_back(std::move(waiting));
+    }
+  }
+  reads_ = std::move(still);
+}
+
+void EdgeCore::expire_waiting() {
+  std::vector<WaitingRead> still;
+  for (WaitingRead& waiting : reads_) {
+    if (now_ < waiting.deadline) {
+      wake(waiting.deadline);
+      still.push_back(std::move(waiting));
+    } else if (auto done = try_read(waiting, true)) {
+      emit(std::move(*done));
+    }
+  }
+  reads_ = std::move(still);
+  std::vector<WriteToken> late;
+  for (const auto& [token, waiting] : writes_) {
+    if (now_ >= waiting.deadline) late.push_back(token);
+    else wake(waiting.deadline);
+  }
+  for (const WriteToken token : late) {
+    const WaitingWrite& waiting = writes_.at(token);
+    WriteDoneOp done;
+    done.token = token;
+    done.code = waiting.sent ? Code::kMaybeApplied : Code::kUnavailable;
+    done.message = waiting.sent ? "the hub did not answer in time; read before repeating"
+                                : "no session with a hub; nothing happened";
+    emit(std::move(done));
+    writes_.erase(token);
+  }
+}
+
+}  // namespace tidelock

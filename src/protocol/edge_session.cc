@@ -1,0 +1,340 @@
+// An edge's session: hello and welcome, the numbered feed, marks, blocks, fetch answers (F1, F2, F7, F8, F11, S2).
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "protocol/edge_core.h"
+
+namespace tidelock {
+namespace {
+constexpr Nanos kBackoffFirst = 20 * kMillisecond;
+constexpr Nanos kBackoffMost = 500 * kMillisecond;
+
+std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
+}  // namespace
+
+void EdgeCore::connect(std::string hint) {
+  state_ = State::kConnecting;
+  greeting_since_ = now_;
+  link_ = LinkNo{++last_link_};
+  emit(LinkOpen{link_, std::move(hint)});
+}
+
+void EdgeCore::send(decltype(EdgeFrame::body) body) {
+  emit(LinkSend{link_, EdgeFrame{session_, next_out_++, std::move(body)}});
+}
+
+void EdgeCore::on_link_down(const EdgeLinkDown& event) {
+  if (event.link == link_ && state_ != State::kIdle) drop_session(event.reason);
+}
+
+// F8: the loss of a session changes nothing: proofs age, the lease runs out by time, blocks stay.
+void EdgeCore::drop_session(const std::string& reason) {
+  if (state_ == State::kOpen) {
+    note("session_lost", reason);
+    backoff_ns_ = 0;
+  }
+  emit(LinkClose{link_, reason});
+  state_ = State::kIdle;
+  probes_.clear();  // F1: an answer that is not outstanding in this session is dropped
+  requests_.clear();
+  wanted_.clear();
+  drain_outbox(outbox_.session_closed(now_));
+  for (auto& [token, waiting] : writes_) waiting.request = {};
+  // I10: jittered reconnect, for ever
+  backoff_ns_ = backoff_ns_ == 0 ? kBackoffFirst : std::min(backoff_ns_ * 2, kBackoffMost);
+  const Nanos wait = backoff_ns_ / 2 + static_cast<Nanos>(rng_.below(static_cast<std::uint64_t>(backoff_ns_ / 2) + 1));
+  connect_at_ = std::max(saturating_add(now_, wait), options_.session_after);
+  wake(connect_at_);
+}
+
+void EdgeCore::on_frame(const EdgeFrameIn& event) {
+  if (event.link != link_ || (state_ != State::kOpen && state_ != State::kGreeting)) return;
+  const HubFrame& frame = event.frame;
+  if (frame.session != session_ || frame.number != next_in_) {  // F2: a hole ends the session
+    drop_session("message " + std::to_string(frame.number) + " of session " + std::to_string(frame.session.value) +
+                 " where " + std::to_string(next_in_) + " was due");
+    return;
+  }
+  ++next_in_;
+  if (const auto* goodbye = std::get_if<Goodbye>(&frame.body)) {
+    hint_ = goodbye->hint;
+    drop_session(goodbye->reason);
+    return;
+  }
+  if (state_ == State::kGreeting) {
+    const auto* welcome = std::get_if<Welcome>(&frame.body);
+    if (welcome == nullptr) drop_session("the first message of a session must be a welcome");
+    else on_welcome(*welcome);
+    return;
+  }
+  std::visit(
+      [this](const auto& body) {
+        using Body = std::decay_t<decltype(body)>;
+        if constexpr (std::is_same_v<Body, Record>) on_record(body);
+        if constexpr (std::is_same_v<Body, Mark>) on_mark(body);
+        if constexpr (std::is_same_v<Body, Block>) on_block(body);
+        if constexpr (std::is_same_v<Body, Unblock>) close_blocks({{body.term, body.number}});  // S2: same term, same number
+        if constexpr (std::is_same_v<Body, FetchAnswer>) {
+          FetchAnswer answer = body;
+          on_fetch_answer(answer);
+        }
+        if constexpr (std::is_same_v<Body, WriteDone>) on_write_done(body);
+        if constexpr (std::is_same_v<Body, BatchDone>) {
+          std::vector<std::pair<std::string, Stamp>> sent = outbox_.in_flight();
+          drain_outbox(outbox_.batch_done(body, now_));
+          if (body.code == Code::kOk) {
+            // Records of ours that took effect were adopted when the feed brought them. What is still local lost against
+            // a newer stamp at the hub, or the batch was applied before a failover: ask again on the next read.
+            for (const auto& [key, stamp] : sent) {
+              const auto it = entries_.find(key);
+              if (it != entries_.end() && it->second.entry.local && it->second.entry.stamp == stamp) forget(key, true);
+            }
+          }
+        }
+        if constexpr (std::is_same_v<Body, Welcome>) drop_session("a second welcome in one session");
+      },
+      frame.body);
+  retry_reads();
+}
+
+void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
+  if (welcome.protocol_version != kProtocolVersion) {
+    drop_session("hub speaks protocol version " + std::to_string(welcome.protocol_version) + ", this edge " +
+                 std::to_string(kProtocolVersion));
+    return;
+  }
+  if (welcome.term < highest_term_ || welcome.h0 < applied_) {
+    drop_session("the hub is behind: term " + std::to_string(welcome.term.value) + " index " + std::to_string(welcome.h0.value));
+    return;
+  }
+  if (!validate_namespaces(welcome.namespaces) || !validate_settings(welcome.settings)) {
+    drop_session("the hub sent invalid namespaces or settings");
+    return;
+  }
+  state_ = State::kOpen;
+  ++counters_.sessions_total;
+  welcome_ = welcome;
+  first_mark_done_ = false;
+  highest_term_ = welcome.term;
+  unlisted_.clear();  // F11: held in this term, but not open at the hub any more
+  for (const auto& [key, keys] : blocks_) {
+    const bool listed = std::find(welcome.open_blocks.begin(), welcome.open_blocks.end(), key) != welcome.open_blocks.end();
+    if (key.first == welcome.term && !listed) unlisted_.push_back(key);
+  }
+  backoff_ns_ = 0;
+  settings_ = welcome.settings;
+  namespaces_ = welcome.namespaces;
+  guard_.set_rho(settings_.rho_ppm);
+  emit(PagePolicies{namespaces_, settings_});
+  emit(SessionOpened{welcome.hub, welcome.term, welcome.reset, welcome.model_key});
+  note("session_open", welcome.hub + " term " + std::to_string(welcome.term.value));
+  drain_outbox(outbox_.session_open(now_));
+  last_probe_at_ = kNever;
+  probe();
+  for (auto& [token, waiting] : writes_) send_through(waiting);
+  for (const WaitingRead& waiting : reads_) ask_for(waiting);
+}
+
+void EdgeCore::on_record(const Record& record) {
+  // S4: the keys of one index change inside one odd generation of every namespace touched.
+  std::set<std::uint16_t> touched;
+  for (const ChangedKey& changed : record.keys) touched.insert(namespace_number(namespaces_, changed.key));
+  for (const std::uint16_t ns : touched) emit(PageBeginWrite{ns});
+  in_record_ = true;
+  for (const ChangedKey& changed : record.keys) {
+    ++counters_.invalidations_total;
+    for (auto& [number, request] : requests_) {  // F7
+      const auto it = request.invalidated.find(changed.key);
+      if (it != request.invalidated.end()) it->second = std::max(it->second, record.index);
+    }
+    const auto it = entries_.find(changed.key);
+    const EdgeEntry* held = it == entries_.end() ? nullptr : &it->second.entry;
+    if (held != nullptr && !held->local && held->version >= record.index) continue;  // a newer version is held
+    if (held != nullptr && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) continue;  // overlay
+    const bool strong = policy(changed.key).consistency == Consistency::kStrong;
+    EdgeEntry entry;
+    entry.version = record.index;
+    entry.stamp = changed.stamp;
+    entry.epoch = first_mark_done_ ? epoch_ : epoch_ + 1;
+    if (changed.ttl_left_ns != kForever) {
+      entry.expires_at = saturating_add(fresh_at_ == kNever ? now_ : fresh_at_, shrink(changed.ttl_left_ns, settings_.rho_ppm));
+    }
+    if (changed.value) {
+      entry.value = changed.value;
+      hold(changed.key, std::move(entry), true);
+    } else if (changed.deleted) {
+      hold(changed.key, std::move(entry), true);  // known to be absent; the hub keeps us registered
+    } else if (held != nullptr && held->local && held->stamp == changed.stamp && changed.stamp != Stamp{}) {
+      entry.value = held->value;  // our own write came back sequenced: adopt it, the bytes did not travel
+      if (entry.expires_at == kForever) entry.expires_at = held->expires_at;
+      hold(changed.key, std::move(entry), false);
+    } else {
+      forget(changed.key, true);
+    }
+    if (strong) emit(StrongChanged{changed.key, changed.value, record.index});
+  }
+  for (const std::uint16_t slot : record.slots) {  // the hub's interest table was full: coarser, never wrong
+    ++counters_.invalidations_total;
+    for (auto& [number, request] : requests_) {
+      for (auto& [key, index] : request.invalidated) {
+        if (slot_of_key(key) == slot) index = std::max(index, record.index);
+      }
+    }
+    std::vector<std::string> hit;
+    for (const auto& [key, held] : entries_) {
+      if (!held.entry.local && slot_of_key(key) == slot && policy(key).consistency != Consistency::kStrong) hit.push_back(key);
+    }
+    for (const std::string& key : hit) forget(key, true);
+  }
+  in_record_ = false;
+  for (const std::uint16_t ns : touched) emit(PageEndWrite{ns});
+  // F5: after the values and slots, close the block. `applied` and `fresh_at` follow with the next mark.
+  if (record.block.value != 0) close_blocks({{record.term, record.block}});  // S2: its own record
+}
+
+void EdgeCore::on_block(const Block& block) {  // S2
+  const BlockKey key{block.term, block.number};
+  if (!blocks_.contains(key)) {
+    std::vector<std::uint16_t> slots;
+    for (const std::string& one : block.keys) slots.push_back(slot_of_key(one));
+    for (const std::uint16_t slot : slots) ++blocked_slots_[slot];
+    blocks_.emplace(key, block.keys);
+    emit(PageOpenBlock{std::move(slots)});
+  }
+  send(BlockAck{block.term, block.number});  // after the page shows it
+}
+
+void EdgeCore::close_blocks(const std::vector<BlockKey>& closing) {
+  for (const BlockKey& key : closing) {
+    const auto it = blocks_.find(key);
+    if (it == blocks_.end()) continue;
+    std::vector<std::uint16_t> slots;
+    for (const std::string& one : it->second) slots.push_back(slot_of_key(one));
+    for (const std::uint16_t slot : slots) {
+      if (--blocked_slots_[slot] == 0) blocked_slots_.erase(slot);
+    }
+    blocks_.erase(it);
+    emit(PageCloseBlock{std::move(slots)});
+  }
+}
+
+void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
+  const auto it = probes_.find(mark.nonce);
+  if (it == probes_.end()) return;  // F1: not outstanding in this session
+  const Nanos t0 = it->second;
+  probes_.erase(it);
+  round_trip_ns_ = round_trip_ns_ == 0 ? now_ - t0 : (7 * round_trip_ns_ + (now_ - t0)) / 8;
+  if (!mark.proof) return;
+  guard_.on_mark(welcome_.hub_boot, mark.hub_h, t0, now_);
+  if (guard_.fault()) {  // C3: no proofs until reset
+    if (fresh_at_ != kNever || lease_until_ != kNever) {
+      fresh_at_ = lease_until_ = kNever;
+      emit(PageDropProofs{});
+      note("clock_fault", "the relative rate of this clock and the hub's is outside 1 +- 2 rho");
+    }
+    return;
+  }
+  if (!first_mark_done_) {  // F8: before the first mark takes effect
+    new_epoch();
+    first_mark_done_ = true;
+    close_blocks(std::exchange(unlisted_, {}));  // F11: h0 is applied now
+  }
+  applied_ = std::max(applied_, mark.index);
+  emit(PageApplied{applied_});
+  std::vector<BlockKey> lower;  // S2: by a mark of a strictly higher term
+  for (const auto& [key, keys] : blocks_) {
+    if (key.first < welcome_.term) lower.push_back(key);
+  }
+  close_blocks(lower);
+  fresh_at_ = std::max(fresh_at_, t0);
+  emit(PageFresh{fresh_at_});
+  writers_ns_ = mark.writers_ns;
+  emit(PageWriters{writers_ns_});
+  if (mark.lease_ns > 0) {  // F4: counted from send, and shown only now that `applied` has reached its floor
+    const Nanos until = saturating_sub(saturating_add(t0, shrink(mark.lease_ns, settings_.rho_ppm)), settings_.lease_margin_ns);
+    lease_until_ = std::max(lease_until_, until);
+    emit(PageLease{lease_until_});
+  }
+}
+
+void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
+  const auto it = requests_.find(answer.request);
+  if (it == requests_.end()) return;
+  const Request request = std::move(it->second);
+  requests_.erase(it);
+  for (FetchAnswer::Found& found : answer.found) {
+    const auto wanted = request.invalidated.find(found.key);
+    if (wanted == request.invalidated.end()) continue;
+    if (wanted->second > answer.index) {  // invalidated above the answer's index: discard and fetch again
+      wanted_[found.key] = Index{};
+      continue;
+    }
+    Held* held = find(found.key);
+    if (held != nullptr && held->entry.local && outbox_.pending(found.key)) continue;           // our own newer write
+    if (held != nullptr && !held->entry.local && held->entry.version > answer.index) continue;  // newer than the answer
+    EdgeEntry entry;
+    entry.version = found.version;
+    entry.stamp = found.stamp;
+    entry.epoch = first_mark_done_ ? epoch_ : epoch_ + 1;  // verified in this session, whose first mark may be on its way
+    if (answer.proof) entry.proven_at = request.sent_at;
+    if (found.ttl_left_ns != kForever) {
+      entry.expires_at = saturating_add(request.sent_at, shrink(found.ttl_left_ns, settings_.rho_ppm));
+    }
+    bool changed = held == nullptr || held->entry.version != found.version || held->entry.local;
+    if (found.same) {
+      if (held == nullptr || held->entry.version != found.version) {  // evicted meanwhile: ask for the bytes
+        wanted_[found.key] = Index{};
+        continue;
+      }
+      entry.value = held->entry.value;
+      changed = false;
+    } else {
+      entry.value = std::move(found.value);
+    }
+    const bool strong = policy(found.key).consistency == Consistency::kStrong;
+    const std::optional<Bytes> value = entry.value;
+    hold(found.key, std::move(entry), changed);
+    if (strong && changed) emit(StrongChanged{found.key, value, found.version});
+  }
+}
+
+void EdgeCore::probe() {  // F1
+  const Nonce nonce{++last_nonce_};
+  probes_[nonce] = now_;
+  last_probe_at_ = now_;
+  ++counters_.probes_total;
+  Probe message;
+  message.nonce = nonce;
+  message.wants_lease = true;
+  for (const Namespace& ns : namespaces_) {
+    if (ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion) {
+      message.flush_age_ns = std::max(message.flush_age_ns, ns.flush_age_ns);
+    }
+  }
+  message.flushed = outbox_.flushed_in_time(now_, message.flush_age_ns);
+  send(message);
+}
+
+Nanos EdgeCore::probe_interval() const {  // F9
+  const Nanos renewal = std::max<Nanos>(500 * kMillisecond,
+                                        lease_until_ == kNever ? kSecond : (lease_until_ - fresh_at_) / 2);
+  const Nanos tightest = std::min(demand_ns_, demand_before_ns_);
+  if (tightest == kForever) return renewal;
+  const Nanos third = std::max<Nanos>(20 * kMillisecond, saturating_sub(tightest, round_trip_ns_) / 3);
+  return std::min(renewal, third);
+}
+
+void EdgeCore::on_disrupted() {  // C2
+  fresh_at_ = lease_until_ = kNever;
+  for (auto& [key, held] : entries_) held.entry.proven_at = kNever;
+  probes_.clear();
+  requests_.clear();
+  guard_.disrupted();
+  emit(PageDropProofs{});
+  note("clock_disrupted", "suspend or clock jump: every lease and proof was dropped");
+  if (state_ != State::kIdle) drop_session("this machine was suspended or its clock jumped");
+}
+
+}  // namespace tidelock

@@ -1,0 +1,173 @@
+// Writes at the edge: kept on the gateway, sent behind through the durable outbox, or through the hub (DESIGN 5, D1, D8).
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "protocol/edge_core.h"
+
+namespace tidelock {
+
+void EdgeCore::on_write(const EdgeWrite& write) {
+  const auto refuse = [&](const Error& error) {
+    WriteDoneOp done;
+    done.token = write.token;
+    done.code = error.code;
+    done.message = error.message;
+    emit(std::move(done));
+  };
+  if (const auto ok = validate_key(write.write.key); !ok) return refuse(ok.error());
+  if (write.write.value) {
+    if (const auto ok = validate_value(*write.write.value); !ok) return refuse(ok.error());
+  }
+  if (write.write.ttl_ns < 0) return refuse({Code::kInvalid, "ttl must be positive", {}, 0});
+  if (write.write.key.starts_with("model:")) {
+    return refuse({Code::kDenied, "key '" + write.write.key + "': model keys are written by `tidelock model`", {}, 0});
+  }
+  EdgeWrite full = write;
+  const Namespace& ns = policy(write.write.key);
+  if (full.write.value && full.write.ttl_ns == 0 && !full.write.keep_ttl) full.write.ttl_ns = ns.ttl_ns;
+  if (ns.write_mode == WriteMode::kThrough) write_through(full, ns);
+  else if (ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion) write_behind(full, ns);
+  else write_local(full, ns);
+}
+
+bool EdgeCore::admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at) {
+  Held* held = find(write.write.key);
+  const EdgeEntry* entry = held == nullptr || now_ >= held->entry.expires_at ? nullptr : &held->entry;
+  const bool present = entry != nullptr && entry->value.has_value();
+  if (present) {
+    *old = entry->value;
+    *expires_at = entry->expires_at;
+  }
+  bool holds = true;
+  switch (write.write.condition) {
+    case Condition::kNone: break;
+    case Condition::kAbsent: holds = !present; break;
+    case Condition::kPresent: holds = present; break;
+    case Condition::kVersionIs: holds = (present ? entry->version : Index{}) == write.write.expected; break;
+    case Condition::kAbsentOrSame: holds = !present || entry->value == write.write.value; break;
+  }
+  if (holds && (write.write.value || present)) return true;
+  WriteDoneOp done;
+  done.token = write.token;
+  done.code = holds ? Code::kOk : Code::kConflict;  // a delete of what is not there
+  done.message = holds ? "" : "the condition did not hold";
+  done.changed = false;
+  done.old = *old;
+  emit(std::move(done));
+  return false;
+}
+
+void EdgeCore::write_local(const EdgeWrite& write, const Namespace&) {
+  std::optional<Bytes> old;
+  Nanos old_expiry = kForever;
+  if (!admit(write, &old, &old_expiry)) return;
+  WriteDoneOp done;
+  done.token = write.token;
+  done.level = AckLevel::kOs;
+  if (write.write.value) {
+    EdgeEntry entry;
+    entry.version = Index{++last_local_};
+    entry.value = write.write.value;
+    entry.local = true;
+    entry.epoch = epoch_;
+    if (write.write.keep_ttl) entry.expires_at = old_expiry;
+    else if (write.write.ttl_ns > 0) entry.expires_at = saturating_add(now_, write.write.ttl_ns);
+    done.index = entry.version;
+    hold(write.write.key, std::move(entry), true);
+  } else {
+    forget(write.write.key, true);
+  }
+  done.old = std::move(old);
+  emit(std::move(done));
+}
+
+void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
+  std::optional<Bytes> old;
+  Nanos old_expiry = kForever;
+  if (write.write.value) {
+    if (!admit(write, &old, &old_expiry)) return;
+  }
+  Nanos ttl = write.write.ttl_ns;
+  if (write.write.keep_ttl) ttl = old_expiry == kForever ? 0 : std::max<Nanos>(1, old_expiry - now_);
+  WriteBehind record;
+  record.key = write.write.key;
+  record.value = write.write.value;
+  record.ttl_ns = ttl;
+  record.stamp = hlc_.tick(write.wall_ms);
+  record.level = write.level.value_or(AckLevel::kDisk);  // D1: the default of write-behind
+  record.token = write.token.value;
+  record.flush_age_ns = ns.flush_age_ns;
+  EdgeEntry entry;
+  entry.version = Index{};  // not sequenced yet
+  entry.value = record.value;
+  entry.stamp = record.stamp;
+  entry.local = true;
+  entry.epoch = first_mark_done_ || state_ != State::kOpen ? epoch_ : epoch_ + 1;
+  if (ttl > 0) entry.expires_at = saturating_add(now_, ttl);
+  OutboxActions actions = outbox_.accept(std::move(record), now_);
+  const bool refused = std::any_of(actions.refused.begin(), actions.refused.end(),
+                                   [&](const auto& one) { return one.token == write.token.value; });
+  if (!refused) hold(write.write.key, std::move(entry), true);  // D8: reads overlay the edge's own pending writes
+  drain_outbox(std::move(actions));
+}
+
+void EdgeCore::write_through(const EdgeWrite& write, const Namespace& ns) {
+  WaitingWrite waiting;
+  waiting.write = write;
+  waiting.id = CommandId{options_.boot.value, ++last_command_};
+  waiting.deadline = saturating_add(now_, std::max(ns.deadline_ns, 5 * kSecond));
+  auto [it, fresh] = writes_.emplace(write.token, std::move(waiting));
+  TIDELOCK_ASSERT(fresh);
+  wake(it->second.deadline);
+  send_through(it->second);
+}
+
+void EdgeCore::send_through(WaitingWrite& waiting) {
+  if (state_ != State::kOpen) return;
+  waiting.request = RequestNo{++last_request_};
+  waiting.sent = true;
+  send(WriteThrough{waiting.request, waiting.id, {waiting.write.write}});  // the id is the same for every retry
+}
+
+void EdgeCore::on_write_done(const WriteDone& answer) {
+  for (auto& [token, waiting] : writes_) {
+    if (waiting.request != answer.request) continue;
+    if (answer.code == Code::kUnavailable || answer.code == Code::kNotActive) return;  // the next session repeats it
+    WriteDoneOp done;
+    done.token = token;
+    done.code = answer.code;
+    done.message = answer.message;
+    done.index = answer.index;
+    done.level = AckLevel::kQuorum;
+    done.changed = answer.code == Code::kOk;
+    emit(std::move(done));
+    writes_.erase(token);
+    return;
+  }
+}
+
+void EdgeCore::drain_outbox(OutboxActions actions) {
+  for (auto& persist : actions.persist) emit(OutboxPersist{std::move(persist.rows), persist.number, persist.sync});
+  for (auto& batch : actions.send) {
+    if (state_ == State::kOpen) send(std::move(batch));
+  }
+  for (const auto& ack : actions.acknowledged) {
+    WriteDoneOp done;
+    done.token = WriteToken{ack.token};
+    done.level = ack.level;
+    emit(std::move(done));
+  }
+  for (auto& refusal : actions.refused) {
+    WriteDoneOp done;
+    done.token = WriteToken{refusal.token};
+    done.code = refusal.code;
+    done.message = std::move(refusal.message);
+    emit(std::move(done));
+  }
+  for (std::string& what : actions.notes) note("outbox", std::move(what));
+  wake(actions.wake_at);
+}
+
+}  // namespace tidelock

@@ -1,0 +1,271 @@
+// The hub's authority: claims, terms, beacons, lease lengths. Everything a proof rests on is decided here from the ledger
+// alone (A1-A6); the ledger engine's own idea of a leader only tells who may append.
+
+#include "protocol/hub_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "codec/archive.h"
+
+namespace tidelock {
+
+HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move(options)), state_(rows) {
+  TIDELOCK_ASSERT(options_.boot.value != 0);
+  ring_from_ = state_.applied();  // A1: nothing of an earlier boot is resumed, the replay ring included
+}
+
+void HubCore::step(const HubEvent& event, HubActions& out) {
+  now_ = event.now;
+  out_ = &out;
+  out.wake_at = kForever;
+  std::visit(
+      [this](const auto& what) {
+        using What = std::decay_t<decltype(what)>;
+        if constexpr (std::is_same_v<What, HubLeadership>) on_leadership(what);
+        if constexpr (std::is_same_v<What, HubDropped>) on_dropped(what);
+        if constexpr (std::is_same_v<What, HubCommitted>) on_committed(what);
+        if constexpr (std::is_same_v<What, HubInstalled>) {
+          state_.load();
+          ring_.clear();
+          ring_from_ = state_.applied();
+          if (active_) step_down("a snapshot replaced the state");
+        }
+        if constexpr (std::is_same_v<What, HubConnected>) on_connected(what);
+        if constexpr (std::is_same_v<What, HubFrameIn>) on_frame(what);
+        if constexpr (std::is_same_v<What, HubDisconnected>) on_disconnected(what.conn);
+        if constexpr (std::is_same_v<What, HubAsked>) on_asked(what.token, what.request);
+        if constexpr (std::is_same_v<What, HubDisrupted>) {  // C2
+          step_down("the machine was suspended or its clock jumped");
+          leases_.clear();
+        }
+      },
+      event.what);
+  if (leading_ && !active_ && !claim_) claim();
+  if (active_) {
+    advance_ops();
+    retry_parked();
+    keep_authority();
+    shorten_or_lengthen_lease();
+  }
+  out_ = nullptr;
+}
+
+void HubCore::on_leadership(const HubLeadership& event) {
+  leading_ = event.leading;
+  leader_ = event.leader;
+  if (!leading_) {
+    claim_.reset();
+    if (active_) step_down("another hub leads the ledger");
+  }
+}
+
+void HubCore::claim() {  // A1
+  claim_ = next_id();
+  append(*claim_, Claim{options_.id, options_.boot});
+}
+
+void HubCore::append(CommandId id, decltype(Command::body) body) {
+  Command command;
+  command.id = id;
+  command.term = std::holds_alternative<Claim>(body) ? Term{} : term_;
+  command.ledger_time = ledger_now();
+  command.body = std::move(body);
+  first_attempt_.try_emplace(id, now_);  // A2: retries do not move tb
+  out_->append.push_back({id, encode(command)});
+}
+
+Nanos HubCore::ledger_now() const {
+  if (!active_) return state_.ledger_time();
+  return saturating_add(ledger_base_, std::max<Nanos>(0, saturating_sub(now_, ledger_base_h_)));
+}
+
+void HubCore::on_dropped(const HubDropped& event) {
+  if (event.code == Code::kNotActive) first_attempt_.erase(event.id);
+  if (claim_ == event.id) {
+    claim_.reset();
+    return;
+  }
+  if (beacon_ == event.id) beacon_.reset();
+  if (lease_change_ == event.id) lease_change_.reset();
+  if (seed_ == event.id) seed_.reset();
+  const auto it = ops_.find(event.id);
+  if (it == ops_.end()) return;
+  Op& op = it->second;
+  if (event.code == Code::kNotActive) {  // it never entered a log: nothing happened
+    if (op.block.value != 0) close_block(op.block, true);
+    finish(op, Code::kUnavailable, "the ledger refused the write; nothing happened", {});
+  } else if (op.state == Op::State::kAppended && active_) {  // S1: with an unknown outcome the hub appends an abort
+    op.state = Op::State::kAborting;
+    append(next_id(), Abort{op.id, op.block});
+  }
+}
+
+void HubCore::on_committed(const HubCommitted& event) {
+  const Applied applied = state_.apply(event.index, event.command, out_->rows);
+  const Command& command = applied.command;
+
+  Nanos tb = kNever;
+  if (const auto it = first_attempt_.find(command.id); it != first_attempt_.end()) {
+    tb = it->second;
+    first_attempt_.erase(it);
+  }
+  if (std::holds_alternative<Claim>(command.body)) {
+    if (!applied.effective) return;
+    const auto& claim = std::get<Claim>(command.body);
+    const bool ours = claim.hub == options_.id && claim.boot == options_.boot;
+    if (active_) step_down("a newer claim was applied");  // A1, F11: sessions of the old term end here
+    if (ours && claim_ == command.id && tb != kNever) become_active(event.index, tb);
+    return;
+  }
+  const bool in_our_term = active_ && command.term == term_;
+  if (in_our_term && applied.effective && tb != kNever) {  // A2
+    authority_until_ = std::max(
+        authority_until_, saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm)));
+  }
+  if (beacon_ == command.id) beacon_.reset();
+  if (lease_change_ == command.id) lease_change_.reset();
+  if (seed_ == command.id) seed_.reset();
+
+  if (const auto* put = std::get_if<Put>(&command.body)) {
+    const BlockNo block = in_our_term ? put->block : BlockNo{};
+    if (applied.effective) {
+      keep_for_replay(applied, block);
+      if (active_) feed(applied, block);
+    }
+    on_write_applied(applied);
+  } else if (std::holds_alternative<Batch>(command.body)) {
+    if (applied.effective) {
+      keep_for_replay(applied, {});
+      if (active_) feed(applied, {});
+    }
+    on_batch_applied(applied);
+  } else if (const auto* abort = std::get_if<Abort>(&command.body)) {  // S1
+    const auto it = ops_.find(abort->target);
+    if (it != ops_.end() && in_our_term) {
+      Op& op = it->second;
+      if (const auto outcome = state_.outcome(abort->target); outcome && outcome->second == Code::kOk) {
+        finish(op, Code::kOk, {}, outcome->first);  // it had been applied after all; its record closed the block
+      } else {
+        if (op.block.value != 0) close_block(op.block, true);
+        finish(op, Code::kUnavailable, "the write was given up; nothing happened", {});
+      }
+    }
+  } else if (const auto* added = std::get_if<RegisterEdge>(&command.body)) {
+    registering_.erase(added->edge);
+  } else if (const auto* removed = std::get_if<RemoveEdge>(&command.body)) {
+    removing_.erase(removed->edge);
+    leases_.erase(removed->edge);
+    if (Session* session = session_of(removed->edge)) end_session(session->conn, "this edge was removed from the cluster");
+    if (const auto it = ops_.find(command.id); it != ops_.end()) finish(it->second, Code::kOk, {}, event.index);
+  }
+}
+
+void HubCore::become_active(Index index, Nanos tb) {
+  active_ = true;
+  claim_.reset();
+  term_ = Term{index.value};
+  claimed_at_ = now_;                          // A4: local time of application, not of proposal
+  lease_at_claim_ns_ = state_.lease_ns();      // A4: the ledger's setting at the claim
+  authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
+  ledger_base_ = state_.ledger_time();
+  ledger_base_h_ = now_;
+  last_block_ = {};
+  shortening_ = false;
+  rollout_moved_at_ = now_;
+  last_demand_ = now_;
+  note("became_active", "term " + std::to_string(term_.value));
+  if (!state_.seeded()) {
+    seed_ = next_id();
+    append(*seed_, options_.seed);
+  }
+}
+
+void HubCore::step_down(const std::string& why) {
+  if (!active_) return;
+  active_ = false;
+  authority_until_ = kNever;
+  note("stepped_down", why);
+  close_all_sessions(why);
+  blocks_.clear();
+  queue_.clear();
+  for (auto& [id, op] : ops_) {
+    const bool appended = op.state == Op::State::kAppended || op.state == Op::State::kAborting;
+    if (op.asked) {
+      AdminAnswer reply;
+      reply.code = appended ? Code::kMaybeApplied : Code::kNotActive;
+      reply.message = appended ? "the hub lost its term while the write was on its way; repeat with the same id to learn the outcome"
+                               : "this hub is no longer active; nothing happened";
+      answer(*op.asked, std::move(reply));
+    }
+  }
+  ops_.clear();
+  for (const Parked& parked : parked_) {
+    if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&parked)) {
+      AdminAnswer reply;
+      reply.code = Code::kNotActive;
+      reply.message = "this hub is no longer active; nothing happened";
+      answer(asked->first, std::move(reply));
+    }
+  }
+  parked_.clear();
+  beacon_.reset();
+  lease_change_.reset();
+  seed_.reset();
+  registering_.clear();
+  removing_.clear();
+}
+
+// A2: a beacon every third of the window while proofs are asked for; one at once when a request waits for authority.
+void HubCore::keep_authority() {
+  const Nanos third = state_.settings().authority_window_ns / 3;
+  const bool wanted = now_ < saturating_add(last_demand_, 2 * kSecond);
+  const bool due = authority_until_ == kNever || now_ >= saturating_sub(authority_until_, 2 * third);
+  if (!beacon_ && ((wanted && due) || !parked_.empty())) {
+    beacon_ = next_id();
+    append(*beacon_, Beacon{});
+  }
+  if (wanted) wake(std::max(saturating_sub(authority_until_, 2 * third), saturating_add(now_, third / 4)));
+}
+
+void HubCore::want_short_lease() {
+  rollout_moved_at_ = now_;
+  if (!state_.lease_is_short()) shortening_ = true;
+}
+
+void HubCore::shorten_or_lengthen_lease() {  // A5
+  if (!state_.seeded() || lease_change_) return;
+  if (shortening_) {
+    if (state_.lease_is_short()) {
+      shortening_ = false;
+      return;
+    }
+    const Nanos latest_end = std::max(latest_lease(), strong_wait_until());
+    const Nanos allowed = saturating_add(now_, state_.settings().lease_short_ns);
+    if (latest_end > allowed) {
+      wake(saturating_sub(latest_end, state_.settings().lease_short_ns));
+      return;
+    }
+    lease_change_ = next_id();
+    append(*lease_change_, SetLease{true});
+  } else if (state_.lease_is_short()) {
+    const Nanos due = saturating_add(rollout_moved_at_, options_.rollout_quiet_ns);
+    if (now_ < due || now_ < short_wait_until()) {
+      wake(std::max(due, short_wait_until()));
+    } else if (rollout_open()) {
+      rollout_moved_at_ = now_;
+    } else {
+      lease_change_ = next_id();
+      append(*lease_change_, SetLease{false});
+    }
+  }
+}
+
+Nanos HubCore::latest_lease() const {
+  Nanos latest = kNever;
+  for (const auto& [edge, ends] : leases_) latest = std::max(latest, ends);
+  return latest;
+}
+
+}  // namespace tidelock

@@ -1,0 +1,270 @@
+// HubCore decides everything a hub does: claiming a term and testing authority (A), sessions, feed and proofs (F), blocks
+// and strong writes (S), model operations (M). It owns the state machine.
+//
+// Pure:     step(event, actions); the time is in the event and was read after the event was taken from its queue (C6).
+//           Chance is not used. Rows are read through the StateRows given at construction.
+// Order:    the shell carries out `rows` first and durably enough to resume (one batch), then the rest in field order.
+// Threads:  one.
+// Cost:     a step is O(what it touches); a record is O(sessions interested).
+// Limits:   kInterestMax keys per session (beyond it whole slots are invalidated), kOpsMax requests waiting.
+#pragma once
+
+#include <bitset>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "protocol/admin.h"
+#include "protocol/messages.h"
+#include "protocol/state_machine.h"
+
+namespace tidelock {
+
+using ConnId = Number<struct ConnTag>;    // one connection of an edge at this hub process; never reused
+using AskToken = Number<struct AskTag>;   // whom the shell answers
+
+struct HubOptions {
+  NodeId id;
+  Boot boot;
+  Seed seed;                              // what an empty cluster starts with
+  Nanos rollout_quiet_ns = 60 * kSecond;  // A5: the lease is lengthened when no rollout moved for this long
+};
+
+// ---- events
+struct HubTick {};
+struct HubLeadership {  // the ledger's word on who may append
+  bool leading = false;
+  NodeId leader;
+};
+struct HubDropped {  // an append of ours ended without commitment: kNotActive (never happened) or kMaybeApplied
+  CommandId id;
+  Code code = Code::kNotActive;
+};
+struct HubCommitted {
+  Index index;
+  Bytes command;
+};
+struct HubInstalled {};  // the rows were replaced by a snapshot
+struct HubConnected {
+  ConnId conn;
+  NodeId peer;  // from its certificate
+};
+struct HubFrameIn {
+  ConnId conn;
+  EdgeFrame frame;
+};
+struct HubDisconnected {
+  ConnId conn;
+};
+struct HubAsked {
+  AskToken token;
+  AdminRequest request;
+};
+struct HubDisrupted {};  // C2: this machine was suspended or its clock jumped
+
+struct HubEvent {
+  Nanos now = 0;
+  std::variant<HubTick, HubLeadership, HubDropped, HubCommitted, HubInstalled, HubConnected, HubFrameIn, HubDisconnected,
+               HubAsked, HubDisrupted>
+      what;
+};
+
+// ---- actions, carried out in field order
+struct HubActions {
+  struct Append {
+    CommandId id;
+    Bytes command;
+  };
+  struct Send {
+    ConnId conn;
+    HubFrame frame;
+  };
+  struct Close {
+    ConnId conn;
+    std::string reason;
+  };
+  struct Answer {
+    AskToken token;
+    AdminAnswer answer;
+  };
+  struct Note {  // for log and metrics
+    std::string event;
+    std::string detail;
+  };
+  StateBatch rows;
+  std::vector<Append> append;
+  std::vector<Send> send;
+  std::vector<Close> close;
+  std::vector<Answer> answers;
+  std::vector<Note> notes;
+  Nanos wake_at = kForever;  // a HubTick is due then
+};
+
+class HubCore {
+ public:
+  static constexpr std::size_t kInterestMax = 200'000;
+  static constexpr std::size_t kOpsMax = 20'000;
+  static constexpr std::size_t kRingMax = 8'192;  // strong records kept for replay (F11)
+
+  HubCore(HubOptions options, const StateRows& rows);
+  void step(const HubEvent& event, HubActions& out);
+
+  bool active() const { return active_; }
+  // A3: may a proof be given at `now`?
+  bool has_authority(Nanos now) const { return active_ && now < authority_until_; }
+  const StateMachine& state() const { return state_; }
+  std::size_t sessions() const { return by_edge_.size(); }
+  std::size_t open_blocks() const { return blocks_.size(); }
+  // The latest instant at which any lease in the table ends; kNever when there is none (for tests and metrics).
+  Nanos latest_lease() const;
+
+ private:
+  struct Session {
+    ConnId conn;
+    NodeId peer;
+    bool open = false;  // Hello was accepted
+    SessionNo number;
+    NodeId edge;
+    Boot boot;
+    std::uint64_t next_in = 1;
+    std::uint64_t next_out = 1;
+    std::unordered_set<std::string> interest;
+    std::bitset<65536> slot_interest;  // F7: coarse, once `interest` is full
+    std::set<BlockNo> acked;
+    Nanos flush_age_ns = kForever;
+    bool flushed = false;
+    Index applied;
+    std::vector<StagedModel> staged;
+  };
+  // One write from whoever asked until its outcome is known.
+  struct Op {
+    enum class State : std::uint8_t { kQueued, kBlocking, kAppended, kAborting };
+    CommandId id;
+    State state = State::kQueued;
+    bool strong = false;
+    BlockNo block;
+    std::variant<Put, Batch, RemoveEdge> body;
+    std::optional<AskToken> asked;              // an operator waits
+    std::optional<std::pair<NodeId, RequestNo>> edge_request;  // an edge waits, in its current session
+    std::string model_operation;                // "activate", ... for notes
+  };
+  struct OpenBlock {
+    CommandId op;
+    std::vector<std::string> keys;
+    std::map<NodeId, Boot> acked;  // S3: by the current session only
+  };
+  using Parked = std::variant<std::pair<ConnId, Probe>, std::pair<ConnId, Fetch>, std::pair<AskToken, AdminRequest>>;
+
+  // authority (hub_core.cc)
+  void on_leadership(const HubLeadership& event);
+  void on_dropped(const HubDropped& event);
+  void on_committed(const HubCommitted& event);
+  void claim();
+  void become_active(Index index, Nanos tb);
+  void step_down(const std::string& why);
+  void append(CommandId id, decltype(Command::body) body);
+  CommandId next_id() { return {options_.boot.value, ++sequence_}; }
+  Nanos ledger_now() const;
+  void keep_authority();
+  void shorten_or_lengthen_lease();
+  void want_short_lease();
+
+  // sessions and feed (hub_sessions.cc)
+  void on_connected(const HubConnected& event);
+  void on_frame(const HubFrameIn& event);
+  void on_disconnected(ConnId conn);
+  void on_hello(Session& session, SessionNo number, const Hello& hello);
+  bool on_probe(Session& session, const Probe& probe);  // false: park
+  bool on_fetch(Session& session, const Fetch& fetch);  // false: park
+  void send(Session& session, decltype(HubFrame::body) body);
+  void end_session(ConnId conn, const std::string& reason);
+  void close_all_sessions(const std::string& reason);
+  void feed(const Applied& applied, BlockNo block);
+  void keep_for_replay(const Applied& applied, BlockNo block);
+  ChangedKey changed_key(const ChangedValue& change) const;
+  void register_interest(Session& session, const std::string& key);
+  Nanos writers_ns() const;
+  void retry_parked();
+  Session* session_of(const NodeId& edge);
+
+  // writes (hub_writes.cc)
+  void start_write(Op op);
+  void advance_ops();
+  bool block_satisfied(const OpenBlock& block) const;
+  void open_block(Op& op);
+  void close_block(BlockNo number, bool tell_edges);
+  void append_op(Op& op);
+  void finish(Op& op, Code code, std::string message, Index index);
+  void on_write_applied(const Applied& applied);
+  void on_batch_applied(const Applied& applied);
+  void on_block_ack(Session& session, const BlockAck& ack);
+  void on_write_through(Session& session, const WriteThrough& write);
+  void on_write_batch(Session& session, const WriteBatch& batch);
+  bool own_write_in_flight(std::string_view key) const;
+  bool is_strong(std::string_view key) const;
+  Nanos short_wait_until() const;   // A4: ordinary writes
+  Nanos strong_wait_until() const;  // A4: strong writes
+
+  // operators (hub_models.cc)
+  void on_asked(AskToken token, const AdminRequest& request);
+  bool answer_read(AskToken token, const AdminRequest& request);  // false: park
+  Result<Op> model_write(const AdminRequest& request);
+  std::vector<ModelView> describe_models() const;
+  std::vector<EdgeView> describe_edges() const;
+  void answer(AskToken token, AdminAnswer answer);
+  std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
+  bool rollout_open() const;
+
+  void note(std::string event, std::string detail) { out_->notes.push_back({std::move(event), std::move(detail)}); }
+  void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
+
+  const HubOptions options_;
+  StateMachine state_;
+
+  // valid during a step
+  Nanos now_ = 0;
+  HubActions* out_ = nullptr;
+
+  bool leading_ = false;
+  NodeId leader_;
+  bool active_ = false;
+  Term term_;
+  Nanos claimed_at_ = 0;          // A4: when our claim was applied here
+  Nanos lease_at_claim_ns_ = 0;   // A4: the ledger's setting at our claim
+  Nanos authority_until_ = kNever;
+  std::optional<CommandId> claim_;
+  std::optional<CommandId> beacon_;
+  Nanos last_demand_ = kNever;  // when a proof was last asked for (A2)
+  Nanos ledger_base_ = 0, ledger_base_h_ = 0;
+  std::uint64_t sequence_ = 0;
+  std::map<CommandId, Nanos> first_attempt_;  // A2: tb of every own append
+  bool shortening_ = false;                   // A5
+  std::optional<CommandId> lease_change_;
+  Nanos rollout_moved_at_ = kNever;
+  std::optional<CommandId> seed_;
+  std::set<NodeId> registering_, removing_;
+
+  std::map<NodeId, Nanos> leases_;  // A3: edge -> hub instant at which its lease has ended
+  std::map<ConnId, std::unique_ptr<Session>> sessions_;
+  std::map<NodeId, ConnId> by_edge_;
+  std::map<CommandId, Op> ops_;
+  std::deque<CommandId> queue_;  // ops in arrival order that are not yet appended
+  std::map<BlockNo, OpenBlock> blocks_;
+  BlockNo last_block_;
+  std::vector<Parked> parked_;
+  std::deque<Record> ring_;  // F11: strong records, newest last
+  Index ring_from_;          // every strong record above it is in the ring
+};
+
+}  // namespace tidelock

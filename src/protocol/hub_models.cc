@@ -1,0 +1,266 @@
+// What operators ask: reads and writes of keys, and the life of a model version as strong writes of a few bytes (M2-M5, S5).
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "codec/archive.h"
+#include "codec/manifest.h"
+#include "codec/signature.h"
+#include "protocol/hub_core.h"
+
+namespace tidelock {
+
+void HubCore::answer(AskToken token, AdminAnswer reply) {
+  reply.hub = options_.id;
+  reply.active = active_;
+  reply.term = term_;
+  if (reply.code == Code::kNotActive) reply.hint = leader_;
+  out_->answers.push_back({token, std::move(reply)});
+}
+
+void HubCore::on_asked(AskToken token, const AdminRequest& request) {
+  if (std::holds_alternative<DescribeCluster>(request.body)) {  // any hub may describe itself
+    AdminAnswer reply;
+    reply.index = state_.applied();
+    reply.edges = describe_edges();
+    reply.hint = leader_;
+    answer(token, std::move(reply));
+    return;
+  }
+  if (!active_ || !state_.seeded()) {
+    AdminAnswer reply;
+    reply.code = Code::kNotActive;
+    reply.message = leader_.empty() ? "no hub is active yet; repeat in a moment" : "this hub is not active; ask " + leader_;
+    answer(token, std::move(reply));
+    return;
+  }
+  if (std::holds_alternative<ReadKey>(request.body) || std::holds_alternative<DescribeModels>(request.body)) {
+    if (!answer_read(token, request)) parked_.emplace_back(std::pair{token, request});
+    return;
+  }
+  Result<Op> op = model_write(request);
+  if (!op) {
+    AdminAnswer reply;
+    reply.code = op.error().code;
+    reply.message = op.error().message;
+    answer(token, std::move(reply));
+    return;
+  }
+  op->id = request.id;
+  op->asked = token;
+  start_write(std::move(*op));
+}
+
+bool HubCore::answer_read(AskToken token, const AdminRequest& request) {
+  last_demand_ = now_;
+  if (!has_authority(now_)) return false;  // A3
+  AdminAnswer reply;
+  reply.index = state_.applied();
+  if (const auto* read = std::get_if<ReadKey>(&request.body)) {
+    if (own_write_in_flight(read->key)) return false;
+    auto stored = state_.find(read->key);
+    if (stored && stored->value && stored->expires_at > ledger_now()) {
+      reply.index = stored->version;
+      reply.value = std::move(stored->value);
+    } else {
+      reply.code = Code::kNotFound;
+      reply.message = "no key '" + read->key + "'";
+    }
+  } else {
+    reply.models = describe_models();
+  }
+  answer(token, std::move(reply));
+  return true;
+}
+
+std::optional<ModelPointer> HubCore::pointer(const std::string& key, Index* version) const {
+  const auto stored = state_.find(key);
+  if (version != nullptr) *version = stored ? stored->version : Index{};
+  if (!stored || !stored->value) return std::nullopt;
+  auto decoded = decode<ModelPointer>(*stored->value, "model pointer");
+  if (!decoded) return std::nullopt;
+  return *decoded;
+}
+
+Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
+  Op op;
+  if (state_.outcome(request.id)) {  // a retry: start_write answers with what became of it
+    op.body = Put{};
+    return op;
+  }
+  const auto busy_with = [&](const std::string& key) {
+    return std::any_of(ops_.begin(), ops_.end(), [&](const auto& entry) {
+      const auto* put = std::get_if<Put>(&entry.second.body);
+      return entry.first != request.id && put != nullptr &&
+             std::any_of(put->writes.begin(), put->writes.end(), [&](const KeyWrite& write) { return write.key == key; });
+    });
+  };
+  const auto published = [&](const std::string& name, const std::string& version) -> Result<Bytes> {
+    const auto stored = state_.find(model_version_key(name, version));
+    if (!stored || !stored->value) {
+      return fail(Code::kNotFound, "model '" + name + "' has no published version '" + version + "'; publish it first");
+    }
+    return sha256(*stored->value);
+  };
+
+  if (const auto* write = std::get_if<WriteKeys>(&request.body)) {
+    if (write->writes.empty() || write->writes.size() > kKeysPerWriteMax) {
+      return fail(Code::kInvalid, "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one has " +
+                                      std::to_string(write->writes.size()));
+    }
+    for (const KeyWrite& one : write->writes) {
+      if (const auto ok = validate_key(one.key); !ok) return fail(ok.error());
+      if (one.key.starts_with("model:")) {
+        return fail(Code::kDenied, "key '" + one.key + "': model keys are written by `tidelock model`");
+      }
+      if (namespace_of(state_.namespaces(), one.key).scope != Scope::kRegion) {
+        return fail(Code::kInvalid, "key '" + one.key + "' belongs to a namespace that never leaves the gateway; write it at an edge");
+      }
+      if (namespace_of(state_.namespaces(), one.key).write_mode != WriteMode::kThrough) {
+        return fail(Code::kInvalid, "key '" + one.key + "' belongs to a write-behind namespace; write it at an edge");  // D8
+      }
+      if (one.value) {
+        if (const auto ok = validate_value(*one.value); !ok) return fail(ok.error());
+      }
+    }
+    op.body = Put{write->writes, {}};
+    return op;
+  }
+
+  if (const auto* publish = std::get_if<PublishModel>(&request.body)) {  // M2; X3: nothing is parsed before its signature
+    const auto manifest = open_manifest(publish->signed_manifest, state_.model_key());
+    if (!manifest) return fail(manifest.error());
+    if (manifest->name != publish->name || manifest->version != publish->version) {
+      return fail(Code::kInvalid, "the manifest names " + manifest->name + " " + manifest->version + ", the request " +
+                                      publish->name + " " + publish->version);
+    }
+    const std::string key = model_version_key(publish->name, publish->version);
+    if (const auto stored = state_.find(key); stored && stored->value && *stored->value != publish->signed_manifest) {
+      return fail(Code::kConflict, "model '" + publish->name + "' version '" + publish->version +
+                                       "' is published with other content; a version never changes, choose a new number");
+    }
+    op.body = Put{{KeyWrite{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}}}, {}};
+    op.model_operation = "model_published";
+    return op;
+  }
+
+  if (const auto* stage = std::get_if<StageModel>(&request.body)) {  // M3
+    auto digest = published(stage->name, stage->version);
+    if (!digest) return fail(digest.error());
+    want_short_lease();  // A5: while a rollout is on
+    const ModelPointer staged{stage->version, std::move(*digest), {}};
+    op.body = Put{{KeyWrite{model_staged_key(stage->name), encode(staged), 0, false, Condition::kNone, {}}}, {}};
+    op.model_operation = "model_staged";
+    return op;
+  }
+
+  if (const auto* activate = std::get_if<ActivateModel>(&request.body)) {  // M5
+    const std::string key = model_current_key(activate->name);
+    if (busy_with(key)) {
+      return fail(Code::kConflict, "another activation of '" + activate->name + "' is on its way; wait for it and look again");
+    }
+    auto digest = published(activate->name, activate->version);
+    if (!digest) return fail(digest.error());
+    Index version;
+    const auto current = pointer(key, &version);
+    if (current && current->version == activate->version) {
+      return fail(Code::kConflict, "'" + activate->name + "' " + activate->version + " is in force already (index " +
+                                       std::to_string(version.value) + ")");
+    }
+    std::size_t ready = 0;
+    for (const auto& [edge, conn] : by_edge_) {
+      const auto& staged = sessions_.at(conn)->staged;
+      ready += std::any_of(staged.begin(), staged.end(), [&](const StagedModel& model) {
+        return model.name == activate->name && model.version == activate->version;
+      });
+    }
+    if (ready == 0) {
+      return fail(Code::kConflict, "no connected edge has staged '" + activate->name + "' " + activate->version +
+                                       "; run `tidelock model stage` and wait until `tidelock model status` shows it");
+    }
+    rollout_moved_at_ = now_;
+    const ModelPointer next{activate->version, std::move(*digest), current ? current->version : std::string{}};
+    op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version}}, {}};
+    op.model_operation = "model_activated";
+    return op;
+  }
+
+  if (const auto* rollback = std::get_if<RollbackModel>(&request.body)) {  // S5
+    const std::string key = model_current_key(rollback->name);
+    if (busy_with(key)) {
+      return fail(Code::kConflict, "another activation of '" + rollback->name + "' is on its way; wait for it and look again");
+    }
+    Index version;
+    const auto current = pointer(key, &version);
+    if (!current) return fail(Code::kNotFound, "model '" + rollback->name + "' has no version in force");
+    if (current->previous.empty()) {
+      return fail(Code::kConflict, "'" + rollback->name + "' " + current->version + " is the first activation; there is nothing to return to");
+    }
+    auto digest = published(rollback->name, current->previous);
+    if (!digest) return fail(digest.error());
+    rollout_moved_at_ = now_;
+    const ModelPointer next{current->previous, std::move(*digest), current->version};
+    op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version}}, {}};
+    op.model_operation = "model_rolled_back";
+    return op;
+  }
+
+  const auto& removal = std::get<RemoveEdgeRequest>(request.body);  // A6
+  if (!state_.edges().contains(removal.edge)) return fail(Code::kNotFound, "no edge '" + removal.edge + "' is registered");
+  removing_.insert(removal.edge);
+  op.body = RemoveEdge{removal.edge};
+  return op;
+}
+
+std::vector<ModelView> HubCore::describe_models() const {
+  std::map<std::string, ModelView> models;
+  for (const std::string& key : state_.keys("model:", 10'000)) {
+    const std::size_t colon = key.find(':', 6);
+    if (colon == std::string::npos) continue;
+    const std::string name = key.substr(6, colon - 6);
+    const std::string rest = key.substr(colon + 1);
+    ModelView& view = models[name];
+    view.name = name;
+    if (rest.starts_with("current@")) {
+      if (const auto current = pointer(key, &view.activation)) {
+        view.current = current->version;
+        view.previous = current->previous;
+      }
+    } else if (rest.starts_with("staged@")) {
+      if (const auto staged = pointer(key, nullptr)) view.staged = staged->version;
+    } else if (rest.starts_with("v")) {
+      view.published.push_back(rest.substr(1));
+    }
+  }
+  std::vector<ModelView> list;
+  for (auto& [name, view] : models) list.push_back(std::move(view));
+  return list;
+}
+
+bool HubCore::rollout_open() const {
+  const std::vector<ModelView> models = describe_models();
+  return std::any_of(models.begin(), models.end(),
+                     [](const ModelView& model) { return !model.staged.empty() && model.staged != model.current && model.staged != model.previous; });
+}
+
+std::vector<EdgeView> HubCore::describe_edges() const {
+  std::vector<EdgeView> list;
+  for (const auto& [edge, site] : state_.edges()) {
+    EdgeView view;
+    view.edge = edge;
+    view.site = site;
+    if (const auto lease = leases_.find(edge); lease != leases_.end()) {
+      view.lease_left_ns = std::max<Nanos>(0, saturating_sub(lease->second, now_));
+    }
+    if (const auto it = by_edge_.find(edge); it != by_edge_.end()) {
+      view.connected = true;
+      view.applied = sessions_.at(it->second)->applied;
+      view.staged = sessions_.at(it->second)->staged;
+    }
+    list.push_back(std::move(view));
+  }
+  return list;
+}
+
+}  // namespace tidelock

@@ -1,0 +1,307 @@
+// Sessions and the feed: what an edge is told, in which order, and under which authority (F1, F2, F7, F11, A3).
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "codec/archive.h"
+#include "protocol/hub_core.h"
+
+namespace tidelock {
+namespace {
+std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
+}  // namespace
+
+void HubCore::send(Session& session, decltype(HubFrame::body) body) {
+  out_->send.push_back({session.conn, HubFrame{session.number, session.next_out++, std::move(body)}});
+}
+
+HubCore::Session* HubCore::session_of(const NodeId& edge) {
+  const auto it = by_edge_.find(edge);
+  if (it == by_edge_.end()) return nullptr;
+  return sessions_.at(it->second).get();
+}
+
+void HubCore::on_connected(const HubConnected& event) {
+  auto session = std::make_unique<Session>();
+  session->conn = event.conn;
+  session->peer = event.peer;
+  sessions_[event.conn] = std::move(session);
+}
+
+void HubCore::on_disconnected(ConnId conn) {
+  const auto it = sessions_.find(conn);
+  if (it == sessions_.end()) return;
+  const auto current = by_edge_.find(it->second->edge);
+  if (current != by_edge_.end() && current->second == conn) by_edge_.erase(current);
+  sessions_.erase(it);  // its lease stays in the table (A3)
+}
+
+void HubCore::end_session(ConnId conn, const std::string& reason) {
+  const auto it = sessions_.find(conn);
+  if (it == sessions_.end()) return;
+  send(*it->second, Goodbye{reason, leading_ ? std::string{} : leader_});
+  out_->close.push_back({conn, reason});
+  on_disconnected(conn);
+}
+
+void HubCore::close_all_sessions(const std::string& reason) {
+  while (!sessions_.empty()) end_session(sessions_.begin()->first, reason);
+}
+
+void HubCore::on_frame(const HubFrameIn& event) {
+  const auto it = sessions_.find(event.conn);
+  if (it == sessions_.end()) return;  // F1: of a session that has ended
+  Session& session = *it->second;
+  const EdgeFrame& frame = event.frame;
+  if (frame.number != session.next_in || (session.open && frame.session != session.number)) {  // F2
+    end_session(event.conn, "message " + std::to_string(frame.number) + " of session " + std::to_string(frame.session.value) +
+                                " where " + std::to_string(session.next_in) + " was due");
+    return;
+  }
+  ++session.next_in;
+  if (const auto* hello = std::get_if<Hello>(&frame.body)) {
+    on_hello(session, frame.session, *hello);
+    return;
+  }
+  if (!session.open) {
+    end_session(event.conn, "the first message of a session must be a hello");
+    return;
+  }
+  if (const auto* probe = std::get_if<Probe>(&frame.body)) {
+    if (!on_probe(session, *probe)) parked_.emplace_back(std::pair{event.conn, *probe});
+  } else if (const auto* ack = std::get_if<BlockAck>(&frame.body)) {
+    on_block_ack(session, *ack);
+  } else if (const auto* fetch = std::get_if<Fetch>(&frame.body)) {
+    if (!on_fetch(session, *fetch)) parked_.emplace_back(std::pair{event.conn, *fetch});
+  } else if (const auto* write = std::get_if<WriteThrough>(&frame.body)) {
+    on_write_through(session, *write);
+  } else if (const auto* batch = std::get_if<WriteBatch>(&frame.body)) {
+    on_write_batch(session, *batch);
+  } else if (const auto* staged = std::get_if<Staged>(&frame.body)) {
+    rollout_moved_at_ = now_;
+    if (staged->error.empty()) {
+      const bool known = std::any_of(session.staged.begin(), session.staged.end(), [&](const StagedModel& model) {
+        return model.name == staged->model.name && model.version == staged->model.version;
+      });
+      if (!known && session.staged.size() < 256) session.staged.push_back(staged->model);
+      note("staged", session.edge + " " + staged->model.name + " " + staged->model.version);
+    } else {
+      note("stage_failed", session.edge + " " + staged->model.name + " " + staged->model.version + ": " + staged->error);
+    }
+  }
+}
+
+void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {  // F11
+  session.number = number;
+  std::string refusal;
+  if (session.open) {
+    refusal = "a second hello in one session";
+  } else if (hello.edge != session.peer) {
+    refusal = "edge id '" + hello.edge + "' does not match the certificate of '" + session.peer + "'";
+  } else if (hello.protocol_version != kProtocolVersion) {
+    refusal = "protocol version " + std::to_string(hello.protocol_version) + ", this hub speaks " +
+              std::to_string(kProtocolVersion);
+  } else if (!active_ || !state_.seeded()) {
+    refusal = "this hub is not active";
+  } else if (hello.highest_term > term_) {
+    refusal = "this hub's term " + std::to_string(term_.value) + " is older than " + std::to_string(hello.highest_term.value);
+  } else if (hello.applied > state_.applied()) {
+    refusal = "this hub has applied " + std::to_string(state_.applied().value) + ", the edge " +
+              std::to_string(hello.applied.value);
+  } else if (hello.boot.value == 0 || number.value == 0) {
+    refusal = "boot and session number start at 1";
+  }
+  if (!refusal.empty()) {
+    end_session(session.conn, refusal);
+    return;
+  }
+  if (Session* former = session_of(hello.edge)) end_session(former->conn, "the edge opened a newer session");
+  for (auto& [block_number, block] : blocks_) block.acked.erase(hello.edge);  // S3: from the current session only
+  session.open = true;
+  session.edge = hello.edge;
+  session.boot = hello.boot;
+  session.applied = hello.applied;
+  session.staged = hello.staged;
+  by_edge_[hello.edge] = session.conn;
+
+  Welcome welcome;
+  welcome.hub = options_.id;
+  welcome.hub_boot = options_.boot;
+  welcome.term = term_;
+  welcome.h0 = state_.applied();
+  welcome.reset = hello.applied < ring_from_;
+  welcome.settings = state_.settings();
+  welcome.namespaces = state_.namespaces();
+  welcome.model_key = state_.model_key();
+  for (const auto& [block_number, block] : blocks_) welcome.open_blocks.emplace_back(term_, block_number);
+  const bool replay = !welcome.reset;
+  send(session, std::move(welcome));
+  if (replay) {
+    for (const Record& record : ring_) {
+      if (record.index > hello.applied) send(session, record);
+    }
+  }
+  for (const auto& [block_number, block] : blocks_) send(session, Block{term_, block_number, block.keys});  // S1
+  last_demand_ = now_;
+  note("session_open", hello.edge);
+  if (!state_.edges().contains(hello.edge) && registering_.insert(hello.edge).second) {  // A6
+    append(next_id(), RegisterEdge{hello.edge, hello.site});
+  }
+}
+
+bool HubCore::on_probe(Session& session, const Probe& probe) {
+  last_demand_ = now_;
+  if (!has_authority(now_)) return false;  // A3: answered once an entry of ours was applied
+  session.flush_age_ns = probe.flush_age_ns;
+  session.flushed = probe.flushed;
+  Mark mark;
+  mark.nonce = probe.nonce;
+  mark.index = state_.applied();
+  mark.proof = true;
+  mark.hub_h = now_;
+  mark.writers_ns = writers_ns();
+  session.applied = std::max(session.applied, mark.index);
+  const bool all_acked = std::all_of(blocks_.begin(), blocks_.end(),
+                                     [&](const auto& entry) { return session.acked.contains(entry.first); });
+  if (probe.wants_lease && all_acked && state_.edges().contains(session.edge) && !removing_.contains(session.edge)) {
+    // A3, A5, A6, S1: tested, recorded and queued in one step
+    mark.lease_ns = shortening_ ? std::min(state_.lease_ns(), state_.settings().lease_short_ns) : state_.lease_ns();
+    Nanos& ends = leases_.try_emplace(session.edge, kNever).first->second;
+    ends = std::max(ends, saturating_add(now_, mark.lease_ns));
+  }
+  send(session, mark);
+  return true;
+}
+
+void HubCore::register_interest(Session& session, const std::string& key) {
+  if (session.interest.size() < kInterestMax) {
+    session.interest.insert(key);
+  } else {
+    session.slot_interest.set(slot_of_key(key));  // coarser, never wrong
+  }
+}
+
+bool HubCore::on_fetch(Session& session, const Fetch& fetch) {  // F7
+  last_demand_ = now_;
+  if (!has_authority(now_)) return false;
+  for (const auto& wanted : fetch.wanted) {
+    if (own_write_in_flight(wanted.key)) return false;  // A3: a successor may already have shown it
+  }
+  FetchAnswer answer;
+  answer.request = fetch.request;
+  answer.index = state_.applied();
+  answer.proof = true;
+  const Nanos ledger = ledger_now();
+  for (const auto& wanted : fetch.wanted) {
+    register_interest(session, wanted.key);
+    FetchAnswer::Found found;
+    found.key = wanted.key;
+    if (auto stored = state_.find(wanted.key); stored && stored->value && stored->expires_at > ledger) {
+      found.version = stored->version;
+      found.stamp = stored->stamp;
+      found.ttl_left_ns = stored->expires_at == kForever ? kForever : saturating_sub(stored->expires_at, ledger);
+      found.same = wanted.known == stored->version;
+      if (!found.same) found.value = std::move(stored->value);
+    }
+    answer.found.push_back(std::move(found));
+  }
+  send(session, std::move(answer));
+  return true;
+}
+
+Nanos HubCore::writers_ns() const {
+  Nanos largest = 0;
+  for (const auto& [edge, site] : state_.edges()) {
+    const auto it = by_edge_.find(edge);
+    if (it == by_edge_.end()) return kForever;  // a writer is away
+    const Session& session = *sessions_.at(it->second);
+    if (!session.flushed) return kForever;
+    largest = std::max(largest, session.flush_age_ns);
+  }
+  return largest;
+}
+
+ChangedKey HubCore::changed_key(const ChangedValue& change) const {
+  ChangedKey changed;
+  changed.key = change.key;
+  changed.deleted = !change.now.value.has_value();
+  changed.stamp = change.now.stamp;
+  if (change.now.value && change.now.value->size() <= kPushValueBytesMax) changed.value = change.now.value;
+  if (change.now.expires_at != kForever) {
+    changed.ttl_left_ns = std::max<Nanos>(0, saturating_sub(change.now.expires_at, state_.ledger_time()));
+  }
+  return changed;
+}
+
+void HubCore::keep_for_replay(const Applied& applied, BlockNo block) {
+  Record record;
+  record.index = applied.index;
+  record.term = applied.command.term;
+  record.block = block;
+  for (const ChangedValue& change : applied.changed) {
+    if (is_strong(change.key)) record.keys.push_back(changed_key(change));
+  }
+  if (record.keys.empty()) return;
+  ring_.push_back(std::move(record));
+  if (ring_.size() > kRingMax) {
+    ring_from_ = ring_.front().index;
+    ring_.pop_front();
+  }
+}
+
+// F2: the feed carries records of strong keys to every session, others where the session is registered for them.
+void HubCore::feed(const Applied& applied, BlockNo block) {
+  if (applied.changed.empty()) {
+    if (block.value != 0) close_block(block, true);  // a condition failed: nothing changed, the block still ends
+    return;
+  }
+  if (block.value != 0) close_block(block, false);
+  struct Change {
+    ChangedKey key;
+    bool strong;
+    std::uint16_t slot;
+  };
+  std::vector<Change> changes;
+  for (const ChangedValue& change : applied.changed) {
+    changes.push_back({changed_key(change), is_strong(change.key), slot_of_key(change.key)});
+  }
+  for (auto& [conn, session] : sessions_) {
+    if (!session->open) continue;
+    Record record;
+    record.index = applied.index;
+    record.term = applied.command.term;
+    record.block = block;
+    for (const Change& change : changes) {
+      if (change.strong) {
+        record.keys.push_back(change.key);
+      } else if (const auto it = session->interest.find(change.key.key); it != session->interest.end()) {
+        record.keys.push_back(change.key);
+        if (!change.key.value && !change.key.deleted) session->interest.erase(it);  // only a hint: it fetches again
+      } else if (session->slot_interest.test(change.slot)) {
+        record.slots.push_back(change.slot);
+        session->slot_interest.reset(change.slot);
+      }
+    }
+    if (!record.keys.empty() || !record.slots.empty()) send(*session, std::move(record));
+  }
+}
+
+void HubCore::retry_parked() {
+  if (parked_.empty() || !has_authority(now_)) return;
+  std::vector<Parked> waiting = std::move(parked_);
+  parked_.clear();
+  for (Parked& item : waiting) {
+    bool done = true;
+    if (const auto* probe = std::get_if<std::pair<ConnId, Probe>>(&item)) {
+      if (const auto it = sessions_.find(probe->first); it != sessions_.end()) done = on_probe(*it->second, probe->second);
+    } else if (const auto* fetch = std::get_if<std::pair<ConnId, Fetch>>(&item)) {
+      if (const auto it = sessions_.find(fetch->first); it != sessions_.end()) done = on_fetch(*it->second, fetch->second);
+    } else if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&item)) {
+      done = answer_read(asked->first, asked->second);
+    }
+    if (!done) parked_.push_back(std::move(item));
+  }
+}
+
+}  // namespace tidelock

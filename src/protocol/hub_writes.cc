@@ -1,0 +1,266 @@
+// Writes: when the active hub may append (A4), and how a strong write waits for every reader before it does (S1-S3).
+
+#include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
+#include "codec/archive.h"
+#include "codec/compress.h"
+#include "protocol/hub_core.h"
+
+namespace tidelock {
+namespace {
+constexpr std::size_t kBatchBytesMax = 1u << 20;  // DESIGN 5: a batch entry is at most 1 MiB
+}
+
+bool HubCore::is_strong(std::string_view key) const {
+  return namespace_of(state_.namespaces(), key).consistency == Consistency::kStrong;
+}
+
+Nanos HubCore::short_wait_until() const {  // A4
+  const ClusterSettings& settings = state_.settings();
+  return saturating_add(claimed_at_, stretch(settings.authority_window_ns, settings.rho_ppm));
+}
+
+Nanos HubCore::strong_wait_until() const {  // A4
+  const ClusterSettings& settings = state_.settings();
+  return saturating_add(claimed_at_, stretch(settings.authority_window_ns + lease_at_claim_ns_, settings.rho_ppm));
+}
+
+bool HubCore::own_write_in_flight(std::string_view key) const {
+  if (!is_strong(key)) return false;
+  for (const auto& [id, op] : ops_) {
+    if (op.state != Op::State::kAppended && op.state != Op::State::kAborting) continue;
+    const auto* put = std::get_if<Put>(&op.body);
+    if (put == nullptr) continue;
+    for (const KeyWrite& write : put->writes) {
+      if (write.key == key) return true;
+    }
+  }
+  return false;
+}
+
+void HubCore::start_write(Op op) {
+  TIDELOCK_ASSERT(active_);
+  if (const auto outcome = state_.outcome(op.id)) {  // A1: found applied before, by id; S1: its block closed with it
+    const bool conflict = outcome->second == Code::kConflict;
+    finish(op, outcome->second, conflict ? "the condition did not hold" : "", outcome->first);
+    return;
+  }
+  if (const auto it = ops_.find(op.id); it != ops_.end()) {  // a retry of a write that is on its way: answer the newest asker
+    if (op.asked) it->second.asked = op.asked;
+    if (op.edge_request) it->second.edge_request = op.edge_request;
+    return;
+  }
+  if (ops_.size() >= kOpsMax) {
+    finish(op, Code::kBusy, "too many writes are waiting at this hub", {});
+    return;
+  }
+  if (const auto* put = std::get_if<Put>(&op.body)) {
+    for (const KeyWrite& write : put->writes) op.strong = op.strong || is_strong(write.key);  // S4: strong as a whole
+  }
+  const CommandId id = op.id;
+  ops_.emplace(id, std::move(op));
+  queue_.push_back(id);
+}
+
+void HubCore::open_block(Op& op) {  // S1
+  op.block = last_block_ = BlockNo{last_block_.value + 1};
+  op.state = Op::State::kBlocking;
+  OpenBlock block;
+  block.op = op.id;
+  for (const KeyWrite& write : std::get<Put>(op.body).writes) block.keys.push_back(write.key);
+  for (auto& [conn, session] : sessions_) {
+    if (session->open) send(*session, Block{term_, op.block, block.keys});
+  }
+  std::get<Put>(op.body).block = op.block;
+  blocks_.emplace(op.block, std::move(block));
+}
+
+void HubCore::close_block(BlockNo number, bool tell_edges) {
+  if (blocks_.erase(number) == 0) return;
+  for (auto& [conn, session] : sessions_) {
+    session->acked.erase(number);
+    if (tell_edges && session->open) send(*session, Unblock{term_, number});
+  }
+}
+
+void HubCore::on_block_ack(Session& session, const BlockAck& ack) {
+  const auto it = blocks_.find(ack.number);
+  if (ack.term != term_ || it == blocks_.end()) return;  // S3: (edge, boot, term, number), of an open block only
+  session.acked.insert(ack.number);
+  it->second.acked[session.edge] = session.boot;
+}
+
+bool HubCore::block_satisfied(const OpenBlock& block) const {
+  // S3, and the exception of A4: the block was sent after the short wait (advance_ops opens none before it), so once every
+  // registered edge has acknowledged it, no page can serve the old value, whatever the deposed hub granted.
+  if (now_ < strong_wait_until()) {
+    return std::all_of(state_.edges().begin(), state_.edges().end(),
+                       [&](const auto& edge) { return block.acked.contains(edge.first); });
+  }
+  return std::all_of(leases_.begin(), leases_.end(),
+                     [&](const auto& lease) { return lease.second <= now_ || block.acked.contains(lease.first); });
+}
+
+void HubCore::append_op(Op& op) {
+  op.state = Op::State::kAppended;
+  if (auto* put = std::get_if<Put>(&op.body)) {
+    append(op.id, *put);
+  } else if (auto* batch = std::get_if<Batch>(&op.body)) {
+    append(op.id, std::move(*batch));
+    batch->records.clear();  // the number stays to recognise a repeat
+  } else {
+    append(op.id, std::get<RemoveEdge>(op.body));
+  }
+}
+
+void HubCore::advance_ops() {
+  if (queue_.empty()) return;
+  std::deque<CommandId> waiting;
+  for (const CommandId& id : queue_) {
+    const auto it = ops_.find(id);
+    if (it == ops_.end()) continue;
+    Op& op = it->second;
+    bool ready = now_ >= short_wait_until();  // A4
+    if (const auto* removal = std::get_if<RemoveEdge>(&op.body)) {  // A6
+      const auto lease = leases_.find(removal->edge);
+      const Nanos lapsed = std::max(lease == leases_.end() ? kNever : lease->second, strong_wait_until());
+      ready = now_ >= lapsed;
+      if (!ready) wake(lapsed);
+    } else if (op.strong && ready) {
+      if (op.state == Op::State::kQueued) open_block(op);
+      ready = block_satisfied(blocks_.at(op.block));
+      if (!ready) {
+        if (now_ < strong_wait_until()) wake(strong_wait_until());
+        for (const auto& [edge, ends] : leases_) {
+          if (ends > now_) wake(ends);
+        }
+      }
+    } else if (!ready) {
+      wake(short_wait_until());
+    }
+    if (ready) {
+      append_op(op);
+    } else {
+      waiting.push_back(id);
+    }
+  }
+  queue_ = std::move(waiting);
+}
+
+void HubCore::finish(Op& op, Code code, std::string message, Index index) {
+  if (op.asked) {
+    AdminAnswer reply;
+    reply.code = code;
+    reply.message = message;
+    reply.index = index;
+    answer(*op.asked, std::move(reply));
+  }
+  if (op.edge_request) {
+    if (Session* session = session_of(op.edge_request->first)) {
+      send(*session, WriteDone{op.edge_request->second, code, message, index});
+    }
+  }
+  if (code == Code::kOk && !op.model_operation.empty()) {
+    note(op.model_operation, "index " + std::to_string(index.value));
+  }
+  ops_.erase(CommandId{op.id});  // `op` is gone after this line when it was a member
+}
+
+void HubCore::on_write_applied(const Applied& applied) {
+  const auto it = ops_.find(applied.command.id);
+  if (it == ops_.end()) return;
+  Op& op = it->second;
+  if (applied.effective) {
+    finish(op, applied.code, applied.message, applied.index);
+  } else if (applied.applied_before) {
+    if (op.block.value != 0) close_block(op.block, true);  // S1: a retry found applied by id closes its block too
+    finish(op, applied.code, applied.message, *applied.applied_before);
+  } else {  // fenced or aborted: no effect, now or ever
+    if (op.block.value != 0) close_block(op.block, true);
+    finish(op, Code::kUnavailable, "the write was fenced; nothing happened", {});
+  }
+}
+
+void HubCore::on_write_through(Session& session, const WriteThrough& write) {
+  Op op;
+  op.id = write.id;
+  op.edge_request = std::pair{session.edge, write.request};
+  std::string problem;
+  if (write.writes.empty() || write.writes.size() > kKeysPerWriteMax) {
+    problem = "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " + std::to_string(write.writes.size());
+  }
+  for (const KeyWrite& one : write.writes) {
+    if (const auto ok = validate_key(one.key); !ok) problem = ok.error().message;
+    if (one.value && one.value->size() > kValueBytesMax) problem = "value of '" + one.key + "' is above 1 MiB";
+    if (one.key.starts_with("model:")) problem = "'" + one.key + "': model keys are written by `tidelock model`";
+    if (namespace_of(state_.namespaces(), one.key).write_mode != WriteMode::kThrough) {
+      problem = "'" + one.key + "' is not in a write-through namespace";
+    }
+  }
+  if (!problem.empty()) {
+    finish(op, Code::kInvalid, std::move(problem), {});
+    return;
+  }
+  op.body = Put{write.writes, {}};
+  start_write(std::move(op));
+}
+
+void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
+  const auto refuse = [&](Code code, std::string why) {
+    send(session, BatchDone{write.incarnation, write.number, {}, 0, code, std::move(why)});
+  };
+  if (state_.last_batch(session.edge, write.incarnation) >= write.number) {
+    send(session, BatchDone{write.incarnation, write.number, state_.applied(), 0, Code::kOk, "applied before"});
+    return;
+  }
+  for (const auto& [id, op] : ops_) {
+    const auto* pending = std::get_if<Batch>(&op.body);
+    if (pending != nullptr && pending->edge == session.edge && pending->incarnation == write.incarnation &&
+        pending->number == write.number) {
+      return;  // on its way; its BatchDone goes to the edge's current session
+    }
+  }
+  const auto raw = decompress(write.records, kBatchBytesMax);
+  if (!raw) return refuse(Code::kInvalid, raw.error().message);
+  auto records = decode<std::vector<BatchRecord>>(*raw, "write-behind batch");
+  if (!records) return refuse(Code::kInvalid, records.error().message);
+  for (const BatchRecord& record : *records) {
+    const auto ok = validate_key(record.key);
+    if (!ok) return refuse(Code::kInvalid, ok.error().message);
+    const Namespace& policy = namespace_of(state_.namespaces(), record.key);
+    if (policy.write_mode != WriteMode::kBehind || policy.scope != Scope::kRegion) {
+      return refuse(Code::kInvalid, "'" + record.key + "' is not in a write-behind namespace of the region");
+    }
+  }
+  if (ops_.size() >= kOpsMax) return refuse(Code::kBusy, "too many writes are waiting at this hub");
+  Op op;
+  op.id = next_id();
+  op.body = Batch{session.edge, write.incarnation, write.number, std::move(*records)};
+  start_write(std::move(op));
+}
+
+void HubCore::on_batch_applied(const Applied& applied) {
+  const auto& batch = std::get<Batch>(applied.command.body);
+  const auto it = ops_.find(applied.command.id);
+  if (it == ops_.end()) return;  // another hub's, or an earlier term's: the edge asks again
+  ops_.erase(it);
+  Session* session = session_of(batch.edge);
+  if (session == nullptr) return;
+  BatchDone done;
+  done.incarnation = batch.incarnation;
+  done.number = batch.number;
+  done.index = applied.index;
+  done.superseded = applied.superseded;
+  if (!applied.effective && !applied.applied_before && state_.last_batch(batch.edge, batch.incarnation) < batch.number) {
+    done.code = applied.code == Code::kOk ? Code::kBusy : applied.code;
+    done.message = applied.message;
+  } else if (applied.code != Code::kOk) {
+    done.code = applied.code;
+    done.message = applied.message;
+  }
+  send(*session, std::move(done));
+}
+
+}  // namespace tidelock
