@@ -98,13 +98,14 @@ class LogStore {
  public:
   // `kv` must have both families and outlive the store.
   explicit LogStore(Kv& kv) : kv_(kv) {}
-  // Reads and checks everything.
-  Result<RaftLoaded> load() const;
+  // Once, first. Reads and checks everything.
+  Result<RaftLoaded> load();
   // Any error is final: the caller stops (D3).
   Result<void> commit(const RaftPersist& persist);
 
  private:
   Kv& kv_;
+  std::uint64_t last_ = 0;  // highest index that may be in the log family
 };
 
 }  // namespace tidelock

@@ -51,6 +51,7 @@ class Kv {
   // Makes everything committed so far durable (group commit: one sync for many kNone batches).
   virtual Result<void> sync() = 0;
   // Visits keys in [begin, end) in order until `visit` answers false. An empty `end` means to the end of the family.
+  // `visit` must not call the store.
   virtual Result<void> scan(const std::string& family, BytesView begin, BytesView end,
                             const std::function<bool(BytesView key, BytesView value)>& visit) const = 0;
   virtual Result<std::optional<Bytes>> last_key(const std::string& family) const = 0;

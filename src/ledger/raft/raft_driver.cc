@@ -1,0 +1,780 @@
+// The log lives here, in log_; libraft itself keeps only terms (its "trail"). Entries go through the library without
+// their payloads (only a configuration's is read by it) and are put back together in put_entries. Two ways in: `submit`
+// on a leader, `append` on a follower; one way out: apply_committed.
+#include "ledger/raft/raft_driver.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/assert.h"
+#include "codec/archive.h"
+#include "ledger/raft/raft_core.h"
+
+namespace tidelock {
+
+constexpr std::size_t kServersMax = 64;
+constexpr std::size_t kAddressBytesMax = 256;
+constexpr std::uint64_t kTermMax = 1ull << 62;
+constexpr std::uint64_t kIndexMax = 1ull << 62;
+
+static_assert(static_cast<int>(RaftEntryType::kCommand) == TL_RAFT_COMMAND);
+static_assert(static_cast<int>(RaftEntryType::kBarrier) == TL_RAFT_BARRIER);
+static_assert(static_cast<int>(RaftEntryType::kChange) == TL_RAFT_CHANGE);
+
+// --- configurations: version 1, count (8 bytes), each: number (8), address and a zero byte, role (1); zeros up to 8
+// -------
+
+Bytes encode_configuration(const std::vector<RaftServer>& servers) {
+  Bytes out;
+  const auto put64 = [&out](std::uint64_t v) {
+    for (int i = 0; i < 8; ++i) out.push_back(static_cast<char>(v >> (8 * i)));
+  };
+  out.push_back(1);
+  put64(servers.size());
+  for (const RaftServer& server : servers) {
+    put64(server.number);
+    out.append(server.address);
+    out.push_back('\0');
+    out.push_back(static_cast<char>(server.role));
+  }
+  while (out.size() % 8 != 0) out.push_back('\0');
+  return out;
+}
+
+Result<std::vector<RaftServer>> decode_configuration(BytesView bytes) {
+  const auto broken = [](const char* what) { return fail(Code::kCorrupt, std::string("raft configuration: ") + what); };
+  std::size_t at = 0;
+  const auto get64 = [&](std::uint64_t& v) {
+    if (bytes.size() - at < 8) return false;
+    v = 0;
+    for (int i = 7; i >= 0; --i) v = (v << 8) | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
+    at += 8;
+    return true;
+  };
+  std::uint64_t count = 0;
+  if (bytes.empty() || bytes[at++] != 1) return broken("version is not 1");
+  if (!get64(count)) return broken("truncated");
+  if (count == 0 || count > kServersMax) return broken("number of members is not 1 to 64");
+  std::vector<RaftServer> out;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    RaftServer server;
+    if (!get64(server.number)) return broken("truncated");
+    const std::size_t end = bytes.find('\0', at);
+    if (end == BytesView::npos || end + 1 >= bytes.size()) return broken("truncated");
+    if (end - at > kAddressBytesMax) return broken("an address is longer than 256 bytes");
+    server.address = Bytes(bytes.substr(at, end - at));
+    const auto role = static_cast<unsigned char>(bytes[end + 1]);
+    if (role > static_cast<unsigned char>(RaftRole::kSpare)) return broken("unknown role");
+    server.role = static_cast<RaftRole>(role);
+    at = end + 2;
+    if (server.number == 0) return broken("a member has number 0");
+    for (const RaftServer& other : out) {
+      if (other.number == server.number || other.address == server.address) return broken("a member appears twice");
+    }
+    out.push_back(std::move(server));
+  }
+  if (bytes.size() - at >= 8) return broken("bytes after the end");
+  for (; at < bytes.size(); ++at) {
+    if (bytes[at] != '\0') return broken("bytes after the end");
+  }
+  return out;
+}
+
+// --- messages
+// ------------------------------------------------------------------------------------------------------------
+
+struct WireVote {
+  std::uint64_t term = 0, last_index = 0, last_term = 0;
+  bool disrupt_leader = false, pre_vote = false;
+  template <class A>
+  void fields(A& a) {
+    a(term, last_index, last_term, disrupt_leader, pre_vote);
+  }
+};
+struct WireVoteResult {
+  std::uint64_t term = 0;
+  bool granted = false, pre_vote = false;
+  std::uint16_t features = 0, capacity = 0;
+  template <class A>
+  void fields(A& a) {
+    a(term, granted, pre_vote, features, capacity);
+  }
+};
+struct WireAppend {
+  std::uint64_t term = 0, prev_index = 0, prev_term = 0, commit = 0;
+  std::vector<RaftEntry> entries;
+  template <class A>
+  void fields(A& a) {
+    a(term, prev_index, prev_term, commit, entries);
+  }
+};
+struct WireAppendResult {
+  std::uint64_t term = 0, rejected = 0, last_index = 0;
+  std::uint16_t features = 0, capacity = 0;
+  template <class A>
+  void fields(A& a) {
+    a(term, rejected, last_index, features, capacity);
+  }
+};
+struct WireInstall {
+  std::uint64_t term = 0, last_index = 0, last_term = 0, configuration_index = 0;
+  Bytes configuration;
+  template <class A>
+  void fields(A& a) {
+    a(term, last_index, last_term, configuration_index, configuration);
+  }
+};
+struct WireTimeoutNow {
+  std::uint64_t term = 0, last_index = 0, last_term = 0;
+  template <class A>
+  void fields(A& a) {
+    a(term, last_index, last_term);
+  }
+};
+constexpr std::uint64_t kWireAppendAt = 2;  // position of WireAppend below
+struct Wire {
+  std::uint16_t version = 0;
+  std::uint64_t from = 0, to = 0;
+  std::variant<WireVote, WireVoteResult, WireAppend, WireAppendResult, WireInstall, WireTimeoutNow> what;
+  template <class A>
+  void fields(A& a) {
+    a(version, from, to, what);
+  }
+};
+
+// What the library would only assert, and asserts are compiled out in its packages. Null when the message may enter it.
+static const char* fault_of(const WireVote& m) { return m.term == 0 ? "term 0" : nullptr; }
+static const char* fault_of(const WireVoteResult&) { return nullptr; }
+static const char* fault_of(const WireAppend& m) {
+  if (m.term == 0) return "term 0";
+  if ((m.prev_index == 0) != (m.prev_term == 0)) return "previous index and term disagree";
+  if (m.prev_index >= kIndexMax || m.prev_term > m.term) return "previous entry out of range";
+  if (m.prev_index == 0 && !m.entries.empty() && m.entries[0].type != RaftEntryType::kChange) {
+    return "entry 1 is not a configuration";
+  }
+  std::uint64_t term = std::max<std::uint64_t>(m.prev_term, 1);
+  for (const RaftEntry& entry : m.entries) {
+    if (entry.term < term || entry.term > m.term) return "terms of entries fall";
+    term = entry.term;
+    if (entry.type == RaftEntryType::kChange && !decode_configuration(entry.payload)) return "malformed configuration";
+  }
+  return nullptr;
+}
+static const char* fault_of(const WireAppendResult& m) {
+  return m.rejected > 0 && m.last_index >= m.rejected ? "rejected index not above the last" : nullptr;
+}
+static const char* fault_of(const WireInstall& m) {
+  if (m.term == 0 || m.last_index == 0 || m.last_term == 0) return "zero index or term";
+  if (m.last_index >= kIndexMax || m.last_term > m.term) return "index or term out of range";
+  if (m.configuration_index == 0 || m.configuration_index > m.last_index) return "configuration index out of range";
+  return decode_configuration(m.configuration) ? nullptr : "malformed configuration";
+}
+static const char* fault_of(const WireTimeoutNow& m) { return m.term == 0 ? "term 0" : nullptr; }
+
+// --- callbacks
+// -----------------------------------------------------------------------------------------------------------
+
+struct RaftDriver::Callbacks {
+  static RaftDriver& self(void* context) { return *static_cast<RaftDriver*>(context); }
+  static void vote(void* context, std::uint64_t term, std::uint64_t voted_for) {
+    self(context).put_vote(term, voted_for);
+  }
+  static void install(void* context, const tl_raft_snapshot* in) {
+    RaftDriver& d = self(context);
+    RaftSnapshotMeta meta;
+    meta.index = in->index;
+    meta.term = in->term;
+    meta.configuration_index = in->configuration_index;
+    meta.configuration.assign(static_cast<const char*>(in->configuration), in->configuration_size);
+    d.installing_ = meta;
+    d.out_->install = std::move(meta);
+    d.writes_.clear();  // whatever is being written is dropped with the log
+    d.log_.clear();
+    d.log_bytes_ = 0;
+    d.bytes_since_snapshot_ = 0;
+    d.first_ = in->index + 1;
+  }
+  static void append(void* context, std::uint64_t index, const tl_raft_entry* in, unsigned n) {
+    RaftDriver& d = self(context);
+    std::vector<RaftEntry> entries;
+    entries.reserve(n);
+    for (unsigned i = 0; i < n; ++i) {
+      RaftEntry entry{in[i].term, static_cast<RaftEntryType>(in[i].type), {}};
+      const std::uint64_t at = index + i;
+      if (d.incoming_ != nullptr && at >= d.incoming_first_ && at - d.incoming_first_ < d.incoming_->size()) {
+        entry.payload = std::move((*d.incoming_)[at - d.incoming_first_].payload);
+      } else {  // the library's own barrier
+        entry.payload.assign(static_cast<const char*>(in[i].data), in[i].size);
+      }
+      entries.push_back(std::move(entry));
+    }
+    d.put_entries(index, std::move(entries));
+  }
+  static void send(void* context, const tl_raft_message* m) {
+    RaftDriver& d = self(context);
+    const auto version = static_cast<std::uint16_t>(m->version);
+    const auto put = [&](auto what) {
+      d.out_->send.push_back({m->peer, encode(Wire{version, d.settings_.number, m->peer, std::move(what)})});
+    };
+    switch (m->type) {
+      case TL_RAFT_APPEND:
+        d.send_append(m->peer, version, m->term, m->prev_index, m->prev_term, m->commit, m->n_entries);
+        break;
+      case TL_RAFT_APPEND_RESULT:
+        // 0.22.1 leaves the last index of an answer to a stale message unset.
+        put(WireAppendResult{m->term, m->rejected, d.answering_stale_ ? 0 : m->last_index,
+                             static_cast<std::uint16_t>(m->features), static_cast<std::uint16_t>(m->capacity)});
+        break;
+      case TL_RAFT_VOTE: put(WireVote{m->term, m->last_index, m->last_term, m->disrupt_leader, m->pre_vote}); break;
+      case TL_RAFT_VOTE_RESULT:
+        put(WireVoteResult{m->term, m->granted, m->pre_vote, static_cast<std::uint16_t>(m->features),
+                           static_cast<std::uint16_t>(m->capacity)});
+        break;
+      case TL_RAFT_INSTALL: d.send_install(m->peer, version, m->term); break;
+      case TL_RAFT_TIMEOUT_NOW: put(WireTimeoutNow{m->term, m->last_index, m->last_term}); break;
+      default: break;
+    }
+  }
+  static tl_raft_sink sink(RaftDriver* d) { return {d, vote, install, append, send}; }
+};
+
+static tl_raft_snapshot borrow(const RaftSnapshotMeta& meta) {
+  return {meta.index, meta.term, meta.configuration_index, meta.configuration.data(), meta.configuration.size()};
+}
+
+static std::vector<tl_raft_entry> borrow(const std::vector<RaftEntry>& entries) {
+  std::vector<tl_raft_entry> out;
+  out.reserve(entries.size());
+  for (const RaftEntry& entry : entries) {
+    const bool read = entry.type == RaftEntryType::kChange;
+    out.push_back({entry.term, static_cast<int>(entry.type), read ? entry.payload.data() : nullptr,
+                   read ? entry.payload.size() : 0});
+  }
+  return out;
+}
+
+// --- start
+// ---------------------------------------------------------------------------------------------------------------
+
+RaftDriver::RaftDriver() = default;
+RaftDriver::~RaftDriver() = default;
+void RaftDriver::Close::operator()(tl_raft* r) const { tl_raft_close(r); }
+
+Result<void> RaftDriver::start(const RaftDriverSettings& settings, RaftLoaded loaded,
+                               const std::vector<RaftServer>& bootstrap, Nanos now, RaftActions& out) {
+  TIDELOCK_ASSERT(!started_ && settings.number != 0);
+  started_ = true;
+  settings_ = settings;
+  now_ = std::max<Nanos>(now, 0);
+  now_ms_ = static_cast<std::uint64_t>(now_ / kMillisecond);
+  if (loaded.pristine() && !bootstrap.empty()) {
+    loaded.vote = {1, 0};
+    loaded.first_index = 1;
+    loaded.entries.push_back({1, RaftEntryType::kChange, encode_configuration(bootstrap)});
+    out.persist.vote = loaded.vote;
+    out.persist.appends.push_back({1, loaded.entries});
+    out.persist_first = true;
+  }
+  snapshot_ = std::move(loaded.snapshot);
+  first_ = loaded.first_index;
+  applied_ = std::max(settings.applied.value, snapshot_index().value);
+  configured_ = snapshot_index().value;
+  const std::uint64_t last = first_ + loaded.entries.size() - 1;
+  const std::string advice = "; restore this hub's folder as a whole, or remove it so that the hub joins anew";
+  if (first_ == 0 || first_ > snapshot_index().value + 1 || last < snapshot_index().value) {
+    return fail(Code::kCorrupt, "raft log: entries " + std::to_string(first_) + " to " + std::to_string(last) +
+                                    " do not join snapshot " + std::to_string(snapshot_index().value) + advice);
+  }
+  if (settings.applied.value > last) {
+    return fail(Code::kCorrupt, "state machine contains entry " + std::to_string(settings.applied.value) +
+                                    " but the raft log ends at " + std::to_string(last) + advice);
+  }
+  std::uint64_t term = snapshot_ ? snapshot_->term : 0;
+  if (snapshot_) {
+    if (!decode_configuration(snapshot_->configuration)) {
+      return fail(Code::kCorrupt, "raft snapshot: malformed configuration" + advice);
+    }
+    configurations_.push_back({snapshot_->configuration_index, snapshot_->configuration});
+  }
+  for (std::size_t i = 0; i < loaded.entries.size(); ++i) {
+    const RaftEntry& entry = loaded.entries[i];
+    const std::uint64_t index = first_ + i;
+    const bool above = index > snapshot_index().value;  // trailing entries are older than the snapshot's term
+    if (entry.term == 0 || entry.term > loaded.vote.term || (above && entry.term < term)) {
+      return fail(Code::kCorrupt, "raft log: entry " + std::to_string(index) + " has term " +
+                                      std::to_string(entry.term) + ", expected " + std::to_string(term) + " to " +
+                                      std::to_string(loaded.vote.term) + advice);
+    }
+    if (above) term = entry.term;
+    if (entry.type == RaftEntryType::kChange) {
+      if (!decode_configuration(entry.payload)) {
+        return fail(Code::kCorrupt, "raft log: entry " + std::to_string(index) + ": malformed configuration" + advice);
+      }
+      if (above) configurations_.push_back({index, entry.payload});
+    }
+    if (above) bytes_since_snapshot_ += entry.payload.size();
+    log_bytes_ += entry.payload.size();
+  }
+  if (!snapshot_ && !loaded.entries.empty() && loaded.entries[0].type != RaftEntryType::kChange) {
+    return fail(Code::kCorrupt, "raft log: entry 1 is not a configuration" + advice);
+  }
+
+  const tl_raft_settings core = {settings.number,
+                                 settings.address.c_str(),
+                                 settings.election_timeout_ms,
+                                 settings.heartbeat_ms,
+                                 settings.snapshot_install_timeout_ms,
+                                 settings.max_inflight_entries,
+                                 settings.seed};
+  raft_.reset(tl_raft_open(&core));
+  if (!raft_) return fail(Code::kUnavailable, "raft: out of memory");
+  const std::vector<tl_raft_entry> entries = borrow(loaded.entries);
+  log_.assign(std::make_move_iterator(loaded.entries.begin()), std::make_move_iterator(loaded.entries.end()));
+  // The payloads of configurations are borrowed from log_ from here on.
+  std::vector<tl_raft_entry> borrowed = entries;
+  for (std::size_t i = 0; i < borrowed.size(); ++i) {
+    if (borrowed[i].data != nullptr) borrowed[i].data = log_[i].payload.data();
+  }
+  out_ = &out;
+  tl_raft_snapshot snapshot{};
+  if (snapshot_) snapshot = borrow(*snapshot_);
+  const tl_raft_sink sink = Callbacks::sink(this);
+  const int code =
+      tl_raft_start(raft_.get(), now_ms_, loaded.vote.term, loaded.vote.voted_for, snapshot_ ? &snapshot : nullptr,
+                    first_, borrowed.data(), static_cast<unsigned>(borrowed.size()), &sink);
+  if (check(code, "start")) after_step();
+  out_ = nullptr;
+  if (out.failed) return fail(*out.failed);
+  return {};
+}
+
+// --- steps
+// ---------------------------------------------------------------------------------------------------------------
+
+void RaftDriver::step(RaftEvent&& event, RaftActions& out) {
+  TIDELOCK_ASSERT(started_ && !failed_);
+  now_ = std::max(now_, event.now);
+  now_ms_ = static_cast<std::uint64_t>(now_ / kMillisecond);
+  out_ = &out;
+  std::visit([this](auto& what) { on(what); }, event.what);
+  if (!failed_) after_step();
+  incoming_ = nullptr;
+  answering_stale_ = false;
+  out_ = nullptr;
+}
+
+void RaftDriver::on(const RaftTick&) {
+  // Early ticks are not harmless: a leader judges at each whether its followers answered since the last.
+  if (now_ms_ < tl_raft_timeout_ms(raft_.get())) return;
+  const tl_raft_sink sink = Callbacks::sink(this);
+  check(tl_raft_tick(raft_.get(), now_ms_, &sink), "tick");
+}
+
+void RaftDriver::on(RaftReceived& event) {
+  Result<Wire> decoded = decode<Wire>(event.message, "raft message");
+  if (!decoded || decoded->from != event.from || decoded->to != settings_.number) {
+    ++malformed_;
+    return;
+  }
+  Wire& wire = *decoded;
+  tl_raft_message m{};
+  m.peer = event.from;
+  m.version = wire.version;
+  const char* fault = std::visit([](const auto& what) { return fault_of(what); }, wire.what);
+  std::vector<tl_raft_entry> entries;
+  bool from_leader = false;
+  if (auto* vote = std::get_if<WireVote>(&wire.what)) {
+    m.type = TL_RAFT_VOTE;
+    m.term = vote->term;
+    m.last_index = vote->last_index;
+    m.last_term = vote->last_term;
+    m.disrupt_leader = vote->disrupt_leader;
+    m.pre_vote = vote->pre_vote;
+  } else if (auto* result = std::get_if<WireVoteResult>(&wire.what)) {
+    m.type = TL_RAFT_VOTE_RESULT;
+    m.term = result->term;
+    m.granted = result->granted;
+    m.pre_vote = result->pre_vote;
+    m.features = result->features;
+    m.capacity = result->capacity;
+  } else if (auto* append = std::get_if<WireAppend>(&wire.what)) {
+    m.type = TL_RAFT_APPEND;
+    m.term = append->term;
+    m.prev_index = append->prev_index;
+    m.prev_term = append->prev_term;
+    m.commit = append->commit;
+    entries = borrow(append->entries);
+    m.entries = entries.data();
+    m.n_entries = static_cast<unsigned>(entries.size());
+    incoming_ = &append->entries;
+    incoming_first_ = append->prev_index + 1;
+    from_leader = true;
+  } else if (auto* acked = std::get_if<WireAppendResult>(&wire.what)) {
+    m.type = TL_RAFT_APPEND_RESULT;
+    m.term = acked->term;
+    m.rejected = acked->rejected;
+    m.last_index = acked->last_index;
+    m.features = acked->features;
+    m.capacity = acked->capacity;
+  } else if (auto* install = std::get_if<WireInstall>(&wire.what)) {
+    m.type = TL_RAFT_INSTALL;
+    m.term = install->term;
+    m.last_index = install->last_index;
+    m.last_term = install->last_term;
+    m.configuration_index = install->configuration_index;
+    m.configuration = install->configuration.data();
+    m.configuration_size = install->configuration.size();
+    from_leader = true;
+  } else if (auto* timeout = std::get_if<WireTimeoutNow>(&wire.what)) {
+    m.type = TL_RAFT_TIMEOUT_NOW;
+    m.term = timeout->term;
+    m.last_index = timeout->last_index;
+    m.last_term = timeout->last_term;
+  }
+  if (m.term >= kTermMax) fault = "term out of range";
+  if (from_leader && leading() && m.term == term()) fault = "a second leader in one term";
+  if (fault != nullptr) {
+    ++malformed_;
+    return;
+  }
+  answering_stale_ = from_leader && m.term < term();
+  const tl_raft_sink sink = Callbacks::sink(this);
+  check(tl_raft_receive(raft_.get(), now_ms_, &m, &sink), "receive");
+  incoming_ = nullptr;
+}
+
+void RaftDriver::on(RaftProposed& event) {
+  std::vector<RaftEntry> entries;
+  entries.reserve(event.proposals.size());
+  std::uint64_t index = last_index().value + 1;
+  const std::uint64_t at_term = term();
+  std::vector<Pending> submitted;
+  for (RaftProposal& proposal : event.proposals) {
+    submitted.push_back({index++, proposal.id, proposal.command.size()});
+    entries.push_back({at_term, RaftEntryType::kCommand, std::move(proposal.command)});
+  }
+  Code refused = Code::kNotActive;
+  if (leading() && !entries.empty()) {
+    incoming_ = &entries;
+    incoming_first_ = submitted.front().index;
+    const std::vector<tl_raft_entry> borrowed = borrow(entries);
+    const tl_raft_sink sink = Callbacks::sink(this);
+    const int code =
+        tl_raft_submit(raft_.get(), now_ms_, borrowed.data(), static_cast<unsigned>(borrowed.size()), &sink);
+    incoming_ = nullptr;
+    if (code == 0) {
+      for (const Pending& p : submitted) pending_bytes_ += p.bytes;
+      pending_.insert(pending_.end(), submitted.begin(), submitted.end());
+      return;
+    }
+    if (code == TL_RAFT_NO_SPACE) {
+      refused = Code::kBusy;
+    } else if (code != TL_RAFT_NOT_LEADER && !check(code, "submit")) {
+      return;
+    }
+  }
+  for (const Pending& p : submitted) out_->dropped.emplace_back(p.id, refused);
+}
+
+void RaftDriver::on(const RaftPersisted& event) {
+  // The highest entry of the finished writes that is still in the log: a later write may have replaced a part of it.
+  std::uint64_t stored = 0;
+  while (!writes_.empty() && writes_.front().no <= event.persist_no) {
+    const Write& write = writes_.front();
+    for (std::size_t i = write.terms.size(); i-- > 0;) {
+      const std::uint64_t index = write.first + i;
+      if (index < first_ || index > last_index().value || term_at(index) != write.terms[i]) continue;
+      stored = std::max(stored, index);
+      break;
+    }
+    writes_.pop_front();
+  }
+  if (installing_ || stored <= tl_raft_last_stored(raft_.get())) return;
+  const tl_raft_sink sink = Callbacks::sink(this);
+  check(tl_raft_persisted_entries(raft_.get(), now_ms_, stored, &sink), "persisted");
+}
+
+void RaftDriver::on(const RaftSnapshotTaken& event) {
+  snapshot_asked_ = false;
+  const std::uint64_t index = event.index.value;
+  // An install, or a newer snapshot, may have overtaken it; then persist.snapshot stays empty and the files are
+  // rubbish.
+  if (installing_ || index <= snapshot_index().value || index > applied_ || index < first_) return;
+  const Configuration* configuration = configuration_at(index);
+  if (configuration == nullptr) return;
+  RaftSnapshotMeta meta{index, term_at(index), configuration->index, configuration->bytes, event.directory};
+  std::uint64_t trailing = 0;
+  std::uint64_t bytes = 0;
+  while (trailing < settings_.snapshot_trailing_entries && trailing < index - first_ + 1) {
+    bytes += log_[index - trailing - first_].payload.size();
+    if (bytes > settings_.snapshot_trailing_bytes) break;
+    ++trailing;
+  }
+  const tl_raft_snapshot core = borrow(meta);
+  const tl_raft_sink sink = Callbacks::sink(this);
+  if (!check(tl_raft_snapshot_taken(raft_.get(), now_ms_, &core, static_cast<unsigned>(trailing), &sink), "snapshot")) {
+    return;
+  }
+  for (std::uint64_t i = std::max(snapshot_index().value + 1, first_); i <= index; ++i) {
+    bytes_since_snapshot_ -= log_[i - first_].payload.size();
+  }
+  snapshot_ = meta;
+  out_->persist.snapshot = std::move(meta);
+  drop_prefix(index - trailing + 1);
+  out_->persist.first_kept = first_;
+  while (configurations_.size() > 1 && configurations_[1].index <= index) configurations_.pop_front();
+}
+
+void RaftDriver::on(const RaftSnapshotFailed&) {
+  snapshot_asked_ = false;
+  snapshot_retry_at_ = applied_ + settings_.snapshot_threshold_entries / 8 + 1;
+}
+
+void RaftDriver::on(const RaftSnapshotInstalled&) {
+  TIDELOCK_ASSERT(installing_.has_value());
+  const RaftSnapshotMeta meta = std::move(*installing_);
+  installing_.reset();
+  snapshot_ = meta;
+  configurations_.clear();
+  configurations_.push_back({meta.configuration_index, meta.configuration});
+  refresh_members();
+  configured_ = meta.index;
+  if (meta.index < applied_) {
+    fail_with(Code::kCorrupt, "raft: a snapshot at " + std::to_string(meta.index) +
+                                  " would undo applied entries up to " + std::to_string(applied_));
+    return;
+  }
+  applied_ = meta.index;
+  const tl_raft_snapshot core = borrow(meta);
+  const tl_raft_sink sink = Callbacks::sink(this);
+  check(tl_raft_persisted_snapshot(raft_.get(), now_ms_, &core, &sink), "installed");
+}
+
+// --- after each step
+// -----------------------------------------------------------------------------------------------------
+
+void RaftDriver::after_step() {
+  while (!failed_) {
+    const std::uint64_t at_term = term();
+    const std::uint64_t commit = commit_index().value;
+    if (at_term < term_seen_ || commit < commit_seen_) {
+      fail_with(Code::kCorrupt, "raft: term or commit index fell: term " + std::to_string(term_seen_) + " to " +
+                                    std::to_string(at_term) + ", commit " + std::to_string(commit_seen_) + " to " +
+                                    std::to_string(commit));
+      return;
+    }
+    term_seen_ = at_term;
+    commit_seen_ = commit;
+    if (!installing_ && tl_raft_last_index(raft_.get()) != last_index().value) {
+      fail_with(Code::kCorrupt, "raft: the log ends at " + std::to_string(last_index().value) + ", the library says " +
+                                    std::to_string(tl_raft_last_index(raft_.get())));
+      return;
+    }
+    // Committed configurations first: they may end our leadership and thereby take another turn.
+    while (configured_ < commit && (installing_ || configured_ + 1 < first_ || configured_ + 1 > last_index().value ||
+                                    log_[configured_ + 1 - first_].type != RaftEntryType::kChange)) {
+      ++configured_;
+    }
+    if (configured_ >= commit) break;
+    ++configured_;
+    const Bytes& bytes = log_[configured_ - first_].payload;
+    const tl_raft_sink sink = Callbacks::sink(this);
+    if (!check(tl_raft_configuration(raft_.get(), now_ms_, configured_, bytes.data(), bytes.size(), &sink),
+               "configuration")) {
+      return;
+    }
+  }
+  if (failed_) return;
+  if (members_.empty()) refresh_members();
+  apply_committed();
+  if (failed_) return;
+  note_leadership();
+  if (!snapshot_asked_ && !installing_ && applied_ > snapshot_index().value && applied_ >= snapshot_retry_at_ &&
+      (applied_ - snapshot_index().value >= settings_.snapshot_threshold_entries ||
+       bytes_since_snapshot_ >= settings_.snapshot_threshold_bytes)) {
+    snapshot_asked_ = true;
+    out_->take_snapshot = true;
+  }
+  std::uint64_t wake_ms = tl_raft_timeout_ms(raft_.get());
+  if (wake_ms <= now_ms_) wake_ms = now_ms_ + 1;  // overdue: at the next millisecond, never in a tight loop
+  out_->wake_at = static_cast<Nanos>(std::min<std::uint64_t>(wake_ms, kForever / kMillisecond - 1)) * kMillisecond;
+}
+
+void RaftDriver::apply_committed() {
+  const std::uint64_t commit = commit_index().value;
+  while (!pending_.empty() && pending_.front().index <= commit) {
+    pending_bytes_ -= pending_.front().bytes;
+    pending_.pop_front();
+  }
+  if (installing_) return;
+  const std::uint64_t end = std::min(commit, tl_raft_last_stored(raft_.get()));
+  while (applied_ < end) {
+    const std::uint64_t index = applied_ + 1;
+    if (index < first_ || index > last_index().value) {
+      fail_with(Code::kCorrupt, "raft: committed entry " + std::to_string(index) + " is not in the log");
+      return;
+    }
+    const RaftEntry& entry = log_[index - first_];
+    if (entry.term < term_applied_ || entry.term > term_seen_) {
+      fail_with(Code::kCorrupt, "raft: committed entry " + std::to_string(index) + " has term " +
+                                    std::to_string(entry.term) + " after one of " + std::to_string(term_applied_));
+      return;
+    }
+    term_applied_ = entry.term;
+    applied_ = index;
+    if (entry.type == RaftEntryType::kCommand) out_->committed.push_back({Index{index}, entry.payload});
+  }
+}
+
+void RaftDriver::note_leadership() {
+  const RaftLeadership now{leading(), leader()};
+  if (!now.leading) drop_pending(Code::kMaybeApplied);
+  if (now.leader != 0 && (now.leader != leader_seen_ || term() != leader_term_seen_)) {
+    leader_seen_ = now.leader;
+    leader_term_seen_ = term();
+    ++leader_changes_;
+  }
+  if (leadership_ == now) return;
+  leadership_ = now;
+  out_->leadership = now;
+}
+
+void RaftDriver::drop_pending(Code code) {
+  for (const Pending& p : pending_) out_->dropped.emplace_back(p.id, code);
+  pending_.clear();
+  pending_bytes_ = 0;
+}
+
+void RaftDriver::fail_with(Code code, std::string message) {
+  failed_ = true;
+  if (!out_->failed) out_->failed = Error{code, std::move(message), {}, 0};
+}
+
+bool RaftDriver::check(int code, const char* what) {
+  if (code != 0) fail_with(Code::kCorrupt, std::string("raft: ") + what + ": " + tl_raft_strerror(code));
+  return !failed_;
+}
+
+// --- what the library demands
+// --------------------------------------------------------------------------------------------
+
+void RaftDriver::put_vote(std::uint64_t new_term, std::uint64_t voted_for) {
+  out_->persist.vote = RaftVote{new_term, voted_for};
+  out_->persist_first = true;
+}
+
+void RaftDriver::put_entries(std::uint64_t index, std::vector<RaftEntry> entries) {
+  if (index > last_index().value + 1 || index < first_ || index <= applied_) {
+    fail_with(Code::kCorrupt, "raft: asked to write entry " + std::to_string(index) + " into a log of " +
+                                  std::to_string(first_) + " to " + std::to_string(last_index().value) +
+                                  ", applied up to " + std::to_string(applied_));
+    return;
+  }
+  truncate(index);
+  Write write{++writes_total_, index, {}};
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const RaftEntry& entry = entries[i];
+    write.terms.push_back(entry.term);
+    log_bytes_ += entry.payload.size();
+    bytes_since_snapshot_ += entry.payload.size();
+    if (entry.type == RaftEntryType::kChange) configurations_.push_back({index + i, entry.payload});
+    log_.push_back(entry);
+  }
+  refresh_members();
+  writes_.push_back(std::move(write));
+  out_->persist.appends.push_back({index, std::move(entries)});
+  out_->persist_no = writes_total_;
+}
+
+void RaftDriver::truncate(std::uint64_t index) {
+  while (last_index().value >= index) {
+    log_bytes_ -= log_.back().payload.size();
+    bytes_since_snapshot_ -= log_.back().payload.size();
+    log_.pop_back();
+  }
+  while (!configurations_.empty() && configurations_.back().index >= index) configurations_.pop_back();
+}
+
+void RaftDriver::drop_prefix(std::uint64_t first) {
+  while (first_ < first && !log_.empty()) {
+    log_bytes_ -= log_.front().payload.size();
+    log_.pop_front();
+    ++first_;
+  }
+}
+
+void RaftDriver::send_append(std::uint64_t to, std::uint16_t version, std::uint64_t at_term, std::uint64_t prev_index,
+                             std::uint64_t prev_term, std::uint64_t commit, std::uint64_t count) {
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t left = count;
+  do {
+    std::uint64_t n = 0;
+    std::uint64_t bytes = 0;
+    while (n < left) {
+      const std::uint64_t index = prev_index + 1 + n;
+      if (index < first_ || index > last_index().value) {
+        fail_with(Code::kCorrupt, "raft: asked to send entry " + std::to_string(index) + " of a log of " +
+                                      std::to_string(first_) + " to " + std::to_string(last_index().value));
+        return;
+      }
+      const RaftEntry& entry = log_[index - first_];
+      // A configuration starts a message of its own: 0.22.1 notes the index of the first entry for it.
+      if (n > 0 && (bytes + entry.payload.size() > settings_.message_bytes || entry.type == RaftEntryType::kChange))
+        break;
+      bytes += entry.payload.size();
+      ++n;
+    }
+    Encoder encoder;
+    std::uint64_t at = kWireAppendAt;
+    encoder(version, settings_.number, to, at, at_term, prev_index, prev_term, commit,
+            n);  // == encode(Wire{WireAppend})
+    for (std::uint64_t i = 0; i < n; ++i) encoder(log_[prev_index + 1 + i - first_]);
+    out_->send.push_back({to, encoder.take()});
+    left -= n;
+    sent_bytes += bytes;
+    prev_index += n;
+    if (left > 0) prev_term = term_at(prev_index);
+  } while (left > 0 && sent_bytes < settings_.burst_bytes);  // the rest is lost as far as Raft knows, and is resent
+}
+
+void RaftDriver::send_install(std::uint64_t to, std::uint16_t version, std::uint64_t at_term) {
+  if (!snapshot_) {
+    fail_with(Code::kCorrupt, "raft: asked to send a snapshot, but there is none");
+    return;
+  }
+  Wire wire{version, settings_.number, to,
+            WireInstall{at_term, snapshot_->index, snapshot_->term, snapshot_->configuration_index,
+                        snapshot_->configuration}};
+  out_->snapshot_send.push_back({to, Index{snapshot_->index}, encode(wire)});
+}
+
+std::uint64_t RaftDriver::term_at(std::uint64_t index) const {
+  if (index >= first_ && index - first_ < log_.size()) return log_[index - first_].term;
+  return snapshot_ && snapshot_->index == index ? snapshot_->term : 0;
+}
+
+const RaftDriver::Configuration* RaftDriver::configuration_at(std::uint64_t index) const {
+  const Configuration* found = nullptr;
+  for (const Configuration& c : configurations_) {
+    if (c.index <= index) found = &c;
+  }
+  return found;
+}
+
+void RaftDriver::refresh_members() {
+  if (configurations_.empty()) return;
+  if (auto decoded = decode_configuration(configurations_.back().bytes)) members_ = std::move(*decoded);
+}
+
+bool RaftDriver::leading() const { return tl_raft_is_leader(raft_.get()); }
+std::uint64_t RaftDriver::leader() const { return tl_raft_leader(raft_.get()); }
+std::uint64_t RaftDriver::term() const { return tl_raft_term(raft_.get()); }
+Index RaftDriver::last_index() const { return {first_ + log_.size() - 1}; }
+Index RaftDriver::commit_index() const { return {tl_raft_commit_index(raft_.get())}; }
+
+const RaftEntry* RaftDriver::entry(Index index) const {
+  if (index.value < first_ || index.value - first_ >= log_.size()) return nullptr;
+  return &log_[index.value - first_];
+}
+
+}  // namespace tidelock

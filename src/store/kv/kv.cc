@@ -1,0 +1,404 @@
+// Kv on RocksDB 7.8. One DB, one column family per name. Writers are RocksDB's own group commit; the only state of ours
+// is the table of families (under a shared lock, because import_family replaces an entry) and the first write error
+// (D3).
+#include "store/kv/kv.h"
+
+#include <rocksdb/convenience.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/metadata.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/checkpoint.h>
+#include <rocksdb/write_batch.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+
+#include "codec/archive.h"
+
+namespace tidelock {
+
+namespace fs = std::filesystem;
+
+constexpr char kExportManifest[] = "export.manifest";  // beside the table files of export_family
+constexpr std::size_t kExportFilesMax = 100'000;
+
+static rocksdb::Slice slice(BytesView bytes) { return {bytes.data(), bytes.size()}; }
+static BytesView view(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
+
+static bool is_disk_full(const rocksdb::Status& status) {
+  return status.IsNoSpace() || status.ToString().find("No space left") != std::string::npos ||
+         status.ToString().find("Disk quota") != std::string::npos;
+}
+
+static tl::unexpected<Error> translate(const rocksdb::Status& status, const std::string& directory,
+                                       const std::string& doing) {
+  const std::string text = directory + ": " + doing + ": " + status.ToString();
+  if (status.IsCorruption()) return fail(Code::kCorrupt, text);
+  if (is_disk_full(status)) return fail(Code::kBusy, text + "; free some space and restart");
+  if (status.IsInvalidArgument() || status.IsNotSupported()) return fail(Code::kInvalid, text);
+  if (status.IsNotFound()) return fail(Code::kNotFound, text);
+  return fail(Code::kUnavailable, text);
+}
+
+// What import_family needs to know of the files of an export.
+struct ExportedFile {
+  std::string name, smallest, largest;
+  std::uint64_t smallest_seqno = 0, largest_seqno = 0, size = 0;
+  std::uint32_t level = 0, crc = 0;
+  template <class A>
+  void fields(A& a) {
+    a(name, smallest, largest, smallest_seqno, largest_seqno, size, level, crc);
+  }
+};
+struct Exported {
+  std::uint32_t version = 1;
+  std::string comparator;
+  std::vector<ExportedFile> files;
+  template <class A>
+  void fields(A& a) {
+    a(version, comparator, files);
+  }
+};
+
+static Result<std::uint32_t> file_crc(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  Bytes buffer(1u << 20, '\0');
+  std::uint32_t crc = 0;
+  while (in) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    crc = crc32c(BytesView(buffer.data(), static_cast<std::size_t>(in.gcount())), crc);
+  }
+  if (!in.eof()) return fail(Code::kUnavailable, path.string() + ": cannot be read");
+  return crc;
+}
+
+namespace {
+
+class RocksKv : public Kv {
+ public:
+  ~RocksKv() override {
+    if (!db_) return;
+    rocksdb::CancelAllBackgroundWork(db_.get(), true);
+    for (auto& [name, handle] : families_) db_->DestroyColumnFamilyHandle(handle);
+    families_.clear();
+    const rocksdb::Status closed = db_->Close();
+    static_cast<void>(closed);  // everything promised durable is in the synced log
+  }
+
+  static Result<std::unique_ptr<Kv>> open(const std::string& directory, const std::vector<std::string>& wanted);
+
+  Result<std::optional<Bytes>> get(const std::string& family, BytesView key) const override {
+    std::shared_lock lock(mutex_);
+    auto* handle = find(family);
+    if (handle == nullptr) return unknown(family);
+    rocksdb::PinnableSlice value;
+    const rocksdb::Status status = db_->Get({}, handle, slice(key), &value);
+    if (status.IsNotFound()) return std::optional<Bytes>{};
+    if (!status.ok()) return translate(status, directory_, "read in " + family);
+    return std::optional<Bytes>(Bytes(value.data(), value.size()));
+  }
+
+  Result<void> commit(const KvBatch& batch, Sync sync) override {
+    if (broken_.load(std::memory_order_acquire)) return first_error();
+    std::shared_lock lock(mutex_);
+    rocksdb::WriteBatch out;
+    for (const KvBatch::Write& write : batch.writes) {
+      auto* handle = find(write.family);
+      if (handle == nullptr) return unknown(write.family);
+      rocksdb::Status status;
+      if (write.value) {
+        status = out.Put(handle, slice(write.key), slice(*write.value));
+      } else if (write.end) {
+        if (*write.end <= write.key) continue;  // an empty range
+        status = out.DeleteRange(handle, slice(write.key), slice(*write.end));
+      } else {
+        status = out.Delete(handle, slice(write.key));
+      }
+      if (!status.ok()) return translate(status, directory_, "batch for " + write.family);
+    }
+    rocksdb::WriteOptions options;
+    options.sync = sync == Sync::kDisk;
+    return written(db_->Write(options, &out));
+  }
+
+  Result<void> sync() override {
+    if (broken_.load(std::memory_order_acquire)) return first_error();
+    return written(db_->SyncWAL());
+  }
+
+  Result<void> scan(const std::string& family, BytesView begin, BytesView end,
+                    const std::function<bool(BytesView, BytesView)>& visit) const override {
+    std::shared_lock lock(mutex_);
+    auto* handle = find(family);
+    if (handle == nullptr) return unknown(family);
+    const rocksdb::Slice upper = slice(end);
+    rocksdb::ReadOptions options;
+    if (!end.empty()) options.iterate_upper_bound = &upper;
+    const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, handle));
+    for (it->Seek(slice(begin)); it->Valid(); it->Next()) {
+      if (!visit(view(it->key()), view(it->value()))) return {};
+    }
+    if (!it->status().ok()) return translate(it->status(), directory_, "scan of " + family);
+    return {};
+  }
+
+  Result<std::optional<Bytes>> last_key(const std::string& family) const override {
+    std::shared_lock lock(mutex_);
+    auto* handle = find(family);
+    if (handle == nullptr) return unknown(family);
+    const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}, handle));
+    it->SeekToLast();
+    if (it->Valid()) return std::optional<Bytes>(Bytes(view(it->key())));
+    if (!it->status().ok()) return translate(it->status(), directory_, "scan of " + family);
+    return std::optional<Bytes>{};
+  }
+
+  Result<void> export_family(const std::string& family, const std::string& directory) override;
+  Result<void> import_family(const std::string& family, const std::string& directory) override;
+
+  std::uint64_t approximate_bytes() const override {
+    std::shared_lock lock(mutex_);
+    std::uint64_t total = 0;
+    for (const auto& [name, handle] : families_) {
+      std::uint64_t n = 0;
+      if (db_->GetIntProperty(handle, rocksdb::DB::Properties::kTotalSstFilesSize, &n)) total += n;
+      if (db_->GetIntProperty(handle, rocksdb::DB::Properties::kCurSizeAllMemTables, &n)) total += n;
+    }
+    return total;
+  }
+
+ private:
+  RocksKv() = default;
+
+  rocksdb::ColumnFamilyHandle* find(const std::string& family) const {
+    const auto it = families_.find(family);
+    return it == families_.end() ? nullptr : it->second;
+  }
+  tl::unexpected<Error> unknown(const std::string& family) const {
+    return fail(Code::kInvalid, directory_ + ": family '" + family + "' was not named when the store was opened");
+  }
+  tl::unexpected<Error> first_error() const {
+    const std::lock_guard lock(error_mutex_);
+    return fail(error_);
+  }
+  // D3: after one failed write or sync nothing is tried again; a second fsync may claim what the first one lost.
+  Result<void> written(const rocksdb::Status& status) {
+    if (status.ok()) return {};
+    const std::lock_guard lock(error_mutex_);
+    if (!broken_.load(std::memory_order_relaxed)) {
+      error_ = Error{Code::kBusy,
+                     directory_ + ": write failed, the store is read-only until a restart" +
+                         (is_disk_full(status) ? " (the disk is full: free some space first)" : "") + ": " +
+                         status.ToString(),
+                     {},
+                     0};
+      broken_.store(true, std::memory_order_release);
+    }
+    return fail(error_);
+  }
+
+  // Fixed once open.
+  std::string directory_;
+  std::unique_ptr<rocksdb::DB> db_;
+  rocksdb::ColumnFamilyOptions family_options_;
+  // Shared: use of a handle. Exclusive: replacing one.
+  mutable std::shared_mutex mutex_;
+  std::map<std::string, rocksdb::ColumnFamilyHandle*> families_;
+  // Guarded by error_mutex_; broken_ is set behind error_.
+  mutable std::mutex error_mutex_;
+  Error error_;
+  std::atomic<bool> broken_{false};
+};
+
+Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const std::vector<std::string>& wanted) {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) {
+    const Code code = error == std::errc::no_space_on_device ? Code::kBusy : Code::kUnavailable;
+    return fail(code, directory + ": cannot be created: " + error.message());
+  }
+  const bool fresh = !fs::exists(fs::path(directory) / "CURRENT", error);
+  if (fresh) {
+    // A folder with table files but without CURRENT is a database that lost its head, not a new one.
+    for (const auto& entry : fs::directory_iterator(directory, error)) {
+      const std::string name = entry.path().filename().string();
+      if (name.rfind("MANIFEST-", 0) == 0 || entry.path().extension() == ".sst") {
+        return fail(Code::kCorrupt,
+                    directory + ": holds " + name + " but no CURRENT: the store is damaged; restore the folder");
+      }
+    }
+  }
+  rocksdb::Options options;
+  options.create_if_missing = true;
+  options.create_missing_column_families = true;
+  options.paranoid_checks = true;
+  options.max_background_jobs = 2;
+  options.max_total_wal_size = 64u << 20;
+  options.keep_log_file_num = 2;
+  options.max_log_file_size = 1u << 20;
+  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  // D2: only a torn tail is forgiven; a bad checksum before it is corruption. That holds only without recycled logs.
+  options.recycle_log_file_num = 0;
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.max_manifest_file_size = 4u << 20;
+  options.max_open_files = 256;  // I11
+  rocksdb::ColumnFamilyOptions family_options(options);
+  family_options.write_buffer_size = 8u << 20;
+  family_options.max_write_buffer_number = 3;
+  family_options.compression = rocksdb::kLZ4Compression;
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(16u << 20);
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  family_options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+
+  std::vector<std::string> names;
+  if (!fresh) {
+    const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, directory, &names);
+    if (!listed.ok()) return fail(Code::kCorrupt, directory + ": " + listed.ToString() + "; restore the folder");
+  }
+  for (const std::string& name : wanted) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (std::find(names.begin(), names.end(), rocksdb::kDefaultColumnFamilyName) == names.end()) {
+    names.push_back(rocksdb::kDefaultColumnFamilyName);
+  }
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  for (const std::string& name : names) descriptors.emplace_back(name, family_options);
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(options, directory, descriptors, &handles, &db);
+  if (!status.ok()) {
+    const std::string text = status.ToString();
+    if (text.find("lock") != std::string::npos && (text.find("LOCK") != std::string::npos)) {
+      return fail(Code::kConflict, directory + ": in use by another process: " + text);
+    }
+    if (is_disk_full(status)) return translate(status, directory, "open");
+    return fail(Code::kCorrupt, directory + ": " + text + "; restore the folder");
+  }
+  std::unique_ptr<RocksKv> kv(new RocksKv());
+  kv->directory_ = directory;
+  kv->db_.reset(db);
+  kv->family_options_ = family_options;
+  for (rocksdb::ColumnFamilyHandle* handle : handles) kv->families_[handle->GetName()] = handle;
+  return std::unique_ptr<Kv>(std::move(kv));
+}
+
+Result<void> RocksKv::export_family(const std::string& family, const std::string& directory) {
+  std::shared_lock lock(mutex_);
+  auto* handle = find(family);
+  if (handle == nullptr) return unknown(family);
+  rocksdb::Checkpoint* raw = nullptr;
+  rocksdb::Status status = rocksdb::Checkpoint::Create(db_.get(), &raw);
+  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
+  if (!status.ok()) return translate(status, directory_, "export of " + family);
+  rocksdb::ExportImportFilesMetaData* raw_meta = nullptr;
+  status = checkpoint->ExportColumnFamily(handle, directory, &raw_meta);
+  const std::unique_ptr<rocksdb::ExportImportFilesMetaData> meta(raw_meta);
+  if (!status.ok()) return translate(status, directory, "export of " + family);
+  Exported exported;
+  exported.comparator = meta->db_comparator_name;
+  for (const rocksdb::LiveFileMetaData& file : meta->files) {
+    ExportedFile out;
+    out.name = file.name;
+    out.smallest = file.smallestkey;
+    out.largest = file.largestkey;
+    out.smallest_seqno = file.smallest_seqno;
+    out.largest_seqno = file.largest_seqno;
+    out.size = file.size;
+    out.level = static_cast<std::uint32_t>(file.level);
+    // The name begins with a slash.
+    auto crc = file_crc(fs::path(directory) / file.name.substr(file.name.find_first_not_of('/')));
+    if (!crc) return fail(crc.error());
+    out.crc = *crc;
+    exported.files.push_back(std::move(out));
+  }
+  const Bytes bytes = encode(exported);
+  const fs::path path = fs::path(directory) / kExportManifest;
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  const std::uint32_t crc = crc32c(bytes);
+  file.write(reinterpret_cast<const char*>(&crc), sizeof crc);
+  file.close();
+  if (!file) return fail(Code::kBusy, path.string() + ": cannot be written; is the disk full?");
+  return {};
+}
+
+Result<void> RocksKv::import_family(const std::string& family, const std::string& directory) {
+  const fs::path path = fs::path(directory) / kExportManifest;
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return fail(Code::kNotFound, path.string() + ": missing: not a folder made by export_family");
+  Bytes bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  std::uint32_t crc = 0;
+  if (bytes.size() < sizeof crc) return fail(Code::kCorrupt, path.string() + ": truncated");
+  bytes.copy(reinterpret_cast<char*>(&crc), sizeof crc, bytes.size() - sizeof crc);
+  bytes.resize(bytes.size() - sizeof crc);
+  if (crc32c(bytes) != crc) return fail(Code::kCorrupt, path.string() + ": checksum mismatch");
+  auto exported = decode<Exported>(bytes, "export manifest");
+  if (!exported) return fail(Code::kCorrupt, path.string() + ": " + exported.error().message);
+  if (exported->version != 1 || exported->files.size() > kExportFilesMax) {
+    return fail(Code::kCorrupt, path.string() + ": unknown version or too many files");
+  }
+  rocksdb::ExportImportFilesMetaData meta;
+  meta.db_comparator_name = exported->comparator;
+  for (const ExportedFile& file : exported->files) {
+    const std::string bare = file.name.substr(std::min(file.name.size(), file.name.find_first_not_of('/')));
+    if (bare.empty() || bare.find('/') != std::string::npos || bare.find("..") != std::string::npos ||
+        file.level > 16) {
+      return fail(Code::kCorrupt, path.string() + ": file name '" + file.name + "' is not one of a table");
+    }
+    std::error_code error;
+    const fs::path table = fs::path(directory) / bare;
+    if (fs::file_size(table, error) != file.size || error) {
+      return fail(Code::kCorrupt, table.string() + ": missing or of another size than " + std::to_string(file.size));
+    }
+    auto found = file_crc(table);
+    if (!found) return fail(found.error());
+    if (*found != file.crc) return fail(Code::kCorrupt, table.string() + ": checksum mismatch");
+    rocksdb::LiveFileMetaData out;
+    out.column_family_name = family;
+    out.level = static_cast<int>(file.level);
+    out.db_path = directory;
+    out.name = file.name;
+    out.file_number = 0;
+    out.size = file.size;
+    out.smallestkey = file.smallest;
+    out.largestkey = file.largest;
+    out.smallest_seqno = file.smallest_seqno;
+    out.largest_seqno = file.largest_seqno;
+    meta.files.push_back(std::move(out));
+  }
+  if (broken_.load(std::memory_order_acquire)) return first_error();
+  std::unique_lock lock(mutex_);
+  auto* old = find(family);
+  if (old == nullptr) return unknown(family);
+  rocksdb::Status status = db_->DropColumnFamily(old);
+  if (!status.ok()) return written(status);
+  status = db_->DestroyColumnFamilyHandle(old);
+  families_.erase(family);
+  rocksdb::ColumnFamilyHandle* fresh = nullptr;
+  if (meta.files.empty()) {  // an empty family exports no table
+    status = db_->CreateColumnFamily(family_options_, family, &fresh);
+  } else {
+    rocksdb::ImportColumnFamilyOptions options;
+    options.move_files = false;
+    status = db_->CreateColumnFamilyWithImport(family_options_, family, options, meta, &fresh);
+  }
+  // The old content is gone: without the new one this store cannot go on.
+  if (!status.ok()) return written(status);
+  families_[family] = fresh;
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Kv>> Kv::open(const std::string& directory, const std::vector<std::string>& families) {
+  return RocksKv::open(directory, families);
+}
+
+}  // namespace tidelock
