@@ -3,9 +3,10 @@
 // reader between any two loads.
 //
 // The order and why each place in it matters:
-//   1. `behind_at`, `fresh_at`, `applied` (acquire). Before anything the proof speaks of: a value looked up first could
-//   be
-//      replaced, and the newer proof would then vouch for the older value.
+//   1. `suspended_ns`, then `behind_at`, `fresh_at`, `applied` (acquire). Before anything the proof speaks of: a value
+//   looked
+//      up first could be replaced, and the newer proof would then vouch for the older value. `suspended_ns` first of
+//      all: a proof or lease seen after it is of that clock epoch or a later one (C2).
 //   2. The clock (t1). Before the lease test: a clock read after it would judge a lease that lapsed during a pause.
 //   3. Lease, page state, epochs and the slot word (blocks and version in one load). The lease comes first of them:
 //   whoever
@@ -66,15 +67,27 @@ struct ReadPolicy {
   Consistency consistency = Consistency::kEventual;
   Scope scope = Scope::kGateway;
   WriteMode write_mode = WriteMode::kLocal;
+  Nanos bound_ns = 0;
+  Nanos bound_floor_ns = 0;
 };
+inline ReadPolicy read_policy(const Namespace& ns) {
+  return {ns.consistency, ns.scope, ns.write_mode, ns.bound_ns, ns.bound_floor_ns};
+}
 // A Contract with the namespace's defaults filled in.
 struct ReadContract {
   Consistency consistency = Consistency::kEventual;
-  Nanos bound_ns = 0;
+  Nanos bound_ns = kForever;
   Index token;
 };
-constexpr ReadContract resolve(const Contract& contract, Consistency consistency, Nanos bound_ns) {
-  return {contract.consistency.value_or(consistency), contract.bound_ns.value_or(bound_ns), contract.token};
+constexpr ReadContract resolve(const Contract& contract, const ReadPolicy& policy) {
+  ReadContract resolved;
+  resolved.consistency = contract.consistency.value_or(contract.bound_ns ? Consistency::kBounded : policy.consistency);
+  if (resolved.consistency == Consistency::kBounded) {
+    const Nanos asked = contract.bound_ns.value_or(policy.bound_ns);
+    resolved.bound_ns = asked > policy.bound_floor_ns ? asked : policy.bound_floor_ns;
+  }
+  resolved.token = contract.token;
+  return resolved;
 }
 
 // Why a read cannot be answered from memory; the edge must be asked.
@@ -113,8 +126,109 @@ struct ReadOutcome {
 //         the caller. (memory/local_reader.h)
 template <class Page, class Clock, class Values>
 ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, std::uint16_t slot,
-                          const ReadPolicy& policy, const ReadContract& contract);
+                          const ReadPolicy& policy, const ReadContract& contract) {
+  // 1. what is proven
+  const Nanos suspended_ns = page.suspended_ns();
+  const Nanos behind_at = page.behind_at();
+  const Nanos fresh_at = page.fresh_at();
+  const Index applied = page.applied();
+  // 2. the clock
+  const auto before = clock.now();
+  // 3. lease and blocks together
+  const Nanos lease_until = page.lease_until();
+  const bool revoked = page.revoked();
+  const std::uint32_t rho_ppm = page.rho_ppm();
+  const std::uint64_t epoch = policy.consistency == Consistency::kStrong ? page.strong_epoch() : page.verified_epoch();
+  const std::uint64_t word = page.slot_word(slot);
+
+  ReadOutcome outcome;
+  if (revoked) {  // F11: what this page says is over, its slot versions included
+    outcome.must_ask = MustAsk::kDetached;
+    return outcome;
+  }
+  const Nanos slept_ns = saturating_sub(before.suspended_ns, suspended_ns);
+  const bool clock_sound = slept_ns < kMillisecond && slept_ns > -kMillisecond;  // C2
+  const bool here_is_truth = policy.scope != Scope::kRegion;  // this gateway's writes are all there are
+
+  for (int tier = 0; tier < Values::kTiers; ++tier) {
+    // 4. the value
+    const Candidate candidate = values.lookup(tier, word);
+    if (candidate.state == Candidate::State::kBusy) {
+      outcome.must_ask = MustAsk::kBusy;
+      continue;
+    }
+    if (candidate.state == Candidate::State::kNone) continue;
+    if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
+    // 5. the clock, for U
+    const auto after = clock.now();
+    if (after.latest >= candidate.expires_at) continue;  // C5
+
+    const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch;  // F8
+    const bool leased = clock_sound && policy.consistency == Consistency::kStrong && before.latest < lease_until &&
+                        slot_blocks(word) == 0 && covered && !candidate.local;  // F4
+    outcome.found = !candidate.negative;
+    outcome.negative = candidate.negative;
+    outcome.expires_at = candidate.expires_at;
+    outcome.value_bytes = candidate.value_bytes;
+    outcome.receipt = Receipt{};
+    outcome.receipt.version = candidate.version;
+    outcome.receipt.source = values.source(tier);
+
+    Nanos bound = kForever;
+    if (clock_sound) {
+      // F3. A proven fetch vouches for its value as a mark does for all, whatever became of the session since.
+      const Nanos since = covered && fresh_at > candidate.proven_at ? fresh_at : candidate.proven_at;
+      bound = staleness_bound(after.latest, since, rho_ppm);
+    }
+    if (leased || here_is_truth) {  // the newest at the first clock read; the rest of the read is counted (F6)
+      const Nanos passed = stretch(saturating_sub(after.latest, before.earliest), rho_ppm);
+      bound = bound < passed ? bound : passed;
+    }
+    outcome.receipt.bound_ns = bound;
+    if (policy.write_mode == WriteMode::kBehind && !here_is_truth) {
+      // `behind_at` was loaded before `fresh_at`: the difference is never less than what belongs to this proof.
+      outcome.receipt.writers_ns = behind_at == kNever ? kForever : saturating_sub(fresh_at, behind_at);
+    }
+
+    if (here_is_truth) {
+      outcome.must_ask = MustAsk::kNo;
+      outcome.receipt.basis = Basis::kLocal;
+      return outcome;
+    }
+    outcome.receipt.basis = candidate.local     ? Basis::kLocal
+                            : leased            ? Basis::kLease
+                            : bound != kForever ? Basis::kProof
+                                                : Basis::kNone;
+    if (contract.token > applied && contract.token > candidate.version) {  // F10
+      outcome.must_ask = MustAsk::kToken;
+      continue;
+    }
+    switch (contract.consistency) {
+      case Consistency::kStrong:
+        if (leased) {
+          outcome.must_ask = MustAsk::kNo;
+          return outcome;
+        }
+        outcome.must_ask = policy.consistency != Consistency::kStrong ? MustAsk::kNotStrong
+                           : !clock_sound                             ? MustAsk::kClock
+                           : before.latest >= lease_until             ? MustAsk::kNoLease
+                           : slot_blocks(word) != 0                   ? MustAsk::kBlocked
+                                                                      : MustAsk::kUnverified;
+        break;
+      case Consistency::kBounded:
+        if (bound != kForever && bound <= contract.bound_ns) {
+          outcome.must_ask = MustAsk::kNo;
+          return outcome;
+        }
+        outcome.must_ask = !clock_sound ? MustAsk::kClock : covered ? MustAsk::kTooOld : MustAsk::kUnverified;
+        break;
+      case Consistency::kEventual:
+        if (outcome.receipt.basis != Basis::kLocal) outcome.receipt.basis = Basis::kEventual;
+        outcome.must_ask = MustAsk::kNo;
+        return outcome;
+    }
+  }
+  return outcome;
+}
 
 }  // namespace tidelock
-
-#include "protocol/read_order_impl.h"

@@ -1,0 +1,96 @@
+// The arena: the edge's memory tier of values in shared memory, which any app of the gateway reads without waking the
+// edge (DESIGN 6). One copy serves both: the edge's own lookups use it too.
+//
+// Layout:  a header, an index and a log of records (ring_store.h). Checked when mapped; every length and position that
+// is
+//          read afterwards is checked against the mapping before it is used.
+// Threads: ArenaWriter: one thread. ArenaReader and ArenaView: any thread and process; no locks, no system calls.
+// Readers: copy, then test that the log's tail has not passed the record: whoever lost the race tries again. A reader
+// that
+//          is killed holds nothing, and eviction waits for nobody.
+// Cost:    get and find are O(1) plus the copy; put is O(1) amortised (it moves what stands in its way).
+// Limits:  a key of kKeyBytesMax, a value of kValueBytesMax, an entry of an eighth of the arena.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "memory/ring_store.h"
+
+namespace tidelock {
+
+class SharedMapping;  // shared_mapping.h
+
+inline constexpr std::uint32_t kArenaLayoutVersion = 1;
+
+struct ArenaOptions {
+  std::string path;
+  Boot edge_boot;
+  std::size_t size_bytes = 64u << 20;  // of the whole file, reserved at once; at least kArenaBytesMin
+};
+inline constexpr std::size_t kArenaBytesMin = 1u << 20;
+inline constexpr std::size_t kArenaBytesMax = 1ull << 40;
+
+class ArenaWriter {
+ public:
+  // A new, empty file, renamed into place. Make it before the page: a page announces its arena by equal edge boots.
+  static Result<ArenaWriter> create(const ArenaOptions& options);
+  ArenaWriter(ArenaWriter&&) noexcept;
+  ArenaWriter& operator=(ArenaWriter&&) noexcept;
+  ~ArenaWriter();
+
+  // Replaces an older entry of the key. False, with the older entry gone, when the entry is over the limits above.
+  bool put(std::string_view key, std::string_view value, const EntryMeta& meta);
+  bool erase(std::string_view key);
+  // F8: the same value was verified again. False when the key is not held.
+  bool revalidate(std::string_view key, std::uint64_t epoch, Nanos proven_at, Nanos expires_at);
+  // Views die with the next put, erase or clear. Marks the entry as used.
+  std::optional<EntryView> find(std::string_view key);
+  // In no order; `visit` must not change the arena. O(entries).
+  void for_each(const std::function<void(const EntryView&)>& visit) const;
+  void clear();
+  // Called with each live entry that leaves for want of room, before it goes. Must not change the arena.
+  void on_evict(std::function<void(const EntryView&)> evicted);
+
+  std::size_t entries() const;
+  std::size_t live_bytes() const;
+  std::size_t capacity_bytes() const;
+  std::uint64_t evictions() const;
+  // For other threads of the edge. Dies with the writer.
+  const RingView& view() const;
+  const std::string& path() const;
+
+ private:
+  explicit ArenaWriter(std::unique_ptr<SharedMapping> mapping);
+  std::unique_ptr<SharedMapping> mapping_;
+  std::unique_ptr<RingWriter> ring_;
+};
+
+class ArenaReader {
+ public:
+  // Errors as PageReader::open; there is no test of clocks here, so pair it with a page of the same edge_boot.
+  static Result<ArenaReader> open(const std::string& path);
+  ArenaReader(ArenaReader&&) noexcept;
+  ArenaReader& operator=(ArenaReader&&) noexcept;
+  ~ArenaReader();
+
+  Boot edge_boot() const;
+  // Copies the value into `value` (allocates only when its capacity is too small) and what is known of it into `meta`.
+  // kBusy after kLookupTries lost races.
+  Lookup get(std::string_view key, std::string& value, EntryMeta& meta) const;
+  const RingView& view() const;
+
+ private:
+  explicit ArenaReader(std::unique_ptr<SharedMapping> mapping);
+  std::unique_ptr<SharedMapping> mapping_;
+  RingView view_;
+};
+
+}  // namespace tidelock

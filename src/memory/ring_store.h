@@ -1,0 +1,153 @@
+// A bounded store of entries in one block of memory, private or shared: the inside of the arena and of each shard of
+// L1.
+//
+//   tail ... head   positions in words of an endless log; the last `data_words` of them exist, at position % data_words
+//   index           buckets of eight words, [12 bits tag | 52 bits position + 1]; a key may be in either of two buckets
+//
+// A record never changes where it lies (but for its epoch, proof and expiry, each one word that is true by itself). A
+// new value is a new record at the head, and then its index word. To make room the writer takes records from the tail:
+// dead ones vanish; live ones move to the head while the log is not full of live bytes, or when they were used since
+// they came there; else they are evicted. The tail moves *before* the room behind it is written, so a reader that
+// copied a record and then finds `position >= tail` has copied it whole. No reader writes to the memory, waits, or can
+// be waited for.
+//
+// Threads: RingWriter: one at a time. RingView: any, in any process, beside the writer.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/time.h"
+#include "protocol/commands.h"
+#include "protocol/policy.h"
+#include "protocol/read_order.h"
+
+namespace tidelock {
+
+// What is known of a value beside its bytes.
+struct EntryMeta {
+  Index version;
+  std::uint64_t epoch = 0;      // F8: in which it was verified; 0 = never
+  Nanos proven_at = kNever;     // it was the newest sequenced value at this instant
+  Nanos expires_at = kForever;  // TTL, on H
+  Stamp stamp;
+  std::uint16_t ns = 0;   // namespace number
+  bool negative = false;  // known to be absent; the value is empty
+  bool local = false;     // an own write that is not sequenced (yet)
+  // L1 only
+  std::uint64_t slot_version = 0;  // of the page, loaded before the value was asked for (F5)
+  std::uint32_t era = 0;           // of the page that slot_version belongs to
+
+  friend bool operator==(const EntryMeta&, const EntryMeta&) = default;
+};
+
+struct EntryView {
+  std::string_view key;
+  std::string_view value;
+  EntryMeta meta;
+};
+
+enum class Lookup : std::uint8_t { kFound, kAbsent, kBusy };
+inline constexpr int kLookupTries = 16;  // lost races before a reader gives up with kBusy
+
+// Where the parts lie. Every field was checked against the size of the memory (`fits`) before a view is made.
+struct RingShape {
+  std::uint64_t buckets = 0;  // a power of two, at least 2
+  std::uint64_t data_words = 0;
+  static constexpr std::size_t kControlBytes = 64;  // head and tail
+  std::size_t size_bytes() const { return kControlBytes + buckets * 64 + data_words * 8; }
+  // The largest shape within `bytes`; buckets = 0 when it is too little to be of use.
+  static RingShape within(std::size_t bytes);
+  bool fits(std::size_t bytes) const;
+  std::uint64_t record_words_max() const { return data_words / 8; }
+};
+
+class RingView {
+ public:
+  RingView() = default;
+  // `memory` is 64-byte aligned and holds shape.size_bytes() bytes; it outlives the view.
+  RingView(const void* memory, RingShape shape);
+
+  // `used`, when given, gets the number of the index word: what RingWriter::mark_used takes.
+  Lookup get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta,
+             std::uint32_t* used = nullptr) const;
+
+ protected:
+  friend class RingWriter;
+  struct Header;
+  // Copies and checks the header of the record at `position`; false: overwritten meanwhile, or not a record.
+  bool load_header(std::uint64_t position, Header& header) const;
+  bool still_there(std::uint64_t position) const;
+  const std::uint64_t* word_at(std::uint64_t position) const { return data_ + position % shape_.data_words; }
+
+  const std::uint64_t* control_ = nullptr;
+  const std::uint64_t* index_ = nullptr;
+  const std::uint64_t* data_ = nullptr;
+  RingShape shape_;
+};
+
+class RingWriter {
+ public:
+  // `memory` is zero, or holds what an earlier writer left (then call clear first).
+  RingWriter(void* memory, RingShape shape);
+
+  const RingView& view() const { return view_; }
+  bool put(std::string_view key, std::uint64_t hash, std::string_view value, const EntryMeta& meta);
+  bool erase(std::string_view key, std::uint64_t hash);
+  bool revalidate(std::string_view key, std::uint64_t hash, std::uint64_t epoch, Nanos proven_at, Nanos expires_at);
+  std::optional<EntryView> find(std::string_view key, std::uint64_t hash);
+  void for_each(const std::function<void(const EntryView&)>& visit) const;
+  void clear();
+  void on_evict(std::function<void(const EntryView&)> evicted) { evicted_ = std::move(evicted); }
+
+  // Any thread: the entry behind this index word was used. Writes only if it was not marked yet.
+  void mark_used(std::uint32_t index_word) {
+    std::atomic<std::uint8_t>& mark = used_[index_word];
+    if (mark.load(std::memory_order_relaxed) == 0) mark.store(1, std::memory_order_relaxed);
+  }
+
+  std::size_t entries() const { return entries_; }
+  std::size_t live_bytes() const { return live_words_ * 8; }
+  std::size_t capacity_bytes() const { return shape_.data_words * 8; }
+  std::uint64_t evictions() const { return evictions_; }
+  // Bytes this object holds beside `memory`.
+  static std::size_t own_bytes(RingShape shape) { return shape.buckets * 8; }
+
+ private:
+  struct Place {
+    std::uint32_t word = 0;      // of the index
+    std::uint64_t position = 0;  // of the record
+  };
+  std::optional<Place> locate(std::string_view key, std::uint64_t hash) const;
+  EntryView entry_at(std::uint64_t position) const;
+  // The index word that points to `position`, or none: the record is dead.
+  std::optional<std::uint32_t> index_word_of(std::uint64_t hash, std::uint64_t position) const;
+  std::uint32_t claim_index_word(std::uint64_t hash);
+  void drop(std::uint32_t index_word, std::uint64_t position, bool evicted);
+  void make_room(std::uint64_t words);
+  std::uint64_t append_gap(std::uint64_t words);  // position where `words` lie without a seam
+  void set_index(std::uint32_t word, std::uint64_t hash, std::uint64_t position);
+  void store_tail(std::uint64_t tail);
+
+  RingShape shape_;
+  RingView view_;
+  std::uint64_t* control_;
+  std::uint64_t* index_;
+  std::uint64_t* data_;
+  std::uint64_t head_ = 0;
+  std::uint64_t tail_ = 0;
+  std::uint64_t live_words_ = 0;
+  std::size_t entries_ = 0;
+  std::uint64_t evictions_ = 0;
+  std::unique_ptr<std::atomic<std::uint8_t>[]> used_;
+  std::function<void(const EntryView&)> evicted_;
+};
+
+}  // namespace tidelock
