@@ -1,0 +1,147 @@
+// BlobStore keeps immutable files under the SHA-256 of their content: on hubs the model store, on edges the model room
+// (M2, M8). One process at a time per folder.
+//
+//   DIR/blobs/ab/<hex>       whole, verified, read-only files        DIR/pins/<name>   hex digests, one a line
+//   DIR/partial/<hex>.<size> transfers that are not finished         DIR/lock
+//
+// Threads:   every method may be called from any thread; a Writer belongs to one thread at a time. The store must
+// outlive
+//            its writers, not its mappings.
+// Durable:   commit returns after file and folder were synced. A kill at any instruction leaves a whole blob, or a
+// partial
+//            file that the next put_stream resumes, or nothing.
+// Errors:    kCorrupt wrong content (nothing is kept); kBusy disk full, quota full or a failed sync, naming the path
+// (D3: a
+//            failed sync is never retried: the partial file is dropped); kConflict locked, or written already by
+//            another writer; kNotFound; kDenied removal of a pinned blob.
+// Cost:      has is a stat. put_stream re-hashes what a partial file holds (about 1 ms per MiB).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "codec/signature.h"
+
+namespace tidelock {
+
+struct BlobStoreOptions {
+  std::uint64_t quota_bytes = 0;  // whole blobs plus the declared size of open writers; 0 = no quota
+};
+
+struct BlobInfo {
+  Bytes sha256;
+  std::uint64_t size_bytes = 0;
+  bool pinned = false;
+};
+
+// M9: a read-only shared mapping of one blob. Stays valid when the blob is removed or the store is closed.
+class BlobMapping {
+ public:
+  BlobMapping() = default;
+  ~BlobMapping();
+  BlobMapping(BlobMapping&& other) noexcept;
+  BlobMapping& operator=(BlobMapping&& other) noexcept;
+  BytesView bytes() const { return {data_, size_}; }
+
+ private:
+  friend class BlobStore;
+  const char* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+class BlobStore {
+ public:
+  // Receives one blob. Dropped without commit it leaves a partial file to resume from.
+  class Writer {
+   public:
+    ~Writer();
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
+    // Bytes that are here already: the transfer goes on at this offset.
+    std::uint64_t offset() const { return offset_; }
+    std::uint64_t size_bytes() const { return size_bytes_; }
+    // In order. kCorrupt, with the partial file dropped, when longer than declared.
+    Result<void> write(BytesView bytes);
+    // kCorrupt, with the partial file dropped, when the length or the hash is wrong. Once.
+    Result<void> commit();
+    // Drops the partial file too.
+    void discard();
+
+   private:
+    friend class BlobStore;
+    Writer(BlobStore& store, std::string hex, std::uint64_t size_bytes);
+    void close_file();
+
+    BlobStore& store_;
+    const std::string hex_;
+    const std::uint64_t size_bytes_;
+    std::string partial_path_;
+    Sha256 hasher_;
+    std::uint64_t offset_ = 0;
+    int fd_ = -1;
+    bool done_ = false;
+  };
+
+  // Creates the folders. Loads the pins.
+  static Result<std::unique_ptr<BlobStore>> open(const std::string& directory, BlobStoreOptions options = {});
+  ~BlobStore();
+  BlobStore(const BlobStore&) = delete;
+  BlobStore& operator=(const BlobStore&) = delete;
+
+  // `sha256` is raw (kSha256Bytes). Already here: a writer whose offset is the size; commit then succeeds at once.
+  Result<std::unique_ptr<Writer>> put_stream(BytesView sha256, std::uint64_t size_bytes);
+  Result<Bytes> put(BytesView bytes);  // the digest
+  Result<Bytes> put_file(const std::string& path);
+
+  bool has(BytesView sha256) const;
+  Result<std::uint64_t> size_bytes(BytesView sha256) const;
+  // At most `bytes_max` from `offset`; empty at the end. kInvalid beyond the end.
+  Result<Bytes> read(BytesView sha256, std::uint64_t offset, std::size_t bytes_max) const;
+  Result<BlobMapping> map(BytesView sha256) const;
+  // Where the blob lies, for hard links (layout.h). Never write to it.
+  Result<std::string> path(BytesView sha256) const;
+  // Reads it all and compares (X3). kCorrupt: the file was damaged on disk; it is removed, so that it can be had anew.
+  Result<void> verify(BytesView sha256);
+
+  // M8: blobs named by any pin are never removed. A pin is a named set, replaced as a whole, durable when this returns;
+  // it may name blobs that are not here yet. `name`: [a-z0-9._-]{1,128}.
+  Result<void> pin(std::string_view name, const std::vector<Bytes>& sha256s);
+  Result<void> unpin(std::string_view name);
+  std::vector<std::string> pins() const;
+  bool pinned(BytesView sha256) const;
+
+  Result<void> remove(BytesView sha256);
+  // Removes blobs without a pin, oldest first, and partial files without a writer, until `bytes_needed` fit under the
+  // quota (no quota: removes none). Returns the bytes freed; kBusy when pins hold too much.
+  Result<std::uint64_t> make_room(std::uint64_t bytes_needed);
+  std::vector<BlobInfo> list() const;
+  std::uint64_t used_bytes() const;
+  std::uint64_t quota_bytes() const { return options_.quota_bytes; }
+  const std::string& directory() const { return directory_; }
+
+ private:
+  BlobStore(std::string directory, BlobStoreOptions options);
+  Result<void> load();
+  std::string blob_path(std::string_view hex) const;
+  bool pinned_hex(std::string_view hex) const;  // mutex_ held
+
+  const std::string directory_;
+  const BlobStoreOptions options_;
+  int lock_fd_ = -1;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::uint64_t> blobs_;         // hex -> bytes
+  std::map<std::string, std::uint64_t> writing_;       // hex -> declared bytes
+  std::map<std::string, std::set<std::string>> pins_;  // name -> hex
+  std::uint64_t used_bytes_ = 0;
+};
+
+}  // namespace tidelock
