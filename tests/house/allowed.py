@@ -9,6 +9,12 @@ SIDEWAYS = {
     ("wire/http", "telemetry"): "/metrics prints the registry",
 }
 
+# Headers of rooms that are part of the public face: include/tidelock may name them.
+PUBLIC = {
+    "src/protocol/receipt.h": "what every read returns",
+    "src/infer/engine.h": "the tensors and the engine that a model handle hands out",
+}
+
 # Third-party libraries that more than one room may wrap: library -> rooms.
 WRAPPED_TWICE = {
     "crypto": ({"codec", "wire/grpc"}, "hashes and certificates are bytes in, bytes out; TLS belongs to the wire"),

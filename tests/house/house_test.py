@@ -31,7 +31,7 @@ class TreeCase(unittest.TestCase):
     """Runs a check on a tree made of {path: text}, with no exceptions allowed unless a case gives them."""
 
     def setUp(self):
-        for table in (floors.SIDEWAYS, floors.WRAPPED_TWICE, floors.IN_HEADERS, bans.BANS, bans.LONG_FILES,
+        for table in (floors.SIDEWAYS, floors.WRAPPED_TWICE, floors.IN_HEADERS, floors.PUBLIC, bans.BANS, bans.LONG_FILES,
                       bans.MACHINE_PATHS, rules.RULES_NOT_YET):
             patch = mock.patch.dict(table, clear=True)
             patch.start()
