@@ -16,7 +16,7 @@ namespace tidelock {
 
 class ClockGuard {
  public:
-  explicit ClockGuard(std::uint32_t rho_ppm = 200);
+  explicit ClockGuard(std::uint32_t rho_ppm = 200) : rho_ppm_(rho_ppm) {}
   // When the cluster's settings arrive (A2). Marks seen so far are kept.
   void set_rho(std::uint32_t rho_ppm) { rho_ppm_ = rho_ppm; }
 
