@@ -25,7 +25,8 @@ EdgeCore::EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, R
       rng_(rng),
       namespaces_(options_.namespaces) {
   TIDELOCK_ASSERT(options_.boot.value != 0);
-  connect_at_ = options_.session_after;  // F11
+  hlc_.start_after(outbox_.newest_stamp());  // G8: stamps never go back across a restart
+  connect_at_ = options_.session_after;      // F11
 }
 
 void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
@@ -47,7 +48,16 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
         if constexpr (std::is_same_v<What, EdgeFrameIn>) on_frame(what);
         if constexpr (std::is_same_v<What, EdgeRead>) on_read(what);
         if constexpr (std::is_same_v<What, EdgeWrite>) on_write(what);
-        if constexpr (std::is_same_v<What, EdgeOutboxPersisted>) drain_outbox(outbox_.persisted(what.number, what.level, now_));
+        if constexpr (std::is_same_v<What, EdgeOutboxPersisted>) {
+          OutboxActions actions;
+          outbox_.persisted(now_, what.number, what.level, actions);
+          drain_outbox(std::move(actions));
+        }
+        if constexpr (std::is_same_v<What, EdgeOutboxFailed>) {
+          OutboxActions actions;
+          outbox_.store_failed(now_, what.why, actions);
+          drain_outbox(std::move(actions));
+        }
         if constexpr (std::is_same_v<What, EdgeStagedModel>) {
           if (what.error.empty()) staged_.push_back(what.model);
           if (state_ == State::kOpen) send(Staged{what.model, what.error});
@@ -80,11 +90,11 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
     const Nanos due = saturating_add(last_probe_at_, probe_interval());
     if (now_ >= due) probe();
     wake(saturating_add(last_probe_at_, probe_interval()));
-    drain_outbox(outbox_.tick(now_));
-    flush_wanted();
-  } else {
-    drain_outbox(outbox_.tick(now_));
   }
+  OutboxActions flush;
+  outbox_.tick(now_, flush);
+  drain_outbox(std::move(flush));
+  if (state_ == State::kOpen) flush_wanted();
   expire_waiting();
   out_ = nullptr;
 }
@@ -153,8 +163,13 @@ void EdgeCore::evict() {  // I11
   }
 }
 
-Nanos EdgeCore::bound_of(const EdgeEntry& entry) const {
-  const Nanos since = covered(entry) ? std::max(fresh_at_, entry.proven_at) : entry.proven_at;
+bool EdgeCore::covered(std::string_view key, const EdgeEntry& entry) const {
+  const bool strong = policy(key).consistency == Consistency::kStrong;
+  return entry.epoch != 0 && entry.epoch >= (strong ? strong_epoch_ : epoch_);
+}
+
+Nanos EdgeCore::bound_of(std::string_view key, const EdgeEntry& entry) const {
+  const Nanos since = covered(key, entry) ? std::max(fresh_at_, entry.proven_at) : entry.proven_at;
   return staleness_bound(now_, since, settings_.rho_ppm);
 }
 
@@ -163,18 +178,12 @@ bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.conta
 // F8: the entries of the former session become unverified, except strong ones when every strong record was replayed. Their
 // proof is the `fresh_at` with which that session ended.
 void EdgeCore::new_epoch() {
-  const std::uint64_t former = epoch_;
-  ++epoch_;
   for (auto& [key, held] : entries_) {
-    EdgeEntry& entry = held.entry;
-    if (entry.epoch == former) entry.proven_at = std::max(entry.proven_at, fresh_at_);
-    const bool replayed = !welcome_.reset && policy(key).consistency == Consistency::kStrong;
-    if (entry.epoch == former && replayed) {
-      entry.epoch = epoch_;
-      emit(ArenaPut{key, entry, namespace_number(namespaces_, key)});
-    }
+    if (covered(key, held.entry)) held.entry.proven_at = std::max(held.entry.proven_at, fresh_at_);
   }
-  emit(PageEpoch{epoch_});
+  ++epoch_;
+  if (welcome_.reset) strong_epoch_ = epoch_;
+  emit(PageEpochs{epoch_, strong_epoch_});
 }
 
 std::vector<std::string> EdgeCore::keys(std::string_view after, std::size_t limit, Nanos now) const {

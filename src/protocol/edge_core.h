@@ -63,7 +63,6 @@ struct EdgeOptions {
   std::size_t reads_max = 10'000;
   Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant
   std::vector<Namespace> namespaces = default_namespaces();  // until the first welcome; an edge cannot change policy
-  OutboxOptions outbox;
 };
 
 // ---- events
@@ -95,6 +94,9 @@ struct EdgeOutboxPersisted {  // the rows of earlier OutboxPersist ops are store
   std::uint64_t number = 0;
   AckLevel level = AckLevel::kOs;
 };
+struct EdgeOutboxFailed {  // D3: the outbox's store failed; for good
+  std::string why;
+};
 struct EdgeStagedModel {  // M4
   StagedModel model;
   std::string error;
@@ -103,8 +105,8 @@ struct EdgeDisrupted {};  // C2
 
 struct EdgeEvent {
   Nanos now = 0;
-  std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted, EdgeStagedModel,
-               EdgeDisrupted>
+  std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted, EdgeOutboxFailed,
+               EdgeStagedModel, EdgeDisrupted>
       what;
 };
 
@@ -118,7 +120,7 @@ struct PageApplied { Index applied; };
 struct PageFresh { Nanos fresh_at; };
 struct PageLease { Nanos until; };
 struct PageDropProofs {};                      // C2
-struct PageEpoch { std::uint64_t epoch; };     // F8: entries of lower epochs are unverified
+struct PageEpochs { std::uint64_t verified, strong; };  // F8: entries of lower epochs are unverified
 struct PagePolicies { std::vector<Namespace> namespaces; ClusterSettings settings; };
 struct PageWriters { Nanos writers_ns; };
 struct ArenaPut { std::string key; EdgeEntry entry; std::uint16_t ns; };
@@ -143,8 +145,9 @@ struct WriteDoneOp {
   WriteToken token;
   Code code = Code::kOk;
   std::string message;
-  Index index;       // write-through: where it is visible
+  Index index;       // write-through: where it is visible (durable at a majority of hubs)
   AckLevel level = AckLevel::kOs;
+  Nanos retry_after_ns = 0;      // kBusy
   bool changed = true;           // a delete found something; a condition held
   std::optional<Bytes> old;      // SET ... GET
 };
@@ -152,7 +155,7 @@ struct EdgeNote { std::string event; std::string detail; };
 
 struct EdgeActions {
   using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied, PageFresh,
-                          PageLease, PageDropProofs, PageEpoch, PagePolicies, PageWriters, ArenaPut, ArenaErase, StorePut,
+                          PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, ArenaPut, ArenaErase, StorePut,
                           StoreErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened, StrongChanged, ReadDone,
                           WriteDoneOp, EdgeNote>;
   std::vector<Op> ops;
@@ -182,6 +185,7 @@ class EdgeCore {
   const std::vector<Namespace>& namespaces() const { return namespaces_; }
   std::size_t entries() const { return entries_.size(); }
   std::size_t memory_used_bytes() const { return memory_used_; }
+  bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
   // Live keys of this edge's copies after `after`, in order (SCAN, KEYS, DBSIZE speak of this edge's copies).
   std::vector<std::string> keys(std::string_view after, std::size_t limit, Nanos now) const;
 
@@ -231,8 +235,8 @@ class EdgeCore {
   void hold(const std::string& key, EdgeEntry entry, bool bump);
   void forget(const std::string& key, bool bump);
   void evict();
-  bool covered(const EdgeEntry& entry) const { return entry.epoch != 0 && entry.epoch >= epoch_; }
-  Nanos bound_of(const EdgeEntry& entry) const;
+  bool covered(std::string_view key, const EdgeEntry& entry) const;  // F8
+  Nanos bound_of(std::string_view key, const EdgeEntry& entry) const;
   const Namespace& policy(std::string_view key) const { return namespace_of(namespaces_, key); }
   bool blocked(std::string_view key) const;
 
@@ -255,6 +259,7 @@ class EdgeCore {
   void on_write_done(const WriteDone& done);
   void expire_waiting();
   void drain_outbox(OutboxActions actions);
+  void drop_superseded();
 
   template <class Op>
   void emit(Op op) { out_->ops.emplace_back(std::move(op)); }
@@ -280,7 +285,8 @@ class EdgeCore {
   Nanos writers_ns_ = kForever;
   std::map<BlockKey, std::vector<std::string>> blocks_;
   std::map<std::uint16_t, int> blocked_slots_;
-  std::uint64_t epoch_ = 1;
+  std::uint64_t epoch_ = 1;         // F8: rises with each session
+  std::uint64_t strong_epoch_ = 1;  // F8: rises only when the replay of strong records had a hole
   ClusterSettings settings_;
   std::vector<Namespace> namespaces_;
 
@@ -313,6 +319,7 @@ class EdgeCore {
   std::size_t memory_used_ = 0;
   std::vector<WaitingRead> reads_;
   std::map<WriteToken, WaitingWrite> writes_;
+  std::set<std::string, std::less<>> unsequenced_;  // held write-behind values the hub has not confirmed
 };
 
 }  // namespace tidelock

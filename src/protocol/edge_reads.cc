@@ -102,12 +102,12 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
   }
   const bool token_met = applied_ >= read.contract.token || (entry != nullptr && entry->version >= read.contract.token);  // F10
   if (entry != nullptr && token_met) {
-    const Nanos bound = bound_of(*entry);
+    const Nanos bound = bound_of(read.key, *entry);
     switch (demand.consistency) {
       case Consistency::kStrong:
         // F4, F5: lease and blocks together, then the value; or a proven read at the hub that was sent after this read
         // began, at an instant with no own write in flight there (A3).
-        if (now_ < lease_until_ && !blocked(read.key) && covered(*entry)) return answer_from(read, *entry, Basis::kLease, 0);
+        if (now_ < lease_until_ && !blocked(read.key) && covered(read.key, *entry)) return answer_from(read, *entry, Basis::kLease, 0);
         if (entry->proven_at != kNever && entry->proven_at >= waiting.began) {
           ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
           done.receipt.source = Source::kHub;
@@ -125,7 +125,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
 
   // F3: the last verified value, flagged, with its true bound and a hard cap
   if (entry != nullptr && entry->value && allows(ns, OnStale::kFallback)) {
-    const Nanos bound = bound_of(*entry);
+    const Nanos bound = bound_of(read.key, *entry);
     if (ns.fallback_cap_ns == kForever || bound <= ns.fallback_cap_ns) {
       ++counters_.fallbacks_total;
       ReadDone done = answer_from(read, *entry, bound == kForever ? Basis::kNone : Basis::kProof, bound);
@@ -137,7 +137,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
   ReadDone done;
   done.token = read.token;
   done.code = Code::kStale;
-  done.receipt.bound_ns = entry != nullptr ? bound_of(*entry) : kForever;
+  done.receipt.bound_ns = entry != nullptr ? bound_of(read.key, *entry) : kForever;
   done.message = state_ == State::kOpen ? "the contract could not be met within the deadline"
                                         : "no session with a hub, and no value within the contract";
   return done;
@@ -153,7 +153,7 @@ void EdgeCore::ask_for(const WaitingRead& waiting) {
   const auto it = entries_.find(key);
   const EdgeEntry* entry = it == entries_.end() || now_ >= it->second.entry.expires_at ? nullptr : &it->second.entry;
   const bool strong = demand.consistency == Consistency::kStrong;
-  if (entry != nullptr && covered(*entry) && !(strong && blocked(key))) {
+  if (entry != nullptr && covered(key, *entry) && !(strong && blocked(key))) {
     const Nanos within = strong ? 100 * kMillisecond : demand.bound_ns / 2;
     const bool in_flight = std::any_of(probes_.begin(), probes_.end(),
                                        [&](const auto& probe) { return now_ - probe.second <= within; });

@@ -40,7 +40,7 @@ void EdgeCore::drop_session(const std::string& reason) {
   probes_.clear();  // F1: an answer that is not outstanding in this session is dropped
   requests_.clear();
   wanted_.clear();
-  drain_outbox(outbox_.session_closed(now_));
+  outbox_.session_closed();
   for (auto& [token, waiting] : writes_) waiting.request = {};
   // I10: jittered reconnect, for ever
   backoff_ns_ = backoff_ns_ == 0 ? kBackoffFirst : std::min(backoff_ns_ * 2, kBackoffMost);
@@ -82,16 +82,10 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
         }
         if constexpr (std::is_same_v<Body, WriteDone>) on_write_done(body);
         if constexpr (std::is_same_v<Body, BatchDone>) {
-          std::vector<std::pair<std::string, Stamp>> sent = outbox_.in_flight();
-          drain_outbox(outbox_.batch_done(body, now_));
-          if (body.code == Code::kOk) {
-            // Records of ours that took effect were adopted when the feed brought them. What is still local lost against
-            // a newer stamp at the hub, or the batch was applied before a failover: ask again on the next read.
-            for (const auto& [key, stamp] : sent) {
-              const auto it = entries_.find(key);
-              if (it != entries_.end() && it->second.entry.local && it->second.entry.stamp == stamp) forget(key, true);
-            }
-          }
+          OutboxActions actions;
+          outbox_.batch_done(now_, body, actions);
+          drain_outbox(std::move(actions));
+          drop_superseded();
         }
         if constexpr (std::is_same_v<Body, Welcome>) drop_session("a second welcome in one session");
       },
@@ -130,7 +124,9 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   emit(PagePolicies{namespaces_, settings_});
   emit(SessionOpened{welcome.hub, welcome.term, welcome.reset, welcome.model_key});
   note("session_open", welcome.hub + " term " + std::to_string(welcome.term.value));
-  drain_outbox(outbox_.session_open(now_));
+  OutboxActions resend;
+  outbox_.session_open(now_, resend);
+  drain_outbox(std::move(resend));
   last_probe_at_ = kNever;
   probe();
   for (auto& [token, waiting] : writes_) send_through(waiting);
@@ -249,9 +245,9 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
   }
   close_blocks(lower);
   fresh_at_ = std::max(fresh_at_, t0);
-  emit(PageFresh{fresh_at_});
   writers_ns_ = mark.writers_ns;
   emit(PageWriters{writers_ns_});
+  emit(PageFresh{fresh_at_});
   if (mark.lease_ns > 0) {  // F4: counted from send, and shown only now that `applied` has reached its floor
     const Nanos until = saturating_sub(saturating_add(t0, shrink(mark.lease_ns, settings_.rho_ppm)), settings_.lease_margin_ns);
     lease_until_ = std::max(lease_until_, until);

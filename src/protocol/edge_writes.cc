@@ -106,11 +106,31 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   entry.local = true;
   entry.epoch = first_mark_done_ || state_ != State::kOpen ? epoch_ : epoch_ + 1;
   if (ttl > 0) entry.expires_at = saturating_add(now_, ttl);
-  OutboxActions actions = outbox_.accept(std::move(record), now_);
-  const bool refused = std::any_of(actions.refused.begin(), actions.refused.end(),
-                                   [&](const auto& one) { return one.token == write.token.value; });
-  if (!refused) hold(write.write.key, std::move(entry), true);  // D8: reads overlay the edge's own pending writes
+  OutboxActions actions;
+  outbox_.accept(now_, write.wall_ms, std::move(record), actions);
+  const bool refused = std::any_of(actions.done.begin(), actions.done.end(), [&](const OutboxDone& done) {
+    return done.token == write.token.value && done.code != Code::kOk;
+  });
+  if (!refused) {
+    hold(write.write.key, std::move(entry), true);  // D8: reads overlay the edge's own pending writes
+    unsequenced_.insert(write.write.key);
+  }
   drain_outbox(std::move(actions));
+}
+
+// After a batch was answered: records of ours that took effect were adopted when the feed brought them. What is still
+// local and no longer pending lost against a newer stamp, or was applied before a failover: fetch it on the next read.
+void EdgeCore::drop_superseded() {
+  for (auto it = unsequenced_.begin(); it != unsequenced_.end();) {
+    const auto held = entries_.find(*it);
+    const bool local = held != entries_.end() && held->second.entry.local;
+    if (local && outbox_.pending(*it)) {
+      ++it;
+      continue;
+    }
+    if (local) forget(*it, true);
+    it = unsequenced_.erase(it);
+  }
 }
 
 void EdgeCore::write_through(const EdgeWrite& write, const Namespace& ns) {
@@ -140,7 +160,7 @@ void EdgeCore::on_write_done(const WriteDone& answer) {
     done.code = answer.code;
     done.message = answer.message;
     done.index = answer.index;
-    done.level = AckLevel::kQuorum;
+    done.level = AckLevel::kOrigin;
     done.changed = answer.code == Code::kOk;
     emit(std::move(done));
     writes_.erase(token);
@@ -149,24 +169,18 @@ void EdgeCore::on_write_done(const WriteDone& answer) {
 }
 
 void EdgeCore::drain_outbox(OutboxActions actions) {
-  for (auto& persist : actions.persist) emit(OutboxPersist{std::move(persist.rows), persist.number, persist.sync});
-  for (auto& batch : actions.send) {
-    if (state_ == State::kOpen) send(std::move(batch));
-  }
-  for (const auto& ack : actions.acknowledged) {
+  if (actions.persist_number != 0) emit(OutboxPersist{std::move(actions.persist), actions.persist_number, actions.sync});
+  if (actions.send && state_ == State::kOpen) send(std::move(*actions.send));
+  for (OutboxDone& outcome : actions.done) {
     WriteDoneOp done;
-    done.token = WriteToken{ack.token};
-    done.level = ack.level;
+    done.token = WriteToken{outcome.token};
+    done.code = outcome.code;
+    done.message = std::move(outcome.message);
+    done.level = outcome.level;
+    done.retry_after_ns = outcome.retry_after_ns;
     emit(std::move(done));
   }
-  for (auto& refusal : actions.refused) {
-    WriteDoneOp done;
-    done.token = WriteToken{refusal.token};
-    done.code = refusal.code;
-    done.message = std::move(refusal.message);
-    emit(std::move(done));
-  }
-  for (std::string& what : actions.notes) note("outbox", std::move(what));
+  for (std::string& what : actions.alarms) note("outbox_alarm", std::move(what));
   wake(actions.wake_at);
 }
 

@@ -18,7 +18,6 @@
 #include <set>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -139,7 +138,8 @@ class HubCore {
     Boot boot;
     std::uint64_t next_in = 1;
     std::uint64_t next_out = 1;
-    std::unordered_set<std::string> interest;
+    std::unordered_map<std::string, Nanos> interest;  // key -> ledger time at which the value handed out has expired
+    std::size_t sweep_at = 1'024;  // expired interest is swept when the table has grown to this
     std::bitset<65536> slot_interest;  // F7: coarse, once `interest` is full
     std::set<BlockNo> acked;
     Nanos flush_age_ns = kForever;
@@ -193,7 +193,7 @@ class HubCore {
   void feed(const Applied& applied, BlockNo block);
   void keep_for_replay(const Applied& applied, BlockNo block);
   ChangedKey changed_key(const ChangedValue& change) const;
-  void register_interest(Session& session, const std::string& key);
+  void register_interest(Session& session, const std::string& key, Nanos expires_at);
   Nanos writers_ns() const;
   void retry_parked();
   Session* session_of(const NodeId& edge);

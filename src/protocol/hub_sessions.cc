@@ -174,9 +174,15 @@ bool HubCore::on_probe(Session& session, const Probe& probe) {
   return true;
 }
 
-void HubCore::register_interest(Session& session, const std::string& key) {
+// An edge's copy expires no later than the hub's, so interest in an expired value is interest in nothing.
+void HubCore::register_interest(Session& session, const std::string& key, Nanos expires_at) {
+  if (session.interest.size() >= session.sweep_at) {
+    const Nanos ledger = ledger_now();
+    std::erase_if(session.interest, [ledger](const auto& entry) { return entry.second <= ledger; });
+    session.sweep_at = std::max<std::size_t>(1'024, 2 * session.interest.size());
+  }
   if (session.interest.size() < kInterestMax) {
-    session.interest.insert(key);
+    session.interest[key] = expires_at;
   } else {
     session.slot_interest.set(slot_of_key(key));  // coarser, never wrong
   }
@@ -194,7 +200,6 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch) {  // F7
   answer.proof = true;
   const Nanos ledger = ledger_now();
   for (const auto& wanted : fetch.wanted) {
-    register_interest(session, wanted.key);
     FetchAnswer::Found found;
     found.key = wanted.key;
     if (auto stored = state_.find(wanted.key); stored && stored->value && stored->expires_at > ledger) {
@@ -204,6 +209,7 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch) {  // F7
       found.same = wanted.known == stored->version;
       if (!found.same) found.value = std::move(stored->value);
     }
+    register_interest(session, wanted.key, found.ttl_left_ns == kForever ? kForever : saturating_add(ledger, found.ttl_left_ns));
     answer.found.push_back(std::move(found));
   }
   send(session, std::move(answer));
@@ -261,23 +267,31 @@ void HubCore::feed(const Applied& applied, BlockNo block) {
     ChangedKey key;
     bool strong;
     std::uint16_t slot;
+    Nanos expires_at;
   };
   std::vector<Change> changes;
   for (const ChangedValue& change : applied.changed) {
-    changes.push_back({changed_key(change), is_strong(change.key), slot_of_key(change.key)});
+    changes.push_back({changed_key(change), is_strong(change.key), slot_of_key(change.key), change.now.expires_at});
   }
+  const auto* batch = std::get_if<Batch>(&applied.command.body);
   for (auto& [conn, session] : sessions_) {
     if (!session->open) continue;
     Record record;
     record.index = applied.index;
     record.term = applied.command.term;
     record.block = block;
+    const bool author = batch != nullptr && batch->edge == session->edge;
     for (const Change& change : changes) {
-      if (change.strong) {
+      if (author) {  // it holds the bytes: the stamp says which of its writes took effect, and it stays registered
+        register_interest(*session, change.key.key, change.expires_at);
+        record.keys.push_back(change.key);
+        record.keys.back().value.reset();
+      } else if (change.strong) {
         record.keys.push_back(change.key);
       } else if (const auto it = session->interest.find(change.key.key); it != session->interest.end()) {
         record.keys.push_back(change.key);
         if (!change.key.value && !change.key.deleted) session->interest.erase(it);  // only a hint: it fetches again
+        else it->second = change.expires_at;
       } else if (session->slot_interest.test(change.slot)) {
         record.slots.push_back(change.slot);
         session->slot_interest.reset(change.slot);

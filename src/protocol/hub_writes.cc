@@ -222,7 +222,7 @@ void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
       return;  // on its way; its BatchDone goes to the edge's current session
     }
   }
-  const auto raw = decompress(write.records, kBatchBytesMax);
+  const auto raw = decompress(write.records, kBatchBytesMax, "write-behind batch");
   if (!raw) return refuse(Code::kInvalid, raw.error().message);
   auto records = decode<std::vector<BatchRecord>>(*raw, "write-behind batch");
   if (!records) return refuse(Code::kInvalid, records.error().message);
