@@ -110,7 +110,9 @@ def check(tree):
                        _theirs(path, name, quoted, declared, used))
             if message:
                 findings.append(Finding(path, line, f"includes {name}: {message}"))
-    findings += _libraries(declared, used) + _rooms(tree, known) + _unused(used)
+    findings += _leaks(tree, known, used) + _libraries(declared, used) + _rooms(tree, known)
+    used.update(("sideways", (here, there)) for here, (rooms, _) in declared.items() for there in rooms)
+    findings += _unused(used)
     return findings
 
 
@@ -141,7 +143,8 @@ def _ours(path, target, declared, used):
     if FLOOR_OF[there] == FLOOR_OF[here]:
         if (here, there) not in SIDEWAYS:
             return f"{here} and {there} are rooms of one floor: hand an interface in, or give the reason in allowed.py"
-        used.add(("sideways", (here, there)))
+        if os.path.dirname(here) == there:  # an interface folder has no tidelock_room line of its own
+            used.add(("sideways", (here, there)))
     if here in declared and there in declared and there not in reachable(declared, here):
         return f"tidelock_room({here}) in CMakeLists.txt does not name {there}"
     return None
@@ -168,12 +171,38 @@ def _theirs(path, name, quoted, declared, used):
     if library not in libraries and not (is_test(path) and _below_wraps(declared, room, library)):
         owners = sorted(r for r, (_, libs) in declared.items() if library in libs) or ["no room"]
         return f"{library} is wrapped by {', '.join(owners)}; {room} speaks to that room instead"
-    if path.endswith(".h"):
-        if (path, name) in IN_HEADERS:
-            used.add(("header", (path, name)))
-            return None
-        return "a third-party type in our header leaks to every user of the room (and costs their compile time)"
     return None
+
+
+def _leaks(tree, known, used):
+    """A room may share headers with third-party types among its own sources. Another room must not get them: neither the
+    types nor the seconds of compile time."""
+    includes = {path: [(line, name, _resolve(known, path, name)) for line, name, _ in includes_of(tree, path)]
+                for path in tree.cpp_paths()}
+    heavy = {}  # header -> the third-party header it brings, directly or not
+
+    def brings(header):
+        if header not in heavy:
+            heavy[header] = None  # a cycle brings nothing new
+            for _, name, target in includes.get(header, ()):
+                library = None if target else next((lib for lib, h in LIBRARIES.items() if re.fullmatch(h, name)), None)
+                found = name if library and library not in EVERYWHERE else target and brings(target)
+                if found and (header, found) in IN_HEADERS:
+                    used.add(("header", (header, found)))
+                elif found:
+                    heavy[header] = found
+                    break
+        return heavy[header]
+
+    findings = []
+    for path, lines in sorted(includes.items()):
+        if is_test(path) or not path.startswith(("src/", "include/")):
+            continue
+        for line, name, target in lines:
+            if target and room_of(target) not in (None, room_of(path)) and brings(target):
+                findings.append(Finding(path, line, f"includes {name}: it brings {brings(target)} out of the room that "
+                                        "wraps it; keep that header inside, behind an interface or a pointer"))
+    return findings
 
 
 def _below_wraps(declared, room, library):
