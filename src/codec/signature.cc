@@ -1,0 +1,160 @@
+#include "codec/signature.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
+#include "base/assert.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::size_t kPemBytesMax = 64u << 10;
+
+struct FreeKey {
+  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
+};
+struct FreeBio {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+};
+struct FreeDigest {
+  void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+};
+struct FreeKeyContext {
+  void operator()(EVP_PKEY_CTX* context) const { EVP_PKEY_CTX_free(context); }
+};
+using Key = std::unique_ptr<EVP_PKEY, FreeKey>;
+using Bio = std::unique_ptr<BIO, FreeBio>;
+using DigestContext = std::unique_ptr<EVP_MD_CTX, FreeDigest>;
+using KeyContext = std::unique_ptr<EVP_PKEY_CTX, FreeKeyContext>;
+
+const unsigned char* raw(BytesView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+unsigned char* raw(Bytes& bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+
+// A PEM key that asks for a pass phrase is refused rather than prompting on a terminal.
+int no_passphrase(char*, int, int, void*) { return 0; }
+
+Result<Key> parse_key(std::string_view pem, bool is_private) {
+  const char* kind = is_private ? "private" : "public";
+  if (pem.empty() || pem.size() > kPemBytesMax) {
+    return fail(Code::kInvalid, std::string(kind) + " key: " + std::to_string(pem.size()) +
+                                    " bytes, a PEM file has 1 to " + std::to_string(kPemBytesMax));
+  }
+  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  Key key(is_private ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr)
+                     : PEM_read_bio_PUBKEY(bio.get(), nullptr, no_passphrase, nullptr));
+  ERR_clear_error();
+  if (!key) return fail(Code::kInvalid, std::string(kind) + " key: not an unencrypted PEM " + kind + " key");
+  if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
+    return fail(Code::kInvalid, std::string(kind) + " key: of another kind, models are signed with Ed25519");
+  }
+  return key;
+}
+
+Result<std::string> public_pem(EVP_PKEY* key) {
+  const Bio bio(BIO_new(BIO_s_mem()));
+  if (PEM_write_bio_PUBKEY(bio.get(), key) != 1) return fail(Code::kInvalid, "public key: cannot be written as PEM");
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<std::size_t>(size));
+}
+
+}  // namespace
+
+struct Sha256::Impl {
+  DigestContext context{EVP_MD_CTX_new()};
+};
+Sha256::Sha256() : impl_(std::make_unique<Impl>()) {
+  TIDELOCK_ASSERT(EVP_DigestInit_ex(impl_->context.get(), EVP_sha256(), nullptr) == 1);
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+void Sha256::update(BytesView bytes) {
+  TIDELOCK_ASSERT(EVP_DigestUpdate(impl_->context.get(), bytes.data(), bytes.size()) == 1);
+}
+Bytes Sha256::finish() {
+  Bytes out(kSha256Bytes, '\0');
+  TIDELOCK_ASSERT(EVP_DigestFinal_ex(impl_->context.get(), raw(out), nullptr) == 1);
+  TIDELOCK_ASSERT(EVP_DigestInit_ex(impl_->context.get(), EVP_sha256(), nullptr) == 1);
+  return out;
+}
+
+Bytes sha256(BytesView bytes) {
+  Bytes out(kSha256Bytes, '\0');
+  TIDELOCK_ASSERT(EVP_Digest(bytes.data(), bytes.size(), raw(out), nullptr, EVP_sha256(), nullptr) == 1);
+  return out;
+}
+
+Result<SigningKey> make_signing_key() {
+  const KeyContext context(EVP_PKEY_CTX_new_id(EVP_PKEY_ED25519, nullptr));
+  EVP_PKEY* made = nullptr;
+  if (!context || EVP_PKEY_keygen_init(context.get()) != 1 || EVP_PKEY_keygen(context.get(), &made) != 1) {
+    ERR_clear_error();
+    return fail(Code::kUnavailable, "signing key: OpenSSL cannot make an Ed25519 key");
+  }
+  const Key key(made);
+  const Bio bio(BIO_new(BIO_s_mem()));
+  if (PEM_write_bio_PKCS8PrivateKey(bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    return fail(Code::kInvalid, "signing key: cannot be written as PEM");
+  }
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  SigningKey out;
+  out.private_pem.assign(data, static_cast<std::size_t>(size));
+  auto pem = public_pem(key.get());
+  if (!pem) return fail(pem.error());
+  out.public_pem = std::move(*pem);
+  return out;
+}
+
+Result<std::string> public_key_of(std::string_view private_pem) {
+  const auto key = parse_key(private_pem, true);
+  if (!key) return fail(key.error());
+  return public_pem(key->get());
+}
+
+Result<Bytes> key_id_of(std::string_view pem) {
+  const auto key = parse_key(pem, false);
+  if (!key) return fail(key.error());
+  std::size_t size = 32;
+  Bytes bytes(size, '\0');
+  if (EVP_PKEY_get_raw_public_key(key->get(), raw(bytes), &size) != 1 || size != bytes.size()) {
+    return fail(Code::kInvalid, "public key: no raw Ed25519 key in it");
+  }
+  return sha256(bytes).substr(0, kKeyIdBytes);
+}
+
+Result<Bytes> sign_bytes(std::string_view private_pem, BytesView message) {
+  const auto key = parse_key(private_pem, true);
+  if (!key) return fail(key.error());
+  const DigestContext context(EVP_MD_CTX_new());
+  Bytes signature(kSignatureBytes, '\0');
+  std::size_t size = signature.size();
+  if (EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key->get()) != 1 ||
+      EVP_DigestSign(context.get(), raw(signature), &size, raw(message), message.size()) != 1 ||
+      size != kSignatureBytes) {
+    ERR_clear_error();
+    return fail(Code::kInvalid, "signing key: OpenSSL cannot sign with it");
+  }
+  return signature;
+}
+
+Result<void> verify_bytes(std::string_view pem, BytesView message, BytesView signature) {
+  const auto key = parse_key(pem, false);
+  if (!key) return fail(key.error());
+  if (signature.size() != kSignatureBytes) {
+    return fail(Code::kDenied, "signature: " + std::to_string(signature.size()) + " bytes, an Ed25519 signature has " +
+                                   std::to_string(kSignatureBytes));
+  }
+  const DigestContext context(EVP_MD_CTX_new());
+  if (EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key->get()) != 1 ||
+      EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message), message.size()) != 1) {
+    ERR_clear_error();
+    return fail(Code::kDenied, "signature: does not match these bytes and this key");
+  }
+  return {};
+}
+
+}  // namespace tidelock
