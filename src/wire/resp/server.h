@@ -1,0 +1,128 @@
+// RespServer answers Redis clients on an EventLoop. It does what needs no data itself (connection commands, COMMAND,
+// CONFIG of its own parameters, limits); every other command goes to the CommandHandler, after its arity was checked.
+//
+// Threads:   all of it, the handler included, in the loop's thread. Construct, listen and destroy there or while it
+// does not
+//            run. Destroy the server before its loop and before its handler.
+// Order:     answers keep the order of requests. A handler may defer an answer; later commands of that connection then
+// wait
+//            in its buffer (other connections go on).
+// Cost:      one read, and one write for all answers of a pipeline, per turn and connection; at most 1,024 commands of
+// one
+//            connection per turn.
+// Limits:    X6: before authentication 10 arguments, 16 KiB, 1 MiB, 10 s, few connections per address; then RespLimits.
+// A
+//            reader that does not read: beyond output_soft_bytes its commands wait, after output_soft_ms so, or beyond
+//            output_hard_bytes at once, it is disconnected. All buffers together: buffers_bytes_max.
+// Security:  X4: without a password only loopback and Unix-socket peers are answered; constant-time compare, failure
+// delay. Errors:    kConflict names an address in use.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "wire/resp/command_table.h"
+#include "wire/resp/event_loop.h"
+#include "wire/resp/parser.h"
+#include "wire/resp/reply.h"
+
+namespace tidelock {
+
+struct RespServerOptions {
+  std::string password;                    // empty: none (requirepass)
+  bool protected_mode = true;              // without a password, answer local peers only
+  std::uint32_t connections_max = 10'000;  // maxclients
+  std::int64_t idle_timeout_ms = 0;        // 0: never (CONFIG: timeout, in seconds)
+  std::int64_t authentication_timeout_ms = 10'000;
+  std::uint32_t unauthenticated_per_address_max = 16;
+  std::int64_t authentication_failure_delay_ms = 200;
+  RespLimits limits;  // after authentication
+  std::size_t output_soft_bytes = 1u << 20;
+  std::int64_t output_soft_ms = 60'000;
+  std::size_t output_hard_bytes = 64u << 20;
+  std::size_t buffers_bytes_max = 512u << 20;  // of all connections
+  std::string version = "7.0.15";              // of Redis, as HELLO reports it: clients choose features by it
+};
+
+struct ReplyToken {
+  std::uint64_t connection = 0;
+  std::uint64_t sequence = 0;
+  friend bool operator==(const ReplyToken&, const ReplyToken&) = default;
+};
+
+// What a handler may know about the connection it answers. Valid during handle() only.
+class ConnectionContext {
+ public:
+  virtual ~ConnectionContext() = default;
+  virtual std::uint64_t id() const = 0;
+  virtual int protocol() const = 0;  // 2 or 3: encode a deferred answer for it
+  virtual const std::string& name() const = 0;
+  virtual const std::string& peer() const = 0;  // "127.0.0.1:1234", or the socket's path
+  virtual bool is_local() const = 0;            // loopback or Unix socket
+  virtual const CommandSpec& command() const = 0;
+  // Take the answer out of handle(): what `reply` holds is dropped, and complete() must be called once with the token.
+  // Once per command.
+  virtual ReplyToken defer() = 0;
+};
+
+class CommandHandler {
+ public:
+  virtual ~CommandHandler() = default;
+  // `args` (the name first) and `reply` are valid during the call. Write exactly one answer, or defer.
+  virtual void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) = 0;
+  // A connection with a deferred answer is gone: its token will be ignored; the work may be given up.
+  virtual void abandoned(ReplyToken) {}
+  // CONFIG GET: append each (name, value) of the handler's own; the server keeps those that were asked for.
+  virtual void config_list(std::vector<std::pair<std::string, std::string>>&) {}
+  // CONFIG SET: nullopt: no such parameter. Else what is wrong with the value, empty when it is good. Nothing changes
+  // unless `apply`; with `apply` a value that was found good before must be taken.
+  virtual std::optional<std::string> config_set(std::string_view /*name*/, std::string_view /*value*/, bool /*apply*/) {
+    return std::nullopt;
+  }
+};
+
+struct RespServerStats {
+  std::uint64_t connections = 0, connections_total = 0, commands_total = 0, errors_total = 0;
+  std::uint64_t refused_max = 0, refused_protected = 0, refused_unauthenticated = 0;
+  std::uint64_t closed_idle = 0, closed_slow_reader = 0, closed_protocol_error = 0, closed_memory = 0;
+  std::uint64_t bytes_in = 0, bytes_out = 0, authentication_failures = 0, deferred = 0;
+  std::size_t buffers_bytes = 0;
+};
+
+class RespServer {
+ public:
+  // `loop` and `handler` must outlive the server.
+  RespServer(EventLoop& loop, CommandHandler& handler, RespServerOptions options);
+  ~RespServer();  // closes every connection without an answer and every listener; removes its socket files
+  RespServer(const RespServer&) = delete;
+  RespServer& operator=(const RespServer&) = delete;
+
+  // Returns the port: the one given, or the one the system picked for 0.
+  Result<int> listen_tcp(const std::string& host, int port);
+  // Mode 0660. A socket file that nobody answers is replaced; one of a live process is a kConflict.
+  Result<void> listen_unix(const std::string& path);
+
+  // The answer of a deferred command, encoded for that connection's protocol. Ignored when the connection is gone. Safe
+  // inside handle(); later commands of the connection run at the end of the turn, never inside this call.
+  void complete(ReplyToken token, std::string_view encoded);
+  // The protocol to encode for; 0 when the connection is gone.
+  int protocol_of(ReplyToken token) const;
+
+  const RespServerStats& stats() const;
+  // INFO sections "# Clients" and "# Stats" of this server, as Redis names them, for the handler's INFO.
+  std::string info_sections() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tidelock
