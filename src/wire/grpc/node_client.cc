@@ -1,0 +1,220 @@
+// Requests on a completion queue of their own, so that each step of a transfer has a deadline of its own and the
+// caller's thread does the polling: no other thread is woken.
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+
+#include "wire/grpc/internal.h"
+
+namespace tidelock {
+
+using wire::Frame;
+
+namespace {
+
+using SystemTime = std::chrono::system_clock::time_point;  // gRPC's deadlines; nothing of ours is decided by them
+
+SystemTime after_ms(int ms) { return std::chrono::system_clock::now() + std::chrono::milliseconds(ms); }
+
+// One operation at a time. Once an operation has timed out the request is cancelled, which ends that operation too.
+class Steps {
+ public:
+  explicit Steps(grpc::ClientContext& context) : context_(context) {}
+  ~Steps() {
+    queue_.Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue_.Next(&tag, &ok)) {
+    }
+  }
+  grpc::CompletionQueue* queue() { return &queue_; }
+  void* tag() { return this; }
+  // Waits for the operation that was started with tag().
+  bool done(int timeout_ms) {
+    void* tag = nullptr;
+    bool ok = false;
+    if (queue_.AsyncNext(&tag, &ok, after_ms(timeout_ms)) == grpc::CompletionQueue::GOT_EVENT) return ok;
+    timed_out_ = true;
+    context_.TryCancel();
+    return queue_.Next(&tag, &ok) && ok;
+  }
+  bool timed_out() const { return timed_out_; }
+
+ private:
+  grpc::ClientContext& context_;
+  grpc::CompletionQueue queue_;
+  bool timed_out_ = false;
+};
+
+}  // namespace
+
+struct NodeClient::Impl {
+  NodeClientOptions options;
+  std::mutex mutex;
+  std::shared_ptr<grpc::Channel> channel;  // guarded; null: the next request makes one
+
+  // A channel whose first attempt to connect is over, well or not: in the second case a request on it fails at once
+  // with the cause. kUnavailable when it is not over in time.
+  Result<std::shared_ptr<grpc::Channel>> connected(int timeout_ms);
+  // The request's error. A channel that could not connect is thrown away, so that the next request tries anew at once.
+  Error failed(const grpc::Status& status, const std::shared_ptr<grpc::Channel>& used);
+};
+
+Result<std::shared_ptr<grpc::Channel>> NodeClient::Impl::connected(int timeout_ms) {
+  std::shared_ptr<grpc::Channel> current;
+  {
+    const std::lock_guard lock(mutex);
+    if (!channel || channel->GetState(false) == GRPC_CHANNEL_TRANSIENT_FAILURE) {
+      const auto tls = wire::load_tls(options.tls);
+      if (!tls) return fail(tls.error());
+      auto made = wire::make_channel(
+          *tls, {options.address, options.expected_hub, options.keepalive, options.connect_timeout_ms});
+      if (!made) return fail(made.error());
+      channel = std::move(*made);
+    }
+    current = channel;
+  }
+  const int wait_ms = std::min(timeout_ms, options.connect_timeout_ms);
+  const SystemTime deadline = after_ms(wait_ms);
+  for (;;) {
+    const grpc_connectivity_state state = current->GetState(true);
+    if (state != GRPC_CHANNEL_IDLE && state != GRPC_CHANNEL_CONNECTING) return current;
+    if (!current->WaitForStateChange(state, deadline)) {
+      return fail(Code::kUnavailable, options.address + ": no connection within " + std::to_string(wait_ms) + " ms");
+    }
+  }
+}
+
+Error NodeClient::Impl::failed(const grpc::Status& status, const std::shared_ptr<grpc::Channel>& used) {
+  Error error = wire::from_status(status, options.address);
+  if (error.code == Code::kUnavailable) {
+    const std::lock_guard lock(mutex);
+    if (channel == used) channel.reset();
+  }
+  return error;
+}
+
+NodeClient::NodeClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NodeClient::~NodeClient() = default;
+
+Result<std::unique_ptr<NodeClient>> NodeClient::make(NodeClientOptions options) {
+  if (const auto tls = wire::load_tls(options.tls); !tls) return fail(tls.error());
+  if (auto ok = wire::parse_address(options.address); !ok) return fail(ok.error());
+  if (!options.expected_hub.empty()) {
+    if (auto ok = check_node_id(options.expected_hub); !ok) return fail(ok.error());
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->options = std::move(options);
+  return std::unique_ptr<NodeClient>(new NodeClient(std::move(impl)));
+}
+
+const std::string& NodeClient::address() const { return impl_->options.address; }
+
+Result<Bytes> NodeClient::call(Bytes request, int timeout_ms) {
+  if (auto ok = wire::check_frame_size(request.size()); !ok) return fail(ok.error());
+  const SystemTime deadline = after_ms(timeout_ms);
+  auto channel = impl_->connected(timeout_ms);
+  if (!channel) return fail(channel.error());
+  grpc::ClientContext context;
+  context.set_deadline(deadline);
+  Frame question;
+  question.set_body(std::move(request));
+  Frame answer;
+  const grpc::Status status = v1::Node::NewStub(*channel)->Call(&context, question, &answer);
+  if (!status.ok()) return fail(impl_->failed(status, *channel));
+  return std::move(*answer.mutable_body());
+}
+
+Result<void> NodeClient::download(Bytes request, const std::function<Result<void>(Bytes chunk)>& on_chunk,
+                                  int idle_timeout_ms) {
+  if (auto ok = wire::check_frame_size(request.size()); !ok) return fail(ok.error());
+  auto channel = impl_->connected(idle_timeout_ms);
+  if (!channel) return fail(channel.error());
+  grpc::ClientContext context;
+  Steps steps(context);
+  Frame question;
+  question.set_body(std::move(request));
+  const auto stub = v1::Node::NewStub(*channel);
+  const auto stream = stub->PrepareAsyncDownload(&context, question, steps.queue());
+  stream->StartCall(steps.tag());
+  bool going = steps.done(idle_timeout_ms);
+  Result<void> refused;
+  Frame chunk;
+  while (going) {
+    stream->Read(&chunk, steps.tag());
+    going = steps.done(idle_timeout_ms);
+    if (!going) break;
+    refused = on_chunk(std::move(*chunk.mutable_body()));
+    if (!refused) {
+      context.TryCancel();
+      going = false;
+    }
+  }
+  grpc::Status status;
+  stream->Finish(&status, steps.tag());
+  steps.done(idle_timeout_ms);
+  if (!refused) return refused;
+  if (steps.timed_out()) {  // nothing is changed by a download, so it may be repeated
+    return fail(Code::kUnavailable,
+                impl_->options.address + ": no chunk within " + std::to_string(idle_timeout_ms) + " ms");
+  }
+  if (status.ok()) return {};
+  Error error = impl_->failed(status, *channel);
+  if (error.code == Code::kMaybeApplied) error.code = Code::kUnavailable;
+  return fail(std::move(error));
+}
+
+Result<Bytes> NodeClient::upload(Bytes first, const ChunkSource& next_chunk, int idle_timeout_ms) {
+  if (auto ok = wire::check_frame_size(first.size()); !ok) return fail(ok.error());
+  auto channel = impl_->connected(idle_timeout_ms);
+  if (!channel) return fail(channel.error());
+  grpc::ClientContext context;
+  Steps steps(context);
+  Frame answer;
+  const auto stub = v1::Node::NewStub(*channel);
+  const auto stream = stub->PrepareAsyncUpload(&context, &answer, steps.queue());
+  stream->StartCall(steps.tag());
+  bool going = steps.done(idle_timeout_ms);
+  bool complete = false;  // the last frame was given to gRPC: from then on the upload may take effect
+  Frame frame;
+  frame.set_body(std::move(first));
+  Result<void> local;
+  while (going && !complete) {
+    auto next = next_chunk();
+    if (next && *next) {
+      if (auto ok = wire::check_frame_size((*next)->size()); !ok) next = fail(ok.error());
+    }
+    if (!next) {
+      local = fail(next.error());
+      context.TryCancel();
+      break;
+    }
+    const bool more = next->has_value();
+    frame.set_last(!more);
+    complete = !more;
+    if (more) {
+      stream->Write(frame, steps.tag());
+    } else {
+      stream->WriteLast(frame, grpc::WriteOptions(), steps.tag());
+    }
+    going = steps.done(idle_timeout_ms);
+    if (more) frame.set_body(std::move(**next));
+  }
+  grpc::Status status;
+  stream->Finish(&status, steps.tag());
+  steps.done(idle_timeout_ms);
+  if (!local) return fail(local.error());
+  if (status.ok()) return std::move(*answer.mutable_body());
+  Error error = impl_->failed(status, *channel);
+  if (steps.timed_out()) {
+    error = Error{Code::kMaybeApplied,
+                  impl_->options.address + ": no progress within " + std::to_string(idle_timeout_ms) + " ms",
+                  {},
+                  0};
+  }
+  // Without its last frame the hub discards an upload.
+  if (error.code == Code::kMaybeApplied && !complete) error.code = Code::kUnavailable;
+  return fail(std::move(error));
+}
+
+}  // namespace tidelock
