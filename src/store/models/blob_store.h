@@ -88,7 +88,8 @@ class BlobStore {
     Sha256 hasher_;
     std::uint64_t offset_ = 0;
     int fd_ = -1;
-    bool done_ = false;
+    bool done_ = false;      // nothing more may be written
+    bool reserved_ = false;  // holds the entry in store_.writing_
   };
 
   // Creates the folders. Loads the pins.
