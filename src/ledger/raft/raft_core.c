@@ -378,5 +378,9 @@ uint64_t tl_raft_commit_index(const tl_raft* r) { return raft_commit_index(&r->r
 uint64_t tl_raft_last_index(const tl_raft* r) { return raft_last_index((struct raft*)&r->raft); }
 uint64_t tl_raft_last_stored(const tl_raft* r) { return r->raft.last_stored; }
 uint64_t tl_raft_timeout_ms(const tl_raft* r) { return raft_timeout(&r->raft); }
+uint64_t tl_raft_match_index(const tl_raft* r, uint64_t peer) {
+  raft_index index = 0;
+  return raft_match_index(&r->raft, peer, &index) == 0 ? index : 0;
+}
 bool tl_raft_installing(const tl_raft* r) { return r->raft.snapshot.installing; }
 const char* tl_raft_strerror(int code) { return raft_strerror(code); }

@@ -103,6 +103,7 @@ uint64_t tl_raft_commit_index(const tl_raft* r);
 uint64_t tl_raft_last_index(const tl_raft* r);
 uint64_t tl_raft_last_stored(const tl_raft* r);
 uint64_t tl_raft_timeout_ms(const tl_raft* r);
+uint64_t tl_raft_match_index(const tl_raft* r, uint64_t peer); /* on a leader, of a member; else 0 */
 bool tl_raft_installing(const tl_raft* r);
 const char* tl_raft_strerror(int code);
 

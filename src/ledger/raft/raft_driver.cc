@@ -402,7 +402,10 @@ void RaftDriver::on(RaftReceived& event) {
     m.term = append->term;
     m.prev_index = append->prev_index;
     m.prev_term = append->prev_term;
-    m.commit = append->commit;
+    // 0.22.1 sets its commit index to min(leader's, last entry of the message), which falls when an old message with a
+    // new commit index arrives late; such a message carries no news about the commit.
+    const std::uint64_t reach = append->prev_index + append->entries.size();
+    m.commit = reach < commit_index().value ? std::min(append->commit, commit_index().value) : append->commit;
     entries = borrow(append->entries);
     m.entries = entries.data();
     m.n_entries = static_cast<unsigned>(entries.size());
@@ -416,6 +419,17 @@ void RaftDriver::on(RaftReceived& event) {
     m.last_index = acked->last_index;
     m.features = acked->features;
     m.capacity = acked->capacity;
+    // A refusal that was overtaken by a later acknowledgement. 0.22.1 would lower its next index below what the
+    // follower is known to have, and send it nothing more in this term. What a member has synced it never refuses
+    // again, so such a refusal is old for certain: what remains of it is "heard from".
+    const std::uint64_t match = tl_raft_match_index(raft_.get(), event.from);
+    if (m.rejected > 0 && m.term == term()) {
+      m.last_index = std::max(m.last_index, match);
+      if (m.rejected <= match) {
+        m.rejected = 0;
+        m.last_index = match;
+      }
+    }
   } else if (auto* install = std::get_if<WireInstall>(&wire.what)) {
     m.type = TL_RAFT_INSTALL;
     m.term = install->term;
