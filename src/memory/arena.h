@@ -9,7 +9,7 @@
 // that
 //          is killed holds nothing, and eviction waits for nobody.
 // Cost:    get and find are O(1) plus the copy; put is O(1) amortised (it moves what stands in its way).
-// Limits:  a key of kKeyBytesMax, a value of kValueBytesMax, an entry of an eighth of the arena.
+// Limits:  a key of kKeyBytesMax, a value of kValueBytesMax, an entry of a sixteenth of the arena.
 #pragma once
 
 #include <cstdint>

@@ -22,16 +22,13 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "memory/page_layout.h"
 #include "protocol/policy.h"
 #include "protocol/read_order.h"
 
 namespace tidelock {
 
-struct PageLayout;    // page_layout.h
 class SharedMapping;  // shared_mapping.h
-
-inline constexpr std::uint32_t kPageLayoutVersion = 1;
-inline constexpr std::size_t kPagePrefixBytesMax = 128;  // of a namespace's prefix; longer ones are refused
 
 enum class Breaker : std::uint8_t { kClosed, kOpen, kHalfOpen };  // DESIGN 9
 
@@ -41,27 +38,41 @@ class PageView {
   explicit PageView(const PageLayout* layout = nullptr) : layout_(layout) {}
 
   // fixed when the page was made
-  Boot edge_boot() const;
-  ClockShim shim() const;
+  Boot edge_boot() const { return Boot{layout_->edge_boot}; }
+  ClockShim shim() const { return {layout_->shim_offset_ns, layout_->shim_rate_ppb, layout_->shim_origin_ns}; }
 
-  Nanos fresh_at() const;     // F2; kNever = no proof
-  Nanos behind_at() const;    // every write-behind write acknowledged anywhere before it is known; kNever = none
-  Nanos lease_until() const;  // F4: already shortened by rho and margin; test `latest < lease_until`
-  Index applied() const;
-  std::uint64_t verified_epoch() const;  // F8: entries of bounded (and eventual) keys below it are unverified
-  std::uint64_t strong_epoch() const;    // F8: the same for strong keys
-  bool revoked() const;                  // F11: a new edge took over; map again
-  std::uint32_t rho_ppm() const;         // C3
-  Nanos suspended_ns() const;            // C2: BOOTTIME - MONOTONIC under which the proofs were made
-  SessionNo session() const;             // the edge's session; 0 = none open
-  std::uint64_t slot_word(std::uint16_t slot) const;
-  std::uint64_t generation(std::uint16_t ns) const;  // odd: a write is under way (S4). ns < kNamespacesMax
-  Breaker breaker(std::uint16_t ns) const;
-  std::uint64_t policy_version() const;  // changes with every set_policies
+  // F2; kNever = no proof
+  Nanos fresh_at() const { return load(layout_->fresh_at); }
+  // Every write-behind write acknowledged anywhere before it is known; kNever = no such proof. Load it before fresh_at.
+  Nanos behind_at() const { return load(layout_->behind_at); }
+  // F4: already shortened by rho and the margin; test `latest < lease_until`.
+  Nanos lease_until() const { return load(layout_->lease_until); }
+  Index applied() const { return Index{load(layout_->applied)}; }
+  // F8: entries of bounded and eventual keys below it are unverified; `strong_epoch` for strong keys.
+  std::uint64_t verified_epoch() const { return load(layout_->verified_epoch); }
+  std::uint64_t strong_epoch() const { return load(layout_->strong_epoch); }
+  // F11: a new edge took over; map again.
+  bool revoked() const { return (load(layout_->state) & kPageRevoked) != 0; }
+  std::uint32_t rho_ppm() const { return static_cast<std::uint32_t>(load(layout_->state)); }  // C3
+  // C2: BOOTTIME - MONOTONIC under which the proofs were made. Load it first of all.
+  Nanos suspended_ns() const { return load(layout_->suspended_ns); }
+  SessionNo session() const { return SessionNo{load(layout_->session)}; }  // 0 = none open
+  std::uint64_t slot_word(std::uint16_t slot) const { return load(layout_->slots[slot]); }
+  // Odd: a write is under way (S4). ns < kNamespacesMax.
+  std::uint64_t generation(std::uint16_t ns) const { return load(layout_->generation[ns]); }
+  Breaker breaker(std::uint16_t ns) const {
+    const std::uint64_t raw = load(layout_->breaker[ns]);
+    return raw == 1 ? Breaker::kOpen : raw == 2 ? Breaker::kHalfOpen : Breaker::kClosed;
+  }
+  std::uint64_t policy_version() const { return load(layout_->policy_version); }  // changes with every set_policies
   // Copies the policies. kBusy when the writer kept changing them, kCorrupt when they make no sense.
   Result<std::vector<Namespace>> policies() const;
 
  private:
+  template <class T>
+  static T load(const std::atomic<T>& word) {
+    return word.load(std::memory_order_acquire);
+  }
   const PageLayout* layout_;
 };
 

@@ -61,12 +61,12 @@ inline constexpr int kLookupTries = 16;  // lost races before a reader gives up 
 struct RingShape {
   std::uint64_t buckets = 0;  // a power of two, at least 2
   std::uint64_t data_words = 0;
-  static constexpr std::size_t kControlBytes = 64;  // head and tail
+  static constexpr std::size_t kControlBytes = 64;  // the tail
   std::size_t size_bytes() const { return kControlBytes + buckets * 64 + data_words * 8; }
   // The largest shape within `bytes`; buckets = 0 when it is too little to be of use.
   static RingShape within(std::size_t bytes);
   bool fits(std::size_t bytes) const;
-  std::uint64_t record_words_max() const { return data_words / 8; }
+  std::uint64_t record_words_max() const { return data_words / 16; }
 };
 
 class RingView {
@@ -85,7 +85,6 @@ class RingView {
   // Copies and checks the header of the record at `position`; false: overwritten meanwhile, or not a record.
   bool load_header(std::uint64_t position, Header& header) const;
   bool still_there(std::uint64_t position) const;
-  const std::uint64_t* word_at(std::uint64_t position) const { return data_ + position % shape_.data_words; }
 
   const std::uint64_t* control_ = nullptr;
   const std::uint64_t* index_ = nullptr;
@@ -95,7 +94,7 @@ class RingView {
 
 class RingWriter {
  public:
-  // `memory` is zero, or holds what an earlier writer left (then call clear first).
+  // `memory` is all zeros, 64-byte aligned, and outlives the writer.
   RingWriter(void* memory, RingShape shape);
 
   const RingView& view() const { return view_; }

@@ -153,11 +153,12 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
   for (int tier = 0; tier < Values::kTiers; ++tier) {
     // 4. the value
     const Candidate candidate = values.lookup(tier, word);
+    if (candidate.state == Candidate::State::kNone) continue;
+    outcome = ReadOutcome{};  // the caller's buffer no longer holds what an earlier tier put there
     if (candidate.state == Candidate::State::kBusy) {
       outcome.must_ask = MustAsk::kBusy;
       continue;
     }
-    if (candidate.state == Candidate::State::kNone) continue;
     if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
     // 5. the clock, for U
     const auto after = clock.now();
@@ -170,7 +171,6 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     outcome.negative = candidate.negative;
     outcome.expires_at = candidate.expires_at;
     outcome.value_bytes = candidate.value_bytes;
-    outcome.receipt = Receipt{};
     outcome.receipt.version = candidate.version;
     outcome.receipt.source = values.source(tier);
 
@@ -199,7 +199,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
                             : leased            ? Basis::kLease
                             : bound != kForever ? Basis::kProof
                                                 : Basis::kNone;
-    if (contract.token > applied && contract.token > candidate.version) {  // F10
+    if (contract.token > applied && (candidate.local || contract.token > candidate.version)) {  // F10
       outcome.must_ask = MustAsk::kToken;
       continue;
     }

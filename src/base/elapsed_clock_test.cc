@@ -1,0 +1,76 @@
+#include "base/elapsed_clock.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+namespace tidelock {
+namespace {
+
+TEST(ClockShim, AppliesOffsetAndRateFromItsOrigin) {
+  struct Case {
+    const char* why;
+    ClockShim shim;
+    Nanos h;
+    Nanos shown;
+  };
+  const Case cases[] = {
+      {"the identity in production", {}, 123, 123},
+      {"an offset only", {.offset_ns = -5 * kSecond}, 7 * kSecond, 2 * kSecond},
+      {"200 ppm fast for ten seconds is 2 ms", {.rate_ppb = 200'000}, 10 * kSecond, 10 * kSecond + 2 * kMillisecond},
+      {"the rate counts from the origin", {.rate_ppb = 200'000, .origin_ns = 10 * kSecond}, 10 * kSecond, 10 * kSecond},
+      {"slow", {.rate_ppb = -1'000'000}, kSecond, kSecond - kMillisecond},
+      {"saturates (C5)", {.offset_ns = kForever}, kSecond, kForever},
+  };
+  for (const Case& c : cases) EXPECT_EQ(c.shim.apply(c.h), c.shown) << c.why;
+}
+
+TEST(ElapsedClock, NeverGoesBack) {  // C1
+  const ElapsedClock clock;
+  Nanos last = clock.now();
+  for (int i = 0; i < 20'000; ++i) {
+    const Nanos now = clock.now();
+    ASSERT_GE(now, last);
+    last = now;
+  }
+}
+
+TEST(HotClock, HoldsTheElapsedClockInItsInterval) {  // C1
+  const ClockShim shim{.offset_ns = 3 * kSecond, .rate_ppb = 150'000};
+  const ElapsedClock elapsed(shim);
+  const HotClock hot(shim);
+  for (int i = 0; i < 20'000; ++i) {
+    const ClockReading first = hot.now();
+    const Nanos now = elapsed.now();
+    const ClockReading second = hot.now();
+    ASSERT_LE(first.earliest, first.latest);
+    ASSERT_LE(first.earliest, now) << "a reading taken before is no later";
+    ASSERT_GE(second.latest, now) << "a reading taken after is no earlier";
+  }
+}
+
+TEST(HotClock, ThreadsAgree) {
+  const HotClock hot;
+  const ClockReading here = hot.now();
+  ClockReading there;
+  std::thread([&] { there = hot.now(); }).join();
+  EXPECT_GE(there.latest, here.earliest);
+  EXPECT_LT(there.suspended_ns - here.suspended_ns, kSuspendTolerance);
+}
+
+TEST(DisruptionDetector, IsQuietWhileNothingHappens) {  // C2
+  DisruptionDetector detector;
+  for (int i = 0; i < 10'000; ++i) ASSERT_FALSE(detector.poll());
+  EXPECT_EQ(detector.epoch(), 0u);
+}
+
+TEST(WhoSharesAClock, IsKnown) {
+  const auto boot = machine_boot_id();
+  ASSERT_TRUE(boot.has_value()) << boot.error().message;
+  EXPECT_EQ(boot->size(), 36u);
+  EXPECT_TRUE(time_namespace_id().has_value());
+}
+
+}  // namespace
+}  // namespace tidelock
