@@ -125,6 +125,38 @@ struct AdminAnswer {
   }
 };
 
+// ---- bytes of models, beside the ledger (M2, M3)
+struct HasBlobs {  // answered with value = encode(vector<Bytes>) of those that are missing at this hub
+  std::vector<Bytes> sha256;
+  template <class A>
+  void fields(A& a) {
+    a(sha256);
+  }
+};
+struct BlobUpload {  // first message of an upload; the bytes follow
+  Bytes sha256;
+  std::uint64_t size_bytes = 0;
+  template <class A>
+  void fields(A& a) {
+    a(sha256, size_bytes);
+  }
+};
+struct BlobDownload {
+  Bytes sha256;
+  std::uint64_t offset = 0;
+  template <class A>
+  void fields(A& a) {
+    a(sha256, offset);
+  }
+};
+struct NodeCall {  // what travels in one call to a hub; the answer is an AdminAnswer
+  std::variant<AdminRequest, HasBlobs> body;
+  template <class A>
+  void fields(A& a) {
+    a(body);
+  }
+};
+
 // M5: the value behind `model:NAME:current` and `model:NAME:staged`.
 struct ModelPointer {
   std::string version;

@@ -1,0 +1,177 @@
+#include "hub/model_store.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "codec/archive.h"
+#include "codec/manifest.h"
+#include "hub/hub.h"
+#include "protocol/admin.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::size_t kChunkBytes = 1u << 20;
+constexpr int kPeerTimeoutMs = 2'000;
+
+Result<void> check_digest(BytesView sha256) {
+  if (sha256.size() != kSha256Bytes) {
+    return fail(Code::kInvalid, "sha256 has " + std::to_string(sha256.size()) + " bytes, must have 32");
+  }
+  return {};
+}
+
+class Upload : public UploadConsumer {
+ public:
+  Upload(std::unique_ptr<BlobStore::Writer> writer) : writer_(std::move(writer)), skip_(writer_->offset()) {}
+  Result<void> chunk(Bytes bytes) override {
+    if (skip_ >= bytes.size()) {  // here already, from a transfer that broke off
+      skip_ -= bytes.size();
+      return {};
+    }
+    const BytesView rest = BytesView(bytes).substr(skip_);
+    skip_ = 0;
+    return writer_->write(rest);
+  }
+  void finish(Reply reply) override {
+    if (const auto done = writer_->commit(); !done) {
+      reply(fail(done.error()));
+      return;
+    }
+    reply(encode(AdminAnswer{}));
+  }
+
+ private:
+  std::unique_ptr<BlobStore::Writer> writer_;
+  std::uint64_t skip_;
+};
+
+}  // namespace
+
+HubModelStore::~HubModelStore() = default;
+
+Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& directory, const HubConfig& config) {
+  std::unique_ptr<HubModelStore> store(new HubModelStore());
+  auto blobs = BlobStore::open(directory);
+  if (!blobs) return fail(blobs.error());
+  store->blobs_ = std::move(*blobs);
+  for (const auto& [id, address] : config.hubs) {
+    if (id == config.id) continue;
+    NodeClientOptions options;
+    options.address = address;
+    options.tls = config.tls;
+    options.expected_hub = id;
+    options.connect_timeout_ms = 1'000;
+    auto client = NodeClient::make(options);
+    if (!client) return fail(client.error());
+    store->peers_.push_back({id, std::move(*client)});
+  }
+  return store;
+}
+
+std::vector<Bytes> HubModelStore::missing(const std::vector<Bytes>& sha256s) const {
+  std::vector<Bytes> absent;
+  for (const Bytes& sha256 : sha256s) {
+    if (sha256.size() != kSha256Bytes || !blobs_->has(sha256)) absent.push_back(sha256);
+  }
+  return absent;
+}
+
+Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView model_key) {
+  const auto manifest = open_manifest(signed_manifest, model_key);
+  if (!manifest) return fail(manifest.error());
+  HasBlobs question;
+  for (const ManifestFile& file : manifest->files) question.sha256.push_back(file.sha256);
+  std::size_t complete = missing(question.sha256).empty() ? 1 : 0;
+  std::string lacking = complete == 1 ? "" : " this hub";
+  const Bytes call = encode(NodeCall{question});
+  for (const Peer& peer : peers_) {
+    const auto raw = peer.client->call(call, kPeerTimeoutMs);
+    if (!raw) {
+      lacking += " " + peer.id + " (" + raw.error().message + ")";
+      continue;
+    }
+    const auto answer = decode<AdminAnswer>(*raw, "answer");
+    const auto absent = answer && answer->value ? decode<std::vector<Bytes>>(*answer->value, "missing blobs")
+                                                : Result<std::vector<Bytes>>(fail(Code::kCorrupt, "no answer"));
+    if (absent && absent->empty()) ++complete;
+    else lacking += " " + peer.id;
+  }
+  const std::size_t majority = (peers_.size() + 1) / 2 + 1;
+  if (complete >= majority) return {};
+  return fail(Code::kUnavailable, "only " + std::to_string(complete) + " of " + std::to_string(peers_.size() + 1) +
+                                      " hubs hold every file of the release, " + std::to_string(majority) +
+                                      " are needed; missing at:" + lacking);
+}
+
+Result<void> HubModelStore::pull(BytesView sha256) {
+  Error last{Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub", {}, 0};
+  for (const Peer& peer : peers_) {
+    HasBlobs question;
+    question.sha256.emplace_back(sha256);
+    const auto raw = peer.client->call(encode(NodeCall{question}), kPeerTimeoutMs);
+    if (!raw) continue;
+    const auto answer = decode<AdminAnswer>(*raw, "answer");
+    if (!answer || !answer->value) continue;
+    const auto absent = decode<std::vector<Bytes>>(*answer->value, "missing blobs");
+    if (!absent || !absent->empty()) continue;
+    // The size is learnt by reading: collect, then store under the hash that is known.
+    Bytes bytes;
+    const auto got = peer.client->download(
+        encode(BlobDownload{Bytes(sha256), 0}),
+        [&](Bytes chunk) -> Result<void> {
+          if (bytes.size() + chunk.size() > (1ull << 30)) return fail(Code::kInvalid, "blob is above 1 GiB");
+          bytes += chunk;
+          return {};
+        },
+        10'000);
+    if (!got) {
+      last = got.error();
+      continue;
+    }
+    const auto stored = blobs_->put(bytes);
+    if (!stored) return fail(stored.error());
+    if (*stored == sha256) return {};
+    (void)blobs_->remove(*stored);
+    last = Error{Code::kCorrupt, "blob " + to_hex(sha256) + " from " + peer.id + " has other content", {}, 0};
+  }
+  return fail(last);
+}
+
+Result<ChunkSource> HubModelStore::download(Bytes request) {
+  auto wanted = decode<BlobDownload>(request, "download");
+  if (!wanted) return fail(wanted.error());
+  if (const auto ok = check_digest(wanted->sha256); !ok) return fail(ok.error());
+  if (!blobs_->has(wanted->sha256)) {
+    if (const auto pulled = pull(wanted->sha256); !pulled) return fail(pulled.error());
+  }
+  auto mapping = blobs_->map(wanted->sha256);
+  if (!mapping) return fail(mapping.error());
+  if (wanted->offset > mapping->bytes().size()) {
+    return fail(Code::kInvalid, "offset " + std::to_string(wanted->offset) + " is beyond the blob's " +
+                                    std::to_string(mapping->bytes().size()) + " bytes");
+  }
+  auto shared = std::make_shared<BlobMapping>(std::move(*mapping));
+  return ChunkSource([shared, at = wanted->offset]() mutable -> Result<std::optional<Bytes>> {
+    const BytesView rest = shared->bytes().substr(at);
+    if (rest.empty()) return std::optional<Bytes>{};
+    const BytesView chunk = rest.substr(0, kChunkBytes);
+    at += chunk.size();
+    return std::optional<Bytes>(Bytes(chunk));
+  });
+}
+
+Result<std::unique_ptr<UploadConsumer>> HubModelStore::upload(const PeerIdentity& peer, Bytes first) {
+  if (peer.role != NodeRole::kClient) return fail(Code::kDenied, "only an operator's certificate (role client) may publish");
+  const auto what = decode<BlobUpload>(first, "upload");
+  if (!what) return fail(what.error());
+  if (const auto ok = check_digest(what->sha256); !ok) return fail(ok.error());
+  if (what->size_bytes == 0 || what->size_bytes > kModelFileBytesMax) {
+    return fail(Code::kInvalid, "size_bytes = " + std::to_string(what->size_bytes) + ": must be 1 to 4 GiB");
+  }
+  auto writer = blobs_->put_stream(what->sha256, what->size_bytes);
+  if (!writer) return fail(writer.error());
+  return std::unique_ptr<UploadConsumer>(std::make_unique<Upload>(std::move(*writer)));
+}
+
+}  // namespace tidelock

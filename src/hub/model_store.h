@@ -1,0 +1,42 @@
+// HubModelStore is a hub's part of the model store (M2): its own folder of blobs, uploads into it, downloads out of it,
+// and pulling what is missing from the other hubs.
+//
+// Threads: any. Blocking: download, upload and check_published read disks and ask other hubs; call them from bulk threads.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "store/models/blob_store.h"
+#include "wire/grpc/transport.h"
+
+namespace tidelock {
+
+struct HubConfig;
+
+class HubModelStore {
+ public:
+  static Result<std::unique_ptr<HubModelStore>> open(const std::string& directory, const HubConfig& config);
+  ~HubModelStore();
+
+  std::vector<Bytes> missing(const std::vector<Bytes>& sha256s) const;
+  // M2: the signature holds, and a majority of hubs has every file synced in its own folder. Says what is missing where.
+  Result<void> check_published(BytesView signed_manifest, BytesView model_key);
+  Result<ChunkSource> download(Bytes request);
+  Result<std::unique_ptr<UploadConsumer>> upload(const PeerIdentity& peer, Bytes first);
+
+ private:
+  struct Peer {
+    NodeId id;
+    std::unique_ptr<NodeClient> client;
+  };
+  HubModelStore() = default;
+  Result<void> pull(BytesView sha256);
+
+  std::unique_ptr<BlobStore> blobs_;
+  std::vector<Peer> peers_;
+};
+
+}  // namespace tidelock
