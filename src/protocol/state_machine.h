@@ -1,11 +1,15 @@
 // StateMachine turns ledger entries into the state that every hub holds alike: values with versions, terms, settings,
 // the registry of edges, ids applied before, batch numbers.
 //
-// Pure:      it reads rows through StateRows and appends changed rows to a StateBatch; the shell commits that batch before
-//            the next apply (rows and `applied()` in one batch, so a restart resumes exactly there).
+// Pure:      it reads rows through StateRows and appends changed rows to a StateBatch; the shell commits that batch
+// before
+//            the next apply (rows and `applied()` in one batch, so a restart resumes exactly there). Until then reads
+//            see the uncommitted rows of the latest apply as well: what was applied is visible at once.
 // Threads:   one.
-// Cost:      apply is O(keys in the command) row reads and writes.
-// Rules:     A1 (fencing, ids applied once, ignored commands leave no trace), A5, A6, S1 (abort), D5 (batch numbers), HLC
+// Cost:      apply is O(keys in the command) row reads and writes; each sweeps a bounded number of rows that
+//            are past their time (kSweepMax by a beacon, in proportion to its keys by a write).
+// Rules:     A1 (fencing, ids applied once, ignored commands leave no trace), A5, A6, S1 (abort), D5 (batch numbers),
+// HLC
 //            supersession, TTL by ledger time.
 #pragma once
 
@@ -32,7 +36,8 @@ class StateRows {
   virtual ~StateRows() = default;
   virtual std::optional<Bytes> row(std::string_view key) const = 0;
   // Every row whose key starts with `prefix`, in order, until `visit` answers false.
-  virtual void visit(std::string_view prefix, const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
+  virtual void visit(std::string_view prefix,
+                     const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
 };
 struct StateBatch {
   std::vector<std::pair<Bytes, std::optional<Bytes>>> rows;  // nullopt erases
@@ -46,9 +51,14 @@ struct ChangedValue {
 struct Applied {
   Index index;
   Command command;
-  bool effective = false;              // false: fenced (A1), already applied, aborted, or malformed
-  std::optional<Index> applied_before; // the same id took effect at this index earlier
-  Code code = Code::kOk;               // of an effective (or earlier) write: kConflict when a condition failed: nothing changed
+  // False: nothing changed and nothing was recorded; `code` says why. kNotActive: fenced (A1). kUnavailable: its id was
+  // aborted (S1), or the cluster is not seeded yet. kCorrupt: malformed bytes. kInvalid: refused by content (of a
+  // batch: poison, its number is not consumed, D6). kConflict: a hole in the batch numbers (D5), or a second seed. kOk:
+  // it (or the batch with this number) had been applied before.
+  bool effective = false;
+  // The same id took effect at this index earlier; of an abort without effect: its *target* did (S1), with `code`.
+  std::optional<Index> applied_before;
+  Code code = Code::kOk;  // of an effective (or earlier) write: kConflict when a condition failed: nothing changed
   std::string message;
   std::vector<ChangedValue> changed;
   std::uint32_t superseded = 0;  // batch records older than what is held
@@ -56,6 +66,11 @@ struct Applied {
 
 class StateMachine {
  public:
+  static constexpr std::uint64_t kIdsMax = 262'144;  // ids remembered, oldest out first
+  static constexpr std::size_t kLanesMax = 8;        // incarnations remembered per edge
+  static constexpr std::size_t kSweepMax = 128;
+  static constexpr std::size_t kBatchRecordsMax = 65'536;
+
   // `rows` must outlive the machine. Loads the small state.
   explicit StateMachine(const StateRows& rows);
   // Again after the rows were replaced (snapshot install).
@@ -80,12 +95,71 @@ class StateMachine {
   std::optional<StoredValue> find(std::string_view key) const;
   // Keys with a live value under a prefix, at most `limit`.
   std::vector<std::string> keys(std::string_view prefix, std::size_t limit) const;
-  // The index and outcome of a command that took effect earlier.
+  // The index and outcome of a command that took effect earlier: kOk, or kConflict (a condition failed). kUnavailable
+  // with the index of the abort when the id was aborted: it has had no effect and never will (S1). Beacons are not
+  // remembered.
   std::optional<std::pair<Index, Code>> outcome(CommandId id) const;
   std::uint64_t last_batch(const NodeId& edge, std::uint64_t incarnation) const;
+  // Rows that wait for collection: values past their time, and tombstones. For metrics; O(rows).
+  std::size_t uncollected() const;
 
  private:
+  using Visit = std::function<bool(std::string_view key, std::string_view value)>;
+  struct Lane {  // D5: one incarnation of an edge's outbox
+    std::uint64_t incarnation = 0;
+    std::uint64_t last = 0;
+    Index index;  // of the last batch
+    template <class A>
+    void fields(A& a) {
+      a(incarnation, last, index);
+    }
+  };
+  struct Lanes {
+    Stamp floor;  // the newest stamp of the edge's newest batch: what it still has to send is newer
+    std::vector<Lane> lanes;
+    template <class A>
+    void fields(A& a) {
+      a(floor, lanes);
+    }
+  };
+  struct Remembered {
+    Index index;
+    Code code = Code::kOk;
+    template <class A>
+    void fields(A& a) {
+      a(index, code);
+    }
+  };
+
+  // Rows under the latest apply.
+  std::optional<Bytes> row(std::string_view key) const;
+  void visit(std::string_view prefix, const Visit& visit) const;
+  void put_row(Bytes key, Bytes value) { changed_rows_[std::move(key)] = std::move(value); }
+  void erase_row(Bytes key) { changed_rows_[std::move(key)] = std::nullopt; }
+
+  std::optional<StoredValue> stored(std::string_view key) const;
+  bool live(const StoredValue& value) const { return value.value && value.expires_at > ledger_time_; }
+  void store(const std::string& key, const std::optional<StoredValue>& before, const std::optional<StoredValue>& now);
+  std::optional<Remembered> remembered(CommandId id) const;
+  void remember(CommandId id, Remembered what);
+  Lanes lanes_of(const NodeId& edge) const;
+  void put_settings();
+  void put_head();
+  void sweep(std::size_t limit);
+
+  void run(Applied& applied);
+  void run(Applied& applied, const Claim& claim);
+  void run(Applied& applied, const Beacon& beacon);
+  void run(Applied& applied, const Put& put);
+  void run(Applied& applied, const Abort& abort);
+  void run(Applied& applied, const RegisterEdge& edge);
+  void run(Applied& applied, const RemoveEdge& edge);
+  void run(Applied& applied, const SetLease& lease);
+  void run(Applied& applied, const Seed& seed);
+  void run(Applied& applied, const Batch& batch);
+
   const StateRows& rows_;
+  std::map<Bytes, std::optional<Bytes>, std::less<>> changed_rows_;  // by the latest apply
   Index applied_;
   Term term_;
   NodeId claim_hub_;
@@ -97,6 +171,9 @@ class StateMachine {
   bool lease_is_short_ = false;
   Nanos ledger_time_ = 0;
   std::map<NodeId, std::string> edges_;
+  std::map<NodeId, Stamp> floors_;  // Lanes::floor by edge
+  std::uint64_t ids_first_ = 1;     // of the order rows
+  std::uint64_t ids_next_ = 1;
 };
 
 }  // namespace tidelock
