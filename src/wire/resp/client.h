@@ -68,7 +68,4 @@ class RespClient {
   std::deque<RespValue> pushes_;
 };
 
-// Opens a non-blocking, connected socket; used by the client and by tests. Owned by the caller.
-Result<int> connect_socket(const std::string& address, Nanos timeout_ns);
-
 }  // namespace tidelock

@@ -57,7 +57,7 @@ class RespParser {
   std::size_t buffered() const { return end_ - begin_; }  // bytes not yet returned as commands
   std::size_t free_bytes() const { return capacity_ - end_; }
   // True while what is buffered may be grown. False: wait for commands to be taken.
-  bool wants_bytes() const { return buffered() < limits_.request_bytes_max; }
+  bool wants_bytes() const { return buffered() < limits_.request_bytes_max + limits_.inline_bytes_max + 2; }
   std::size_t memory_bytes() const;
   // Gives memory back that a rare large command needed. Ends the life of args(). Call when idle.
   void shrink();
