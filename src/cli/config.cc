@@ -1,0 +1,289 @@
+#include "cli/config.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <toml++/toml.h>
+
+namespace tidelock {
+namespace {
+
+std::string shown(const toml::node& node) {
+  std::ostringstream out;
+  out << toml::default_formatter{node, toml::format_flags::none};
+  return out.str();
+}
+
+// Reads keys out of one file and remembers which were asked for, so that what is left over can be refused.
+class Reader {
+ public:
+  explicit Reader(std::string path) : path_(std::move(path)) {}
+
+  Result<void> open() {
+    try {
+      table_ = toml::parse_file(path_);
+    } catch (const toml::parse_error& error) {
+      return fail(Code::kInvalid, path_ + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));
+    }
+    return {};
+  }
+
+  void text(const std::string& key, std::string& out, bool required = false) {
+    with(key, required, "a string", [&](const toml::node& node) {
+      const auto value = node.value_exact<std::string>();
+      if (value) out = *value;
+      return value.has_value();
+    });
+  }
+  // Whole numbers within [low, high].
+  template <class T>
+  void number(const std::string& key, T& out, std::int64_t low, std::int64_t high, std::int64_t unit = 1) {
+    with(key, false, "a whole number from " + std::to_string(low) + " to " + std::to_string(high), [&](const toml::node& node) {
+      const auto value = node.value_exact<std::int64_t>();
+      if (!value || *value < low || *value > high) return false;
+      out = static_cast<T>(*value * unit);
+      return true;
+    });
+  }
+  // ["hub-1=127.0.0.1:7401", ...]
+  void addresses(const std::string& key, std::vector<std::pair<NodeId, std::string>>& out) {
+    with(key, true, "a list like [\"hub-1=127.0.0.1:7400\"] of 1 to 9 different hubs", [&](const toml::node& node) {
+      const auto* list = node.as_array();
+      if (list == nullptr || list->empty() || list->size() > 9) return false;
+      std::set<std::string> seen;
+      for (const auto& item : *list) {
+        const auto value = item.value_exact<std::string>();
+        const std::size_t equals = value ? value->find('=') : std::string::npos;
+        if (equals == std::string::npos || equals == 0) return false;
+        if (!check_node_id(value->substr(0, equals)) || !seen.insert(value->substr(0, equals)).second) return false;
+        out.emplace_back(value->substr(0, equals), value->substr(equals + 1));
+      }
+      return true;
+    });
+  }
+
+  Result<void> done() {
+    if (problem_.empty()) refuse_unknown(table_, "");
+    if (!problem_.empty()) return fail(Code::kInvalid, problem_);
+    return {};
+  }
+
+ private:
+  void with(const std::string& key, bool required, const std::string& expected, const std::function<bool(const toml::node&)>& take) {
+    known_.insert(key);
+    const auto view = table_.at_path(key);
+    if (!problem_.empty()) return;
+    if (!view) {
+      if (required) problem_ = path_ + ": key '" + key + "' is missing; it must be " + expected;
+      return;
+    }
+    if (!take(*view.node())) {
+      problem_ = path_ + ":" + std::to_string(view.node()->source().begin.line) + ": " + key + " = " + shown(*view.node()) +
+                 ": must be " + expected;
+    }
+  }
+  void refuse_unknown(const toml::table& table, const std::string& prefix) {
+    for (const auto& [name, node] : table) {
+      const std::string key = prefix + std::string(name.str());
+      if (const auto* inner = node.as_table()) {
+        refuse_unknown(*inner, key + ".");
+      } else if (!known_.contains(key) && problem_.empty()) {
+        std::string all;
+        for (const std::string& one : known_) all += (all.empty() ? "" : ", ") + one;
+        problem_ = path_ + ":" + std::to_string(node.source().begin.line) + ": unknown key '" + key + "' = " + shown(node) +
+                   "; known keys are " + all;
+      }
+    }
+  }
+
+  const std::string path_;
+  toml::table table_;
+  std::set<std::string> known_;
+  std::string problem_;
+};
+
+void read_tls(Reader& reader, TlsFiles& tls) {
+  reader.text("tls.ca", tls.ca_file, true);
+  reader.text("tls.certificate", tls.certificate_file, true);
+  reader.text("tls.key", tls.key_file, true);
+}
+void read_log(Reader& reader, LogSettings& log) {
+  reader.text("log.level", log.level);
+  reader.text("log.format", log.format);
+}
+
+nlohmann::json list_of(const std::vector<std::pair<NodeId, std::string>>& hubs) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [id, address] : hubs) list.push_back(id + "=" + address);
+  return list;
+}
+std::vector<std::pair<NodeId, std::string>> pairs_of(const std::map<NodeId, std::string>& hubs) {
+  return {hubs.begin(), hubs.end()};
+}
+
+nlohmann::json namespaces_json(const std::vector<Namespace>& namespaces) {
+  static constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
+  static constexpr const char* kScope[] = {"gateway", "site", "region"};
+  static constexpr const char* kMode[] = {"local", "through", "behind"};
+  nlohmann::json list = nlohmann::json::array();
+  for (const Namespace& ns : namespaces) {
+    list.push_back({{"prefix", ns.prefix},
+                    {"consistency", kConsistency[static_cast<int>(ns.consistency)]},
+                    {"bound_ms", ns.bound_ns / kMillisecond},
+                    {"bound_floor_ms", ns.bound_floor_ns / kMillisecond},
+                    {"scope", kScope[static_cast<int>(ns.scope)]},
+                    {"write_mode", kMode[static_cast<int>(ns.write_mode)]},
+                    {"flush_age_ms", ns.flush_age_ns / kMillisecond},
+                    {"ttl_ms", ns.ttl_ns / kMillisecond},
+                    {"deadline_ms", ns.deadline_ns / kMillisecond}});
+  }
+  return list;
+}
+
+}  // namespace
+
+Result<std::string> read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  if (in) out << in.rdbuf();
+  if (!in) return fail(Code::kInvalid, path + ": " + std::strerror(errno));
+  return out.str();
+}
+
+Result<void> write_file(const std::string& path, std::string_view bytes, unsigned mode) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, static_cast<mode_t>(mode));
+  if (fd < 0) return fail(Code::kInvalid, path + ": " + std::strerror(errno));
+  const bool good = ::write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()) && ::fsync(fd) == 0;
+  const int cause = errno;
+  ::close(fd);
+  if (!good) return fail(Code::kBusy, path + ": " + std::strerror(cause));
+  return {};
+}
+
+Result<HubSettings> read_hub_config(const std::string& path) {
+  Reader reader(path);
+  if (const auto ok = reader.open(); !ok) return fail(ok.error());
+  HubSettings settings;
+  HubConfig& hub = settings.hub;
+  std::vector<std::pair<NodeId, std::string>> hubs;
+  std::string model_key;
+  reader.text("id", hub.id, true);
+  reader.text("data_dir", hub.data_dir, true);
+  reader.text("grpc", hub.grpc_address, true);
+  reader.text("http", hub.http_address, true);
+  reader.addresses("hubs", hubs);
+  read_tls(reader, hub.tls);
+  reader.text("join.ca_key", hub.ca_key_file);
+  reader.text("join.tokens", hub.join_tokens_file);
+  reader.text("model_key", model_key);
+  ClusterSettings& cluster = hub.seed.settings;
+  reader.number("cluster.authority_window_ms", cluster.authority_window_ns, 50, 10'000, kMillisecond);
+  reader.number("cluster.lease_long_ms", cluster.lease_long_ns, 100, 3'600'000, kMillisecond);
+  reader.number("cluster.lease_short_ms", cluster.lease_short_ns, 100, 60'000, kMillisecond);
+  reader.number("cluster.rho_ppm", cluster.rho_ppm, 1, 99'999);
+  reader.number("ledger.election_timeout_ms", hub.election_timeout_ms, 50, 60'000);
+  reader.number("ledger.heartbeat_ms", hub.heartbeat_ms, 5, 10'000);
+  reader.number("ledger.snapshot_threshold_entries", hub.snapshot_threshold_entries, 64, 10'000'000);
+  read_log(reader, settings.log);
+  if (const auto ok = reader.done(); !ok) return fail(ok.error());
+  if (const auto ok = check_node_id(hub.id); !ok) return fail(Code::kInvalid, path + ": id = \"" + hub.id + "\": " + ok.error().message);
+  if (const auto ok = validate_settings(cluster); !ok) return fail(Code::kInvalid, path + ": [cluster] " + ok.error().message);
+  hub.hubs = {hubs.begin(), hubs.end()};
+  hub.seed.namespaces = default_namespaces();
+  if (!model_key.empty()) {
+    auto key = read_file(model_key);
+    if (!key) return fail(Code::kInvalid, path + ": model_key = \"" + model_key + "\": " + key.error().message);
+    hub.seed.model_key = std::move(*key);
+  }
+  return settings;
+}
+
+Result<EdgeSettings> read_edge_config(const std::string& path) {
+  Reader reader(path);
+  if (const auto ok = reader.open(); !ok) return fail(ok.error());
+  EdgeSettings settings;
+  EdgeConfig& edge = settings.edge;
+  std::vector<std::pair<NodeId, std::string>> hubs;
+  reader.text("id", edge.id, true);
+  reader.text("site", edge.site, true);
+  reader.text("data_dir", edge.data_dir, true);
+  reader.text("run_dir", edge.run_dir, true);
+  reader.addresses("hubs", hubs);
+  reader.text("redis", edge.redis_address);
+  reader.text("redis_unix", edge.redis_unix);
+  reader.text("http", edge.http_address);
+  reader.text("requirepass", edge.requirepass);
+  read_tls(reader, edge.tls);
+  reader.number("memory.entries_mib", edge.memory_bytes, 1, 1'048'576, 1 << 20);
+  reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
+  read_log(reader, settings.log);
+  if (const auto ok = reader.done(); !ok) return fail(ok.error());
+  if (const auto ok = check_node_id(edge.id); !ok) return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
+  edge.hubs = {hubs.begin(), hubs.end()};
+  return settings;
+}
+
+Result<OperatorConfig> read_operator_config(const std::string& path) {
+  Reader reader(path);
+  if (const auto ok = reader.open(); !ok) return fail(ok.error());
+  OperatorConfig config;
+  reader.addresses("hubs", config.hubs);
+  read_tls(reader, config.tls);
+  if (const auto ok = reader.done(); !ok) return fail(ok.error());
+  return config;
+}
+
+std::string print_config(const HubSettings& settings) {
+  const HubConfig& hub = settings.hub;
+  const ClusterSettings& cluster = hub.seed.settings;
+  const nlohmann::json json = {
+      {"id", hub.id},
+      {"data_dir", hub.data_dir},
+      {"grpc", hub.grpc_address},
+      {"http", hub.http_address},
+      {"hubs", list_of(pairs_of(hub.hubs))},
+      {"tls", {{"ca", hub.tls.ca_file}, {"certificate", hub.tls.certificate_file}, {"key", hub.tls.key_file}}},
+      {"join", {{"ca_key", hub.ca_key_file}, {"tokens", hub.join_tokens_file}}},
+      {"cluster",
+       {{"authority_window_ms", cluster.authority_window_ns / kMillisecond},
+        {"lease_long_ms", cluster.lease_long_ns / kMillisecond},
+        {"lease_short_ms", cluster.lease_short_ns / kMillisecond},
+        {"rho_ppm", cluster.rho_ppm}}},
+      {"ledger",
+       {{"election_timeout_ms", hub.election_timeout_ms},
+        {"heartbeat_ms", hub.heartbeat_ms},
+        {"snapshot_threshold_entries", hub.snapshot_threshold_entries}}},
+      {"namespaces", namespaces_json(hub.seed.namespaces.empty() ? default_namespaces() : hub.seed.namespaces)},
+      {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
+  return json.dump(2);
+}
+
+std::string print_config(const EdgeSettings& settings) {
+  const EdgeConfig& edge = settings.edge;
+  const nlohmann::json json = {
+      {"id", edge.id},
+      {"site", edge.site},
+      {"data_dir", edge.data_dir},
+      {"run_dir", edge.run_dir},
+      {"hubs", list_of({edge.hubs.begin(), edge.hubs.end()})},
+      {"redis", edge.redis_address},
+      {"redis_unix", edge.redis_unix},
+      {"http", edge.http_address},
+      {"requirepass", edge.requirepass.empty() ? "" : "[hidden]"},
+      {"tls", {{"ca", edge.tls.ca_file}, {"certificate", edge.tls.certificate_file}, {"key", edge.tls.key_file}}},
+      {"memory", {{"entries_mib", edge.memory_bytes >> 20}, {"arena_mib", edge.arena_bytes >> 20}}},
+      {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
+  return json.dump(2);
+}
+
+}  // namespace tidelock

@@ -1,0 +1,137 @@
+#include "cli/operator.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+#include "codec/archive.h"
+
+namespace tidelock {
+namespace {
+constexpr int kTryMs = 3'000;  // one hub's time before the next is asked
+constexpr std::size_t kChunkBytes = 1u << 20;
+}  // namespace
+
+Operator::~Operator() = default;
+
+Result<std::unique_ptr<Operator>> Operator::connect(const OperatorConfig& config, int timeout_ms) {
+  std::unique_ptr<Operator> result(new Operator());
+  result->timeout_ms_ = timeout_ms;
+  if (getrandom(&result->boot_, sizeof result->boot_, 0) != static_cast<ssize_t>(sizeof result->boot_)) {
+    return fail(Code::kUnavailable, "the system gave no random number");
+  }
+  for (const auto& [id, address] : config.hubs) {
+    NodeClientOptions options;
+    options.address = address;
+    options.tls = config.tls;
+    options.expected_hub = id;
+    options.connect_timeout_ms = 1'000;
+    auto client = NodeClient::make(options);
+    if (!client) return fail(client.error());
+    result->hubs_.push_back({id, std::move(*client)});
+  }
+  return result;
+}
+
+std::vector<NodeId> Operator::hubs() const {
+  std::vector<NodeId> ids;
+  for (const Hub& hub : hubs_) ids.push_back(hub.id);
+  return ids;
+}
+
+Result<AdminAnswer> Operator::ask_one(const NodeId& id, decltype(AdminRequest::body) request, int timeout_ms) {
+  for (Hub& hub : hubs_) {
+    if (hub.id != id) continue;
+    const auto raw = hub.client->call(encode(NodeCall{AdminRequest{CommandId{boot_, ++sequence_}, std::move(request)}}), timeout_ms);
+    if (!raw) return fail(raw.error());
+    return decode<AdminAnswer>(*raw, "answer");
+  }
+  return fail(Code::kNotFound, "no hub '" + id + "' in the configuration");
+}
+
+Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
+  const AdminRequest full{CommandId{boot_, ++sequence_}, std::move(request)};
+  const Bytes call = encode(NodeCall{full});
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms_);
+  Error last{Code::kUnavailable, "no hub answered", {}, 0};
+  bool may_have_left = false;
+  int pause_ms = 10;
+  for (std::size_t turn = 0;; ++turn) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (left <= 0) break;
+    Hub& hub = hubs_[(first_ + turn) % hubs_.size()];
+    const auto raw = hub.client->call(call, static_cast<int>(std::min<std::int64_t>(left, kTryMs)));
+    if (raw) {
+      auto answer = decode<AdminAnswer>(*raw, "answer");
+      if (!answer) return answer;
+      const bool again = answer->code == Code::kNotActive || answer->code == Code::kMaybeApplied || answer->code == Code::kUnavailable;
+      may_have_left = may_have_left || answer->code == Code::kMaybeApplied;
+      if (!again) {
+        first_ = (first_ + turn) % hubs_.size();
+        return answer;
+      }
+      last = Error{answer->code, answer->message, answer->hint, 0};
+      // Straight to the hub that was named.
+      const auto hinted = std::find_if(hubs_.begin(), hubs_.end(), [&](const Hub& one) { return one.id == answer->hint; });
+      if (hinted != hubs_.end() && hinted->id != hub.id) {
+        first_ = static_cast<std::size_t>(hinted - hubs_.begin()) + hubs_.size() - (turn + 1) % hubs_.size();
+      }
+    } else {
+      may_have_left = may_have_left || raw.error().code == Code::kMaybeApplied;
+      last = raw.error();
+      if (last.code == Code::kDenied || last.code == Code::kInvalid) return fail(last);
+    }
+    if ((turn + 1) % hubs_.size() == 0) {  // every hub was asked once: an election may be on
+      std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));
+      pause_ms = std::min(pause_ms * 2, 100);
+    }
+  }
+  if (may_have_left) last.code = Code::kMaybeApplied;
+  last.message = "no hub gave an answer within " + std::to_string(timeout_ms_) + " ms; the last word was: " + last.message;
+  return fail(last);
+}
+
+Result<void> Operator::upload(const std::string& path, const Bytes& sha256, std::uint64_t size_bytes,
+                              const std::function<void(const NodeId&, std::uint64_t)>& progress) {
+  std::size_t complete = 0;
+  std::string why;
+  for (Hub& hub : hubs_) {
+    const auto raw = hub.client->call(encode(NodeCall{HasBlobs{{sha256}}}), kTryMs);
+    if (raw) {
+      const auto answer = decode<AdminAnswer>(*raw, "answer");
+      const auto absent = answer && answer->value ? decode<std::vector<Bytes>>(*answer->value, "missing blobs")
+                                                  : Result<std::vector<Bytes>>(fail(Code::kCorrupt, "no list"));
+      if (absent && absent->empty()) {  // here already
+        ++complete;
+        progress(hub.id, size_bytes);
+        continue;
+      }
+    }
+    std::ifstream in(path, std::ios::binary);
+    if (!in) return fail(Code::kInvalid, path + ": cannot be read");
+    std::uint64_t sent = 0;
+    const auto done = hub.client->upload(
+        encode(BlobUpload{sha256, size_bytes}),
+        [&]() -> Result<std::optional<Bytes>> {
+          Bytes chunk(kChunkBytes, '\0');
+          in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+          chunk.resize(static_cast<std::size_t>(in.gcount()));
+          if (chunk.empty()) return std::optional<Bytes>{};
+          sent += chunk.size();
+          progress(hub.id, sent);
+          return std::optional<Bytes>(std::move(chunk));
+        },
+        10'000);
+    if (done) ++complete;
+    else why += " " + hub.id + ": " + done.error().message + ";";
+  }
+  if (complete >= hubs_.size() / 2 + 1) return {};
+  return fail(Code::kUnavailable, path + " reached " + std::to_string(complete) + " of " + std::to_string(hubs_.size()) +
+                                      " hubs, a majority is needed;" + why);
+}
+
+}  // namespace tidelock

@@ -1,0 +1,45 @@
+// An operator's connection to the cluster: asks the hubs in turn until the active one answers, with one command id, so that
+// a write survives a failover and still counts once.
+//
+// Threads: one. Blocking.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/config.h"
+#include "protocol/admin.h"
+
+namespace tidelock {
+
+class Operator {
+ public:
+  static Result<std::unique_ptr<Operator>> connect(const OperatorConfig& config, int timeout_ms);
+  ~Operator();
+
+  // The answer of the active hub. Errors of the request itself (kConflict, kInvalid, ...) come back in the answer's code;
+  // a Result error means that no hub gave an answer in time: kMaybeApplied once a write may have left.
+  Result<AdminAnswer> ask(decltype(AdminRequest::body) request);
+  // What one hub says of itself.
+  Result<AdminAnswer> ask_one(const NodeId& hub, decltype(AdminRequest::body) request, int timeout_ms);
+  std::vector<NodeId> hubs() const;
+  // Brings one file to every hub; needs a majority (M2). `progress` hears bytes sent, per hub.
+  Result<void> upload(const std::string& path, const Bytes& sha256, std::uint64_t size_bytes,
+                      const std::function<void(const NodeId&, std::uint64_t)>& progress);
+
+ private:
+  struct Hub {
+    NodeId id;
+    std::unique_ptr<NodeClient> client;
+  };
+  std::vector<Hub> hubs_;
+  std::size_t first_ = 0;  // the hub that was active last
+  int timeout_ms_ = 10'000;
+  std::uint64_t boot_ = 0, sequence_ = 0;
+};
+
+}  // namespace tidelock
