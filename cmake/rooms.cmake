@@ -57,9 +57,10 @@ function(tidelock_library name target)
     elseif(name STREQUAL "httplib")
       target_link_libraries(${library} INTERFACE cpp-httplib)
     elseif(name STREQUAL "opencv")
-      find_package(OpenCV REQUIRED COMPONENTS core imgproc dnn)
-      target_include_directories(${library} SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
-      target_link_libraries(${library} INTERFACE opencv_core opencv_imgproc opencv_dnn ${CMAKE_DL_LIBS})
+      # By hand: Debian's module packages come without OpenCVConfig.cmake, which only the all-in package (1 GB) has.
+      find_path(TIDELOCK_OPENCV_INCLUDE opencv2/dnn.hpp PATH_SUFFIXES opencv4 REQUIRED)
+      target_include_directories(${library} SYSTEM INTERFACE ${TIDELOCK_OPENCV_INCLUDE})
+      target_link_libraries(${library} INTERFACE opencv_dnn opencv_imgproc opencv_core ${CMAKE_DL_LIBS})
     elseif(name STREQUAL "cli11" OR name STREQUAL "tomlplusplus" OR name STREQUAL "json")  # header only
     else()
       message(FATAL_ERROR "unknown library ${name}")
