@@ -16,13 +16,16 @@ class BulkPool {
   explicit BulkPool(int threads) {
     for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
   }
-  ~BulkPool() {
+  ~BulkPool() { stop(); }
+  // Runs what is queued, then ends the threads. From one thread, not from a task.
+  void stop() {
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     wake_.notify_all();
     for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
   void post(std::function<void()> task) {
     {

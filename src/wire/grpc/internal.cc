@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <mutex>
 
@@ -174,7 +175,29 @@ void set_keepalive(grpc::ChannelArguments& arguments, const Keepalive& keepalive
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit: silence is when pings matter
 }
 
+void pin_callback_queue() {
+  static const bool pinned = [] {
+    struct Pin {
+      // Without credentials a channel is one on which every call fails at once, in gRPC's own words a lame one.
+      std::shared_ptr<grpc::Channel> channel = grpc::CreateChannel("", nullptr);
+      std::unique_ptr<v1::Node::Stub> stub = v1::Node::NewStub(channel);
+    };
+    static Pin* const pin = new Pin;  // never freed: that is the point
+    struct Call {
+      grpc::ClientContext context;
+      Frame request, response;
+      std::promise<void> done;
+    } call;
+    pin->stub->async()->Call(&call.context, &call.request, &call.response,
+                             [&call](const grpc::Status&) { call.done.set_value(); });
+    call.done.get_future().wait();
+    return true;
+  }();
+  static_cast<void>(pinned);
+}
+
 Result<std::shared_ptr<grpc::Channel>> make_channel(const LoadedTls& tls, const ChannelOptions& options) {
+  pin_callback_queue();
   const auto endpoint = parse_address(options.address);
   if (!endpoint) return fail(endpoint.error());
   if (!options.expected_hub.empty()) {

@@ -612,6 +612,7 @@ Result<std::unique_ptr<NodeServer>> NodeServer::start(NodeServerOptions options,
   credentials.pem_root_certs = tls->ca;
   credentials.pem_key_cert_pairs.push_back({tls->key, tls->certificate});
 
+  wire::pin_callback_queue();
   auto impl = std::make_unique<Impl>(options, service);
   grpc::ServerBuilder builder;
   const bool v6 = options.host.find(':') != std::string::npos;
@@ -647,6 +648,7 @@ void NodeServer::stop() {
   std::call_once(impl_->stopped, [this] {
     impl_->server->Shutdown(std::chrono::system_clock::now());  // cancels every request
     impl_->hall.wait_until_empty();
+    impl_->hall.pool.stop();  // a consumer may outlive its request by a moment
     impl_->server->Wait();
   });
 }

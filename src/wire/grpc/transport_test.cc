@@ -141,9 +141,14 @@ class EchoService : public NodeService {
   }
   class Sum : public UploadConsumer {
    public:
-    explicit Sum(EchoService& owner) : owner_(owner) {}
+    explicit Sum(EchoService& owner) : owner_(owner) {
+      owner_.watched.change([&] { ++owner_.uploads_open; });
+    }
     ~Sum() override {
-      owner_.watched.change([&] { ++(finished_ ? owner_.uploads_finished : owner_.uploads_broken); });
+      owner_.watched.change([&] {
+        --owner_.uploads_open;
+        ++(finished_ ? owner_.uploads_finished : owner_.uploads_broken);
+      });
     }
     Result<void> chunk(Bytes bytes) override {
       if (bytes == "bad") return fail(Code::kCorrupt, "chunk 2 does not match its hash");
@@ -178,6 +183,7 @@ class EchoService : public NodeService {
   std::size_t frames = 0;
   std::size_t frames_after_close = 0;
   int chunks_made = 0;
+  int uploads_open = 0;
   int uploads_finished = 0;
   int uploads_broken = 0;
 };
@@ -586,9 +592,13 @@ TEST_F(TransportTest, UploadEndsOneWayOrTheOther) {
   EchoService service;
   const auto server = serve(service);
   const auto alice = client(server->address());
-  const auto chunks = [](std::vector<Bytes> list, bool broken = false) {
-    return ChunkSource([list = std::move(list), broken, at = std::size_t{0}]() mutable -> Result<std::optional<Bytes>> {
-      if (at == list.size() && broken) return fail(Code::kCorrupt, "cannot read my file");
+  const auto chunks = [&](std::vector<Bytes> list, bool broken = false) {
+    return ChunkSource([&service, list = std::move(list), broken,
+                        at = std::size_t{0}]() mutable -> Result<std::optional<Bytes>> {
+      if (at == list.size() && broken) {
+        EXPECT_TRUE(service.watched.wait([&] { return service.uploads_open == 1; })) << "the hub has a consumer by now";
+        return fail(Code::kCorrupt, "cannot read my file");
+      }
       if (at == list.size()) return std::optional<Bytes>();
       return std::optional<Bytes>(list[at++]);
     });
@@ -600,7 +610,7 @@ TEST_F(TransportTest, UploadEndsOneWayOrTheOther) {
   EXPECT_EQ(alice->upload("model", chunks({"good", "bad", "good"}), 20'000).error().message,
             "chunk 2 does not match its hash");
   EXPECT_EQ(alice->upload("model", chunks({"good"}, true), 20'000).error().message, "cannot read my file");
-  ASSERT_TRUE(service.watched.wait([&] { return service.uploads_broken == 2; }))
+  ASSERT_TRUE(service.watched.wait([&] { return service.uploads_broken == 2 && service.uploads_open == 0; }))
       << "an upload without its end is dropped, never finished";
   EXPECT_EQ(service.uploads_finished, 2);
 }
