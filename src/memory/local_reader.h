@@ -64,7 +64,7 @@ class LocalReader {
 
   bool attached() const { return current_.load(std::memory_order_acquire) != nullptr; }
   Boot edge_boot() const;  // 0 when detached
-  // Relaxed sums over all threads.
+  // Over all threads; hits are a little low when more than kLanes threads read.
   LocalReaderCounters counters() const;
 
  private:
@@ -72,8 +72,9 @@ class LocalReader {
   struct Values;
   // Readers inside, counted on a line per thread, so that threads do not share one (they may, when there are more).
   struct alignas(64) Lane {
-    std::atomic<std::uint64_t> inside{0};
-    std::atomic<std::uint64_t> reads{0}, hits_l1{0}, hits_arena{0};
+    std::atomic<std::uint64_t> reads_and_inside{0};  // [48 bits reads so far | 16 bits readers inside]
+    // Stored without a read-modify-write: threads that share a lane may lose counts of each other.
+    std::atomic<std::uint64_t> hits_l1{0}, hits_arena{0};
   };
   static constexpr std::size_t kLanes = 64;
   struct Retired {
@@ -81,7 +82,7 @@ class LocalReader {
     std::uint64_t lanes_to_see_empty = ~0ull;
   };
 
-  Lane& lane();
+  class Visit;
   void replace(std::unique_ptr<const Attachment> next);  // mutex_ held
   void reclaim();                                        // mutex_ held
 

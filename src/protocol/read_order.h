@@ -20,9 +20,13 @@
 // in the page is the same; it is proven iff its epoch is not below the page's (F8).
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -229,6 +233,102 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     }
   }
   return outcome;
+}
+
+// S4: several strong keys at one index. Lease and blocks of all keys first; then all values inside one even, unchanged
+// generation of every namespace touched; no version above `applied`, which is loaded *before* the values: an entry may
+// be ahead of the feed (F7), and its fellows must have been applied when they were read.
+struct SnapshotKey {
+  std::uint16_t slot = 0;
+  std::uint16_t ns = 0;
+  Consistency consistency = Consistency::kStrong;
+};
+inline constexpr int kSnapshotTries = 8;
+
+// Page also needs generation(ns). `values_at(i)` gives the Values of key i. Fills `outcomes[i]` for each key; returns
+// the outcome of the group: highest version, largest bound, and why the snapshot must be taken elsewhere.
+template <class Page, class Clock, class ValuesAt>
+ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& values_at,
+                              std::span<const SnapshotKey> keys, std::span<ReadOutcome> outcomes) {
+  ReadOutcome group;
+  for (int tries = 0; tries < kSnapshotTries; ++tries) {
+    group = ReadOutcome{};
+    const Nanos suspended_ns = page.suspended_ns();
+    const Index applied = page.applied();
+    const auto before = clock.now();
+    const Nanos lease_until = page.lease_until();
+    const std::uint32_t rho_ppm = page.rho_ppm();
+    const std::uint64_t epoch = page.strong_epoch();
+    const Nanos slept_ns = saturating_sub(before.suspended_ns, suspended_ns);
+    group.must_ask = page.revoked()                                          ? MustAsk::kDetached
+                     : slept_ns >= kMillisecond || slept_ns <= -kMillisecond ? MustAsk::kClock
+                     : before.latest >= lease_until                          ? MustAsk::kNoLease
+                                                                             : MustAsk::kNo;
+    for (std::size_t i = 0; i < keys.size() && group.must_ask == MustAsk::kNo; ++i) {
+      if (keys[i].consistency != Consistency::kStrong) group.must_ask = MustAsk::kNotStrong;
+      if (slot_blocks(page.slot_word(keys[i].slot)) != 0) group.must_ask = MustAsk::kBlocked;
+    }
+    if (group.must_ask != MustAsk::kNo) return group;
+
+    std::array<std::uint64_t, kNamespacesMax> generations{};
+    bool writing = false;
+    for (const SnapshotKey& key : keys) {
+      generations[key.ns] = page.generation(key.ns);
+      writing |= (generations[key.ns] & 1) != 0;
+    }
+    if (writing) {
+      group.must_ask = MustAsk::kBusy;
+      continue;
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      auto&& values = values_at(i);
+      // Loaded again, inside the generation: an entry of L1 is then of this generation too.
+      const std::uint64_t word = page.slot_word(keys[i].slot);
+      ReadOutcome& outcome = outcomes[i];
+      outcome = ReadOutcome{};
+      for (int tier = 0; tier < std::remove_cvref_t<decltype(values)>::kTiers; ++tier) {
+        const Candidate candidate = values.lookup(tier, word);
+        if (candidate.state == Candidate::State::kNone) continue;
+        outcome = ReadOutcome{};
+        if (candidate.state == Candidate::State::kBusy) {
+          outcome.must_ask = MustAsk::kBusy;
+          continue;
+        }
+        if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;
+        if (before.latest >= candidate.expires_at) continue;
+        outcome.found = !candidate.negative;
+        outcome.negative = candidate.negative;
+        outcome.expires_at = candidate.expires_at;
+        outcome.value_bytes = candidate.value_bytes;
+        outcome.receipt.version = candidate.version;
+        outcome.receipt.source = values.source(tier);
+        outcome.receipt.basis = Basis::kLease;
+        const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch && !candidate.local;
+        outcome.must_ask = !covered                      ? MustAsk::kUnverified
+                           : candidate.version > applied ? MustAsk::kToken
+                                                         : MustAsk::kNo;
+        if (outcome.must_ask == MustAsk::kNo) break;
+      }
+      if (outcome.must_ask != MustAsk::kNo) group.must_ask = outcome.must_ask;
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);
+    bool changed = false;
+    for (const SnapshotKey& key : keys) changed |= page.generation(key.ns) != generations[key.ns];
+    if (changed) {
+      group.must_ask = MustAsk::kBusy;
+      continue;
+    }
+    const Nanos bound = stretch(saturating_sub(clock.now().latest, before.earliest), rho_ppm);
+    group.found = group.must_ask == MustAsk::kNo;
+    group.receipt.basis = group.found ? Basis::kLease : Basis::kNone;
+    group.receipt.bound_ns = group.found ? bound : kForever;
+    for (ReadOutcome& outcome : outcomes.first(keys.size())) {
+      outcome.receipt.bound_ns = group.receipt.bound_ns;
+      if (outcome.receipt.version > group.receipt.version) group.receipt.version = outcome.receipt.version;
+    }
+    return group;
+  }
+  return group;
 }
 
 }  // namespace tidelock
