@@ -54,8 +54,8 @@ Result<AdminAnswer> Operator::ask_one(const NodeId& id, decltype(AdminRequest::b
 }
 
 Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
-  const AdminRequest full{CommandId{boot_, ++sequence_}, std::move(request)};
-  const Bytes call = encode(NodeCall{full});
+  AdminRequest full{CommandId{boot_, ++sequence_}, std::move(request)};
+  Bytes call = encode(NodeCall{full});
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms_);
   Error last{Code::kUnavailable, "no hub answered", {}, 0};
   bool may_have_left = false;
@@ -75,6 +75,11 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
         return answer;
       }
       last = Error{answer->code, answer->message, answer->hint, 0};
+      if (answer->code == Code::kUnavailable) {  // an active hub's word: under this id nothing happened, nor ever will
+        may_have_left = false;
+        full.id = CommandId{boot_, ++sequence_};
+        call = encode(NodeCall{full});
+      }
       // Straight to the hub that was named.
       const auto hinted = std::find_if(hubs_.begin(), hubs_.end(), [&](const Hub& one) { return one.id == answer->hint; });
       if (hinted != hubs_.end() && hinted->id != hub.id) {

@@ -154,7 +154,13 @@ void EdgeCore::send_through(WaitingWrite& waiting) {
 void EdgeCore::on_write_done(const WriteDone& answer) {
   for (auto& [token, waiting] : writes_) {
     if (waiting.request != answer.request) continue;
-    if (answer.code == Code::kUnavailable || answer.code == Code::kNotActive) return;  // the next session repeats it
+    if (answer.code == Code::kUnavailable || answer.code == Code::kNotActive) {
+      // The word of an active hub: under this id nothing happened, nor ever will. Repeat it as a new command.
+      waiting.id = CommandId{options_.boot.value, ++last_command_};
+      waiting.sent = false;
+      send_through(waiting);
+      return;
+    }
     WriteDoneOp done;
     done.token = token;
     done.code = answer.code;

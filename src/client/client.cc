@@ -1,0 +1,246 @@
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "client/client_impl.h"
+
+namespace tidelock {
+namespace {
+
+constexpr auto kMaintainEvery = std::chrono::milliseconds(50);
+constexpr int kDemandEvery = 400;  // rounds of kMaintainEvery: 20 s
+constexpr std::size_t kIdleMax = 16;
+
+Basis basis_of(std::string_view name) {
+  for (const Basis basis : {Basis::kLease, Basis::kProof, Basis::kEventual, Basis::kLocal}) {
+    if (name == basis_name(basis)) return basis;
+  }
+  return Basis::kNone;
+}
+
+// "-STALE bound_us=123 text": the code a Redis error stands for.
+Error error_of(const std::string& text) {
+  Error error;
+  error.message = text;
+  const std::string word = text.substr(0, text.find(' '));
+  if (word == "STALE") {
+    error.code = Code::kStale;
+    error.detail_ns = kForever;
+    const std::size_t at = text.find("bound_us=");
+    if (at != std::string::npos) {
+      const long long us = std::atoll(text.c_str() + at + 9);
+      error.detail_ns = us < 0 ? kForever : us * kMicrosecond;
+    }
+  } else if (word == "BUSY") {
+    error.code = Code::kBusy;
+    error.detail_ns = 100 * kMillisecond;
+  } else if (word == "UNAVAILABLE") {
+    error.code = Code::kUnavailable;
+  } else if (word == "MAYBEAPPLIED") {
+    error.code = Code::kMaybeApplied;
+  } else if (word == "NOPERM" || word == "NOAUTH" || word == "DENIED") {
+    error.code = Code::kDenied;
+  } else {
+    error.code = Code::kInvalid;
+  }
+  return error;
+}
+
+std::int64_t integer_of(const RespValue& reply, std::string_view field, std::int64_t missing) {
+  const RespValue* value = reply.find(field);
+  return value != nullptr && value->type == RespType::kInteger ? value->integer : missing;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
+  if (options.run_dir.empty()) return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+  auto client = std::make_unique<ClientImpl>(std::move(options));
+  // Somebody must be there: the page, or at least the socket.
+  auto pong = client->ask({"PING"});
+  if (!pong) return fail(Code::kUnavailable, "no edge at " + client->run_dir() + ": " + pong.error().message);
+  return std::unique_ptr<Client>(std::move(client));
+}
+
+ClientImpl::ClientImpl(ClientOptions options)
+    : options_(std::move(options)),
+      reader_(LocalReaderOptions{options_.run_dir + "/page", options_.run_dir + "/arena", L1Options{options_.l1_bytes, 8}, 64u << 10}),
+      keeper_([this] { keep_up(); }) {}
+
+ClientImpl::~ClientImpl() {
+  {
+    const std::lock_guard lock(stop_mutex_);
+    stopping_ = true;
+  }
+  stop_changed_.notify_all();
+  keeper_.join();
+}
+
+Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command) {
+  std::optional<RespClient> connection;
+  {
+    const std::lock_guard lock(pool_mutex_);
+    if (!idle_.empty()) {
+      connection.emplace(std::move(idle_.back()));
+      idle_.pop_back();
+    }
+  }
+  for (int attempt = 0;; ++attempt) {
+    const bool reused = connection.has_value();
+    if (!connection) {
+      RespClientOptions options;
+      options.address = "unix:" + options_.run_dir + "/redis.sock";
+      options.connect_timeout_ns = options_.connect_timeout_ms * kMillisecond;
+      options.protocol = 3;
+      auto made = RespClient::connect(options);
+      if (!made) return fail(made.error());
+      connection.emplace(std::move(*made));
+    }
+    auto reply = connection->call(command, options_.call_timeout_ms * kMillisecond);
+    if (reply) {
+      const std::lock_guard lock(pool_mutex_);
+      if (idle_.size() < kIdleMax) idle_.push_back(std::move(*connection));
+      return reply;
+    }
+    connection.reset();
+    // A pooled connection may have died with a former edge: one new one, unless something may have been done.
+    if (!reused || attempt > 0 || reply.error().code != Code::kUnavailable) return fail(reply.error());
+  }
+}
+
+void ClientImpl::note_bound(std::string_view key, Nanos bound) {
+  if (bound >= tightest_.load(std::memory_order_relaxed)) return;
+  tightest_.store(bound, std::memory_order_relaxed);
+  const std::lock_guard lock(demand_mutex_);
+  demand_key_ = key;
+}
+
+Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract, std::string& out, bool& found) {
+  const ReadOutcome outcome = reader_.read(key, contract, out);
+  if (contract.bound_ns) note_bound(key, *contract.bound_ns);
+  if (outcome.must_ask == MustAsk::kNo) {
+    found = outcome.found;
+    return outcome.receipt;
+  }
+  std::string held;
+  if (outcome.found) held = out;
+  auto asked = read_at_edge(key, contract, out, found);
+  if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied || asked.error().code == Code::kStale) return asked;
+  if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
+    out = std::move(held);
+    found = true;
+    Receipt receipt = outcome.receipt;
+    receipt.fallback = true;
+    fallbacks_.fetch_add(1, std::memory_order_relaxed);
+    return receipt;
+  }
+  return asked;
+}
+
+Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, std::string& out, bool& found) {
+  edge_reads_.fetch_add(1, std::memory_order_relaxed);
+  std::vector<std::string> command = {"TL.GET", std::string(key)};
+  const Consistency asked = contract.consistency.value_or(contract.bound_ns ? Consistency::kBounded : Consistency::kEventual);
+  if (contract.bound_ns && asked == Consistency::kBounded) {
+    command.insert(command.end(), {"BOUND", std::to_string(*contract.bound_ns / kMillisecond)});
+  } else if (contract.consistency == Consistency::kStrong) {
+    command.emplace_back("STRONG");
+  } else if (contract.consistency == Consistency::kEventual) {
+    command.emplace_back("EVENTUAL");
+  }
+  if (contract.deadline_ns) command.insert(command.end(), {"DEADLINE", std::to_string(*contract.deadline_ns / kMillisecond)});
+  if (contract.token.value != 0) command.insert(command.end(), {"TOKEN", std::to_string(contract.token.value)});
+  const ElapsedClock wall;  // only a difference is used: the time spent waiting for the answer (F6)
+  const Nanos sent_at = wall.now();
+  const auto reply = ask(command);
+  if (!reply) return fail(reply.error());
+  if (reply->is_error()) return fail(error_of(reply->text));
+  const RespValue* value = reply->find("value");
+  if (value == nullptr) return fail(Code::kCorrupt, "the edge's answer to TL.GET has no value");
+  Receipt receipt;
+  receipt.version = Index{static_cast<std::uint64_t>(integer_of(*reply, "version", 0))};
+  const std::int64_t bound_us = integer_of(*reply, "bound_us", -1);
+  const Nanos waited = saturating_sub(wall.now(), sent_at);
+  receipt.bound_ns = bound_us < 0 ? kForever : saturating_add((bound_us + 1) * kMicrosecond, stretch(waited, 1'000));
+  const std::int64_t writers_ms = integer_of(*reply, "writers_ms", -1);
+  receipt.writers_ns = writers_ms < 0 ? kForever : writers_ms * kMillisecond;
+  if (const RespValue* basis = reply->find("basis")) receipt.basis = basis_of(basis->text);
+  if (const RespValue* source = reply->find("source")) receipt.source = source->text == "hub" ? Source::kHub : Source::kEdge;
+  receipt.fallback = integer_of(*reply, "fallback", 0) != 0;
+  if (receipt.fallback) fallbacks_.fetch_add(1, std::memory_order_relaxed);
+  found = !value->is_null();
+  if (found) out = value->text;
+  return receipt;
+}
+
+Result<Receipt> ClientImpl::get_into(std::string_view key, const Contract& contract, std::string& out) {
+  bool found = false;
+  auto receipt = read(key, contract, out, found);
+  if (!receipt) return receipt;
+  if (!found) return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+  return receipt;
+}
+
+Result<Value> ClientImpl::get(std::string_view key, const Contract& contract, Receipt* receipt_of_absence) {
+  Value value;
+  bool found = false;
+  const auto receipt = read(key, contract, value.bytes, found);
+  if (!receipt) return fail(receipt.error());
+  value.receipt = *receipt;
+  if (found) return value;
+  if (receipt_of_absence != nullptr) *receipt_of_absence = *receipt;
+  return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+}
+
+Result<Written> ClientImpl::set(std::string_view key, std::string_view value, const SetOptions& options) {
+  std::vector<std::string> command = {"TL.SET", std::string(key), std::string(value)};
+  if (options.ttl_ms > 0) command.insert(command.end(), {"PX", std::to_string(options.ttl_ms)});
+  if (!options.ack.empty()) command.insert(command.end(), {"ACK", options.ack});
+  const auto reply = ask(command);
+  if (!reply) return fail(reply.error());
+  if (reply->is_error()) return fail(error_of(reply->text));
+  Written written;
+  written.version = Index{static_cast<std::uint64_t>(integer_of(*reply, "version", 0))};
+  if (const RespValue* ack = reply->find("ack")) written.ack = ack->text;
+  return written;
+}
+
+Result<bool> ClientImpl::erase(std::string_view key) {
+  const auto reply = ask({"DEL", std::string(key)});
+  if (!reply) return fail(reply.error());
+  if (reply->is_error()) return fail(error_of(reply->text));
+  return reply->integer > 0;
+}
+
+ClientStats ClientImpl::stats() const {
+  const LocalReaderCounters counters = reader_.counters();
+  ClientStats stats;
+  stats.reads = counters.reads;
+  stats.l1_hits = counters.hits_l1;
+  stats.arena_hits = counters.hits_arena;
+  stats.edge_reads = edge_reads_.load(std::memory_order_relaxed);
+  stats.fallbacks = fallbacks_.load(std::memory_order_relaxed);
+  return stats;
+}
+
+// Follows a restarted edge to its new page, and tells the edge which bound its apps rely on (F9).
+void ClientImpl::keep_up() {
+  for (int round = 1;; ++round) {
+    {
+      std::unique_lock lock(stop_mutex_);
+      if (stop_changed_.wait_for(lock, kMaintainEvery, [this] { return stopping_; })) return;
+    }
+    reader_.maintain();
+    if (round % kDemandEvery != 0) continue;
+    const Nanos bound = tightest_.exchange(kForever, std::memory_order_relaxed);
+    if (bound == kForever) continue;
+    std::string key;
+    {
+      const std::lock_guard lock(demand_mutex_);
+      key = demand_key_;
+    }
+    (void)ask({"TL.GET", key, "BOUND", std::to_string(bound / kMillisecond), "DEADLINE", "0"});
+  }
+}
+
+}  // namespace tidelock

@@ -1,0 +1,59 @@
+// What the library's parts share: local reads without asking, and questions to the edge.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "memory/local_reader.h"
+#include "tidelock/client.h"
+#include "wire/resp/client.h"
+
+namespace tidelock {
+
+class ClientImpl : public Client {
+ public:
+  explicit ClientImpl(ClientOptions options);
+  ~ClientImpl() override;
+
+  Result<Value> get(std::string_view key, const Contract& contract, Receipt* receipt_of_absence) override;
+  Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) override;
+  Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options) override;
+  Result<bool> erase(std::string_view key) override;
+  ClientStats stats() const override;
+
+  // A read from memory only: never asks, never waits. The outcome says whether the contract held.
+  ReadOutcome peek(std::string_view key, const Contract& contract, std::string& out) { return reader_.read(key, contract, out); }
+  const std::string& run_dir() const { return options_.run_dir; }
+  // One question to the edge, on a connection of the pool.
+  Result<RespValue> ask(const std::vector<std::string>& command);
+
+ private:
+  Result<Receipt> read(std::string_view key, const Contract& contract, std::string& out, bool& found);
+  Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, std::string& out, bool& found);
+  void note_bound(std::string_view key, Nanos bound);
+  void keep_up();
+
+  const ClientOptions options_;
+  LocalReader reader_;
+  std::atomic<std::uint64_t> edge_reads_{0}, fallbacks_{0};
+
+  std::mutex pool_mutex_;
+  std::vector<RespClient> idle_;
+
+  // F9: reads served from memory are invisible to the edge, so the tightest bound in use is told to it now and then.
+  std::atomic<Nanos> tightest_{kForever};
+  std::mutex demand_mutex_;
+  std::string demand_key_;
+
+  std::mutex stop_mutex_;
+  std::condition_variable stop_changed_;
+  bool stopping_ = false;
+  std::thread keeper_;
+};
+
+}  // namespace tidelock

@@ -1,0 +1,294 @@
+// A handle keeps up to three versions loaded: the one in use, the one that is staged, the one before (for a rollback). The
+// watcher loads and warms; acquire only compares the pointer with what is loaded and flips one shared_ptr.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <sstream>
+#include <thread>
+#include <utility>
+
+#include "client/client_impl.h"
+#include "codec/archive.h"
+#include "codec/manifest.h"
+#include "codec/signature.h"
+#include "protocol/admin.h"
+#include "tidelock/model.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::size_t kLoadedMax = 3;
+constexpr std::int64_t kStagedEveryMs = 20;
+
+std::int64_t mono_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Result<std::string> read_all(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  if (in) out << in.rdbuf();
+  if (!in) return fail(Code::kNotFound, path + " is not there");
+  return out.str();
+}
+
+struct Loaded {
+  std::string version;
+  Bytes manifest_sha256;
+  std::shared_ptr<Model> model;
+};
+
+class Handle : public ModelHandle {
+ public:
+  Handle(ClientImpl& client, std::string name, ModelOptions options, std::unique_ptr<Engine> engine)
+      : client_(client),
+        name_(std::move(name)),
+        current_key_(model_current_key(name_)),
+        staged_key_(model_staged_key(name_)),
+        options_(std::move(options)),
+        engine_(std::move(engine)) {}
+
+  ~Handle() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    if (watcher_.joinable()) watcher_.join();
+  }
+
+  Result<void> start() {
+    watcher_ = std::thread([this] { watch(); });
+    std::unique_lock lock(mutex_);
+    const bool ready = changed_.wait_for(lock, std::chrono::milliseconds(options_.first_timeout_ms),
+                                         [this] { return std::atomic_load(&in_use_) != nullptr; });
+    if (ready) return {};
+    return fail(Code::kNotFound, "model '" + name_ + "' has no version in force that this gateway has verified" +
+                                     (last_problem_.empty() ? std::string() : ": " + last_problem_));
+  }
+
+  Result<ModelUse> acquire() override {
+    thread_local std::string bytes;
+    const ReadOutcome outcome = client_.peek(current_key_, Contract{Consistency::kStrong, {}, {}, {}}, bytes);
+    std::shared_ptr<const Loaded> use = std::atomic_load(&in_use_);
+    if (use == nullptr) return fail(Code::kNotFound, "model '" + name_ + "' has no verified version on this gateway");
+    ModelReceipt receipt;
+    if (outcome.found) {
+      const auto pointer = decode<ModelPointer>(bytes, "model pointer");
+      if (pointer) {
+        const bool proven = outcome.must_ask == MustAsk::kNo;
+        if (proven && !same(*use, *pointer)) {
+          if (auto other = loaded(*pointer)) {  // warmed already: this frame is the first of the new version
+            adopt(other, outcome.receipt.version, mono_ns());
+            use = std::move(other);
+          } else {
+            seen(*pointer, outcome.receipt.version);
+          }
+        }
+        if (same(*use, *pointer)) {
+          receipt.activation = outcome.receipt.version;
+          receipt.bound_ns = outcome.receipt.bound_ns;
+          receipt.basis = outcome.receipt.basis;
+          receipt.proven = proven;
+          if (proven) last_proven_ns_.store(mono_ns() - outcome.receipt.bound_ns, std::memory_order_relaxed);
+        }
+      }
+    }
+    receipt.version = use->version;
+    receipt.fallback = !receipt.proven;  // M6: never unmarked
+    if (receipt.fallback) {
+      // This version was in force when it was last proven; that is what can be said about it now.
+      const std::int64_t proven_ns = last_proven_ns_.load(std::memory_order_relaxed);
+      if (receipt.basis == Basis::kNone) receipt.bound_ns = proven_ns == 0 ? kForever : stretch(mono_ns() - proven_ns, 1'000);
+      if (receipt.activation.value == 0) receipt.activation = Index{activation_.load(std::memory_order_relaxed)};
+    }
+    return ModelUse{use->model, std::move(receipt)};
+  }
+
+  std::vector<ModelSwap> take_swaps() override {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(swaps_, {});
+  }
+
+ private:
+  static bool same(const Loaded& model, const ModelPointer& pointer) {
+    return model.version == pointer.version && model.manifest_sha256 == pointer.manifest_sha256;
+  }
+  std::shared_ptr<const Loaded> loaded(const ModelPointer& pointer) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& model : loaded_) {
+      if (same(*model, pointer)) return model;
+    }
+    return nullptr;
+  }
+
+  // When a pointer to a version that is not in use yet was first seen.
+  void seen(const ModelPointer& pointer, Index activation) {
+    const std::lock_guard lock(mutex_);
+    if (seen_activation_ != activation) {
+      seen_activation_ = activation;
+      seen_ns_ = mono_ns();
+    }
+    (void)pointer;
+  }
+
+  void adopt(std::shared_ptr<const Loaded> next, Index activation, std::int64_t now_ns) {
+    const std::lock_guard lock(mutex_);
+    if (activation.value < activation_.load(std::memory_order_relaxed)) return;  // I4: never back in activation index
+    if (std::atomic_load(&in_use_) == next && activation.value == activation_.load(std::memory_order_relaxed)) return;
+    ModelSwap swap;
+    swap.version = next->version;
+    swap.activation = activation;
+    swap.pointer_seen_ns = seen_activation_ == activation ? seen_ns_ : now_ns;
+    swap.swapped_ns = mono_ns();
+    std::atomic_store(&in_use_, std::move(next));
+    activation_.store(activation.value, std::memory_order_relaxed);
+    if (swaps_.size() < 1'000) swaps_.push_back(std::move(swap));
+    changed_.notify_all();
+  }
+
+  // Loads and warms a version from the model room, once.
+  std::shared_ptr<const Loaded> load(const ModelPointer& pointer) {
+    if (auto here = loaded(pointer)) return here;
+    auto result = try_load(pointer);
+    const std::lock_guard lock(mutex_);
+    if (!result) {
+      last_problem_ = result.error().message;
+      return nullptr;
+    }
+    loaded_.push_back(*result);
+    const auto in_use = std::atomic_load(&in_use_);
+    while (loaded_.size() > kLoadedMax) {  // the oldest that is not in use; frames in flight keep theirs alive (M10)
+      const auto victim = std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& model) { return model != in_use; });
+      loaded_.erase(victim);
+    }
+    return *result;
+  }
+
+  Result<std::shared_ptr<const Loaded>> try_load(const ModelPointer& pointer) {
+    const std::string folder = client_.run_dir() + "/models/" + name_ + "/" + pointer.version;
+    // M4: the edge leaves this mark after signature, hashes and golden outputs held.
+    if (!std::filesystem::exists(folder + "/tidelock.verified")) return fail(Code::kUnavailable, folder + " is not verified yet");
+    const auto encoded = read_all(folder + "/tidelock.manifest");
+    if (!encoded) return fail(encoded.error());
+    if (sha256(*encoded) != pointer.manifest_sha256) return fail(Code::kCorrupt, folder + " holds another manifest than the pointer names");
+    const auto signed_manifest = decode<SignedManifest>(*encoded, "signed manifest");
+    if (!signed_manifest) return fail(signed_manifest.error());
+    const auto manifest = decode<Manifest>(signed_manifest->manifest, "manifest");
+    if (!manifest) return fail(manifest.error());
+    const ManifestFile* file = find_file(*manifest, kModelFileName);
+    if (file == nullptr) return fail(Code::kCorrupt, folder + " names no model file");
+    const auto bytes = read_all(folder + "/" + std::string(kModelFileName));
+    if (!bytes) return fail(bytes.error());
+    if (bytes->size() != file->size_bytes || sha256(*bytes) != file->sha256) {  // X3: verified again on load
+      return fail(Code::kCorrupt, folder + "/model.onnx does not hash to what its manifest says");
+    }
+    auto model = engine_->load(*bytes);
+    if (!model) return fail(model.error());
+    if (const auto warm = warm_up(**model); !warm) return fail(warm.error());
+    auto loaded = std::make_shared<Loaded>();
+    loaded->version = pointer.version;
+    loaded->manifest_sha256 = pointer.manifest_sha256;
+    loaded->model = std::move(*model);
+    return std::shared_ptr<const Loaded>(std::move(loaded));
+  }
+
+  static Result<void> warm_up(Model& model) {  // M10: the first run allocates
+    std::vector<Tensor> inputs;
+    std::vector<TensorView> views;
+    for (const ModelPort& port : model.inputs()) {
+      Tensor tensor;
+      tensor.name = port.name;
+      std::size_t count = 1;
+      for (const std::int64_t side : port.shape) {
+        tensor.shape.push_back(side > 0 ? side : 1);
+        count *= static_cast<std::size_t>(tensor.shape.back());
+      }
+      tensor.values.resize(count);
+      inputs.push_back(std::move(tensor));
+    }
+    for (const Tensor& tensor : inputs) views.push_back(tensor.view());
+    const auto run = model.run(views);
+    if (!run) return fail(run.error());
+    return {};
+  }
+
+  void watch() {
+    std::string bytes;
+    std::int64_t next_staged_ns = 0;
+    std::int64_t next_ask_ns = 0;
+    for (;;) {
+      {
+        std::unique_lock lock(mutex_);
+        if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) return;
+      }
+      const std::int64_t now_ns = mono_ns();
+      const ReadOutcome outcome = client_.peek(current_key_, Contract{Consistency::kStrong, {}, {}, {}}, bytes);
+      if (outcome.must_ask == MustAsk::kNo && outcome.found) {
+        follow(bytes, outcome.receipt.version);
+      } else if (now_ns >= next_ask_ns) {  // not in this gateway's memory yet, or not provable: let the edge look
+        next_ask_ns = now_ns + 100'000'000;
+        const auto asked = client_.get(current_key_, Contract{Consistency::kStrong, {}, 50 * kMillisecond, {}}, nullptr);
+        if (asked && std::atomic_load(&in_use_) == nullptr) follow(asked->bytes, asked->receipt.version);
+      }
+      if (now_ns >= next_staged_ns) {
+        next_staged_ns = now_ns + kStagedEveryMs * 1'000'000;
+        const ReadOutcome staged = client_.peek(staged_key_, Contract{Consistency::kEventual, {}, {}, {}}, bytes);
+        if (staged.found) {
+          if (const auto pointer = decode<ModelPointer>(bytes, "model pointer")) (void)load(*pointer);
+        }
+      }
+    }
+  }
+
+  void follow(const std::string& bytes, Index activation) {
+    const auto pointer = decode<ModelPointer>(bytes, "model pointer");
+    if (!pointer) return;
+    const auto use = std::atomic_load(&in_use_);
+    if (use != nullptr && same(*use, *pointer) && activation.value == activation_.load(std::memory_order_relaxed)) return;
+    seen(*pointer, activation);
+    if (auto next = load(*pointer)) adopt(std::move(next), activation, mono_ns());
+  }
+
+  ClientImpl& client_;
+  const std::string name_, current_key_, staged_key_;
+  const ModelOptions options_;
+  const std::unique_ptr<Engine> engine_;
+
+  std::shared_ptr<const Loaded> in_use_;  // std::atomic_load / std::atomic_store
+  std::atomic<std::uint64_t> activation_{0};
+  std::atomic<std::int64_t> last_proven_ns_{0};
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<const Loaded>> loaded_;
+  std::vector<ModelSwap> swaps_;
+  Index seen_activation_;
+  std::int64_t seen_ns_ = 0;
+  std::string last_problem_;
+  bool stopping_ = false;
+  std::thread watcher_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ModelHandle>> ModelHandle::open(Client& client, std::string name, ModelOptions options) {
+  auto* impl = dynamic_cast<ClientImpl*>(&client);
+  if (impl == nullptr) return fail(Code::kInvalid, "the client must come from Client::connect");
+  if (options.poll_us < 100) return fail(Code::kInvalid, "poll_us = " + std::to_string(options.poll_us) + ": must be at least 100");
+  EngineOptions engine_options;
+  engine_options.name = options.engine;
+  auto engine = open_engine(engine_options);
+  if (!engine) return fail(engine.error());
+  auto handle = std::make_unique<Handle>(*impl, std::move(name), std::move(options), std::move(*engine));
+  if (const auto started = handle->start(); !started) return fail(started.error());
+  return std::unique_ptr<ModelHandle>(std::move(handle));
+}
+
+}  // namespace tidelock
