@@ -1,0 +1,158 @@
+#include "telemetry/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <thread>
+
+namespace tidelock {
+namespace {
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+// Every name of DESIGN 10, and one of each kind with labels that need escaping.
+void fill(Metrics& metrics) {
+  metrics.gauge(metric::kCacheHitRatio, "Share of reads served from a cache level.", {{"level", "l1"}}).set(0.97);
+  metrics.gauge(metric::kModelVersionLag, "Age of the newest activation that is not in use yet.", {{"model", "det"}})
+      .set(0);
+  metrics
+      .gauge(metric::kModelVersionTimestamp, "When the version in use was activated, unix seconds.",
+             {{"model", "det"}, {"version", "2.0.0"}})
+      .set(1'700'000'000.5);
+  metrics.counter(metric::kInvalidations, "Entries invalidated.", {{"reason", "say \"why\"\\\n"}}).add(3);
+  metrics.counter(metric::kGossipMessages, "Gossip datagrams.", {{"direction", "in"}, {"kind", "ping"}}).add();
+  metrics.counter(metric::kRaftLeaderChanges, "Leader changes seen.").add(2);
+  auto& seconds = metrics.histogram("tidelock_swap_seconds", "Time of a swap.", duration_buckets());
+  seconds.observe(0.003);
+  seconds.observe(100);
+}
+
+TEST(Metrics, PromtoolAcceptsWhatWeExpose) {
+  if (std::system("command -v promtool >/dev/null 2>&1") != 0) GTEST_SKIP() << "promtool is not installed";
+  Metrics metrics;
+  fill(metrics);
+  FILE* pipe = popen("promtool check metrics 2>&1", "w");
+  ASSERT_NE(pipe, nullptr);
+  const std::string text = metrics.expose();
+  EXPECT_EQ(fwrite(text.data(), 1, text.size(), pipe), text.size());
+  EXPECT_EQ(pclose(pipe), 0) << text;
+}
+
+TEST(Metrics, TextFormat) {
+  Metrics metrics;
+  fill(metrics);
+  const std::string text = metrics.expose();
+  const char* lines[] = {"# TYPE tidelock_cache_hit_ratio gauge",
+                         "tidelock_cache_hit_ratio{level=\"l1\"} 0.97",
+                         "tidelock_model_version_timestamp{model=\"det\",version=\"2.0.0\"} 1700000000.5",
+                         "tidelock_invalidations_total{reason=\"say \\\"why\\\"\\\\\\n\"} 3",
+                         "tidelock_raft_leader_changes_total 2",
+                         "# TYPE tidelock_swap_seconds histogram",
+                         "tidelock_swap_seconds_bucket{le=\"0.002\"} 0",
+                         "tidelock_swap_seconds_bucket{le=\"0.005\"} 1",
+                         "tidelock_swap_seconds_bucket{le=\"10\"} 1",
+                         "tidelock_swap_seconds_bucket{le=\"+Inf\"} 2",
+                         "tidelock_swap_seconds_count 2",
+                         "tidelock_metrics_refused_total 0"};
+  for (const char* line : lines) EXPECT_TRUE(has_line(text, line)) << line << "\n" << text;
+}
+
+TEST(Metrics, SameNameAndLabelsAreTheSameObject) {
+  Metrics metrics;
+  Counter& one = metrics.counter("a_total", "A.", {{"x", "1"}, {"y", "2"}});
+  EXPECT_EQ(&one, &metrics.counter("a_total", "A.", {{"y", "2"}, {"x", "1"}})) << "order of labels does not matter";
+  EXPECT_NE(&one, &metrics.counter("a_total", "A.", {{"x", "2"}, {"y", "2"}}));
+}
+
+TEST(Metrics, WhatDoesNotFitWorksUnseenAndIsCounted) {
+  struct Case {
+    const char* why;
+    const char* name;
+    const char* help;
+    Labels labels;
+  };
+  const Case cases[] = {
+      {"no name", "", "H.", {}},
+      {"a digit first", "1_total", "H.", {}},
+      {"a dash", "a-b", "H.", {}},
+      {"no help", "b_total", "", {}},
+      {"registered as a gauge", "g", "H.", {}},
+      {"reserved label", "c_total", "H.", {{"le", "1"}}},
+      {"reserved label", "c_total", "H.", {{"__name__", "1"}}},
+      {"label twice", "c_total", "H.", {{"a", "1"}, {"a", "2"}}},
+      {"nine labels",
+       "c_total",
+       "H.",
+       {{"a", ""}, {"b", ""}, {"c", ""}, {"d", ""}, {"e", ""}, {"f", ""}, {"g", ""}, {"h", ""}, {"i", ""}}}};
+  Metrics metrics;
+  metrics.gauge("g", "A gauge.");
+  std::uint64_t refused = 0;
+  for (const Case& c : cases) {
+    Counter& counter = metrics.counter(c.name, c.help, c.labels);
+    counter.add(5);
+    EXPECT_EQ(counter.value(), 5u) << c.why;
+    EXPECT_TRUE(has_line(metrics.expose(), "tidelock_metrics_refused_total " + std::to_string(++refused))) << c.why;
+  }
+  metrics.histogram("h", "H.", {2, 1}).observe(1);
+  metrics.histogram("h", "H.", {}).observe(1);
+  metrics.histogram("h", "H.", std::vector<double>(kBucketsMax + 1, 1)).observe(1);
+  EXPECT_EQ(metrics.expose().find("h_bucket"), std::string::npos);
+}
+
+TEST(Metrics, SeriesAreCapped) {  // I11
+  Metrics metrics;
+  for (std::size_t i = 0; i < 3 * kSeriesMax; ++i) {
+    metrics.counter("k_total", "Keys.", {{"key", std::to_string(i)}}).add();
+    metrics.histogram("bad", "", {1}).observe(1);
+  }
+  const std::string text = metrics.expose();
+  EXPECT_TRUE(has_line(text, "k_total{key=\"" + std::to_string(kSeriesMax - 1) + "\"} 1"));
+  EXPECT_FALSE(has_line(text, "k_total{key=\"" + std::to_string(kSeriesMax) + "\"} 1"));
+  const std::string long_value(10'000, 'x');
+  metrics.counter("l_total", "Long.", {{"v", long_value}}).add();
+  EXPECT_EQ(metrics.expose().find(std::string(257, 'x')), std::string::npos);
+}
+
+TEST(Metrics, FunctionsAreReadAtEachScrapeUntilForgotten) {
+  Metrics metrics;
+  double level = 1;
+  std::uint64_t count = 10;
+  metrics.gauge_from("level", "Level.", {}, [&] { return level; });
+  metrics.counter_from("count_total", "Count.", {}, [&] { return count; });
+  EXPECT_TRUE(has_line(metrics.expose(), "level 1"));
+  level = -std::numeric_limits<double>::infinity();
+  count = 11;
+  EXPECT_TRUE(has_line(metrics.expose(), "level -Inf"));
+  EXPECT_TRUE(has_line(metrics.expose(), "count_total 11"));
+  metrics.forget("level");
+  metrics.forget("no such name");
+  EXPECT_TRUE(has_line(metrics.expose(), "level 0"));
+}
+
+TEST(Metrics, ThreadsLoseNothing) {
+  Metrics metrics;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      Counter& counter = metrics.counter("n_total", "N.");
+      Histogram& histogram = metrics.histogram("s", "S.", {1, 2});
+      for (int i = 0; i < 10'000; ++i) {
+        counter.add();
+        histogram.observe(1.5);
+        if (i % 1'000 == 0) static_cast<void>(metrics.expose());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(metrics.counter("n_total", "N.").value(), 40'000u);
+  EXPECT_EQ(metrics.histogram("s", "S.", {1, 2}).count(), 40'000u);
+  EXPECT_DOUBLE_EQ(metrics.histogram("s", "S.", {1, 2}).sum(), 60'000.0);
+}
+
+}  // namespace
+}  // namespace tidelock
