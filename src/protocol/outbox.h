@@ -6,9 +6,9 @@
 // Cost:      accept and pending are O(log records); composing a batch is O(records in it).
 // Rows:      `persist` is committed by the shell all or nothing and in the order of its numbers, so that a number known
 // to be
-//            on disk covers all before it. `sync` asks for a synced commit (group commit: the shell may gather for at
-//            most 5 ms or 256 KiB, D1). The shell answers with persisted(number, level). A failed commit is
-//            store_failed (D3).
+//            on disk covers all before it, those of earlier runs included. `sync` asks for a synced commit (group
+//            commit: the shell may gather for at most 5 ms or 256 KiB, D1). The shell answers with persisted(number,
+//            level). A failed commit is store_failed (D3).
 // I8:        a record is acknowledged at kDisk after its row is on disk, and its row leaves only after the hub has
 // applied it
 //            (or a newer record of its key is in the same commit, or it expired, or it is in the dead-letter log).
@@ -16,6 +16,11 @@
 // killed
 //            whenever, the same number never means other records, so a hub that has applied it may say "applied
 //            before".
+//            Lifetimes are told as what is left, so each transmission says them anew; a record that has expired
+//            meanwhile stays out of it, and an empty batch still uses its number up.
+// D6:        kInvalid means that the hub refused the batch and its number is free. After poison_answers of them the
+// batch is
+//            halved under the same number, down to the record at fault, which goes to the dead-letter log.
 // Order:     one batch is outstanding at a time; records leave in the order of their stamps (the hubs' collection of
 //            tombstones rests on this, see state_machine.cc).
 // Limits:    bytes and records (D7): above 95 % a write is refused with kBusy. Nothing is shed.
@@ -137,7 +142,9 @@ class Outbox {
 
   void accept(Nanos now, std::uint64_t wall_ms, WriteBehind write, OutboxActions& out);
   void persisted(Nanos now, std::uint64_t number, AckLevel level, OutboxActions& out);
-  void store_failed(Nanos now, const std::string& why, OutboxActions& out);  // D3: for good; only flushing goes on
+  // D3, for good: waiting writes end as kMaybeApplied, new ones are refused, and no new batch can be composed. The
+  // batch on its way may still finish.
+  void store_failed(Nanos now, const std::string& why, OutboxActions& out);
   void session_open(Nanos now, OutboxActions& out);
   void session_closed();
   // Only answers of the current session (F2). Answers to other batches are ignored.
@@ -159,8 +166,7 @@ class Outbox {
  private:
   struct Waiter {
     std::uint64_t token = 0;
-    AckLevel level = AckLevel::kOs;
-    std::uint64_t number = 0;  // persist number; unused for kOrigin
+    std::uint64_t number = 0;  // of the rows it waits for
   };
   struct Record {
     std::string key;
@@ -176,33 +182,38 @@ class Outbox {
   struct InFlight {  // D5
     std::uint64_t number = 0;
     std::vector<std::uint64_t> seqs;
-    std::uint64_t persist_number = 0;  // of its composition; 0: still to be written (again)
+    std::uint64_t persist_number = 0;  // of its composition; 0: to be written (again)
     bool durable = false;
-    bool sent = false;  // in this session
+    bool sent = false;  // in this session, and not answered
     Nanos sent_at = kNever;
     std::uint32_t attempts = 0;
     std::uint32_t poison = 0;
-    std::uint32_t travelled = 0;  // records in the latest transmission
   };
   using Records = std::map<std::uint64_t, Record>;
 
   Outbox(OutboxOptions options, Rng rng) : options_(options), rng_(rng) {}
   Result<void> load(const std::vector<std::pair<Bytes, Bytes>>& rows, Nanos now, std::uint64_t wall_ms);
-  void work(Nanos now, OutboxActions& out);  // everything that may follow any event
+  Result<void> check(const WriteBehind& write) const;
+  bool has_room(const WriteBehind& write) const;
+  std::optional<std::uint64_t> replaceable(const std::string& key) const;
+  void admit(Nanos now, std::uint64_t wall_ms, WriteBehind write, OutboxActions& out);
+  void work(Nanos now, OutboxActions& out);  // whatever an event made possible
+  void expire(Nanos now, OutboxActions& out);
+  bool batch_is_due(Nanos now) const;
   void compose(Nanos now, OutboxActions& out);
   void put_composition(OutboxActions& out);
   void transmit(Nanos now, OutboxActions& out);
-  bool batch_is_due(Nanos now) const;
-  void split_or_bury(Nanos now, const std::string& why, OutboxActions& out);
-  void drop_in_flight_records();
-  void put_record(std::uint64_t seq, const Record& record, Nanos now, std::uint64_t wall_ms, OutboxActions& out);
-  void remove(Records::iterator it, OutboxActions& out);
-  void supersede(Records::iterator older, Record& newer, OutboxActions& out);
-  void index(std::uint64_t seq, const Record& record);
-  void unindex(std::uint64_t seq, const Record& record);
-  void begin_backoff(Nanos now);
+  Nanos next_wake() const;
+  void on_applied(const BatchDone& answer, OutboxActions& out);
+  void on_poison(const std::string& why, OutboxActions& out);
+  void bury(const std::string& why, OutboxActions& out);
+  void split(OutboxActions& out);
+  void back_off(Nanos now);
+  void supersede(std::uint64_t older, std::uint64_t newer, OutboxActions& out);
+  void remove(std::uint64_t seq, OutboxActions& out);
+  void index(std::uint64_t seq);
+  void unindex(std::uint64_t seq);
   void number_rows(OutboxActions& out);
-  static void finish(std::uint64_t token, Code code, std::string message, AckLevel level, OutboxActions& out);
 
   OutboxOptions options_;
   Rng rng_;
@@ -217,12 +228,12 @@ class Outbox {
 
   Records records_;                                        // by order of acceptance, which is the order of stamps
   std::unordered_map<std::string, std::uint64_t> newest_;  // key -> its newest record
-  std::set<std::pair<Nanos, std::uint64_t>> by_since_;
-  std::set<std::pair<Nanos, std::uint64_t>> by_due_;  // queued records only
+  using ByTime = std::set<std::pair<Nanos, std::uint64_t>>;
+  ByTime by_since_;
+  ByTime by_due_, by_expiry_;  // queued records only
   std::size_t bytes_ = 0;
   std::size_t queued_bytes_ = 0;
-  std::size_t queued_ = 0;
-  std::deque<Waiter> persist_waiters_;
+  std::deque<Waiter> os_waiters_, disk_waiters_;
   std::optional<InFlight> in_flight_;
   bool session_ = false;
   Nanos retry_at_ = kNever;
