@@ -277,8 +277,9 @@ Result<Bytes> BlobStore::put(BytesView bytes) {
   Bytes digest = sha256(bytes);
   const auto writer = put_stream(digest, bytes.size());
   if (!writer) return fail(writer.error());
-  if (const auto ok = (*writer)->write(bytes.substr((*writer)->offset())); !ok && !(*writer)->done_)
-    return fail(ok.error());
+  if ((*writer)->offset() < bytes.size()) {
+    if (const auto ok = (*writer)->write(bytes.substr((*writer)->offset())); !ok) return fail(ok.error());
+  }
   if (const auto ok = (*writer)->commit(); !ok) return fail(ok.error());
   return digest;
 }

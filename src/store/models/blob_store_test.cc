@@ -1,0 +1,348 @@
+#include "store/models/blob_store.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/rng.h"
+#include "codec/manifest.h"
+#include "store/models/test_folder.h"
+
+namespace tidelock {
+namespace {
+
+namespace fs = std::filesystem;
+
+Bytes some_bytes(std::uint64_t seed, std::size_t size) {
+  Rng rng(seed);
+  Bytes out;
+  out.reserve(size);
+  for (std::size_t i = 0; i < size; ++i) out.push_back(static_cast<char>(rng.next()));
+  return out;
+}
+std::size_t partial_files(const TestFolder& folder) {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder.path() + "/partial")) ++count;
+  return count;
+}
+std::unique_ptr<BlobStore> open_store(const TestFolder& folder, std::uint64_t quota_bytes = 0) {
+  auto store = BlobStore::open(folder.path(), {quota_bytes});
+  EXPECT_TRUE(store) << store.error().message;
+  return store ? std::move(*store) : nullptr;
+}
+
+TEST(BlobStore, KeepsWhatWasPutAcrossARestart) {
+  const TestFolder folder;
+  const Bytes bytes = some_bytes(1, 3'000'000);
+  const Bytes digest = sha256(bytes);
+  {
+    const auto store = open_store(folder);
+    EXPECT_FALSE(store->has(digest));
+    EXPECT_EQ(*store->put(bytes), digest);
+    EXPECT_EQ(*store->put(bytes), digest) << "twice is once";
+    EXPECT_EQ(*store->put(""), sha256(""));
+    EXPECT_EQ(store->used_bytes(), bytes.size());
+  }
+  const auto store = open_store(folder);
+  EXPECT_TRUE(store->has(digest));
+  EXPECT_TRUE(store->has(sha256("")));
+  EXPECT_EQ(store->used_bytes(), bytes.size());
+  EXPECT_EQ(*store->read(digest, 0, bytes.size() + 100), bytes);
+  EXPECT_EQ(*store->read(digest, 2'999'990, 100), bytes.substr(2'999'990));
+  EXPECT_EQ(*store->read(digest, bytes.size(), 100), "");
+  EXPECT_EQ(store->read(digest, bytes.size() + 1, 1).error().code, Code::kInvalid);
+  EXPECT_EQ(store->read(sha256("absent"), 0, 1).error().code, Code::kNotFound);
+  EXPECT_EQ(store->map(digest)->bytes(), bytes);
+  EXPECT_TRUE(store->verify(digest));
+  EXPECT_EQ(partial_files(folder), 0u);
+  const std::string path = *store->path(digest);
+  EXPECT_EQ(fs::status(path).permissions() & fs::perms::owner_write, fs::perms::none);
+}
+
+TEST(BlobStore, KeepsNothingOfWrongContent) {
+  struct Case {
+    const char* why;
+    Bytes sent;
+    std::uint64_t declared;
+  };
+  const Bytes right = some_bytes(2, 1000);
+  Bytes one_bit = right;
+  one_bit[500] = static_cast<char>(one_bit[500] ^ 1);
+  const Case cases[] = {{"one bit differs", one_bit, 1000},
+                        {"shorter than declared", right.substr(0, 999), 1000},
+                        {"longer than declared", right + "x", 1000},
+                        {"endless data", some_bytes(3, 500'000), 1000},
+                        {"nothing at all", "", 1000},
+                        {"declared shorter than it is", right, 999}};
+  for (const Case& c : cases) {
+    const TestFolder folder;
+    const auto store = open_store(folder);
+    {
+      auto writer = store->put_stream(sha256(right), c.declared);
+      ASSERT_TRUE(writer) << c.why;
+      Result<void> ok = (*writer)->write(c.sent);
+      if (ok) ok = (*writer)->commit();
+      ASSERT_FALSE(ok) << c.why;
+      EXPECT_EQ(ok.error().code, Code::kCorrupt) << c.why;
+      EXPECT_NE(ok.error().message.find(to_hex(sha256(right))), std::string::npos) << c.why;
+    }
+    EXPECT_FALSE(store->has(sha256(right))) << c.why;
+    EXPECT_EQ(partial_files(folder), 0u) << c.why;
+    EXPECT_EQ(store->used_bytes(), 0u) << c.why;
+    EXPECT_TRUE(store->put(right)) << c.why << ": the right bytes must still be welcome";
+  }
+}
+
+TEST(BlobStore, RefusesDigestsThatAreNone) {
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  for (const Bytes& digest : {Bytes(), Bytes("../../etc/passwd"), Bytes(31, 'x'), Bytes(33, 'x')}) {
+    EXPECT_EQ(store->put_stream(digest, 1).error().code, Code::kInvalid);
+    EXPECT_EQ(store->read(digest, 0, 1).error().code, Code::kInvalid);
+    EXPECT_EQ(store->remove(digest).error().code, Code::kInvalid);
+    EXPECT_FALSE(store->has(digest));
+  }
+  EXPECT_EQ(store->put_stream(sha256("x"), kModelFileBytesMax + 1).error().code, Code::kInvalid);
+}
+
+TEST(BlobStore, GoesOnWhereADroppedTransferEnded) {
+  const TestFolder folder;
+  const Bytes bytes = some_bytes(4, 100'000);
+  const Bytes digest = sha256(bytes);
+  {
+    const auto store = open_store(folder);
+    const auto writer = *store->put_stream(digest, bytes.size());
+    ASSERT_TRUE(writer->write(BytesView(bytes).substr(0, 40'000)));
+    EXPECT_EQ(store->put_stream(digest, bytes.size()).error().code, Code::kConflict) << "one writer at a time";
+  }
+  const auto store = open_store(folder);
+  const auto writer = *store->put_stream(digest, bytes.size());
+  EXPECT_EQ(writer->offset(), 40'000u);
+  ASSERT_TRUE(writer->write(BytesView(bytes).substr(40'000)));
+  ASSERT_TRUE(writer->commit());
+  EXPECT_EQ(*store->read(digest, 0, bytes.size()), bytes);
+  const auto again = *store->put_stream(digest, bytes.size());
+  EXPECT_EQ(again->offset(), bytes.size()) << "nothing to send when it is here";
+  EXPECT_TRUE(again->commit());
+}
+
+TEST(BlobStore, FindsOutAtCommitThatAPartialFileIsDamaged) {
+  const TestFolder folder;
+  const Bytes bytes = some_bytes(5, 10'000);
+  const auto store = open_store(folder);
+  {
+    ASSERT_TRUE((*store->put_stream(sha256(bytes), bytes.size()))->write(BytesView(bytes).substr(0, 5'000)));
+  }
+  const std::string partial = folder.path() + "/partial/" + to_hex(sha256(bytes)) + ".10000";
+  {
+    std::fstream(partial, std::ios::in | std::ios::out | std::ios::binary).seekp(100).put('!').put('!').put('!');
+  }
+  {
+    const auto writer = *store->put_stream(sha256(bytes), bytes.size());
+    EXPECT_EQ(writer->offset(), 5'000u);
+    ASSERT_TRUE(writer->write(BytesView(bytes).substr(5'000)));
+    EXPECT_EQ(writer->commit().error().code, Code::kCorrupt);
+  }
+  EXPECT_EQ(partial_files(folder), 0u) << "the damaged bytes are not resumed from again";
+  std::ofstream(partial, std::ios::binary) << Bytes(20'000, 'x');  // longer than declared: not ours
+  EXPECT_EQ((*store->put_stream(sha256(bytes), bytes.size()))->offset(), 0u);
+  EXPECT_TRUE(store->put(bytes));
+}
+
+// Kills a child at a random point of its work, again and again; each time the store opens, holds only whole blobs, and
+// a transfer goes on.
+TEST(BlobStore, SurvivesKillNineAtAnyPoint) {
+  const TestFolder folder;
+  const Bytes bytes = some_bytes(6, 2'000'000);
+  const Bytes digest = sha256(bytes);
+  Rng rng(20'260'101);
+  int resumed = 0, committed = 0;
+  for (int round = 0; round < 40; ++round) {
+    int progress[2];
+    ASSERT_EQ(::pipe(progress), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {  // no gtest in here: it is killed, or leaves with _exit
+      ::close(progress[0]);
+      const auto store = BlobStore::open(folder.path());
+      if (!store) ::_exit(3);
+      if ((*store)->has(digest)) {
+        if (!(*store)->unpin("staged") || !(*store)->remove(digest)) ::_exit(4);
+      }
+      if (!(*store)->pin("staged", {digest})) ::_exit(5);
+      auto writer = (*store)->put_stream(digest, bytes.size());
+      if (!writer) ::_exit(6);
+      while ((*writer)->offset() < bytes.size()) {
+        if (!(*writer)->write(BytesView(bytes).substr((*writer)->offset(), 20'000))) ::_exit(7);
+        if (::write(progress[1], "w", 1) != 1) ::_exit(8);
+      }
+      if (!(*writer)->commit()) ::_exit(9);
+      ::_exit(0);
+    }
+    ::close(progress[1]);
+    char byte = 0;
+    for (std::uint64_t n = rng.below(130); n > 0 && ::read(progress[0], &byte, 1) == 1; --n) {
+    }
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ::close(progress[0]);
+    ASSERT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0)
+        << "round " << round << ": child left with " << WEXITSTATUS(status);
+
+    const auto store = open_store(folder);
+    ASSERT_NE(store, nullptr) << "round " << round;
+    if (store->has(digest)) {
+      ++committed;
+      ASSERT_TRUE(store->verify(digest)) << "round " << round;
+    } else {
+      const auto writer = store->put_stream(digest, bytes.size());
+      ASSERT_TRUE(writer) << "round " << round;
+      resumed += (*writer)->offset() > 0 ? 1 : 0;
+      ASSERT_EQ(BytesView(bytes).substr(0, (*writer)->offset()).size(), (*writer)->offset());
+    }
+  }
+  EXPECT_GT(resumed, 0);
+  EXPECT_GT(committed, 0);
+}
+
+TEST(BlobStore, SaysBusyWithThePathWhenTheDiskIsFull) {
+  const TestFolder folder;
+  const Bytes bytes = some_bytes(7, 1'000'000);
+  const auto store = open_store(folder);
+  // A size limit on files fails a write in its middle as a full disk does.
+  rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{300'000, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  Result<Bytes> refused = store->put(bytes);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  ::signal(SIGXFSZ, old_handler);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kBusy) << refused.error().message;
+  EXPECT_NE(refused.error().message.find(folder.path()), std::string::npos) << refused.error().message;
+  EXPECT_FALSE(store->has(sha256(bytes)));
+  EXPECT_TRUE(store->put(bytes)) << "with space again the same call succeeds";
+  EXPECT_TRUE(store->verify(sha256(bytes)));
+}
+
+TEST(BlobStore, MeetsAFullFileSystemBeforeTheTransfer) {
+  const TestFolder folder;
+  if (::mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "needs root and mount";
+  {
+    const auto store = open_store(folder);
+    const Bytes small = some_bytes(8, 100'000);
+    ASSERT_TRUE(store->put(small));
+    const auto refused = store->put_stream(sha256("large"), 5'000'000);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kBusy) << refused.error().message;
+    EXPECT_NE(refused.error().message.find(folder.path()), std::string::npos);
+    EXPECT_EQ(partial_files(folder), 0u);
+    EXPECT_TRUE(store->verify(sha256(small))) << "nothing accepted is lost";
+    EXPECT_TRUE(store->put(some_bytes(9, 100'000))) << "what fits is still taken";
+  }
+  ::umount2(folder.path().c_str(), MNT_DETACH);
+}
+
+TEST(BlobStore, CountsOpenWritersAgainstTheQuota) {
+  const TestFolder folder;
+  const auto store = open_store(folder, 1000);
+  ASSERT_TRUE(store->put(some_bytes(10, 400)));
+  {
+    const auto writer = *store->put_stream(sha256("other"), 500);
+    const auto refused = store->put_stream(sha256("third"), 200);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kBusy);
+    EXPECT_NE(refused.error().message.find("1100"), std::string::npos) << refused.error().message;
+    writer->discard();
+  }
+  EXPECT_TRUE(store->put_stream(sha256("third"), 200));
+}
+
+TEST(BlobStore, NeverRemovesWhatAPinNames) {  // M8
+  const TestFolder folder;
+  const Bytes verified = some_bytes(11, 300), staged = some_bytes(12, 300), old = some_bytes(13, 300);
+  {
+    const auto store = open_store(folder, 1000);
+    for (const Bytes* bytes : {&verified, &staged, &old}) ASSERT_TRUE(store->put(*bytes));
+    ASSERT_TRUE(store->pin("detector.verified", {sha256(verified)}));
+    ASSERT_TRUE(store->pin("detector.staged", {sha256(staged), sha256(verified)}));
+    const auto refused = store->remove(sha256(verified));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Code::kDenied);
+  }
+  const auto store = open_store(folder, 1000);  // pins outlive a restart
+  EXPECT_EQ(store->pins(), (std::vector<std::string>{"detector.staged", "detector.verified"}));
+  EXPECT_EQ(store->remove(sha256(verified)).error().code, Code::kDenied);
+  EXPECT_EQ(*store->make_room(400), 300u) << "the one without a pin goes";
+  EXPECT_FALSE(store->has(sha256(old)));
+  EXPECT_EQ(store->make_room(401).error().code, Code::kBusy) << "pins are not bent for room";
+  EXPECT_TRUE(store->has(sha256(verified)) && store->has(sha256(staged)));
+
+  ASSERT_TRUE(store->unpin("detector.staged"));
+  EXPECT_EQ(store->remove(sha256(verified)).error().code, Code::kDenied) << "one pin left is enough";
+  EXPECT_TRUE(store->remove(sha256(staged)));
+  EXPECT_EQ(store->used_bytes(), 300u);
+  for (const char* name : {"", "../x", "A", ".x", "x.tmp", "a/b"}) {
+    EXPECT_EQ(store->pin(name, {}).error().code, Code::kInvalid) << name;
+  }
+}
+
+TEST(BlobStore, DropsABlobThatWasDamagedOnDisk) {  // X3
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const Bytes bytes = some_bytes(14, 5'000);
+  const Bytes digest = *store->put(bytes);
+  const std::string path = *store->path(digest);
+  fs::permissions(path, fs::perms::owner_write, fs::perm_options::add);
+  {
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(2'000).put('!').put('?');
+  }
+  const auto damaged = store->verify(digest);
+  ASSERT_FALSE(damaged);
+  EXPECT_EQ(damaged.error().code, Code::kCorrupt);
+  EXPECT_FALSE(store->has(digest));
+  EXPECT_TRUE(store->put(bytes));
+  EXPECT_TRUE(store->verify(digest));
+}
+
+TEST(BlobStore, IsLockedAgainstASecondProcess) {
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const auto second = BlobStore::open(folder.path());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::kConflict);
+  EXPECT_NE(second.error().message.find(folder.path()), std::string::npos);
+}
+
+TEST(BlobStore, KeepsAMappingAfterItsBlobIsGone) {  // M9
+  const TestFolder folder;
+  auto store = open_store(folder);
+  const Bytes bytes = some_bytes(15, 10'000);
+  const Bytes digest = *store->put(bytes);
+  const BlobMapping mapping = *store->map(digest);
+  ASSERT_TRUE(store->remove(digest));
+  store.reset();
+  EXPECT_EQ(mapping.bytes(), bytes);
+}
+
+TEST(BlobStore, TakesAFile) {
+  const TestFolder folder, other;
+  const auto store = open_store(folder);
+  const Bytes bytes = some_bytes(16, 2'500'000);
+  std::ofstream(other.path() + "/file", std::ios::binary) << bytes;
+  EXPECT_EQ(*store->put_file(other.path() + "/file"), sha256(bytes));
+  EXPECT_EQ(store->put_file(other.path() + "/absent").error().code, Code::kNotFound);
+  EXPECT_EQ(store->put_file(other.path()).error().code, Code::kInvalid) << "a folder instead of a file";
+}
+
+}  // namespace
+}  // namespace tidelock
