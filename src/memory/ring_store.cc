@@ -322,36 +322,53 @@ std::uint64_t RingWriter::append_gap(std::uint64_t words) {
   return position;
 }
 
+std::uint64_t RingWriter::free_words() const { return shape_.data_words - (head_ - tail_); }
+
+// Takes the record at the tail away: a dead one vanishes, a live one moves to the head while `budget` lasts, else it is
+// evicted, if it may be. False: nothing was done.
+bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
+  const std::uint64_t* at = data_ + tail_ % shape_.data_words;
+  const std::uint64_t word0 = load(at);
+  const std::uint64_t size = word0 & 0xFFFF'FFFF;
+  const std::uint64_t hash = word0 >> 48 == kRecordMark ? load(at + 1) : 0;
+  const auto word = word0 >> 48 == kRecordMark ? index_word_of(hash, tail_) : std::nullopt;
+  if (word) {
+    const bool used = used_[*word].load(std::memory_order_relaxed) != 0;
+    const bool crowded = live_words_ > shape_.data_words / 4 * 3;
+    const std::uint64_t seam = shape_.data_words - head_ % shape_.data_words;
+    const std::uint64_t needed = size <= seam ? size : size + seam;
+    if ((used || !crowded) && size <= budget && needed <= free_words()) {
+      budget -= size;
+      const std::uint64_t position = append_gap(size);
+      std::uint64_t* to = data_ + position % shape_.data_words;
+      for (std::uint64_t i = 0; i < size; ++i) store(to + i, load(at + i));
+      if (crowded) used_[*word].store(0, std::memory_order_relaxed);
+      set_index(*word, hash, position);
+    } else if (may_evict) {
+      drop(*word, tail_, true);
+    } else {
+      return false;
+    }
+  }
+  store_tail(tail_ + size);
+  return true;
+}
+
 // Leaves room for `words`, a pad before them, and for the largest record that the next call may have to move.
 void RingWriter::make_room(std::uint64_t words) {
-  const std::uint64_t reserve = shape_.record_words_max();
   std::uint64_t budget = std::max(kMoveWordsPerPut, 8 * words);
-  const auto free_words = [&] { return shape_.data_words - (head_ - tail_); };
-  while (free_words() < 2 * words + reserve) {
+  while (free_words() < 2 * words + shape_.record_words_max()) {
     TIDELOCK_ASSERT(tail_ < head_);
-    const std::uint64_t* at = data_ + tail_ % shape_.data_words;
-    const std::uint64_t word0 = load(at);
-    const std::uint64_t size = word0 & 0xFFFF'FFFF;
-    if (word0 >> 48 == kRecordMark) {
-      const std::uint64_t hash = load(at + 1);
-      if (const auto word = index_word_of(hash, tail_)) {
-        const bool used = used_[*word].load(std::memory_order_relaxed) != 0;
-        const bool crowded = live_words_ > shape_.data_words / 4 * 3;
-        const std::uint64_t seam = shape_.data_words - head_ % shape_.data_words;
-        const std::uint64_t needed = size <= seam ? size : size + seam;
-        if ((used || !crowded) && size <= budget && needed <= free_words()) {
-          budget -= size;
-          const std::uint64_t position = append_gap(size);
-          std::uint64_t* to = data_ + position % shape_.data_words;
-          for (std::uint64_t i = 0; i < size; ++i) store(to + i, load(at + i));
-          if (crowded) used_[*word].store(0, std::memory_order_relaxed);
-          set_index(*word, hash, position);
-        } else {
-          drop(*word, tail_, true);
-        }
-      }
-    }
-    store_tail(tail_ + size);
+    take_tail(budget, true);
+  }
+}
+
+// Collects ahead of need, four words for each that was put: so a long run of live records at the tail is spread over
+// many puts, and is not evicted because one of them met all of it.
+void RingWriter::collect_ahead(std::uint64_t words) {
+  std::uint64_t budget = 4 * words;
+  for (std::uint64_t steps = 0; steps < 16 && tail_ < head_ && free_words() < shape_.data_words / 4; ++steps) {
+    if (!take_tail(budget, false)) return;
   }
 }
 
@@ -389,6 +406,7 @@ bool RingWriter::put(std::string_view key, std::uint64_t hash, std::string_view 
     ++entries_;
   }
   live_words_ += words;
+  collect_ahead(words);
   return true;
 }
 

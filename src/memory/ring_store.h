@@ -130,7 +130,10 @@ class RingWriter {
   std::optional<std::uint32_t> index_word_of(std::uint64_t hash, std::uint64_t position) const;
   std::uint32_t claim_index_word(std::uint64_t hash);
   void drop(std::uint32_t index_word, std::uint64_t position, bool evicted);
+  std::uint64_t free_words() const;
+  bool take_tail(std::uint64_t& budget, bool may_evict);
   void make_room(std::uint64_t words);
+  void collect_ahead(std::uint64_t words);
   std::uint64_t append_gap(std::uint64_t words);  // position where `words` lie without a seam
   void set_index(std::uint32_t word, std::uint64_t hash, std::uint64_t position);
   void store_tail(std::uint64_t tail);

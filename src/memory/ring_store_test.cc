@@ -1,0 +1,310 @@
+// The ring against a plain map, beside concurrent readers, and over memory that holds anything.
+#include "memory/ring_store.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/rng.h"
+#include "memory/l1_cache.h"
+
+namespace tidelock {
+namespace {
+
+struct Block {  // exactly as long as the ring, so that a sanitizer sees any step beside it
+  explicit Block(std::size_t bytes) : shape(RingShape::within(bytes)) {
+    size = shape.size_bytes();
+    data = static_cast<char*>(std::aligned_alloc(64, (size + 63) & ~std::size_t{63}));
+    std::memset(data, 0, (size + 63) & ~std::size_t{63});
+  }
+  ~Block() { std::free(data); }
+  RingShape shape;
+  std::size_t size = 0;
+  char* data = nullptr;
+};
+
+std::string key_of(std::uint64_t n) { return "key:" + std::to_string(n); }
+// Tells from its bytes whether it is whole, and of which key and version.
+std::string value_of(std::uint64_t key, std::uint64_t version, std::size_t bytes) {
+  std::string value(bytes, '\0');
+  Rng rng(key * 1'000'003 + version);
+  for (char& c : value) c = static_cast<char>(rng.next());
+  return value;
+}
+
+bool put(RingWriter& ring, std::string_view key, std::string_view value, EntryMeta meta = {}) {
+  return ring.put(key, hash64(key), value, meta);
+}
+Lookup get(const RingView& view, std::string_view key, std::string& value, EntryMeta& meta) {
+  return view.get(key, hash64(key), value, meta);
+}
+
+TEST(RingStore, KeepsWhatWasPut) {
+  Block block(64 << 10);
+  RingWriter ring(block.data, block.shape);
+  EntryMeta meta;
+  meta.version = Index{7};
+  meta.epoch = 3;
+  meta.proven_at = -5;
+  meta.expires_at = 99;
+  meta.stamp = {1, 2, 3};
+  meta.ns = 63;
+  meta.local = true;
+  meta.slot_version = 0x00FF'FFFF'FFFF'FFFFull;
+  meta.era = 0xFFFF'FFFF;
+  std::string value;
+  EntryMeta got;
+  EXPECT_EQ(get(ring.view(), "a", value, got), Lookup::kAbsent);
+  for (const std::size_t bytes : {0, 1, 7, 8, 9, 64, 1000}) {
+    const std::string sent = value_of(1, bytes, bytes);
+    ASSERT_TRUE(put(ring, "a", sent, meta));
+    ASSERT_EQ(get(ring.view(), "a", value, got), Lookup::kFound);
+    EXPECT_EQ(value, sent);
+    EXPECT_EQ(got, meta);
+    EXPECT_EQ(ring.find("a", hash64("a"))->value, sent);
+  }
+  EXPECT_EQ(ring.entries(), 1u);
+  EXPECT_TRUE(ring.revalidate("a", hash64("a"), 4, 10, 200));
+  ASSERT_EQ(get(ring.view(), "a", value, got), Lookup::kFound);
+  EXPECT_EQ(got.epoch, 4u);
+  EXPECT_EQ(got.proven_at, 10);
+  EXPECT_EQ(got.expires_at, 200);
+  EXPECT_TRUE(ring.erase("a", hash64("a")));
+  EXPECT_FALSE(ring.erase("a", hash64("a")));
+  EXPECT_EQ(get(ring.view(), "a", value, got), Lookup::kAbsent);
+  EXPECT_EQ(ring.live_bytes(), 0u);
+}
+
+TEST(RingStore, RefusesWhatIsTooLarge) {
+  Block block(64 << 10);
+  RingWriter ring(block.data, block.shape);
+  ASSERT_TRUE(put(ring, "a", "old"));
+  EXPECT_FALSE(put(ring, "a", std::string(block.shape.record_words_max() * 8, 'x')));
+  std::string value;
+  EntryMeta meta;
+  EXPECT_EQ(get(ring.view(), "a", value, meta), Lookup::kAbsent) << "an old value must not outlive a newer one";
+  EXPECT_FALSE(put(ring, "", "x"));
+  EXPECT_FALSE(put(ring, std::string(kKeyBytesMax + 1, 'k'), "x"));
+}
+
+TEST(RingStore, AgreesWithAMapUntilItMustEvict) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Rng rng(seed);
+    Block block(256 << 10);
+    RingWriter ring(block.data, block.shape);
+    std::map<std::string, std::string> twin;
+    ring.on_evict([&](const EntryView& entry) {
+      const auto it = twin.find(std::string(entry.key));
+      ASSERT_NE(it, twin.end());
+      ASSERT_EQ(it->second, entry.value);
+      twin.erase(it);
+    });
+    const std::uint64_t keys = 50 + rng.below(2'000);
+    for (std::uint64_t i = 0; i < 20'000; ++i) {
+      const std::string key = key_of(rng.below(keys));
+      std::string value;
+      EntryMeta meta;
+      switch (rng.below(4)) {
+        case 0:
+        case 1: {
+          const std::string sent = value_of(i, seed, rng.below(rng.one_in(20) ? 4'000 : 200));
+          // What is replaced is not evicted, but room is made first: the older value may go that way.
+          ASSERT_TRUE(put(ring, key, sent));
+          twin[key] = sent;
+          break;
+        }
+        case 2: ASSERT_EQ(ring.erase(key, hash64(key)), twin.erase(key) == 1); break;
+        default: {
+          const Lookup found = get(ring.view(), key, value, meta);
+          ASSERT_EQ(found == Lookup::kFound, twin.contains(key)) << key << " seed " << seed;
+          if (found == Lookup::kFound) {
+            ASSERT_EQ(value, twin[key]);
+            ring.find(key, hash64(key));
+          }
+        }
+      }
+      ASSERT_EQ(ring.entries(), twin.size());
+    }
+    std::size_t visited = 0;
+    ring.for_each([&](const EntryView& entry) {
+      ++visited;
+      ASSERT_EQ(twin.at(std::string(entry.key)), entry.value);
+    });
+    EXPECT_EQ(visited, twin.size());
+    EXPECT_LE(ring.live_bytes(), ring.capacity_bytes());
+    ring.clear();
+    twin.clear();
+    EXPECT_EQ(ring.entries(), 0u);
+  }
+}
+
+TEST(RingStore, OverwritesOfOneKeyDoNotPushOutTheOthers) {
+  Block block(1 << 20);
+  RingWriter ring(block.data, block.shape);
+  for (std::uint64_t i = 0; i < 1'000; ++i) ASSERT_TRUE(put(ring, key_of(i), value_of(i, 0, 200)));
+  for (std::uint64_t i = 0; i < 100'000; ++i) ASSERT_TRUE(put(ring, "hot", value_of(i, 1, 100)));
+  EXPECT_EQ(ring.evictions(), 0u) << "30 % of the room is live: the rest is collected, not evicted";
+  EXPECT_EQ(ring.entries(), 1'001u);
+}
+
+TEST(RingStore, KeepsWhatIsUsed) {
+  Block block(256 << 10);
+  RingWriter ring(block.data, block.shape);
+  int hits = 0;
+  for (std::uint64_t i = 0; i < 40'000; ++i) {
+    const std::string hot = key_of(i % 50);
+    if (ring.find(hot, hash64(hot)))
+      ++hits;
+    else
+      ASSERT_TRUE(put(ring, hot, value_of(1, 1, 100)));
+    const std::string once = "once:" + std::to_string(i);
+    ASSERT_TRUE(put(ring, once, value_of(2, 2, 100)));
+  }
+  EXPECT_GT(hits, 39'900) << "a scan does not push out what is read again and again";
+  EXPECT_GT(ring.evictions(), 30'000u);
+}
+
+// The writer works at full speed through a ring so small that every read races with eviction; the bounded loops of the
+// readers see whole values of the right key, or none.
+TEST(RingStore, ReadersNeverSeeATornValue) {
+  Block block(64 << 10);
+  RingWriter ring(block.data, block.shape);
+  constexpr std::uint64_t kKeys = 64;
+  constexpr std::uint64_t kReads = 60'000;
+  std::atomic<int> reading{2};
+  std::atomic<std::uint64_t> found{0}, torn{0};
+  std::vector<std::thread> readers;
+  for (std::uint64_t r = 0; r < 2; ++r) {
+    readers.emplace_back([&, r] {
+      Rng rng(r + 1);
+      std::string value;
+      EntryMeta meta;
+      for (std::uint64_t i = 0; i < kReads; ++i) {
+        const std::uint64_t key = rng.below(kKeys);
+        if (get(ring.view(), key_of(key), value, meta) != Lookup::kFound) continue;
+        found.fetch_add(1, std::memory_order_relaxed);
+        if (value != value_of(key, meta.version.value, value.size())) torn.fetch_add(1, std::memory_order_relaxed);
+      }
+      reading.fetch_sub(1);
+    });
+  }
+  Rng rng(99);
+  for (std::uint64_t version = 1; reading.load() > 0; ++version) {
+    const std::uint64_t key = rng.below(kKeys);
+    EntryMeta meta;
+    meta.version = Index{version};
+    const std::size_t bytes = rng.below(2'000);
+    ASSERT_TRUE(put(ring, key_of(key), value_of(key, version, bytes), meta));
+    if (rng.one_in(8)) {
+      const std::string gone = key_of(rng.below(kKeys));
+      ring.erase(gone, hash64(gone));
+    }
+    if (rng.one_in(8)) {
+      const std::string same = key_of(rng.below(kKeys));
+      ring.revalidate(same, hash64(same), version, 1, 2);
+    }
+  }
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(torn.load(), 0u);
+  EXPECT_GT(found.load(), 0u);
+}
+
+TEST(RingStore, MemoryThatHoldsAnythingNeverCrashesAReader) {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    Block block(64 << 10);
+    RingWriter ring(block.data, block.shape);
+    for (std::uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(put(ring, key_of(i), value_of(i, 1, i)));
+    Rng rng(seed);
+    auto* words = reinterpret_cast<std::uint64_t*>(block.data);
+    const std::uint64_t count = block.size / 8;
+    if (seed % 3 == 0) {  // all of it
+      for (std::uint64_t i = 0; i < count; ++i) words[i] = rng.next();
+    } else {  // some words, of which some only a little
+      for (int i = 0; i < 2'000; ++i) {
+        std::uint64_t& word = words[rng.below(count)];
+        word = rng.one_in(2) ? rng.next() : word ^ (1ull << rng.below(64));
+      }
+    }
+    if (seed % 2 == 0) words[0] = 0;  // the tail: let positions pass
+    std::string value;
+    EntryMeta meta;
+    for (std::uint64_t i = 0; i < 400; ++i) {
+      if (get(ring.view(), key_of(i), value, meta) == Lookup::kFound) {
+        ASSERT_LE(value.size(), kValueBytesMax);
+      }
+    }
+  }
+}
+
+TEST(RingShape, ChecksWhatAHeaderClaims) {
+  struct Case {
+    const char* why;
+    RingShape shape;
+    bool fits;
+  };
+  const Case cases[] = {
+      {"as made", RingShape::within(1 << 20), true}, {"no buckets", {0, 2048}, false},
+      {"not a power of two", {3, 2048}, false},      {"no room", {2, 0}, false},
+      {"more than there is", {2, 1 << 20}, false},   {"sizes that overflow", {1ull << 63, 1ull << 61}, false},
+  };
+  for (const Case& c : cases) EXPECT_EQ(c.shape.fits(1 << 20), c.fits) << c.why;
+  EXPECT_EQ(RingShape::within(1'000).buckets, 0u) << "too little to be of use";
+}
+
+// ---------------------------------------------------------------------------------------------------------------- L1
+TEST(L1Cache, StaysWithinItsBytes) {
+  for (const std::size_t bytes : {std::size_t{100'000}, std::size_t{1} << 20, std::size_t{10} << 20}) {
+    L1Cache cache({.capacity_bytes = bytes});
+    EXPECT_LE(cache.capacity_bytes(), bytes);
+    EXPECT_GT(cache.capacity_bytes(), bytes * 9 / 10) << "and uses them";
+    for (std::uint64_t i = 0; i < 100'000; ++i) cache.put(key_of(i), hash64(key_of(i)), value_of(i, 1, 64), {});
+    EXPECT_LE(cache.entries() * (64 + 10), bytes);
+    EXPECT_GT(cache.entries(), bytes / 400);
+  }
+}
+
+TEST(L1Cache, OffWhenItHasNoRoom) {
+  L1Cache cache({.capacity_bytes = 0});
+  EXPECT_FALSE(cache.put("a", hash64("a"), "x", {}));
+  std::string value;
+  EntryMeta meta;
+  EXPECT_EQ(cache.get("a", hash64("a"), value, meta), Lookup::kAbsent);
+}
+
+TEST(L1Cache, ManyThreadsPutAndGet) {
+  L1Cache cache({.capacity_bytes = 128 << 10, .shards = 2});
+  std::atomic<std::uint64_t> torn{0}, found{0};
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      Rng rng(t);
+      std::string value;
+      EntryMeta meta;
+      for (int i = 0; i < 20'000; ++i) {
+        const std::uint64_t key = rng.below(200);
+        const std::string name = key_of(key);
+        if (rng.one_in(4)) {
+          EntryMeta sent;
+          sent.version = Index{rng.below(1'000)};
+          cache.put(name, hash64(name), value_of(key, sent.version.value, rng.below(500)), sent);
+        } else if (cache.get(name, hash64(name), value, meta) == Lookup::kFound) {
+          found.fetch_add(1, std::memory_order_relaxed);
+          if (value != value_of(key, meta.version.value, value.size())) torn.fetch_add(1, std::memory_order_relaxed);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(torn.load(), 0u);
+  EXPECT_GT(found.load(), 0u);
+  cache.clear();
+  EXPECT_EQ(cache.entries(), 0u);
+}
+
+}  // namespace
+}  // namespace tidelock
