@@ -431,6 +431,7 @@ void RaftDriver::on(RaftReceived& event) {
       }
     }
   } else if (auto* install = std::get_if<WireInstall>(&wire.what)) {
+    if (installing_) return;  // one at a time; the library would forget to free it
     m.type = TL_RAFT_INSTALL;
     m.term = install->term;
     m.last_index = install->last_index;

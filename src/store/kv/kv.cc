@@ -20,6 +20,7 @@
 #include <shared_mutex>
 
 #include "codec/archive.h"
+#include "store/kv/wal_check.h"
 
 namespace tidelock {
 
@@ -84,6 +85,12 @@ class RocksKv : public Kv {
  public:
   ~RocksKv() override {
     if (!db_) return;
+    if (broken_.load(std::memory_order_acquire)) {
+      // Debian's RocksDB asserts that nobody touches a log file again whose write failed, and closing does. The folder
+      // stays locked until the process ends, which after D3 it must.
+      static_cast<void>(db_.release());
+      return;
+    }
     rocksdb::CancelAllBackgroundWork(db_.get(), true);
     for (auto& [name, handle] : families_) db_->DestroyColumnFamilyHandle(handle);
     families_.clear();
@@ -259,6 +266,7 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
 
   std::vector<std::string> names;
   if (!fresh) {
+    if (auto sound = check_write_ahead_logs(directory); !sound) return fail(sound.error());
     const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, directory, &names);
     if (!listed.ok()) return fail(Code::kCorrupt, directory + ": " + listed.ToString() + "; restore the folder");
   }

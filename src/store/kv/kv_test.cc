@@ -1,0 +1,267 @@
+#include "store/kv/kv.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "store/kv/wal_check.h"
+
+namespace tidelock {
+namespace {
+
+namespace fs = std::filesystem;
+
+class KvTest : public ::testing::Test {
+ protected:
+  KvTest() {
+    std::string pattern = (fs::temp_directory_path() / "tidelock-kv-XXXXXX").string();
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  ~KvTest() override { fs::remove_all(directory_); }
+  std::string path(const char* name) const { return directory_ + "/" + name; }
+  std::unique_ptr<Kv> open(const char* name = "db") {
+    auto kv = Kv::open(path(name), {"log", "state"});
+    EXPECT_TRUE(kv.has_value()) << kv.error().message;
+    return kv ? std::move(*kv) : nullptr;
+  }
+  static Bytes value(const Kv& kv, const char* family, BytesView key) {
+    auto found = kv.get(family, key);
+    EXPECT_TRUE(found.has_value());
+    return found && *found ? **found : "(absent)";
+  }
+  static Bytes all(const Kv& kv, const char* family, BytesView begin = {}, BytesView end = {}) {
+    Bytes out;
+    EXPECT_TRUE(kv.scan(family, begin, end, [&](BytesView key, BytesView v) {
+      out += Bytes(key) + "=" + Bytes(v) + " ";
+      return true;
+    }));
+    return out;
+  }
+  std::string directory_;
+};
+
+KvBatch puts(std::initializer_list<std::pair<const char*, const char*>> pairs, const char* family = "log") {
+  KvBatch batch;
+  for (const auto& [key, v] : pairs) batch.put(family, key, v);
+  return batch;
+}
+
+TEST_F(KvTest, KeepsBatchesAcrossFamiliesAndAReopening) {
+  {
+    auto kv = open();
+    KvBatch batch = puts({{"a", "1"}, {"b", "2"}, {"c", "3"}});
+    batch.put("state", "vote", "7");
+    ASSERT_TRUE(kv->commit(batch, Sync::kDisk));
+    KvBatch second;
+    second.erase("log", "a");
+    second.put("log", "d", "4");
+    second.erase_range("log", "c", "d");
+    ASSERT_TRUE(kv->commit(second, Sync::kNone));
+    ASSERT_TRUE(kv->sync());
+  }
+  auto kv = open();
+  EXPECT_EQ(all(*kv, "log"), "b=2 d=4 ");
+  EXPECT_EQ(all(*kv, "log", "b", "d"), "b=2 ");
+  EXPECT_EQ(value(*kv, "state", "vote"), "7");
+  EXPECT_EQ(value(*kv, "log", "a"), "(absent)");
+  EXPECT_EQ(**kv->last_key("log"), "d");
+  EXPECT_GT(kv->approximate_bytes(), 0u);
+}
+
+TEST_F(KvTest, WritesOfABatchApplyInOrder) {
+  auto kv = open();
+  KvBatch batch = puts({{"k", "old"}});
+  batch.erase_range("log", "a", "z");
+  batch.put("log", "k", "new");
+  ASSERT_TRUE(kv->commit(batch, Sync::kDisk));
+  EXPECT_EQ(all(*kv, "log"), "k=new ");
+}
+
+TEST_F(KvTest, ScanStopsWhenTold) {
+  auto kv = open();
+  ASSERT_TRUE(kv->commit(puts({{"a", "1"}, {"b", "2"}}), Sync::kNone));
+  int seen = 0;
+  ASSERT_TRUE(kv->scan("log", {}, {}, [&](BytesView, BytesView) { return ++seen < 1; }));
+  EXPECT_EQ(seen, 1);
+  EXPECT_FALSE(*kv->last_key("state"));
+}
+
+TEST_F(KvTest, RefusesAFamilyNobodyNamed) {
+  auto kv = open();
+  EXPECT_EQ(kv->get("typo", "k").error().code, Code::kInvalid);
+  EXPECT_EQ(kv->commit(puts({{"k", "v"}}, "typo"), Sync::kNone).error().code, Code::kInvalid);
+  EXPECT_TRUE(kv->commit(puts({{"k", "v"}}), Sync::kNone)) << "a bad batch harms no later one";
+}
+
+TEST_F(KvTest, TwoOwnersOfOneFolderConflict) {
+  auto kv = open();
+  auto second = Kv::open(path("db"), {"log"});
+  ASSERT_FALSE(second.has_value());
+  EXPECT_EQ(second.error().code, Code::kConflict) << second.error().message;
+  EXPECT_NE(second.error().message.find(path("db")), std::string::npos);
+}
+
+void flip_byte(const fs::path& file, std::uint64_t at) {
+  std::fstream f(file, std::ios::binary | std::ios::in | std::ios::out);
+  f.seekg(static_cast<std::streamoff>(at));
+  const char c = static_cast<char>(f.get() ^ 0x40);
+  f.seekp(static_cast<std::streamoff>(at));
+  f.put(c);
+}
+
+TEST_F(KvTest, DamageIsReportedWithThePathAndNeverRepairedSilently) {  // D2
+  struct Case {
+    const char* why;
+    std::function<void(const fs::path&)> damage;
+  };
+  const auto for_each = [](const fs::path& folder, const std::string& prefix, const std::string& extension, auto act) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (name.rfind(prefix, 0) == 0 && entry.path().extension().string() == extension && entry.file_size() > 0)
+        act(entry.path());
+    }
+  };
+  const Case cases[] = {
+      {"a flipped byte in the middle of the log",
+       [&](const fs::path& p) {
+         for_each(p, "", ".log", [](const fs::path& f) { flip_byte(f, fs::file_size(f) / 2); });
+       }},
+      {"a manifest that is gone",
+       [&](const fs::path& p) { for_each(p, "MANIFEST-", "", [](const fs::path& f) { fs::remove(f); }); }},
+      {"CURRENT that is gone", [](const fs::path& p) { fs::remove(p / "CURRENT"); }},
+      {"CURRENT with something else in it", [](const fs::path& p) { std::ofstream(p / "CURRENT") << "nonsense\n"; }},
+  };
+  int n = 0;
+  for (const Case& c : cases) {
+    const std::string name = "db" + std::to_string(n++);
+    {
+      auto kv = open(name.c_str());
+      for (int i = 0; i < 50; ++i) {
+        ASSERT_TRUE(
+            kv->commit(puts({{("key" + std::to_string(i)).c_str(), "some value of some length"}}), Sync::kDisk));
+      }
+    }
+    c.damage(path(name.c_str()));
+    auto kv = Kv::open(path(name.c_str()), {"log", "state"});
+    ASSERT_FALSE(kv.has_value()) << c.why;
+    EXPECT_EQ(kv.error().code, Code::kCorrupt) << c.why << ": " << kv.error().message;
+    EXPECT_NE(kv.error().message.find(path(name.c_str())), std::string::npos) << c.why;
+  }
+}
+
+TEST_F(KvTest, EveryFlippedByteOfTheLogIsFoundAndATornTailIsForgiven) {  // D2
+  {
+    auto kv = open();
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_TRUE(kv->commit(puts({{("key" + std::to_string(i)).c_str(), "some value of some length"}}), Sync::kDisk));
+    }
+  }
+  fs::path log;
+  for (const auto& entry : fs::directory_iterator(path("db"))) {
+    if (entry.path().extension() == ".log" && entry.file_size() > 0) log = entry.path();
+  }
+  ASSERT_FALSE(log.empty());
+  const std::uint64_t size = fs::file_size(log);
+  for (std::uint64_t at = 0; at < size - 80; ++at) {  // the last record may be taken for a torn one
+    flip_byte(log, at);
+    const auto found = check_write_ahead_logs(path("db"));
+    ASSERT_FALSE(found) << "byte " << at;
+    EXPECT_EQ(found.error().code, Code::kCorrupt);
+    flip_byte(log, at);
+  }
+  for (std::uint64_t cut = 1; cut < 200; cut += 13) {
+    fs::resize_file(log, size - cut);
+    EXPECT_TRUE(check_write_ahead_logs(path("db"))) << "cut by " << cut;
+  }
+  auto kv = open();
+  EXPECT_EQ(value(*kv, "log", "key0"), "some value of some length");
+}
+
+TEST_F(KvTest, ExportedFamilyReplacesAnotherStoresFamily) {
+  auto source = open("source");
+  auto target = open("target");
+  for (int i = 0; i < 500; ++i)
+    ASSERT_TRUE(source->commit(puts({{("k" + std::to_string(i)).c_str(), "v"}}), Sync::kNone));
+  ASSERT_TRUE(source->export_family("log", path("export")));
+  ASSERT_TRUE(source->commit(puts({{"later", "x"}}), Sync::kNone));
+  ASSERT_TRUE(target->commit(puts({{"stale", "x"}}), Sync::kDisk));
+  ASSERT_TRUE(target->commit(puts({{"kept", "x"}}, "state"), Sync::kDisk));
+  const auto imported = target->import_family("log", path("export"));
+  ASSERT_TRUE(imported) << imported.error().message;
+  EXPECT_EQ(value(*target, "log", "k499"), "v");
+  EXPECT_EQ(value(*target, "log", "stale"), "(absent)");
+  EXPECT_EQ(value(*target, "log", "later"), "(absent)") << "a snapshot holds one moment";
+  EXPECT_EQ(value(*target, "state", "kept"), "x") << "other families are untouched";
+  ASSERT_TRUE(target->commit(puts({{"k0", "new"}}), Sync::kDisk));
+  target.reset();
+  target = open("target");
+  EXPECT_EQ(value(*target, "log", "k0"), "new");
+  EXPECT_EQ(value(*target, "log", "k1"), "v");
+}
+
+TEST_F(KvTest, AnEmptyFamilyTravelsToo) {
+  auto source = open("source");
+  auto target = open("target");
+  ASSERT_TRUE(source->export_family("log", path("export")));
+  ASSERT_TRUE(target->commit(puts({{"stale", "x"}}), Sync::kDisk));
+  const auto imported = target->import_family("log", path("export"));
+  ASSERT_TRUE(imported) << imported.error().message;
+  EXPECT_EQ(all(*target, "log"), "");
+}
+
+TEST_F(KvTest, ADamagedExportIsRefusedAndChangesNothing) {
+  auto source = open("source");
+  auto target = open("target");
+  ASSERT_TRUE(source->commit(puts({{"a", "some value of some length"}}), Sync::kNone));
+  ASSERT_TRUE(target->commit(puts({{"own", "x"}}), Sync::kDisk));
+  EXPECT_EQ(target->import_family("log", path("nowhere")).error().code, Code::kNotFound);
+  ASSERT_TRUE(source->export_family("log", path("export")));
+  EXPECT_FALSE(source->export_family("log", path("export"))) << "the folder must not exist";
+  for (const auto& entry : fs::directory_iterator(path("export"))) {
+    const std::uint64_t at = entry.file_size() / 2;
+    flip_byte(entry.path(), at);
+    const auto imported = target->import_family("log", path("export"));
+    ASSERT_FALSE(imported) << entry.path();
+    EXPECT_EQ(imported.error().code, Code::kCorrupt) << imported.error().message;
+    flip_byte(entry.path(), at);
+  }
+  EXPECT_EQ(all(*target, "log"), "own=x ");
+  EXPECT_TRUE(target->import_family("log", path("export"))) << "undamaged again";
+}
+
+TEST_F(KvTest, AfterAFailedWriteTheStoreIsReadOnlyForGood) {  // D3
+  auto kv = open();
+  ASSERT_TRUE(kv->commit(puts({{"before", "1"}}), Sync::kDisk));
+  // No file of this process may grow: what a full disk looks like to a write.
+  struct rlimit old{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  auto* handler = std::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit none = old;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  const auto failed = kv->commit(puts({{"during", "2"}}), Sync::kDisk);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  std::signal(SIGXFSZ, handler);
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, Code::kBusy);
+  EXPECT_NE(failed.error().message.find(path("db")), std::string::npos) << failed.error().message;
+  const auto after = kv->commit(puts({{"after", "3"}}), Sync::kDisk);
+  ASSERT_FALSE(after) << "there is room again, but what the failed write left behind is unknown";
+  EXPECT_EQ(after.error(), failed.error()) << "the first cause is the one that counts";
+  EXPECT_FALSE(kv->sync());
+  EXPECT_EQ(value(*kv, "log", "before"), "1") << "reads go on";
+  kv.reset();
+  fs::copy(path("db"), path("restarted"));  // this process keeps the lock; a restarted one sees these bytes
+  kv = open("restarted");
+  EXPECT_EQ(value(*kv, "log", "before"), "1");
+  EXPECT_EQ(value(*kv, "log", "after"), "(absent)");
+  EXPECT_TRUE(kv->commit(puts({{"again", "4"}}), Sync::kDisk));
+}
+
+}  // namespace
+}  // namespace tidelock
