@@ -5,22 +5,25 @@
 
 namespace tidelock::wire {
 
-Result<std::shared_ptr<ClientStream>> ClientStream::open(const LoadedTls& tls, StreamOptions options,
+Result<std::shared_ptr<ClientStream>> ClientStream::make(const LoadedTls& tls, StreamOptions options,
                                                          SessionCallbacks callbacks) {
   auto channel = make_channel(tls, options.channel);
   if (!channel) return fail(channel.error());
   std::shared_ptr<ClientStream> stream(new ClientStream(std::move(options), std::move(callbacks)));
   stream->channel_ = std::move(*channel);
   stream->stub_ = v1::Node::NewStub(stream->channel_);
-  stream->keep_ = stream;
-  if (stream->options_.kind == StreamKind::kSession) {
-    stream->stub_->async()->Session(&stream->context_, stream.get());
-  } else {
-    stream->stub_->async()->Raft(&stream->context_, stream.get());
-  }
-  stream->AddHold();
-  stream->StartCall();
   return stream;
+}
+
+void ClientStream::start() {
+  keep_ = shared_from_this();
+  if (options_.kind == StreamKind::kSession) {
+    stub_->async()->Session(&context_, this);
+  } else {
+    stub_->async()->Raft(&context_, this);
+  }
+  AddHold();
+  StartCall();
 }
 
 Result<void> ClientStream::send(Bytes frame) {
@@ -199,10 +202,11 @@ Result<std::unique_ptr<SessionClient>> SessionClient::connect(SessionClientOptio
       {options.address, options.expected_hub, options.keepalive, options.connect_timeout_ms},
       options.queue_bytes,
       wire::WhenFull::kClose};
-  auto stream = wire::ClientStream::open(*tls, std::move(stream_options), std::move(callbacks));
+  auto stream = wire::ClientStream::make(*tls, std::move(stream_options), std::move(callbacks));
   if (!stream) return fail(stream.error());
   auto impl = std::make_shared<Impl>();
   impl->stream = std::move(*stream);
+  impl->stream->start();
   return std::unique_ptr<SessionClient>(new SessionClient(std::move(impl)));
 }
 

@@ -24,11 +24,13 @@ struct StreamOptions {
 class ClientStream final : public grpc::ClientBidiReactor<Frame, Frame>,
                            public std::enable_shared_from_this<ClientStream> {
  public:
-  static Result<std::shared_ptr<ClientStream>> open(const LoadedTls& tls, StreamOptions options,
+  // Two steps, so that the owner can store the stream before a callback looks for it.
+  static Result<std::shared_ptr<ClientStream>> make(const LoadedTls& tls, StreamOptions options,
                                                     SessionCallbacks callbacks);
+  void start();  // once
   Result<void> send(Bytes frame);
   void close(std::string why);
-  // Cancels and waits until on_closed has returned. Not from a callback.
+  // Cancels and waits until on_closed has returned. After start; not from a callback.
   void close_and_wait();
   std::uint64_t bytes_sent() const { return sent_.load(std::memory_order_relaxed); }
   std::uint64_t bytes_received() const { return received_.load(std::memory_order_relaxed); }

@@ -46,8 +46,9 @@ struct ChannelOptions {
 Result<std::shared_ptr<grpc::Channel>> make_channel(const LoadedTls& tls, const ChannelOptions& options);
 void set_keepalive(grpc::ChannelArguments& arguments, const Keepalive& keepalive);
 
-// gRPC 1.51 runs callbacks on a queue that it tears down with its last user, and a new user in that moment makes it abort.
-// A user that is never given back keeps the queue and its threads for the life of the process. Call before anything else.
+// gRPC 1.51 runs callbacks on a queue that it tears down with its last user, and a new user in that moment makes it
+// abort. A user that is never given back keeps the queue and its threads for the life of the process. Call before
+// anything else.
 void pin_callback_queue();
 
 // Our Error travels whole in the status' details.

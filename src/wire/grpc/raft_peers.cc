@@ -69,37 +69,29 @@ void RaftPeers::Impl::run() {
 void RaftPeers::Impl::open(const NodeId& id, std::unique_lock<std::mutex>& lock) {
   if (stopping) return;
   const RaftPeer peer = links[id].peer;
-  links[id].due = SteadyTime{};
-  ++live;
   lock.unlock();
-  // Callbacks find the link by its id; they may come before open() has returned here.
   SessionCallbacks callbacks;
   callbacks.on_open = [this, id](const PeerIdentity&) { on_open(id); };
   callbacks.on_closed = [this, id](const Error& why) { on_closed(id, why); };
   Result<std::shared_ptr<wire::ClientStream>> stream = fail(Code::kInvalid, "");
   if (const auto tls = wire::load_tls(options.tls); tls) {
-    stream = wire::ClientStream::open(*tls,
+    stream = wire::ClientStream::make(*tls,
                                       {wire::StreamKind::kRaft,
                                        {peer.address, peer.id, options.keepalive, options.connect_timeout_ms},
                                        options.queue_bytes,
                                        wire::WhenFull::kDropOldest},
                                       std::move(callbacks));
-  } else {
-    stream = fail(tls.error());
   }
   lock.lock();
-  Link& link = links[id];
-  if (!stream) {  // the files were good at start: one is being replaced; try again
-    --live;
-    link.due = std::chrono::steady_clock::now() + std::chrono::milliseconds(options.reconnect_max_ms);
+  if (!stream || stopping) {  // the files were good at start: one is being replaced; try again
+    links[id].due = std::chrono::steady_clock::now() + std::chrono::milliseconds(options.reconnect_max_ms);
     return;
   }
-  // Closed already? Then on_closed has set `due` in the future and found no stream to take away.
-  if (link.due != SteadyTime{}) {
-    link.dropped_before += (*stream)->dropped();
-    return;
-  }
-  link.stream = std::move(*stream);
+  links[id].stream = *stream;
+  ++live;
+  lock.unlock();
+  (*stream)->start();
+  lock.lock();
 }
 
 void RaftPeers::Impl::on_open(const NodeId& id) {

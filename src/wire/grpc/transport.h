@@ -154,7 +154,8 @@ struct SessionCallbacks {
 class SessionClient {
  public:
   // Returns at once; on_open or on_closed follows (connection refused within a millisecond on a LAN, silence after
-  // connect_timeout_ms). An error here is a TLS file or an address that cannot be used.
+  // connect_timeout_ms). They may come before connect() has returned, so they must not reach for the client through
+  // what its result is stored in: let them queue events. An error here is a TLS file or an address that cannot be used.
   static Result<std::unique_ptr<SessionClient>> connect(SessionClientOptions options, SessionCallbacks callbacks);
   // Cancels; when it returns no callback runs and none will come. Not from a callback.
   ~SessionClient();
