@@ -549,8 +549,16 @@ void Outbox::split(OutboxActions& out) {
     unindex(seq);
     records_.at(seq).in_flight = false;
     index(seq);
-    const std::uint64_t newest = newest_.at(records_.at(seq).key);
-    if (newest != seq) supersede(seq, newest, out);  // its key was written again meanwhile
+    const auto newest = newest_.find(records_.at(seq).key);
+    if (newest == newest_.end()) {  // written again meanwhile, and that write has expired: it stays overwritten
+      for (const std::uint64_t token : records_.at(seq).origin_tokens) {
+        out.done.push_back(failed(token, Code::kUnavailable, "the record was overwritten by one that has expired"));
+      }
+      remove(seq, out);
+      ++counters_.superseded;
+    } else if (newest->second != seq) {  // its key was written again meanwhile
+      supersede(seq, newest->second, out);
+    }
   }
 }
 
