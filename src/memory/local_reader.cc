@@ -191,8 +191,9 @@ Result<void> LocalReader::attach() {
     const Namespace& ns = (*namespaces)[n];
     next->prefixes.push_back({ns.prefix, static_cast<std::uint16_t>(n), read_policy(ns)});
   }
-  std::stable_sort(next->prefixes.begin(), next->prefixes.end(),
-                   [](const Prefix& a, const Prefix& b) { return a.prefix.size() > b.prefix.size(); });
+  std::sort(next->prefixes.begin(), next->prefixes.end(), [](const Prefix& x, const Prefix& y) {
+    return x.prefix.size() != y.prefix.size() ? x.prefix.size() > y.prefix.size() : x.ns < y.ns;
+  });
   if (!next->prefixes.back().prefix.empty()) {
     return fail(Code::kCorrupt, options_.page_path + ": no namespace for other keys (the empty prefix)");
   }
