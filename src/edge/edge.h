@@ -1,0 +1,62 @@
+// Edge runs one edge process: its session with the active hub, page and arena, L2 and outbox, the Redis protocol, its
+// models, HTTP.
+//
+// Threads:  start and the destructor belong to the owner; everything inside runs on the edge's own threads. One of them,
+//           the loop, owns the EdgeCore and carries out what it decides, strictly in order.
+// Errors:   start names what is wrong with configuration, folders, ports or certificates; kConflict when another process
+//           holds the data folder (F11) or an address. No hub is needed to start.
+// Places:   run_dir/page, run_dir/arena, run_dir/redis.sock, run_dir/models -> data_dir/models/room. Put run_dir on tmpfs.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/elapsed_clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "protocol/messages.h"
+#include "wire/grpc/transport.h"
+
+namespace tidelock {
+
+// Test builds only: what is planted between the core and the link. False drops the frame. Called on the loop's thread.
+struct FrameHooks {
+  std::function<bool(EdgeFrame&)> outgoing;
+  std::function<bool(HubFrame&)> incoming;
+};
+
+struct EdgeConfig {
+  NodeId id;
+  std::string site = "default";
+  std::string data_dir;
+  std::string run_dir;
+  std::map<NodeId, std::string> hubs;  // id -> gRPC host:port
+  std::string redis_address;           // host:port; empty: no TCP
+  std::string redis_unix;              // beside run_dir/redis.sock, which is always there
+  std::string http_address;            // host:port; empty: no HTTP
+  TlsFiles tls;
+  std::size_t memory_bytes = 64u << 20;
+  std::size_t arena_bytes = 64u << 20;
+  std::string requirepass;  // of the Redis protocol; empty: none, local peers only
+  ClockShim shim;           // the identity but in test builds
+  FrameHooks frames;        // empty but in test builds
+};
+
+class Edge {
+ public:
+  static Result<std::unique_ptr<Edge>> start(EdgeConfig config);
+  ~Edge();
+  // "host:port" as bound; empty when that face is off.
+  std::string redis_address() const;
+  std::string http_address() const;
+
+ private:
+  class Impl;
+  explicit Edge(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tidelock
