@@ -5,7 +5,7 @@ find_package(PkgConfig REQUIRED)
 
 add_library(tidelock_options INTERFACE)
 target_include_directories(tidelock_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
-target_compile_options(tidelock_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough
+target_compile_options(tidelock_options INTERFACE -Wall -Wextra -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wimplicit-fallthrough
                        -fno-omit-frame-pointer)
 if(TIDELOCK_WERROR)
   target_compile_options(tidelock_options INTERFACE -Werror)
@@ -54,8 +54,6 @@ function(tidelock_library name target)
       pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++ protobuf)
       tidelock_proto(tidelock_proto ${CMAKE_SOURCE_DIR}/src/wire/grpc/tidelock.proto)
       target_link_libraries(${library} INTERFACE tidelock_proto PkgConfig::GRPCPP ssl crypto)
-    elseif(name STREQUAL "httplib")
-      target_link_libraries(${library} INTERFACE cpp-httplib)
     elseif(name STREQUAL "opencv")
       # By hand: Debian's module packages come without OpenCVConfig.cmake, which only the all-in package (1 GB) has.
       find_path(TIDELOCK_OPENCV_INCLUDE opencv2/dnn.hpp PATH_SUFFIXES opencv4 REQUIRED)

@@ -1,9 +1,10 @@
 // A small HTTP/1.1 server for people and tools: /metrics, /healthz, /readyz, and what the shells add. Not a data path.
 //
 // Threads:  handlers run on `threads` threads of the server, concurrently; a slow one holds one of them.
-// Limits:   header line 8 KiB and 100 headers (the library's), body `body_bytes_max` (413 beyond), `queued_max`
-//           connections waiting for a thread (beyond: closed at once), read and write timeouts, one request a
-//           connection.
+// Limits:   16 KiB and 64 headers for the head of a request (431), `body_bytes_max` (413), `queued_max` connections
+// waiting
+//           for a thread (beyond: closed at once), one deadline for a whole request (408), one request a connection.
+//           Bodies come with Content-Length (411 otherwise).
 // Errors:   kConflict names an address that is in use. An exception in a handler becomes a 500.
 #pragma once
 
@@ -57,7 +58,7 @@ struct HttpServerOptions {
   int threads = 2;
   std::size_t queued_max = 64;
   std::size_t body_bytes_max = 1u << 20;
-  int timeout_ms = 5'000;  // to read a request, to write an answer
+  int timeout_ms = 5'000;  // to read a whole request; again to write its answer
 };
 
 class HttpServer {
@@ -74,7 +75,8 @@ class HttpServer {
   std::unique_ptr<Impl> impl_;
 };
 
-// One request to such a server, for tools and tests: blocks up to `timeout_ms`. kUnavailable when nobody listens.
+// One request to such a server, for tools and tests: blocks up to `timeout_ms`. kUnavailable when nobody
+// listens, kMaybeApplied when it was sent and no whole answer came.
 Result<HttpResponse> http_request(const std::string& address, const std::string& method, const std::string& path,
                                   const std::string& body, const std::string& content_type, int timeout_ms);
 
