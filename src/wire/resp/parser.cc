@@ -125,7 +125,10 @@ RespParser::Status RespParser::next() {
     const std::size_t before = begin_;
     if (begin_ == end_) return Status::kNeedMore;
     const Status status = arguments_left_ > 0 || buffer_[begin_] == '*' ? next_multibulk() : next_inline();
-    if (status != Status::kNeedMore || begin_ == before) return status;  // else: an empty command was skipped
+    if (status != Status::kNeedMore) return status;
+    if (begin_ != before) continue;  // an empty command was skipped
+    // Only when limits were lowered in the middle of a command: it would wait for bytes that nobody reads.
+    return wants_bytes() ? status : fail_with("request larger than the limit");
   }
   return Status::kError;
 }

@@ -42,12 +42,12 @@ struct RespServerOptions {
   std::uint32_t connections_max = 10'000;  // maxclients
   std::int64_t idle_timeout_ms = 0;        // 0: never (CONFIG: timeout, in seconds)
   std::int64_t authentication_timeout_ms = 10'000;
-  std::uint32_t unauthenticated_per_address_max = 16;
+  std::uint32_t unauthenticated_per_address_max = 64;  // local peers are not counted
   std::int64_t authentication_failure_delay_ms = 200;
   RespLimits limits;  // after authentication
   std::size_t output_soft_bytes = 1u << 20;
   std::int64_t output_soft_ms = 60'000;
-  std::size_t output_hard_bytes = 64u << 20;
+  std::size_t output_hard_bytes = 256u << 20;
   std::size_t buffers_bytes_max = 512u << 20;  // of all connections
   std::string version = "7.0.15";              // of Redis, as HELLO reports it: clients choose features by it
 };
@@ -97,6 +97,8 @@ struct RespServerStats {
   std::size_t buffers_bytes = 0;
 };
 
+struct RespServerImpl;
+
 class RespServer {
  public:
   // `loop` and `handler` must outlive the server.
@@ -121,8 +123,8 @@ class RespServer {
   std::string info_sections() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  using Impl = RespServerImpl;
+  std::shared_ptr<Impl> impl_;  // tasks of the loop hold it weakly
 };
 
 }  // namespace tidelock

@@ -1,0 +1,249 @@
+// CONFIG for the server's own parameters, and for those that the handler adds. Texts are those of Redis 7.0.
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "wire/resp/glob.h"
+#include "wire/resp/numbers.h"
+#include "wire/resp/server_impl.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kPasswordBytesMax = 512;
+
+// What is wrong with a value; empty: nothing, and it was stored if it was to be.
+using Setter = std::function<std::string(std::string_view value, bool apply)>;
+
+struct Parameter {
+  std::string_view name;
+  std::function<std::string()> get;  // empty: write only
+  Setter set;                        // empty: cannot be changed while running
+};
+
+std::string out_of_range(std::int64_t low, std::int64_t high) {
+  return "argument must be between " + std::to_string(low) + " and " + std::to_string(high) + " inclusive";
+}
+
+template <class T>
+Setter integer(T& target, std::int64_t low, std::int64_t high, std::int64_t unit = 1) {
+  return [&target, low, high, unit](std::string_view text, bool apply) -> std::string {
+    const auto value = parse_resp_integer(text);
+    if (!value) return "argument couldn't be parsed into an integer";
+    if (*value < low || *value > high) return out_of_range(low, high);
+    if (apply) target = static_cast<T>(*value * unit);
+    return {};
+  };
+}
+
+// "64mb": k, kb, m, mb, g, gb; b or nothing for bytes.
+std::optional<std::int64_t> parse_memory(std::string_view text) {
+  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const auto value = parse_resp_integer(text.substr(0, digits));
+  if (!value) return std::nullopt;
+  constexpr std::pair<std::string_view, std::int64_t> kUnits[] = {
+      {"", 1},          {"b", 1},        {"k", 1000},          {"kb", 1 << 10},
+      {"m", 1'000'000}, {"mb", 1 << 20}, {"g", 1'000'000'000}, {"gb", 1 << 30}};
+  for (const auto& [name, factor] : kUnits) {
+    if (!equal_ignoring_case(text.substr(digits), name)) continue;
+    if (*value > kInt64Max / factor) return std::nullopt;
+    return *value * factor;
+  }
+  return std::nullopt;
+}
+
+Setter memory(std::size_t& target, std::int64_t low, std::int64_t high) {
+  return [&target, low, high](std::string_view text, bool apply) -> std::string {
+    const auto value = parse_memory(text);
+    if (!value) return "argument must be a memory value";
+    if (*value < low || *value > high) return out_of_range(low, high);
+    if (apply) target = static_cast<std::size_t>(*value);
+    return {};
+  };
+}
+
+Setter yes_or_no(bool& target) {
+  return [&target](std::string_view text, bool apply) -> std::string {
+    const bool yes = equal_ignoring_case(text, "yes");
+    if (!yes && !equal_ignoring_case(text, "no")) return "argument must be 'yes' or 'no'";
+    if (apply) target = yes;
+    return {};
+  };
+}
+
+std::string first_listener(const std::map<int, RespServerImpl::Listener>& listeners, bool unix_socket,
+                           std::string (*text)(const RespServerImpl::Listener&)) {
+  for (const auto& [fd, listener] : listeners) {
+    if (listener.unix_path.empty() != unix_socket) return text(listener);
+  }
+  return unix_socket ? "" : "0";
+}
+
+std::vector<Parameter> parameters_of(RespServerImpl& server) {
+  RespServerOptions& o = server.options;
+  const auto fixed = [](std::string text) { return [text = std::move(text)] { return text; }; };
+  const auto& listeners = server.listeners;
+  using Listener = RespServerImpl::Listener;
+  const auto size_text = [](const std::size_t& value) { return [&value] { return std::to_string(value); }; };
+  std::vector<Parameter> all;
+  all.push_back({"maxclients", [&o] { return std::to_string(o.connections_max); },
+                 integer(o.connections_max, 1, std::numeric_limits<std::uint32_t>::max())});
+  all.push_back({"timeout", [&o] { return std::to_string(o.idle_timeout_ms / 1000); },
+                 integer(o.idle_timeout_ms, 0, std::numeric_limits<std::int32_t>::max(), 1000)});
+  all.push_back({"requirepass", nullptr, [&o](std::string_view text, bool apply) -> std::string {
+                   if (text.size() > static_cast<std::size_t>(kPasswordBytesMax)) {
+                     return "argument must be at most " + std::to_string(kPasswordBytesMax) + " bytes long";
+                   }
+                   if (apply) o.password = text;
+                   return {};
+                 }});
+  all.push_back({"protected-mode", [&o] { return o.protected_mode ? "yes" : "no"; }, yes_or_no(o.protected_mode)});
+  all.push_back(
+      {"proto-max-bulk-len", size_text(o.limits.bulk_bytes_max), memory(o.limits.bulk_bytes_max, 1 << 20, 1 << 30)});
+  all.push_back({"client-query-buffer-limit", size_text(o.limits.request_bytes_max),
+                 memory(o.limits.request_bytes_max, 1 << 20, std::int64_t{2} << 30)});
+  all.push_back({"client-output-buffer-limit",
+                 [&o] {
+                   return "normal " + std::to_string(o.output_hard_bytes) + " " + std::to_string(o.output_soft_bytes) +
+                          " " + std::to_string(o.output_soft_ms / 1000);
+                 },
+                 nullptr});
+  all.push_back({"databases", fixed("1"), nullptr});
+  all.push_back({"save", fixed(""), nullptr});  // redis-benchmark asks for these two
+  all.push_back({"appendonly", fixed("no"), nullptr});
+  all.push_back({"port",
+                 [&listeners] {
+                   return first_listener(listeners, false, [](const Listener& l) { return std::to_string(l.port); });
+                 },
+                 nullptr});
+  all.push_back({"bind",
+                 [&listeners] { return first_listener(listeners, false, [](const Listener& l) { return l.host; }); },
+                 nullptr});
+  all.push_back(
+      {"unixsocket",
+       [&listeners] { return first_listener(listeners, true, [](const Listener& l) { return l.unix_path; }); },
+       nullptr});
+  all.push_back({"unixsocketperm", fixed("660"), nullptr});
+  return all;
+}
+
+std::string set_failed(std::string_view name, std::string_view why) {
+  return "ERR CONFIG SET failed (possibly related to argument '" + std::string(name.substr(0, 128)) + "') - " +
+         std::string(why);
+}
+
+constexpr std::string_view kHelp[] = {"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                                      "GET <pattern>",
+                                      "    Return parameters matching the glob-like <pattern> and their values.",
+                                      "SET <directive> <value>",
+                                      "    Set the configuration <directive> to <value>.",
+                                      "RESETSTAT",
+                                      "    Reset the statistics.",
+                                      "REWRITE",
+                                      "    Refused: the configuration file is written by people only.",
+                                      "HELP",
+                                      "    Print this help."};
+
+}  // namespace
+
+void RespServerImpl::config(const Arguments& args, RespReply& reply) {
+  const auto is = [&](std::string_view name) { return equal_ignoring_case(args[1], name); };
+  if (is("GET")) {
+    if (args.size() < 3) return reply.error(wrong_arity_error("config|get"));
+    config_get(args, reply);
+  } else if (is("SET")) {
+    if (args.size() < 4 || args.size() % 2 != 0) return reply.error(wrong_arity_error("config|set"));
+    config_set(args, reply);
+  } else if (is("RESETSTAT")) {
+    if (args.size() != 2) return reply.error(wrong_arity_error("config|resetstat"));
+    RespServerStats fresh;
+    fresh.connections = stats.connections;
+    fresh.buffers_bytes = stats.buffers_bytes;
+    stats = fresh;
+    reply.ok();
+  } else if (is("REWRITE")) {
+    reply.error("ERR The server is running without a config file");
+  } else if (is("HELP")) {
+    reply.array(std::size(kHelp));
+    for (const std::string_view line : kHelp) reply.simple(line);
+  } else {
+    reply.error(unknown_subcommand_error("config", args[1]));
+  }
+}
+
+void RespServerImpl::config_get(const Arguments& args, RespReply& reply) {
+  std::vector<std::pair<std::string, std::string>> known;
+  for (const Parameter& parameter : parameters_of(*this)) {
+    if (parameter.get) known.emplace_back(parameter.name, parameter.get());  // X8: a password is never shown
+  }
+  handler.config_list(known);
+  std::uint64_t work = kGlobWorkDefault;
+  std::vector<const std::pair<std::string, std::string>*> wanted;
+  for (const auto& entry : known) {
+    const bool matches = std::any_of(args.begin() + 2, args.end(), [&](std::string_view pattern) {
+      return glob_match(pattern.substr(0, kGlobPatternBytesMax), entry.first, &work, true);
+    });
+    if (work == 0) return reply.error("ERR patterns too complex");
+    if (matches) wanted.push_back(&entry);
+  }
+  reply.map(wanted.size());
+  for (const auto* entry : wanted) {
+    reply.bulk(entry->first);
+    reply.bulk(entry->second);
+  }
+}
+
+void RespServerImpl::config_set(const Arguments& args, RespReply& reply) {
+  const std::vector<Parameter> parameters = parameters_of(*this);
+  // All or nothing: every pair is looked at before any is applied.
+  for (const bool apply : {false, true}) {
+    for (std::size_t i = 2; i < args.size(); i += 2) {
+      const std::string_view name = args[i], value = args[i + 1];
+      for (std::size_t j = 2; !apply && j < i; j += 2) {
+        if (equal_ignoring_case(args[j], name)) return reply.error(set_failed(name, "duplicate parameter"));
+      }
+      const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& parameter) {
+        return equal_ignoring_case(parameter.name, name);
+      });
+      std::string wrong;
+      if (found == parameters.end()) {
+        const auto answer = handler.config_set(name, value, apply);
+        if (!answer) {
+          return reply.error("ERR Unknown option or number of arguments for CONFIG SET - '" +
+                             std::string(name.substr(0, 128)) + "'");
+        }
+        wrong = *answer;
+      } else {
+        wrong = found->set ? found->set(value, apply) : "can't set immutable config";
+      }
+      if (!wrong.empty()) return reply.error(set_failed(name, wrong));
+    }
+  }
+  for (const auto& [number, connection] : connections) {
+    apply_limits(*connection);
+    note_deadline(*connection);
+  }
+  reply.ok();
+}
+
+std::string RespServerImpl::info_sections() const {
+  const auto line = [](std::string_view name, std::uint64_t value) {
+    return std::string(name) + ":" + std::to_string(value) + "\r\n";
+  };
+  std::uint64_t deferred = 0;
+  for (const auto& [number, connection] : connections) deferred += connection->deferred;
+  return "# Clients\r\n" + line("connected_clients", stats.connections) + line("maxclients", options.connections_max) +
+         line("blocked_clients", deferred) + line("client_buffers_bytes", stats.buffers_bytes) + "\r\n# Stats\r\n" +
+         line("total_connections_received", stats.connections_total) +
+         line("total_commands_processed", stats.commands_total) + line("total_net_input_bytes", stats.bytes_in) +
+         line("total_net_output_bytes", stats.bytes_out) +
+         line("rejected_connections", stats.refused_max + stats.refused_protected + stats.refused_unauthenticated) +
+         line("total_error_replies", stats.errors_total) +
+         line("client_output_buffer_limit_disconnections", stats.closed_slow_reader) +
+         line("acl_access_denied_auth", stats.authentication_failures);
+}
+
+}  // namespace tidelock
