@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/wall_clock.h"
+
 namespace tidelock {
 namespace {
 
@@ -157,6 +159,11 @@ bool DisruptionDetector::poll() {  // C2
   }
   if (disrupted) ++epoch_;
   return disrupted;
+}
+
+std::uint64_t wall_ms_now() {
+  const Nanos now = read_clock(CLOCK_REALTIME);
+  return now <= 0 ? 0 : static_cast<std::uint64_t>(now / kMillisecond);
 }
 
 Result<std::string> machine_boot_id() {

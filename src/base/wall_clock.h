@@ -1,0 +1,11 @@
+// Wall time, for stamps, absolute expiries and logs only. Nothing about freshness or leases may rest on it (C4).
+#pragma once
+
+#include <cstdint>
+
+namespace tidelock {
+
+// Milliseconds of the Unix epoch. Any thread; may jump either way.
+std::uint64_t wall_ms_now();
+
+}  // namespace tidelock
