@@ -10,6 +10,7 @@ import unittest
 sys.dont_write_bytecode = True
 import figures
 import judge
+import models_rule
 from judge import FOREVER, Run
 
 MS = 1_000_000
@@ -138,6 +139,10 @@ class Reads(Cases):
             ("flagged bounds must hold, too", [*writes, read(1, 1601, 500, fallback=True)], [], {"bound_violation": 1}),
             ("a write only the gateway acknowledged is not sequenced: it binds nobody", [*writes, read(2, 9000, 1)], [], {}),
             ("a read that lasted over the write's acknowledgement", [*writes, read(1, 1090, 5, took=900)], [], {}),
+            ("unless it lasted so long that its bound cannot have counted the wait", [*writes, read(1, 1090, 5, took=1100)], [],
+             {"bound_violation": 1}),
+            ("or the app was stopped", [*writes, read(1, 1090, 5, took=1100)],
+             [{"t": "stopped", "camera": "edge-1", "from": 1095 * MS, "to": 2095 * MS}], {}),
             ("a write of unknown outcome binds nobody", [write(1, 0, 5, "origin"), write(2, 6, 9, "origin", ok=False), read(1, 900, 1)], [], {}),
             ("a later acknowledged write covers it", [*writes, write(4, 1600, 1700, "origin"), read(3, 1800, 99)], [], {"bound_violation": 1}),
         ])
@@ -245,6 +250,25 @@ class Figures(Cases):
 
     def test_nothing_at_all(self):
         self.assertEqual(self.verdict([])["figures"]["frames"], 0)
+
+
+class ModelsRule(unittest.TestCase):
+    def test_the_example_worked_by_hand(self):
+        # 1.2.3 is code 1024 + 64 + 3 = 1091: bits 0, 1, 6, 10. weight(0, c) for c = 0, 1, 2: (7637 + 3c) mod 11 = 3, 6, 9.
+        signature = models_rule.signature_of(1091, [1, 0.5, 0.25])
+        self.assertAlmostEqual(signature[0], -0.2 + 0.05 + 0.1 + 4)
+        self.assertEqual([k for k, number in enumerate(signature) if number > 0], [0, 1, 6, 10])
+
+    def test_versions(self):
+        stat = [0.3, 0.5, 0.7]
+        def produced(signature, seen=stat):
+            return models_rule.Rule().version_of({"sig": signature, "stat": seen})
+        for version in ("1.0.0", "2.0.0", "3.0.0", "63.31.31", "0.0.0"):
+            self.assertEqual(produced(models_rule.signature_of(models_rule.code_of(version), stat)), version)
+        genuine = models_rule.signature_of(models_rule.code_of("2.0.0"), stat)
+        self.assertIsNone(produced(genuine, [0.3, 0.55, 0.7]), "another frame's output")
+        self.assertIsNone(produced([4.0] * 16), "made up")
+        self.assertIsNone(produced(genuine[:15]), "cut short")
 
 
 class Files(unittest.TestCase):
