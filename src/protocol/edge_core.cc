@@ -63,6 +63,9 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           if (state_ == State::kOpen) send(Staged{what.model, what.error});
         }
         if constexpr (std::is_same_v<What, EdgeDisrupted>) on_disrupted();
+        if constexpr (std::is_same_v<What, EdgeForget>) {
+          if (policy(what.key).consistency != Consistency::kStrong && !outbox_.pending(what.key)) forget(what.key, true);
+        }
       },
       event.what);
 

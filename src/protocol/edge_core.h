@@ -102,11 +102,14 @@ struct EdgeStagedModel {  // M4
   std::string error;
 };
 struct EdgeDisrupted {};  // C2
+struct EdgeForget {  // FLUSHALL: drop this edge's copy. Strong keys and own writes that are still pending stay
+  std::string key;
+};
 
 struct EdgeEvent {
   Nanos now = 0;
   std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted, EdgeOutboxFailed,
-               EdgeStagedModel, EdgeDisrupted>
+               EdgeStagedModel, EdgeDisrupted, EdgeForget>
       what;
 };
 
