@@ -235,10 +235,11 @@ class Cluster:
     """Hubs and edges under one folder, made by `tidelock dev init`. Use it as a context: leaving it stops everything.
 
     `shims` maps a node id to "offset_ms:rate_ppm"; with it the processes are of the test build, whose clock can be told to differ.
-    `breaks` maps a node id to a fault to plant.
+    `breaks` maps a node id to a fault to plant. With `reuse` a folder that holds a cluster already is taken as it is.
     """
 
-    def __init__(self, bin_dir, folder, hubs=3, edges=4, sites=2, links=False, shims=None, breaks=None):
+    def __init__(self, bin_dir, folder, hubs=3, edges=4, sites=2, links=False, shims=None, breaks=None,
+                 reuse=False):
         self.bin, self.folder = os.path.abspath(bin_dir), os.path.abspath(folder)
         self.shims, self.breaks = shims or {}, breaks or {}
         self.hubs = [f"hub-{i}" for i in range(1, hubs + 1)]
@@ -247,10 +248,14 @@ class Cluster:
         os.makedirs(self.folder, exist_ok=True)
         self.logs = os.path.join(self.folder, "logs")
         os.makedirs(self.logs, exist_ok=True)
-        made = self.cli_json("dev", "init", "--dir", self.folder, "--hubs", hubs, "--edges", edges, "--sites", min(sites, max(edges, 1)),
-                             with_config=False)
-        if not made["ok"]:
-            raise Failure(f"tidelock dev init: {made['message']}")
+        if not (reuse and os.path.exists(os.path.join(self.folder, "client.toml"))):
+            made = self.cli_json("dev", "init", "--dir", self.folder, "--hubs", hubs, "--edges", edges,
+                                 "--sites", min(sites, max(edges, 1)), with_config=False)
+            if not made["ok"]:
+                raise Failure(f"tidelock dev init: {made['message']}")
+        for node in self.hubs + self.edges:
+            if not os.path.exists(self.config_file(node)):
+                raise Failure(f"{self.folder} holds a cluster without {node}; choose another folder")
         self.config = {node: self._read_config(node) for node in self.hubs + self.edges}
         if links:
             self._make_links()
