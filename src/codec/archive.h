@@ -83,7 +83,7 @@ class Encoder {
   template <class... T>
   void put(std::variant<T...>& v) {
     put_varint(v.index());
-    std::visit([this](auto& alternative) { put(alternative); }, v);
+    std::visit([this](auto& alternative) { this->put(alternative); }, v);
   }
   template <class T>
     requires requires(T& t, Encoder& e) { t.fields(e); }

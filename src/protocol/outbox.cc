@@ -167,9 +167,10 @@ Result<void> Outbox::load(const std::vector<std::pair<Bytes, Bytes>>& rows, Nano
                                       std::to_string(next_number_) + " is next");
     }
     if (composition->seqs.empty()) return fail(Code::kCorrupt, "outbox: batch in flight without records");
-    in_flight_.emplace();
-    in_flight_->number = composition->number;
-    in_flight_->seqs = std::move(composition->seqs);
+    InFlight batch;
+    batch.number = composition->number;
+    batch.seqs = std::move(composition->seqs);
+    in_flight_ = std::move(batch);
     for (const std::uint64_t seq : in_flight_->seqs) {
       const auto it = records_.find(seq);
       if (it == records_.end())

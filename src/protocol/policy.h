@@ -17,7 +17,8 @@ inline constexpr std::size_t kValueBytesMax = 1u << 20;
 inline constexpr std::size_t kKeysPerWriteMax = 1024;
 inline constexpr std::size_t kNamespacesMax = 64;
 inline constexpr std::size_t kNodeIdBytesMax = 64;
-inline constexpr std::size_t kPushValueBytesMax = 4096;  // a record carries a value up to this size instead of only a hint
+inline constexpr std::size_t kPushValueBytesMax =
+    4096;  // a record carries a value up to this size instead of only a hint
 
 enum class Consistency : std::uint8_t { kEventual, kBounded, kStrong };
 enum class Scope : std::uint8_t { kGateway, kSite, kRegion };  // only kRegion crosses the wide-area link
@@ -39,8 +40,8 @@ struct Namespace {
   Nanos flush_age_ns = 0;  // kBehind: a write is sent to the hub at most this long after its acknowledgement
   Nanos ttl_ns = 0;        // default time to live; 0 = none
   std::vector<OnStale> on_stale = {OnStale::kRefresh, OnStale::kWait, OnStale::kFallback, OnStale::kFail};
-  Nanos deadline_ns = 1 * kSecond;        // F3: one deadline for the whole list
-  Nanos fallback_cap_ns = kForever;       // F3: no fallback older than this
+  Nanos deadline_ns = 1 * kSecond;   // F3: one deadline for the whole list
+  Nanos fallback_cap_ns = kForever;  // F3: no fallback older than this
 
   friend bool operator==(const Namespace&, const Namespace&) = default;
   template <class A>
