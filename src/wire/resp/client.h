@@ -28,12 +28,12 @@
 namespace tidelock {
 
 struct RespClientOptions {
-  std::string address;                     // "host:port", "[::1]:6379", "unix:/path" or "/path"
+  std::string address{};                   // "host:port", "[::1]:6379", "unix:/path" or "/path"
   Nanos connect_timeout_ns = 2 * kSecond;  // HELLO and AUTH included
   int protocol = 2;                        // 3: HELLO 3 is sent first
-  std::string password;                    // empty: no AUTH
-  std::string name;                        // empty: no CLIENT SETNAME
-  RespReplyLimits limits;
+  std::string password{};                  // empty: no AUTH
+  std::string name{};                      // empty: no CLIENT SETNAME
+  RespReplyLimits limits{};
 };
 
 class RespClient {

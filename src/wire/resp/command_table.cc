@@ -241,7 +241,8 @@ void answer_command(std::span<const std::string_view> args, RespReply& reply) {
 std::string unknown_command_error(std::span<const std::string_view> args) {
   std::string shown;
   for (std::size_t i = 1; i < args.size() && shown.size() < kEchoBytesMax; ++i) {
-    shown.append("'").append(args[i].substr(0, kEchoBytesMax - shown.size())).append("' ");
+    const std::string_view part = args[i].substr(0, kEchoBytesMax - shown.size());
+    shown.append("'").append(part).append("' ");
   }
   return "ERR unknown command '" + std::string(args[0].substr(0, kEchoBytesMax)) +
          "', with args beginning with: " + shown;

@@ -245,7 +245,7 @@ TEST(Glob, AHostilePatternEndsAtTheWorkLimit) {  // X6, CVE-2022-36021
   for (int i = 0; i < 1000; ++i) pattern += "a*";
   pattern += "b";
   const std::string text(100'000, 'a');
-  std::uint64_t work = 1'000'000;
+  std::uint64_t work = 100'000;
   EXPECT_FALSE(glob_match(pattern, text, &work));
   EXPECT_EQ(work, 0u);
   // A long class is charged for its length.

@@ -37,14 +37,14 @@
 namespace tidelock {
 
 struct RespServerOptions {
-  std::string password;                    // empty: none (requirepass)
+  std::string password{};                  // empty: none (requirepass)
   bool protected_mode = true;              // without a password, answer local peers only
   std::uint32_t connections_max = 10'000;  // maxclients
   std::int64_t idle_timeout_ms = 0;        // 0: never (CONFIG: timeout, in seconds)
   std::int64_t authentication_timeout_ms = 10'000;
   std::uint32_t unauthenticated_per_address_max = 64;  // local peers are not counted
   std::int64_t authentication_failure_delay_ms = 200;
-  RespLimits limits;  // after authentication
+  RespLimits limits{};  // after authentication
   std::size_t output_soft_bytes = 1u << 20;
   std::int64_t output_soft_ms = 60'000;
   std::size_t output_hard_bytes = 256u << 20;
