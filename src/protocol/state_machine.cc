@@ -498,7 +498,7 @@ void StateMachine::run(Applied& applied, const Seed& seed) {
   settings_ = seed.settings;
   namespaces_ = seed.namespaces;
   model_key_ = seed.model_key;
-  lease_is_short_ = false;
+  lease_is_short_ = true;  // A5: nothing has been rolled out yet; the hub lengthens it when that stays so
   put_settings();
 }
 

@@ -329,6 +329,8 @@ TEST(StateMachine, LeaseLengthIsLedgerState) {  // A5
   hub.claim();
   EXPECT_FALSE(hub.run(SetLease{true}).effective) << "no settings yet";
   hub.run(shipped_seed());
+  EXPECT_EQ(hub.machine.lease_ns(), 2 * kSecond) << "a new cluster is about to be rolled out to";
+  EXPECT_TRUE(hub.run(SetLease{false}).effective);
   EXPECT_EQ(hub.machine.lease_ns(), 30 * kSecond);
   EXPECT_TRUE(hub.run(SetLease{true}).effective);
   EXPECT_TRUE(hub.machine.lease_is_short());
