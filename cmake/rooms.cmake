@@ -5,8 +5,8 @@ find_package(PkgConfig REQUIRED)
 
 add_library(tidelock_options INTERFACE)
 target_include_directories(tidelock_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
-target_compile_options(tidelock_options INTERFACE -Wall -Wextra -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> -Wimplicit-fallthrough
-                       -fno-omit-frame-pointer)
+target_compile_options(tidelock_options INTERFACE -Wall -Wextra -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>
+                       -Wimplicit-fallthrough -fno-omit-frame-pointer)
 if(TIDELOCK_WERROR)
   target_compile_options(tidelock_options INTERFACE -Werror)
 endif()

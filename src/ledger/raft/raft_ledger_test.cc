@@ -516,6 +516,7 @@ TEST_F(RaftLedgerTest, AStoreOfOtherMembersOrWithDamageIsNotOpened) {
 
 TEST_F(RaftLedgerTest, ASnapshotWithMissingFilesIsFoundAtOpen) {
   options_.snapshot_threshold_entries = 10;
+  options_.snapshot_trailing_entries = 2;
   start("hub-1");
   for (int i = 0; i < 40; ++i) write("w" + std::to_string(i));
   const auto trimmed = [&] { return ledger("hub-1").status().first_index.value; };

@@ -355,7 +355,8 @@ void SnapshotCourier::on(std::uint64_t from, Offer& offer, Nanos now) {
     if (saturating_sub(now, download_->progress_at) < kGiveUp) return;
     abandon();
   }
-  Download& d = download_.emplace();
+  download_ = std::make_unique<Download>();
+  Download& d = *download_;
   d.from = from;
   d.remote = offer.name;
   d.index = offer.index;

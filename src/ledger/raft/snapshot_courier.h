@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -118,7 +118,7 @@ class SnapshotCourier {
   std::uint64_t next_no_ = 1;
   std::map<std::uint64_t, Kept> kept_;  // by index, at most two
   std::map<std::uint64_t, Nanos> offered_at_;
-  std::optional<Download> download_;
+  std::unique_ptr<Download> download_;
   bool delivering_ = false;
 };
 
