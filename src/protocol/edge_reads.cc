@@ -107,7 +107,10 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
       case Consistency::kStrong:
         // F4, F5: lease and blocks together, then the value; or a proven read at the hub that was sent after this read
         // began, at an instant with no own write in flight there (A3).
-        if (now_ < lease_until_ && !blocked(read.key) && covered(read.key, *entry)) return answer_from(read, *entry, Basis::kLease, 0);
+        // A lease covers keys of strong namespaces only: nobody blocks the writers of others.
+        if (ns.consistency == Consistency::kStrong && now_ < lease_until_ && !blocked(read.key) && covered(read.key, *entry)) {
+          return answer_from(read, *entry, Basis::kLease, 0);
+        }
         if (entry->proven_at != kNever && entry->proven_at >= waiting.began) {
           ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
           done.receipt.source = Source::kHub;
@@ -153,7 +156,8 @@ void EdgeCore::ask_for(const WaitingRead& waiting) {
   const auto it = entries_.find(key);
   const EdgeEntry* entry = it == entries_.end() || now_ >= it->second.entry.expires_at ? nullptr : &it->second.entry;
   const bool strong = demand.consistency == Consistency::kStrong;
-  if (entry != nullptr && covered(key, *entry) && !(strong && blocked(key))) {
+  const bool leased = ns.consistency == Consistency::kStrong && !blocked(key);
+  if (entry != nullptr && covered(key, *entry) && (!strong || leased)) {
     const Nanos within = strong ? 100 * kMillisecond : demand.bound_ns / 2;
     const bool in_flight = std::any_of(probes_.begin(), probes_.end(),
                                        [&](const auto& probe) { return now_ - probe.second <= within; });
