@@ -28,6 +28,8 @@ LONG_FILES = {}
 BANS = {
     ("clock", "src/base/elapsed_clock.cc"): "the one place that reads the real clock (C1)",
     ("clock", "src/wire/grpc/"): "gRPC takes deadlines as time points; they only say how long a call may wait",
+    ("clock", "src/wire/http/server.cc"): "deadlines of one request's reads and writes; nothing of the protocol hangs on them",
+    ("clock", "src/telemetry/log.cc"): "the wall time that a log line bears, for people to read",
 }
 
 # Paths of machines inside files that are about such paths: (path, text).
