@@ -315,29 +315,16 @@ class Demo:
         self.tail.close()
         self.apps = {}
 
-    def feature_counters(self, edge):
-        metrics = self.cluster.metrics(edge)
-        found = {}
-        for name in ("written", *judge.SUM):
-            for full in (f"tidelock_features_{name}", f"tidelock_features_{name}_total"):
-                if full in metrics:
-                    found[name] = int(metrics[full])
-        return found if len(found) == 1 + len(judge.SUM) else None
-
     def drain(self):
         def nothing_pending():
-            return all((self.feature_counters(edge) or {"pending": 1})["pending"] == 0 for edge in self.cluster.edges)
+            return all(self.cluster.features(edge)["pending"] == 0 for edge in self.cluster.edges)
         try:
             wait_until("every edge has flushed its outbox", nothing_pending, 20, step=0.1)
             self.note("drained", at=now_ns())
         except Failure as failure:
             self.screen.say(str(failure))
         for edge in self.cluster.edges:
-            counters = self.feature_counters(edge)
-            if counters is None:
-                self.check("every edge says what became of its writes", False, f"{edge} has no tidelock_features_* metrics")
-            else:
-                self.note("counters", edge=edge, **counters)
+            self.note("counters", edge=edge, **self.cluster.features(edge))
 
     def read_finals(self):
         """Reads what must be there: every track at every edge, each frame's record at one edge that did not write it."""

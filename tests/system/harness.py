@@ -379,6 +379,11 @@ class Cluster:
         status, text = http_get(self.config[node]["http"], "/metrics")
         return parse_metrics(text) if status == 200 else {}
 
+    def features(self, edge):
+        """What became of the write-behind records that the edge accepted: {"written", "flushed", ...}."""
+        with self.redis(edge) as redis:
+            return json.loads(redis.call("TL.INFO"))["features"]
+
     def redis(self, edge, timeout=10):
         return Resp(self.config[edge]["redis"], timeout)
 

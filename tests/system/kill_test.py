@@ -151,13 +151,8 @@ class Kills:
                     if number > writer.tried[key]:
                         raise Failure(f"{edge} shows {key} = {number}, which nobody wrote yet")
 
-    def counters(self, edge):
-        metrics = self.cluster.metrics(edge)
-        return {name: int(metrics.get(f"tidelock_features_{name}", metrics.get(f"tidelock_features_{name}_total", -1)))
-                for name in ("written", *judge.SUM)}
-
     def check_end(self):
-        wait_until("every outbox is empty", lambda: all(self.counters(edge)["pending"] == 0 for edge in self.cluster.edges), 60)
+        wait_until("every outbox is empty", lambda: all(self.cluster.features(edge)["pending"] == 0 for edge in self.cluster.edges), 60)
         drained = now_ns()
         time.sleep(0.6)
         for edge in self.cluster.edges:
@@ -170,7 +165,7 @@ class Kills:
                         if not writer.acked[key] <= number <= writer.tried[key]:
                             raise Failure(f"{edge} shows {key} = {number}; {writer.acked[key]} was acknowledged, {writer.tried[key]} tried")
         for edge in self.cluster.edges:
-            counters = self.counters(edge)
+            counters = self.cluster.features(edge)
             if counters["written"] != sum(counters[name] for name in judge.SUM) or counters["lost"]:
                 raise Failure(f"the books of {edge} do not balance: {counters}")
             acknowledged = sum(writer.acknowledged for writer in self.writers if writer.edge == edge)
