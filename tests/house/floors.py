@@ -154,7 +154,7 @@ def _theirs(path, name, quoted, declared, used):
     room = room_of(path)
     if re.fullmatch(TEST_LIBRARIES, name):
         ok = is_test(path) or path.startswith("bench/")
-        return None if ok else "test libraries belong in NAME_test.cc, tests/, sim/, fuzz/ and bench/"
+        return None if ok else "test libraries belong in NAME_test.cc, NAME_fixture.h, tests/, sim/, fuzz/ and bench/"
     if room == "protocol" and re.fullmatch(PROTOCOL_NEVER, name):
         return "the protocol floor has no threads, clocks, chance, files or sockets: they come in as events"
     library = next((lib for lib, headers in LIBRARIES.items() if re.fullmatch(headers, name)), None)

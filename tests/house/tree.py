@@ -93,7 +93,7 @@ def _list(root):
 
 def is_test(path):
     """Sources that only prove things: they may name test libraries, and their rule tags count as tests."""
-    return path.endswith("_test.cc") or path.startswith(("tests/", "sim/", "fuzz/"))
+    return path.endswith(("_test.cc", "_fixture.h")) or path.startswith(("tests/", "sim/", "fuzz/"))
 
 
 def line_of(text, offset):
