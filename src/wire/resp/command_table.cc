@@ -213,7 +213,7 @@ void answer_command(std::span<const std::string_view> args, RespReply& reply) {
     reply.array(kCommands.size());
     for (const CommandSpec& spec : kCommands) reply.bulk(spec.name);
   } else if (is("GETKEYS")) {
-    if (args.size() < 3) return reply.error(wrong_arity_error("command|getkeys"));
+    if (args.size() < 4) return reply.error(wrong_arity_error("command|getkeys"));
     answer_getkeys(args.subspan(2), reply);
   } else if (is("HELP")) {
     constexpr std::string_view kHelp[] = {"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -61,9 +61,9 @@ TEST(CommandTable, AnswersCommand) {
             "{\"ttl\": {\"summary\": \"Get the time to live of a key in seconds\", \"since\": \"1.0.0\", \"group\": "
             "\"generic\", \"syntax\": \"key\"}}");
   EXPECT_EQ(answer("command getkeys mset a 1 b 2"), "[\"a\", \"b\"]");
-  EXPECT_EQ(answer("command getkeys ping"), "(error) ERR The command has no key arguments");
-  EXPECT_EQ(answer("command getkeys nope"), "(error) ERR Invalid command specified");
-  EXPECT_EQ(answer("command getkeys get"), "(error) ERR Invalid number of arguments specified for command");
+  EXPECT_EQ(answer("command getkeys ping x"), "(error) ERR The command has no key arguments");
+  EXPECT_EQ(answer("command getkeys nope x"), "(error) ERR Invalid command specified");
+  EXPECT_EQ(answer("command getkeys get a b"), "(error) ERR Invalid number of arguments specified for command");
   EXPECT_EQ(answer("command nope"), "(error) ERR unknown subcommand 'nope'. Try COMMAND HELP.");
   for (const char* line : {"command", "command info", "command docs", "command list", "command help"}) {
     EXPECT_EQ(answer(line).find("(error)"), std::string::npos) << line;

@@ -165,6 +165,7 @@ void RespServerImpl::config(const Arguments& args, RespReply& reply) {
     stats = fresh;
     reply.ok();
   } else if (is("REWRITE")) {
+    if (args.size() != 2) return reply.error(wrong_arity_error("config|rewrite"));
     reply.error("ERR The server is running without a config file");
   } else if (is("HELP")) {
     reply.array(std::size(kHelp));
@@ -177,7 +178,7 @@ void RespServerImpl::config(const Arguments& args, RespReply& reply) {
 void RespServerImpl::config_get(const Arguments& args, RespReply& reply) {
   std::vector<std::pair<std::string, std::string>> known;
   for (const Parameter& parameter : parameters_of(*this)) {
-    if (parameter.get) known.emplace_back(parameter.name, parameter.get());  // X8: a password is never shown
+    if (parameter.get) known.emplace_back(parameter.name, parameter.get());  // a password is never shown
   }
   handler.config_list(known);
   std::uint64_t work = kGlobWorkDefault;

@@ -73,8 +73,9 @@ void RespServerImpl::ping(RespConnection&, const Arguments& args, RespReply& rep
 void RespServerImpl::select(const Arguments& args, RespReply& reply) {
   const auto index = parse_resp_integer(args[1]);
   constexpr std::int64_t kIntMax = 2147483647;
-  if (!index || *index > kIntMax || *index < -kIntMax - 1) {
-    return reply.error("ERR value is not an integer or out of range");
+  if (!index) return reply.error("ERR value is not an integer or out of range");
+  if (*index > kIntMax || *index < -kIntMax - 1) {
+    return reply.error("ERR value is out of range, value must between -2147483648 and 2147483647");
   }
   if (*index != 0) return reply.error("ERR DB index is out of range");
   reply.ok();

@@ -10,6 +10,22 @@
 #include "base/rng.h"
 #include "wire/resp/reply.h"
 
+namespace {
+thread_local std::uint64_t allocations = 0;
+}
+// NOLINTBEGIN: counts what this thread takes from the heap
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new[](std::size_t size) { return operator new(size); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+// NOLINTEND
+
 namespace tidelock {
 namespace {
 
@@ -200,6 +216,29 @@ TEST(RespParser, AnnouncedLengthsCostNothing) {  // X7
   parser.feed("*1000000\r\n$60000000\r\nabc");
   EXPECT_EQ(parser.next(), Status::kNeedMore);
   EXPECT_LE(parser.memory_bytes(), 8192u);
+}
+
+TEST(RespParser, ACommandAllocatesNothingInSteadyState) {
+  const std::string request = bulk_request({"SET", "a key of some length", std::string(2048, 'v')}) + "GET 'a key'\r\n";
+  RespParser parser;
+  std::string out;
+  const auto turn = [&] {
+    parser.feed(request);
+    std::size_t bytes = 0;
+    while (parser.next() == Status::kCommand) {
+      RespReply(out, 3).bulk(parser.args().back());
+      bytes += parser.args().size();
+    }
+    parser.shrink();
+    out.clear();
+    return bytes;
+  };
+  for (int i = 0; i < 10; ++i) turn();
+  const std::uint64_t before = allocations;
+  std::size_t seen = 0;
+  for (int i = 0; i < 1000; ++i) seen += turn();
+  EXPECT_EQ(allocations, before);
+  EXPECT_EQ(seen, 5000u);
 }
 
 TEST(RespParser, DeadAfterAnError) {

@@ -1,18 +1,20 @@
 // For tests: a real server on a loop of its own thread, with a small store behind it.
 #pragma once
 
-#include <gtest/gtest.h>
-
+#include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/assert.h"
 #include "base/elapsed_clock.h"
 #include "wire/resp/client.h"
 #include "wire/resp/event_loop.h"
@@ -161,7 +163,7 @@ class RunningServer {
     options.address = address();
     options.connect_timeout_ns = kPatience;
     auto client = RespClient::connect(options);
-    EXPECT_TRUE(client) << client.error().message;
+    TIDELOCK_ASSERT(client.has_value());
     return std::move(*client);
   }
 
@@ -180,7 +182,7 @@ class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string pattern = (std::filesystem::temp_directory_path() / "tidelock-resp-XXXXXX").string();
-    EXPECT_NE(::mkdtemp(pattern.data()), nullptr);
+    TIDELOCK_ASSERT(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }
   ~TemporaryFolder() {

@@ -130,11 +130,11 @@ TEST(RespServer, Config) {
       {"CONFIG REWRITE", "(error) ERR The server is running without a config file"},
       {"CONFIG nope", "(error) ERR unknown subcommand 'nope'. Try CONFIG HELP."},
       {"CONFIG SET requirepass secret", "OK"},
-      {"CONFIG GET requirepass", "[]"},  // X8
+      {"CONFIG GET requirepass", "[]"},
   };
   for (const auto& [line, expected] : cases) EXPECT_EQ(ask(client, line), expected) << line;
-  EXPECT_EQ(ask(client, "CONFIG GET *").find("secret"), std::string::npos);  // X8
-  EXPECT_EQ(ask(client, "PING"), "PONG");                                    // who was here before stays
+  EXPECT_EQ(ask(client, "CONFIG GET *").find("secret"), std::string::npos);
+  EXPECT_EQ(ask(client, "PING"), "PONG");  // who was here before stays
   RespClient later = running.connect();
   EXPECT_EQ(ask(later, "PING"), "(error) NOAUTH Authentication required.");
 }

@@ -1,0 +1,312 @@
+// The tools of Redis against our server, and our server against Redis itself. Skipped, loudly, where they are not
+// installed.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "wire/resp/server_fixture.h"
+#include "wire/resp/socket.h"
+
+extern char** environ;
+
+namespace tidelock {
+namespace {
+
+struct Child {
+  pid_t pid = -1;
+  int out = -1;  // its stdout and stderr
+};
+
+Child start(const std::vector<std::string>& command) {
+  std::array<int, 2> ends{};
+  EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
+  Child child;
+  if (::posix_spawnp(&child.pid, command[0].c_str(), &actions, nullptr, argv.data(), environ) != 0) child.pid = -1;
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  child.out = ends[0];
+  return child;
+}
+
+// The exit status in *status, -1 when it could not be started; what it printed as the result.
+std::string run(const std::vector<std::string>& command, int* status) {
+  const Child child = start(command);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t got; (got = ::read(child.out, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(got));
+  ::close(child.out);
+  *status = -1;
+  if (child.pid < 0) return text;
+  int raw = 0;
+  ::waitpid(child.pid, &raw, 0);
+  *status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 128;
+  return text;
+}
+
+bool installed(const char* tool) {
+  int status = 0;
+  run({tool, "--version"}, &status);
+  return status == 0;
+}
+
+TEST(Peers, RedisCli) {
+  if (!installed("redis-cli")) GTEST_SKIP() << "NOT TESTED: redis-cli is not installed";
+  RunningServer running;
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/redis.sock";
+  ASSERT_TRUE(running.on_loop([&] { return running.server().listen_unix(path); }));
+  const std::string port = std::to_string(running.port());
+  struct Case {
+    std::vector<std::string> words;
+    const char* expected;
+  };
+  const Case cases[] = {
+      {{"PING"}, "PONG\n"},
+      {{"SET", "a key", "a value"}, "OK\n"},
+      {{"GET", "a key"}, "a value\n"},
+      {{"-3", "GET", "a key"}, "a value\n"},
+      {{"-3", "CONFIG", "GET", "databases"}, "databases 1\n"},
+      {{"nope"}, "ERR unknown command 'nope', with args beginning with: \n\n"},
+      {{"EXISTS", "a key"}, "1\n"},
+  };
+  for (const Case& c : cases) {
+    for (const std::vector<std::string>& where : {std::vector<std::string>{"-p", port}, {"-s", path}}) {
+      std::vector<std::string> command{"redis-cli"};
+      command.insert(command.end(), where.begin(), where.end());
+      command.insert(command.end(), c.words.begin(), c.words.end());
+      int status = 0;
+      EXPECT_EQ(run(command, &status), c.expected);
+    }
+  }
+}
+
+TEST(Peers, RedisBenchmark) {
+  if (!installed("redis-benchmark")) GTEST_SKIP() << "NOT TESTED: redis-benchmark is not installed";
+  RunningServer running;
+  const std::string port = std::to_string(running.port());
+  int status = 0;
+  for (const char* pipeline : {"1", "16"}) {
+    const std::string text =
+        run({"redis-benchmark", "-p", port, "-q", "-n", "2000", "-c", "20", "-P", pipeline, "-t", "ping,set,get,mset"},
+            &status);
+    EXPECT_EQ(status, 0) << text;
+    for (const char* expected : {"SET:", "GET:", "PING_INLINE:", "MSET"}) {
+      EXPECT_NE(text.find(expected), std::string::npos) << text;
+    }
+    for (const char* bad : {"WARNING", "Error", "ERR"}) EXPECT_EQ(text.find(bad), std::string::npos) << text;
+  }
+  EXPECT_GE(running.stats().commands_total, 16'000u);
+}
+
+// A redis-server of this test, on a Unix socket, without files.
+class Redis {
+ public:
+  explicit Redis(const TemporaryFolder& folder) : path_(folder.path() + "/peer.sock") {
+    child_ = start({"redis-server", "--port", "0", "--unixsocket", path_, "--save", "", "--appendonly", "no", "--dir",
+                    folder.path(), "--daemonize", "no"});
+  }
+  ~Redis() {
+    if (child_.pid > 0) {
+      ::kill(child_.pid, SIGKILL);
+      ::waitpid(child_.pid, nullptr, 0);
+    }
+    ::close(child_.out);
+  }
+  // Once it says that it is ready.
+  bool ready() {
+    std::string said;
+    char buffer[1024];
+    for (ssize_t got; (got = ::read(child_.out, buffer, sizeof buffer)) > 0;) {
+      said.append(buffer, static_cast<std::size_t>(got));
+      if (said.find("eady to accept connections") != std::string::npos) return true;
+    }
+    return false;
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  Child child_;
+};
+
+// Sends raw bytes that end in a QUIT or an error, and reads until the other side closed.
+std::string converse(const std::string& address, const std::string& bytes) {
+  const auto fd = connect_socket(address, kPatience);
+  if (!fd) return "! " + fd.error().message;
+  ::fcntl(*fd, F_SETFL, ::fcntl(*fd, F_GETFL) & ~O_NONBLOCK);
+  [[maybe_unused]] const auto sent = ::send(*fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  std::string seen;
+  char buffer[4096];
+  for (ssize_t got; (got = ::recv(*fd, buffer, sizeof buffer, 0)) > 0;)
+    seen.append(buffer, static_cast<std::size_t>(got));
+  ::close(*fd);
+  return seen;
+}
+
+TEST(Peers, AnswersAsRedisDoes) {
+  if (!installed("redis-server")) GTEST_SKIP() << "NOT TESTED: redis-server is not installed";
+  const TemporaryFolder folder;
+  Redis redis(folder);
+  ASSERT_TRUE(redis.ready());
+  RunningServer running;
+  auto theirs = RespClient::connect({.address = redis.path()});
+  ASSERT_TRUE(theirs) << theirs.error().message;
+  RespClient ours = running.connect();
+  const char* lines[] = {
+      "PING",
+      "PING a",
+      "PING a b",
+      "ECHO a",
+      "ECHO",
+      "SELECT 0",
+      "SELECT -1",
+      "SELECT 99",
+      "SELECT x",
+      "SELECT 99999999999",
+      "SELECT 9223372036854775808",
+      "nope",
+      "nope a b c",
+      "GET",
+      "GET a b",
+      "MSET a",
+      "MSET a 1 b",
+      "AUTH",
+      "AUTH x",
+      "AUTH default x",
+      "AUTH nobody x y",
+      "HELLO 4",
+      "HELLO 1",
+      "HELLO x",
+      "HELLO 3 nope",
+      "HELLO 3 AUTH x",
+      "HELLO 3 SETNAME",
+      "CLIENT",
+      "CLIENT GETNAME",
+      "CLIENT SETNAME me",
+      "CLIENT GETNAME",
+      "CLIENT SETNAME",
+      "CLIENT ID x",
+      "CLIENT nope",
+      "CLIENT NO-EVICT",
+      "CLIENT NO-EVICT ON",
+      "CLIENT NO-EVICT x",
+      "CLIENT LIST x",
+      "CLIENT LIST TYPE x",
+      "CLIENT LIST ID x",
+      "CLIENT LIST TYPE master",
+      "COMMAND COUNT x",
+      "COMMAND nope",
+      "COMMAND GETKEYS",
+      "COMMAND GETKEYS get a",
+      "COMMAND GETKEYS mset a 1 b 2",
+      "COMMAND GETKEYS ping x",
+      "COMMAND GETKEYS nope x",
+      "COMMAND GETKEYS get",
+      "COMMAND GETKEYS get a b",
+      "COMMAND INFO nope",
+      "COMMAND LIST x",
+      "CONFIG",
+      "CONFIG GET",
+      "CONFIG GET databasesx",
+      "CONFIG SET",
+      "CONFIG SET maxclients",
+      "CONFIG SET nope 1",
+      "CONFIG SET maxclients 0",
+      "CONFIG SET maxclients x",
+      "CONFIG SET timeout -1",
+      "CONFIG SET databases 1",
+      "CONFIG SET protected-mode x",
+      "CONFIG SET proto-max-bulk-len x",
+      "CONFIG SET timeout 1 timeout 2",
+      "CONFIG REWRITE",
+      "CONFIG REWRITE x",
+      "CONFIG RESETSTAT",
+      "CONFIG nope",
+      "CONFIG GET timeout",
+      "CONFIG SET timeout 7",
+      "CONFIG SET timeout 0",
+      "CONFIG GET save",
+      "CONFIG GET appendonly",
+      "CONFIG SET proto-max-bulk-len 2mb",
+      "CONFIG GET proto-max-bulk-len",
+      "SET k v",
+      "GET k",
+      "SET k",
+      "SET k v NX XX",
+      "SET k v EX",
+      "SET k v EX x",
+      "SET k v EX 0",
+      "SET k v EX -5",
+      "SET k v PX 0",
+      "SET k v PXAT -1",
+      "SET k v EX 9223372036854775807",
+      "SET k v EX 9223372036854775",
+      "SET k v PX 9223372036854775807",
+      "SET k v EX 10 PX 10",
+      "SET k v EX 10 KEEPTTL",
+      "SET k v KEEPTTL EX 10",
+      "SET k v nope",
+      "SET k v EX x nope",
+      "SET k v EX 10 EX 20",
+      "SET k v EX 1.5",
+      "SET k v EX 010",
+      "TYPE k",
+      "TYPE none",
+      "DEL k none",
+      "EXISTS k",
+      "GET none",
+      "RESET",
+      "CLIENT GETNAME",
+  };
+  for (const char* line : lines) EXPECT_EQ(ask(ours, line), ask(*theirs, line)) << line;
+
+  const char* raw[] = {
+      "*-10\r\nPING\r\nQUIT\r\n",
+      "*0\r\nPING\r\nQUIT\r\n",
+      "*3000000000\r\n",
+      "*x\r\n",
+      "*1\r\n$-10\r\n",
+      "*1\r\n$2000000000\r\n",
+      "*1\r\n$blabla\r\n",
+      "*1\r\nfoo\r\n",
+      "*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n",
+      "SET \"a b\r\n",
+      "SET 'a\r\n",
+      "SET \"\"\"a\"\r\n",
+      "\r\n\r\nPING\r\nQUIT\r\n",
+      "PING\nQUIT\n",
+      "ping \"\\x41\\n\"\r\nQUIT\r\n",
+      "*1\r\n$0\r\n\r\nQUIT\r\n",
+      "+PING\r\nQUIT\r\n",
+      "QUIT\r\nPING\r\n",
+  };
+  for (const char* bytes : raw) {
+    const std::string mine = converse(running.address(), bytes), peer = converse(redis.path(), bytes);
+    EXPECT_EQ(mine, peer) << bytes;
+  }
+  for (const char* start : {"", "*", "*1\r\n$"}) {  // endless lines
+    const std::string bytes = start + std::string(200'000, 'A');
+    const std::string mine = converse(running.address(), bytes);
+    EXPECT_EQ(mine.find("-ERR Protocol error: too big "), 0u) << start << ": " << mine;
+  }
+}
+
+}  // namespace
+}  // namespace tidelock
