@@ -26,8 +26,10 @@ struct ClockShim {
 
   constexpr Nanos apply(Nanos h) const {
     if (rate_ppb == 0) return saturating_add(h, offset_ns);
-    const __int128 drift = static_cast<__int128>(saturating_sub(h, origin_ns)) * rate_ppb / 1'000'000'000;
-    return saturating_add(saturating_add(h, offset_ns), static_cast<Nanos>(drift));
+    const Nanos passed = saturating_sub(h, origin_ns);
+    // In two parts, so that 64 bits do: whole seconds, then the rest.
+    const Nanos drift = passed / kSecond * rate_ppb + passed % kSecond * rate_ppb / kSecond;
+    return saturating_add(saturating_add(h, offset_ns), drift);
   }
   friend bool operator==(const ClockShim&, const ClockShim&) = default;
 };

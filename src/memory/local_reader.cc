@@ -8,6 +8,7 @@
 #include "memory/local_reader.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/assert.h"
@@ -22,12 +23,40 @@ struct Prefix {
   ReadPolicy policy;
 };
 
+// Lanes 0..62 belong to one thread each while it lives; lane 63 is shared by all others.
+constexpr unsigned kSharedLane = 63;
+std::atomic<std::uint64_t> lanes_taken{1ull << kSharedLane};
+
+constinit thread_local unsigned my_lane = 0;  // 1 + the lane; 0: not given yet
+
+struct LaneReturn {  // touched once per thread, so that its destructor runs when the thread ends
+  bool armed = false;
+  ~LaneReturn() {
+    const unsigned lane = my_lane - 1;
+    my_lane = kSharedLane + 1;
+    if (armed && lane != kSharedLane) lanes_taken.fetch_and(~(1ull << lane), std::memory_order_release);
+  }
+};
+thread_local LaneReturn lane_return;
+
+unsigned take_lane() {
+  std::uint64_t taken = lanes_taken.load(std::memory_order_relaxed);
+  while (taken != ~0ull) {
+    const unsigned free_lane = static_cast<unsigned>(std::countr_one(taken));
+    if (lanes_taken.compare_exchange_weak(taken, taken | 1ull << free_lane, std::memory_order_acquire)) {
+      my_lane = 1 + free_lane;
+      lane_return.armed = true;
+      return free_lane;
+    }
+  }
+  my_lane = 1 + kSharedLane;
+  return kSharedLane;
+}
+
 unsigned this_lane() {
-  static std::atomic<unsigned> next{0};
-  static thread_local constinit unsigned mine = 0;  // 0: not given yet
-  if (mine == 0) [[unlikely]]
-    mine = 1 + next.fetch_add(1, std::memory_order_relaxed) % 64;
-  return mine - 1;
+  if (my_lane == 0) [[unlikely]]
+    return take_lane();
+  return my_lane - 1;
 }
 
 }  // namespace
@@ -53,12 +82,17 @@ struct LocalReader::Attachment {
 struct LocalReader::Values {
   static constexpr int kTiers = 2;
 
+  // A constructor, so that `meta` is not zeroed as a whole before each read.
+  Values(L1Cache& l1_cache, const Attachment& attachment, std::string_view of_key, std::uint64_t its_hash,
+         std::string& to)
+      : l1(l1_cache), at(attachment), key(of_key), hash(its_hash), out(to) {}
+
   L1Cache& l1;
   const Attachment& at;
   std::string_view key;
   std::uint64_t hash;
   std::string& out;
-  EntryMeta meta{};
+  EntryMeta meta;
   std::uint64_t word = 0;  // of the page, loaded before this tier was asked (F5)
 
   Candidate lookup(int tier, std::uint64_t slot_word) {
@@ -91,11 +125,23 @@ struct LocalReader::Values {
 // Counts a reader in and out.
 class LocalReader::Visit {
  public:
-  explicit Visit(LocalReader& reader) : lane_(reader.lanes_[this_lane()]) {
-    lane_.reads_and_inside.fetch_add((1ull << 16) + 1, std::memory_order_seq_cst);
+  explicit Visit(LocalReader& reader) : own_(this_lane() != kSharedLane), lane_(reader.lanes_[this_lane()]) {
+    std::atomic<std::uint64_t>& count = lane_.reads_and_inside;
+    constexpr std::uint64_t kOneIn = (1ull << 16) + 1;
+    // An exchange, not a store: the count must be seen by reclaim() before `current_` is loaded here.
+    if (own_)
+      count.exchange(count.load(std::memory_order_relaxed) + kOneIn, std::memory_order_seq_cst);
+    else
+      count.fetch_add(kOneIn, std::memory_order_seq_cst);
     at_ = reader.current_.load(std::memory_order_seq_cst);
   }
-  ~Visit() { lane_.reads_and_inside.fetch_sub(1, std::memory_order_release); }
+  ~Visit() {
+    std::atomic<std::uint64_t>& count = lane_.reads_and_inside;
+    if (own_)
+      count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_release);
+    else
+      count.fetch_sub(1, std::memory_order_release);
+  }
   Visit(const Visit&) = delete;
   Visit& operator=(const Visit&) = delete;
 
@@ -110,6 +156,7 @@ class LocalReader::Visit {
   }
 
  private:
+  const bool own_;
   Lane& lane_;
   const Attachment* at_;
 };
@@ -133,7 +180,7 @@ ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, st
   }
   const std::uint64_t hash = hash64(key);
   const Prefix& prefix = at->prefix_of(key);
-  Values values{l1_, *at, key, hash, value};
+  Values values(l1_, *at, key, hash, value);
   outcome =
       read_in_order(at->page, at->clock, values, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy));
   if (outcome.must_ask != MustAsk::kNo) return outcome;
@@ -170,7 +217,7 @@ ReadOutcome LocalReader::snapshot(std::span<const std::string_view> keys, std::v
     const std::uint64_t hash = hash64(keys[i]);
     const Prefix& prefix = at->prefix_of(keys[i]);
     wanted.push_back({slot_of_hash(hash), prefix.ns, prefix.policy.consistency});
-    sources.push_back(Values{l1_, *at, keys[i], hash, values[i]});
+    sources.emplace_back(l1_, *at, keys[i], hash, values[i]);
   }
   return snapshot_in_order(at->page, at->clock, [&](std::size_t i) -> Values& { return sources[i]; }, wanted, outcomes);
 }

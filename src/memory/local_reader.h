@@ -70,7 +70,7 @@ class LocalReader {
  private:
   struct Attachment;
   struct Values;
-  // Readers inside, counted on a line per thread, so that threads do not share one (they may, when there are more).
+  // Readers inside, counted on a line per thread; the last line is shared by the threads beyond the first 63.
   struct alignas(64) Lane {
     std::atomic<std::uint64_t> reads_and_inside{0};  // [48 bits reads so far | 16 bits readers inside]
     // Stored without a read-modify-write: threads that share a lane may lose counts of each other.

@@ -119,7 +119,6 @@ struct RingView::Header {
   std::uint64_t key_bytes = 0;
   std::uint64_t value_bytes = 0;
   const std::uint64_t* at = nullptr;
-  EntryMeta meta;
   const std::uint64_t* key() const { return at + kHeaderWords; }
   const std::uint64_t* value() const { return at + kHeaderWords + words_of(key_bytes); }
 };
@@ -142,12 +141,10 @@ bool RingView::load_header(std::uint64_t position, Header& header) const {
   if (room < kHeaderWords) return false;
   const std::uint64_t* at = data_ + offset;
   const std::uint64_t word0 = load(at);
-  const std::uint64_t word2 = load(at + 2);
-  const std::uint64_t word9 = load(at + 9);
   header.at = at;
   header.words = word0 & 0xFFFF'FFFF;
   header.key_bytes = word0 >> 32 & 0xFFFF;
-  header.value_bytes = word2 & 0xFF'FFFF;
+  header.value_bytes = load(at + 2) & 0xFF'FFFF;
   // Shared memory may hold anything: no length is used that does not lie inside the mapping.
   if (word0 >> 48 != kRecordMark || header.key_bytes > kKeyBytesMax || header.value_bytes > kValueBytesMax)
     return false;
@@ -155,21 +152,31 @@ bool RingView::load_header(std::uint64_t position, Header& header) const {
     return false;
   }
   header.hash = load(at + 1);
-  const std::uint64_t flags = word2 >> 24 & 0xFF;
-  header.meta.ns = static_cast<std::uint16_t>(word2 >> 32 & 0xFFFF);
-  header.meta.negative = (flags & kNegative) != 0;
-  header.meta.local = (flags & kLocal) != 0;
-  header.meta.version = Index{load(at + 3)};
-  header.meta.epoch = load(at + kEpochWord);
-  header.meta.proven_at = static_cast<Nanos>(load(at + kProvenWord));
-  header.meta.expires_at = static_cast<Nanos>(load(at + kExpiresWord));
-  header.meta.slot_version = load(at + 7);
-  header.meta.stamp.wall_ms = load(at + 8);
-  header.meta.stamp.counter = static_cast<std::uint32_t>(word9);
-  header.meta.era = static_cast<std::uint32_t>(word9 >> 32);
-  header.meta.stamp.writer = load(at + 10);
   return still_there(position);
 }
+
+namespace {
+
+// Field by field to where it is wanted: a struct copied on the way costs more than all these loads.
+void load_meta(const std::uint64_t* at, EntryMeta& meta) {
+  const std::uint64_t word2 = load(at + 2);
+  const std::uint64_t word9 = load(at + 9);
+  const std::uint64_t flags = word2 >> 24 & 0xFF;
+  meta.version = Index{load(at + 3)};
+  meta.epoch = load(at + kEpochWord);
+  meta.proven_at = static_cast<Nanos>(load(at + kProvenWord));
+  meta.expires_at = static_cast<Nanos>(load(at + kExpiresWord));
+  meta.slot_version = load(at + 7);
+  meta.stamp.wall_ms = load(at + 8);
+  meta.stamp.counter = static_cast<std::uint32_t>(word9);
+  meta.stamp.writer = load(at + 10);
+  meta.era = static_cast<std::uint32_t>(word9 >> 32);
+  meta.ns = static_cast<std::uint16_t>(word2 >> 32 & 0xFFFF);
+  meta.negative = (flags & kNegative) != 0;
+  meta.local = (flags & kLocal) != 0;
+}
+
+}  // namespace
 
 Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta,
                      std::uint32_t* used) const {
@@ -195,11 +202,11 @@ Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& valu
         }
         value.resize(header.value_bytes);
         copy_out(value.data(), header.value(), header.value_bytes);
+        load_meta(header.at, meta);
         if (!still_there(position)) {
           lost = true;
           continue;
         }
-        meta = header.meta;
         if (used != nullptr) *used = static_cast<std::uint32_t>(bucket * kBucketWords + i);
         return Lookup::kFound;
       }
@@ -232,9 +239,11 @@ void RingWriter::set_index(std::uint32_t word, std::uint64_t hash, std::uint64_t
 EntryView RingWriter::entry_at(std::uint64_t position) const {
   RingView::Header header;
   TIDELOCK_ASSERT(view_.load_header(position, header));
-  return {{reinterpret_cast<const char*>(header.key()), header.key_bytes},
-          {reinterpret_cast<const char*>(header.value()), header.value_bytes},
-          header.meta};
+  EntryView entry{{reinterpret_cast<const char*>(header.key()), header.key_bytes},
+                  {reinterpret_cast<const char*>(header.value()), header.value_bytes},
+                  {}};
+  load_meta(header.at, entry.meta);
+  return entry;
 }
 
 std::optional<RingWriter::Place> RingWriter::locate(std::string_view key, std::uint64_t hash) const {
