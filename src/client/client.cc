@@ -124,12 +124,16 @@ Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract,
   }
   std::string held;
   if (outcome.found) held = out;
+  const ElapsedClock clock;  // only a difference is used
+  const Nanos asked_at = clock.now();
   auto asked = read_at_edge(key, contract, out, found);
   if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied || asked.error().code == Code::kStale) return asked;
   if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
     out = std::move(held);
     found = true;
     Receipt receipt = outcome.receipt;
+    // F6: the value is as old as it was, and the wait for the edge comes on top.
+    receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), asked_at), 1'000));
     receipt.fallback = true;
     fallbacks_.fetch_add(1, std::memory_order_relaxed);
     return receipt;
