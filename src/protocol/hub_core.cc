@@ -167,7 +167,8 @@ void HubCore::become_active(Index index, Nanos tb) {
   claim_.reset();
   term_ = Term{index.value};
   claimed_at_ = now_;                          // A4: local time of application, not of proposal
-  lease_at_claim_ns_ = state_.lease_ns();      // A4: the ledger's setting at the claim
+  // A4: the ledger's setting at the claim. An empty cluster has granted nothing: no session opens before it is seeded.
+  lease_at_claim_ns_ = state_.seeded() ? state_.lease_ns() : 0;
   authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
   ledger_base_ = state_.ledger_time();
   ledger_base_h_ = now_;

@@ -214,7 +214,7 @@ class HubCore {
   bool own_write_in_flight(std::string_view key) const;
   bool is_strong(std::string_view key) const;
   Nanos short_wait_until() const;   // A4: ordinary writes
-  Nanos strong_wait_until() const;  // A4: strong writes
+  Nanos strong_wait_until() const;  // A4, S6: strong writes
 
   // operators (hub_models.cc)
   void on_asked(AskToken token, const AdminRequest& request);

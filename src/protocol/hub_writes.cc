@@ -108,8 +108,8 @@ void HubCore::append_op(Op& op) {
   if (auto* put = std::get_if<Put>(&op.body)) {
     append(op.id, *put);
   } else if (auto* batch = std::get_if<Batch>(&op.body)) {
-    append(op.id, std::move(*batch));
-    batch->records.clear();  // the number stays to recognise a repeat
+    append(op.id, *batch);
+    batch->records = {};  // edge and number stay to recognise a repeat
   } else {
     append(op.id, std::get<RemoveEdge>(op.body));
   }

@@ -140,10 +140,18 @@ std::vector<Namespace> default_namespaces() {
   bulk.flush_age_ns = 5 * kSecond;
   bulk.ttl_ns = 30 * kSecond;
 
-  return {model, feature, bulk, Namespace{}};
+  Namespace config;  // thresholds, limits, switches: small, written through, read from memory
+  config.prefix = "config:";
+  config.consistency = Consistency::kBounded;
+  config.bound_ns = 5 * kSecond;
+  config.bound_floor_ns = 500 * kMillisecond;
+  config.scope = Scope::kRegion;
+  config.write_mode = WriteMode::kThrough;
+
+  return {model, feature, bulk, config, Namespace{}};
 }
 
-// At most 64 prefixes, four in what ships: a scan beats any tree.
+// At most 64 prefixes, five in what ships: a scan beats any tree.
 std::uint16_t namespace_number(const std::vector<Namespace>& namespaces, std::string_view key) {
   std::size_t best = namespaces.size();
   for (std::size_t i = 0; i < namespaces.size(); ++i) {

@@ -90,16 +90,16 @@ TEST(Policy, BadNamespacesAreRefusedByName) {
       {"namespace 'bulk:': ttl_ns is -1 ns; it must be 0 s to 316224000 s", [](auto& n) { n[2].ttl_ns = -1; }},
       {"namespace 'bulk:': ttl_ns is forever; it must be 0 s to 316224000 s", [](auto& n) { n[2].ttl_ns = kForever; }},
       {"namespace '': scope is gateway; it must be region for write mode through",
-       [](auto& n) { n[3].write_mode = WriteMode::kThrough; }},
+       [](auto& n) { n.back().write_mode = WriteMode::kThrough; }},
       {"namespace '': flush_age_ns is 1 s; it must be 0: only a write-behind namespace flushes",
-       [](auto& n) { n[3].flush_age_ns = kSecond; }},
-      {"namespace '': deadline_ns is -1 ns; it must be 0 s to 3600 s", [](auto& n) { n[3].deadline_ns = -1; }},
+       [](auto& n) { n.back().flush_age_ns = kSecond; }},
+      {"namespace '': deadline_ns is -1 ns; it must be 0 s to 3600 s", [](auto& n) { n.back().deadline_ns = -1; }},
       {"namespace '': fallback_cap_ns is 0 s; it must be above 0, or forever",
-       [](auto& n) { n[3].fallback_cap_ns = 0; }},
+       [](auto& n) { n.back().fallback_cap_ns = 0; }},
       {"namespace '': on_stale is empty; it must be a list of refresh, wait, fallback, fail",
-       [](auto& n) { n[3].on_stale.clear(); }},
+       [](auto& n) { n.back().on_stale.clear(); }},
       {"namespace '': on_stale is a list that names a step twice; it must be a list of different steps",
-       [](auto& n) { n[3].on_stale.push_back(OnStale::kWait); }},
+       [](auto& n) { n.back().on_stale.push_back(OnStale::kWait); }},
   };
   for (const Case& c : cases) {
     auto namespaces = default_namespaces();

@@ -1,0 +1,735 @@
+// The hub core by the book: one test per rule of docs/protocol.md, in virtual time. The bench commits appends when a test
+// says so, as the ledger would.
+
+#include "protocol/hub_core.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "codec/archive.h"
+#include "codec/compress.h"
+#include "codec/manifest.h"
+#include "codec/signature.h"
+
+namespace tidelock {
+namespace {
+
+constexpr Nanos kMs = kMillisecond;
+
+class MapRows : public StateRows {
+ public:
+  std::optional<Bytes> row(std::string_view key) const override {
+    const auto it = rows.find(key);
+    return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
+  }
+  void visit(std::string_view prefix, const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
+      if (!visit(it->first, it->second)) return;
+    }
+  }
+  std::map<std::string, Bytes, std::less<>> rows;
+};
+
+class Bench {
+ public:
+  explicit Bench(NodeId id = "hub-1", std::uint64_t boot = 11) {
+    HubOptions options;
+    options.id = id;
+    options.boot = Boot{boot};
+    options.seed.namespaces = default_namespaces();
+    options.seed.namespaces.push_back({"cfg:", Consistency::kStrong, 0, 0, Scope::kRegion, WriteMode::kThrough, 0, 0, {OnStale::kRefresh, OnStale::kFail}, kSecond, kForever});
+    options.seed.namespaces.push_back({"plain:", Consistency::kBounded, kSecond, kMs, Scope::kRegion, WriteMode::kThrough, 0, 0, {OnStale::kRefresh, OnStale::kFail}, kSecond, kForever});
+    const auto valid = validate_namespaces(options.seed.namespaces);
+    EXPECT_TRUE(valid.has_value()) << valid.error().message;
+    const auto key = make_signing_key();
+    private_key = key->private_pem;
+    options.seed.model_key = key->public_pem;
+    core = std::make_unique<HubCore>(options, rows);
+  }
+
+  HubActions step(decltype(HubEvent::what) what) {
+    HubActions actions;
+    core->step(HubEvent{now, std::move(what)}, actions);
+    for (auto& [key, value] : actions.rows.rows) {
+      if (value) rows.rows[key] = *value;
+      else rows.rows.erase(key);
+    }
+    for (auto& append : actions.append) pending.push_back(append);
+    for (auto& send : actions.send) sent[send.conn.value].push_back(send.frame);
+    for (auto& answer : actions.answers) answers[answer.token.value] = answer.answer;
+    for (auto& close : actions.close) closed[close.conn.value] = close.reason;
+    return actions;
+  }
+  // The ledger commits everything appended so far, and what that brings about.
+  void commit() {
+    while (!pending.empty()) commit_one();
+  }
+  void commit_one() {
+    const auto append = pending.front();
+    pending.erase(pending.begin());
+    step(HubCommitted{Index{++index}, append.command});
+  }
+  void lead() {
+    step(HubLeadership{true, "hub-1"});
+    commit();
+  }
+  // Active again after another hub was, over a registry with edge-1: the former hub may have granted it a lease.
+  void succeed_with_edge_1() {
+    lead();
+    connect(1, "edge-1");
+    commit();
+    step(HubDisconnected{ConnId{1}});
+    Command other;
+    other.id = {99, 1};
+    other.body = Claim{"hub-2", Boot{22}};
+    step(HubCommitted{Index{++index}, encode(other)});
+    step(HubLeadership{false, "hub-2"});
+    step(HubLeadership{true, "hub-1"});
+    commit();
+    EXPECT_TRUE(core->active());
+  }
+  void lead_and_wait() {  // past A4 for every write
+    lead();
+    now += 3 * kSecond;
+    step(HubTick{});
+    commit();
+  }
+  void connect(std::uint64_t conn, const NodeId& edge, std::uint64_t boot = 1, std::uint64_t session = 1, Term term = {}, Index applied = {}) {
+    numbers[conn] = {session, 0};
+    step(HubConnected{ConnId{conn}, edge});
+    from(conn, Hello{kProtocolVersion, edge, "site-1", Boot{boot}, term, applied, {}});
+  }
+  void from(std::uint64_t conn, decltype(EdgeFrame::body) body) {
+    auto& [session, number] = numbers[conn];
+    step(HubFrameIn{ConnId{conn}, EdgeFrame{SessionNo{session}, ++number, std::move(body)}});
+  }
+  // Keeps authority by a committed beacon, then probes.
+  Mark probe(std::uint64_t conn, bool lease = true) {
+    from(conn, Probe{Nonce{++nonce}, lease, kSecond, true});
+    commit();
+    const Mark* mark = last<Mark>(conn);
+    EXPECT_NE(mark, nullptr);
+    return mark == nullptr ? Mark{} : *mark;
+  }
+  template <class Body>
+  const Body* last(std::uint64_t conn) {
+    auto& frames = sent[conn];
+    for (auto it = frames.rbegin(); it != frames.rend(); ++it) {
+      if (const auto* body = std::get_if<Body>(&it->body)) return body;
+    }
+    return nullptr;
+  }
+  template <class Body>
+  int count(std::uint64_t conn) {
+    int n = 0;
+    for (const HubFrame& frame : sent[conn]) n += std::holds_alternative<Body>(frame.body);
+    return n;
+  }
+  bool pending_puts() const {
+    for (const auto& append : pending) {
+      if (std::holds_alternative<Put>(decode<Command>(append.command, "command")->body)) return true;
+    }
+    return false;
+  }
+  void write(std::uint64_t token, const std::string& key, const std::string& value, std::uint64_t id = 0) {
+    step(HubAsked{AskToken{token}, AdminRequest{CommandId{77, id == 0 ? token : id}, WriteKeys{{KeyWrite{key, value, 0, false, Condition::kNone, {}}}}}});
+  }
+
+  MapRows rows;
+  std::unique_ptr<HubCore> core;
+  Nanos now = 1'000 * kSecond;
+  std::uint64_t index = 0, nonce = 0;
+  std::vector<HubActions::Append> pending;
+  std::map<std::uint64_t, std::vector<HubFrame>> sent;
+  std::map<std::uint64_t, AdminAnswer> answers;
+  std::map<std::uint64_t, std::string> closed;
+  std::map<std::uint64_t, std::pair<std::uint64_t, std::uint64_t>> numbers;
+  std::string private_key;
+};
+
+TEST(A1, AClaimOpensATermAndANewerOneEndsIt) {
+  Bench bench;
+  bench.lead();
+  EXPECT_TRUE(bench.core->active());
+  EXPECT_EQ(bench.core->state().term(), Term{1});
+  bench.connect(1, "edge-1");
+  ASSERT_NE(bench.last<Welcome>(1), nullptr);
+  Command other;
+  other.id = {99, 1};
+  other.body = Claim{"hub-2", Boot{22}};
+  bench.step(HubCommitted{Index{++bench.index}, encode(other)});
+  EXPECT_FALSE(bench.core->active());
+  EXPECT_TRUE(bench.closed.contains(1)) << "F11: a hub that applies another's claim closes its sessions";
+}
+
+TEST(A1, ARestartedHubNeverResumesATerm) {
+  Bench bench;
+  bench.lead();
+  HubOptions options;
+  options.id = "hub-1";
+  options.boot = Boot{12};
+  HubCore again(options, bench.rows);
+  EXPECT_FALSE(again.active());
+  HubActions actions;
+  Command old;  // its own claim of the former boot, delivered again
+  old.id = {11, 1};
+  old.body = Claim{"hub-1", Boot{11}};
+  again.step(HubEvent{bench.now, HubCommitted{Index{50}, encode(old)}}, actions);
+  EXPECT_FALSE(again.active());
+}
+
+TEST(A1, ARetryByIdIsAnsweredWithTheFirstOutcome) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.write(1, "plain:k", "a", 500);
+  bench.commit();
+  ASSERT_EQ(bench.answers[1].code, Code::kOk);
+  bench.write(2, "plain:k", "b", 500);  // the same id
+  bench.commit();
+  EXPECT_EQ(bench.answers[2].code, Code::kOk);
+  EXPECT_EQ(bench.answers[2].index, bench.answers[1].index);
+  EXPECT_EQ(bench.core->state().find("plain:k")->value, "a");
+}
+
+TEST(A2, AuthorityCountsFromBeforeTheAppendNotFromItsApplication) {
+  Bench bench;
+  const Nanos tb = bench.now;
+  bench.step(HubLeadership{true, "hub-1"});
+  bench.now += 250 * kMs;  // the ledger was slow
+  bench.commit_one();
+  ASSERT_TRUE(bench.core->active());
+  const Nanos window = shrink(300 * kMs, 200);
+  EXPECT_TRUE(bench.core->has_authority(tb + window - 1));
+  EXPECT_FALSE(bench.core->has_authority(tb + window));
+}
+
+TEST(A2, BeaconsFollowDemand) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1);
+  bench.now += 110 * kMs;
+  bench.step(HubTick{});
+  EXPECT_EQ(bench.pending.size(), 1u) << "a third of the window has passed and proofs were asked for";
+  bench.commit();
+  EXPECT_TRUE(bench.core->has_authority(bench.now));
+  bench.now += 10 * kSecond;
+  bench.step(HubTick{});
+  EXPECT_TRUE(bench.pending.empty()) << "nobody asks: no beacons";
+}
+
+TEST(A3, WithoutAuthorityAProbeWaitsAndIsAnsweredAfterTheNextOwnEntry) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.now += 5 * kSecond;
+  ASSERT_FALSE(bench.core->has_authority(bench.now));
+  bench.from(1, Probe{Nonce{1}, true, 0, true});
+  EXPECT_EQ(bench.count<Mark>(1), 0);
+  ASSERT_FALSE(bench.pending.empty()) << "a beacon is appended at once";
+  bench.commit();
+  ASSERT_EQ(bench.count<Mark>(1), 1);
+  EXPECT_TRUE(bench.last<Mark>(1)->proof);
+}
+
+TEST(A3, ABeaconThatTookTheWholeWindowGivesNoProof) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.now += 5 * kSecond;
+  bench.from(1, Probe{Nonce{1}, true, 0, true});
+  bench.now += kSecond;  // C6: the pause is between append and application
+  bench.commit_one();
+  EXPECT_EQ(bench.count<Mark>(1), 0);
+}
+
+TEST(A3, ALeaseIsRecordedInTheStepThatQueuesTheMark) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const Mark mark = bench.probe(1);
+  ASSERT_GT(mark.lease_ns, 0);
+  EXPECT_EQ(bench.core->latest_lease(), bench.now + mark.lease_ns);
+  bench.step(HubDisconnected{ConnId{1}});
+  EXPECT_EQ(bench.core->latest_lease(), bench.now + mark.lease_ns) << "it outlives the session";
+}
+
+TEST(A3, AStrongReadAtTheHubWaitsForAnOwnWriteInFlight) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1, false);
+  bench.write(1, "cfg:k", "new");
+  ASSERT_TRUE(bench.pending_puts());
+  bench.from(1, Fetch{RequestNo{1}, {{"cfg:k", {}}}});
+  EXPECT_EQ(bench.count<FetchAnswer>(1), 0);
+  bench.commit();
+  ASSERT_EQ(bench.count<FetchAnswer>(1), 1);
+  EXPECT_EQ(bench.last<FetchAnswer>(1)->found[0].value, "new");
+}
+
+TEST(A4, WritesWaitOutTheDeposedHub) {
+  struct Case {
+    const char* why;
+    const char* key;
+    Nanos after;
+    bool appended;
+  };
+  const Nanos window = stretch(300 * kMs, 200);
+  const Nanos both = stretch(300 * kMs + 2 * kSecond, 200);  // a fresh cluster has the short lease
+  const Case cases[] = {{"an ordinary write before the window", "plain:k", window - 1, false},
+                        {"an ordinary write after it", "plain:k", window, true},
+                        {"a strong write after the window only", "cfg:k", window, false},
+                        {"a strong write just before window and lease", "cfg:k", both - 1, false},
+                        {"a strong write after both", "cfg:k", both, true}};
+  for (const Case& c : cases) {
+    Bench bench;
+    bench.succeed_with_edge_1();  // it is away: the exception of A4 cannot apply
+    bench.write(1, c.key, "v");
+    EXPECT_FALSE(bench.pending_puts()) << c.why;
+    bench.now += c.after;
+    bench.step(HubTick{});
+    EXPECT_EQ(bench.pending_puts(), c.appended) << c.why;
+  }
+}
+
+TEST(A4, EveryRegisteredEdgesAckEndsTheLongWaitEarly) {
+  Bench bench;
+  bench.succeed_with_edge_1();
+  bench.connect(2, "edge-1");
+  bench.write(1, "cfg:k", "v");
+  EXPECT_EQ(bench.count<Block>(2), 0) << "the block must be sent after the short wait";
+  bench.now += stretch(300 * kMs, 200);
+  bench.step(HubTick{});
+  ASSERT_EQ(bench.count<Block>(2), 1);
+  EXPECT_FALSE(bench.pending_puts());
+  bench.from(2, BlockAck{bench.last<Block>(2)->term, bench.last<Block>(2)->number});
+  EXPECT_TRUE(bench.pending_puts());
+}
+
+TEST(A5, TheLeaseIsShortenedOnlyWhenNothingLongIsLeft) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.now += 61 * kSecond;  // no rollout: the lease is lengthened
+  bench.step(HubTick{});
+  bench.commit();
+  ASSERT_FALSE(bench.core->state().lease_is_short());
+  EXPECT_EQ(bench.probe(1).lease_ns, 30 * kSecond);
+  // A rollout begins: a manifest is published and staged.
+  Manifest manifest;
+  manifest.name = "m";
+  manifest.version = "1.0.0";
+  manifest.files.push_back({"model.onnx", FileRole::kModel, 3, sha256("abc")});
+  const auto signed_manifest = sign_manifest(manifest, bench.private_key);
+  ASSERT_TRUE(signed_manifest.has_value()) << signed_manifest.error().message;
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, PublishModel{"m", "1.0.0", encode(*signed_manifest)}}});
+  if (bench.last<Block>(1) != nullptr) bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
+  bench.commit();
+  ASSERT_EQ(bench.answers[1].code, Code::kOk) << bench.answers[1].message;
+  bench.step(HubAsked{AskToken{2}, AdminRequest{CommandId{77, 2}, StageModel{"m", "1.0.0"}}});
+  bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
+  EXPECT_EQ(bench.probe(1).lease_ns, 2 * kSecond) << "at most the short lease from now on";
+  bench.now += 27 * kSecond;
+  bench.step(HubTick{});
+  bench.commit();
+  EXPECT_FALSE(bench.core->state().lease_is_short()) << "3 s of the long lease are left";
+  bench.now += kSecond + kMs;
+  bench.step(HubTick{});
+  bench.commit();
+  EXPECT_TRUE(bench.core->state().lease_is_short());
+}
+
+TEST(A6, ALeaseNeedsARegistrationThatWasApplied) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  ASSERT_EQ(bench.pending.size(), 1u) << "the registration is appended";
+  bench.from(1, Probe{Nonce{1}, true, 0, true});
+  ASSERT_EQ(bench.count<Mark>(1), 1);
+  EXPECT_EQ(bench.last<Mark>(1)->lease_ns, 0);
+  bench.commit();
+  EXPECT_GT(bench.probe(1).lease_ns, 0);
+}
+
+TEST(A6, RemovalWaitsForTheLease) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const Nanos lease = bench.probe(1).lease_ns;
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, RemoveEdgeRequest{"edge-1"}}});
+  EXPECT_EQ(bench.probe(1).lease_ns, 0) << "granting has stopped";
+  EXPECT_FALSE(bench.answers.contains(1));
+  bench.now += lease;
+  bench.step(HubTick{});
+  bench.commit();
+  ASSERT_TRUE(bench.answers.contains(1));
+  EXPECT_EQ(bench.answers[1].code, Code::kOk);
+  EXPECT_TRUE(bench.core->state().edges().empty());
+  EXPECT_TRUE(bench.closed.contains(1));
+}
+
+TEST(S1, ASessionWithAnOpenBlockGetsMarksWithoutALease) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.connect(2, "edge-2");
+  bench.commit();
+  bench.probe(1);
+  bench.probe(2);
+  bench.write(1, "cfg:k", "v");
+  ASSERT_EQ(bench.count<Block>(1), 1);
+  EXPECT_EQ(bench.probe(1).lease_ns, 0);
+  bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
+  EXPECT_GT(bench.probe(1).lease_ns, 0) << "it acknowledged; edge-2 has not, so the block is still open";
+  EXPECT_EQ(bench.core->open_blocks(), 1u);
+}
+
+TEST(S1, ANewSessionGetsEveryOpenBlockBeforeAnythingElseIsGranted) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1);
+  bench.write(1, "cfg:k", "v");
+  bench.connect(2, "edge-2");
+  ASSERT_EQ(bench.count<Block>(2), 1);
+  ASSERT_EQ(bench.last<Welcome>(2)->open_blocks.size(), 1u) << "F11";
+  bench.commit();
+  EXPECT_EQ(bench.probe(2).lease_ns, 0);
+}
+
+TEST(S1, AnUnknownOutcomeIsAborted) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.write(1, "cfg:k", "v");
+  ASSERT_EQ(bench.pending.size(), 1u);
+  const auto lost = bench.pending[0];
+  bench.pending.clear();
+  bench.step(HubDropped{lost.id, Code::kMaybeApplied});
+  ASSERT_EQ(bench.pending.size(), 1u) << "abort(id)";
+  EXPECT_FALSE(bench.answers.contains(1));
+  bench.commit();
+  EXPECT_EQ(bench.answers[1].code, Code::kUnavailable);
+  EXPECT_EQ(bench.core->open_blocks(), 0u);
+  EXPECT_EQ(bench.count<Unblock>(1), 1);
+  bench.step(HubCommitted{Index{++bench.index}, lost.command});  // it turns up after all
+  EXPECT_FALSE(bench.core->state().find("cfg:k").has_value()) << "the id can no longer take effect";
+}
+
+TEST(S3, AStrongWriteWaitsForEveryLeaseholderOrItsLease) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.connect(2, "edge-2");
+  bench.commit();
+  bench.probe(1);
+  const Nanos lease = bench.probe(2).lease_ns;
+  bench.write(1, "cfg:k", "v");
+  bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
+  EXPECT_FALSE(bench.pending_puts()) << "edge-2 is silent";
+  bench.from(2, BlockAck{Term{bench.last<Block>(2)->term.value + 1}, bench.last<Block>(2)->number});
+  EXPECT_FALSE(bench.pending_puts()) << "an acknowledgement of another term counts for nothing";
+  bench.now += lease - 1;
+  bench.step(HubTick{});
+  EXPECT_FALSE(bench.pending_puts());
+  bench.now += 1;
+  bench.step(HubTick{});
+  EXPECT_TRUE(bench.pending_puts()) << "the lease has lapsed on the hub's clock";
+}
+
+TEST(S3, AnAcknowledgementOfAFormerSessionCountsForNothing) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.connect(2, "edge-2");
+  bench.commit();
+  bench.probe(1);
+  bench.probe(2);
+  bench.write(1, "cfg:k", "v");
+  const Block block = *bench.last<Block>(1);
+  bench.from(1, BlockAck{block.term, block.number});
+  bench.connect(3, "edge-1", 2, 1);  // a restart: another boot
+  bench.from(2, BlockAck{block.term, block.number});
+  EXPECT_FALSE(bench.pending_puts()) << "edge-1's new session has not acknowledged";
+  bench.from(3, BlockAck{block.term, block.number});
+  EXPECT_TRUE(bench.pending_puts());
+}
+
+TEST(S6, ABlockWhoseHubDiedIsOutlivedByItsSuccessorsWait) {
+  // The successor knows nothing of the block: its own wait (A4) is what makes the old lease harmless.
+  Bench bench;
+  bench.succeed_with_edge_1();
+  bench.write(1, "cfg:k", "v");
+  bench.now += stretch(300 * kMs + 2 * kSecond, 200) - 1;
+  bench.step(HubTick{});
+  EXPECT_FALSE(bench.pending_puts()) << "edge-1 may hold a lease of the dead hub until now";
+  bench.now += 1;
+  bench.step(HubTick{});
+  EXPECT_TRUE(bench.pending_puts());
+}
+
+TEST(S4, AWriteThatTouchesAStrongKeyIsStrongAsAWhole) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1);
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, WriteKeys{{KeyWrite{"plain:a", "1", 0, false, Condition::kNone, {}},
+                                                                            KeyWrite{"cfg:b", "2", 0, false, Condition::kNone, {}}}}}});
+  ASSERT_EQ(bench.count<Block>(1), 1);
+  EXPECT_FALSE(bench.pending_puts());
+  bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
+  bench.commit();
+  EXPECT_EQ(bench.core->state().find("plain:a")->version, bench.core->state().find("cfg:b")->version);
+}
+
+struct Model {
+  Bench& bench;
+  void publish(const std::string& version) {
+    Manifest manifest;
+    manifest.name = "m";
+    manifest.version = version;
+    manifest.files.push_back({"model.onnx", FileRole::kModel, 3, sha256(version)});
+    const auto signed_manifest = sign_manifest(manifest, bench.private_key);
+    ask(PublishModel{"m", version, encode(*signed_manifest)});
+    ask(StageModel{"m", version});
+    bench.from(1, Staged{{"m", version}, ""});
+  }
+  AdminAnswer ask(decltype(AdminRequest::body) body) {
+    const std::uint64_t token = 1000 + bench.answers.size();
+    bench.step(HubAsked{AskToken{token}, AdminRequest{CommandId{88, token}, std::move(body)}});
+    bench.commit();
+    return bench.answers[token];
+  }
+};
+
+TEST(S5, ARollbackIsANewActivationWithAHigherIndex) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  Model model{bench};
+  model.publish("1.0.0");
+  const AdminAnswer first = model.ask(ActivateModel{"m", "1.0.0"});
+  ASSERT_EQ(first.code, Code::kOk) << first.message;
+  model.publish("2.0.0");
+  const AdminAnswer second = model.ask(ActivateModel{"m", "2.0.0"});
+  ASSERT_EQ(second.code, Code::kOk) << second.message;
+  const AdminAnswer back = model.ask(RollbackModel{"m"});
+  ASSERT_EQ(back.code, Code::kOk) << back.message;
+  EXPECT_GT(back.index, second.index);
+  EXPECT_EQ(decode<ModelPointer>(*bench.core->state().find(model_current_key("m"))->value, "pointer")->version, "1.0.0");
+}
+
+TEST(M5, ActivationsThatCannotBeMeantAreRefused) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  Model model{bench};
+  EXPECT_EQ(model.ask(ActivateModel{"m", "1.0.0"}).code, Code::kNotFound) << "never published";
+  model.publish("1.0.0");
+  EXPECT_EQ(model.ask(RollbackModel{"m"}).code, Code::kNotFound) << "nothing is in force";
+  EXPECT_EQ(model.ask(ActivateModel{"m", "1.0.0"}).code, Code::kOk);
+  EXPECT_EQ(model.ask(ActivateModel{"m", "1.0.0"}).code, Code::kConflict) << "in force already";
+  EXPECT_EQ(model.ask(RollbackModel{"m"}).code, Code::kConflict) << "nothing before it";
+  // Same version, other content (M1).
+  Manifest manifest;
+  manifest.name = "m";
+  manifest.version = "1.0.0";
+  manifest.files.push_back({"model.onnx", FileRole::kModel, 4, sha256("other")});
+  EXPECT_EQ(model.ask(PublishModel{"m", "1.0.0", encode(*sign_manifest(manifest, bench.private_key))}).code, Code::kConflict);
+  // A key that the cluster does not know (M4).
+  manifest.version = "3.0.0";
+  EXPECT_EQ(model.ask(PublishModel{"m", "3.0.0", encode(*sign_manifest(manifest, make_signing_key()->private_pem))}).code, Code::kDenied);
+  // Two at once: the first waits for edge-1's acknowledgement.
+  bench.probe(1);
+  model.publish("2.0.0");
+  EXPECT_GE(bench.core->open_blocks(), 1u) << "the publication itself waits for the leaseholder";
+}
+
+TEST(F1, TheMarkComesBehindEverythingSequencedBefore) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.write(1, "cfg:k", "v");
+  bench.commit();
+  const Mark mark = bench.probe(1);
+  EXPECT_EQ(mark.nonce, Nonce{bench.nonce});
+  std::size_t record_at = 0, mark_at = 0;
+  for (std::size_t i = 0; i < bench.sent[1].size(); ++i) {
+    if (std::holds_alternative<Record>(bench.sent[1][i].body)) record_at = i;
+    if (std::holds_alternative<Mark>(bench.sent[1][i].body)) mark_at = i;
+  }
+  EXPECT_LT(record_at, mark_at);
+  EXPECT_GE(mark.index, bench.answers[1].index);
+}
+
+TEST(F2, AHoleInTheNumbersEndsTheSession) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.numbers[1].second += 1;  // one message is lost
+  bench.from(1, Probe{Nonce{1}, true, 0, true});
+  EXPECT_TRUE(bench.closed.contains(1));
+  for (std::size_t i = 0; i < bench.sent[1].size(); ++i) EXPECT_EQ(bench.sent[1][i].number, i + 1) << "ours have none";
+}
+
+TEST(F7, InterestIsRegisteredInTheStepThatReads) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.connect(2, "edge-2");
+  bench.commit();
+  bench.probe(1, false);
+  bench.from(1, Fetch{RequestNo{1}, {{"plain:k", {}}}});
+  ASSERT_EQ(bench.count<FetchAnswer>(1), 1);
+  EXPECT_EQ(bench.last<FetchAnswer>(1)->found[0].version, Index{}) << "absent, and that is known at an index";
+  bench.write(1, "plain:k", "v");
+  bench.commit();
+  ASSERT_EQ(bench.count<Record>(1), 1);
+  EXPECT_EQ(bench.last<Record>(1)->keys[0].value, "v");
+  EXPECT_EQ(bench.count<Record>(2), 0) << "edge-2 never asked";
+}
+
+TEST(F8, ARevalidationSendsNoValueWhenVersionsMatch) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.write(1, "plain:k", "v");
+  bench.commit();
+  bench.probe(1, false);
+  bench.from(1, Fetch{RequestNo{1}, {{"plain:k", bench.answers[1].index}}});
+  const auto* answer = bench.last<FetchAnswer>(1);
+  ASSERT_NE(answer, nullptr);
+  EXPECT_TRUE(answer->found[0].same);
+  EXPECT_FALSE(answer->found[0].value.has_value());
+  EXPECT_TRUE(answer->proof);
+}
+
+TEST(F11, AHelloThatDoesNotFitIsRefused) {
+  struct Case {
+    const char* why;
+    NodeId certificate, edge;
+    Term term;
+    Index applied;
+    std::uint64_t boot;
+  };
+  const Case cases[] = {{"another edge's certificate", "edge-1", "edge-2", {}, {}, 1},
+                        {"the edge has seen a higher term", "edge-1", "edge-1", Term{99}, {}, 1},
+                        {"the edge has applied more", "edge-1", "edge-1", {}, Index{99}, 1},
+                        {"a boot of zero", "edge-1", "edge-1", {}, {}, 0}};
+  for (const Case& c : cases) {
+    Bench bench;
+    bench.lead();
+    bench.numbers[1] = {1, 0};
+    bench.step(HubConnected{ConnId{1}, c.certificate});
+    bench.from(1, Hello{kProtocolVersion, c.edge, "s", Boot{c.boot}, c.term, c.applied, {}});
+    EXPECT_TRUE(bench.closed.contains(1)) << c.why;
+    EXPECT_EQ(bench.count<Welcome>(1), 0) << c.why;
+    EXPECT_EQ(bench.count<Goodbye>(1), 1) << c.why;
+  }
+}
+
+TEST(F11, StrongRecordsAreReplayedOrTheEdgeIsToldReset) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.write(1, "cfg:k", "one");
+  bench.commit();
+  bench.write(2, "cfg:k", "two");
+  bench.commit();
+  bench.connect(1, "edge-1", 1, 1, {}, bench.answers[1].index);
+  ASSERT_NE(bench.last<Welcome>(1), nullptr);
+  EXPECT_FALSE(bench.last<Welcome>(1)->reset);
+  ASSERT_EQ(bench.count<Record>(1), 1) << "only what the edge has not applied";
+  EXPECT_EQ(bench.last<Record>(1)->keys[0].value, "two");
+  // The same hub after a restart: it cannot replay what an earlier boot saw.
+  HubOptions options;
+  options.id = "hub-1";
+  options.boot = Boot{12};
+  bench.core = std::make_unique<HubCore>(options, bench.rows);
+  bench.step(HubLeadership{true, "hub-1"});
+  bench.commit();
+  bench.connect(7, "edge-2", 1, 1, {}, bench.answers[1].index);
+  ASSERT_NE(bench.last<Welcome>(7), nullptr);
+  EXPECT_TRUE(bench.last<Welcome>(7)->reset);
+}
+
+TEST(C2, ADisruptionEndsTheTermAndTheLeaseTable) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1);
+  bench.step(HubDisrupted{});
+  EXPECT_FALSE(bench.core->active());
+  EXPECT_EQ(bench.core->latest_lease(), kNever);
+  EXPECT_TRUE(bench.closed.contains(1));
+  ASSERT_EQ(bench.pending.size(), 1u) << "it returns only by a new claim";
+  bench.commit();
+  EXPECT_TRUE(bench.core->active());
+}
+
+TEST(C6, AuthorityIsJudgedByTheTimeOfTheEventThatAsks) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1);
+  const int marks = bench.count<Mark>(1);
+  bench.now += 10 * kSecond;  // the hub was stopped; the probe lay in its queue meanwhile
+  bench.from(1, Probe{Nonce{900}, true, 0, true});
+  EXPECT_EQ(bench.count<Mark>(1), marks);
+}
+
+TEST(D5, ABatchCountsOnceWhateverIsRepeated) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const std::vector<BatchRecord> records = {{"feature:a", "1", Stamp{10, 0, 1}, 0}};
+  const WriteBatch batch{5, 1, compress(encode(records))};
+  bench.from(1, batch);
+  bench.from(1, batch);  // the reply was slow
+  bench.commit();
+  EXPECT_EQ(bench.count<BatchDone>(1), 1);
+  EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kOk);
+  bench.from(1, batch);  // the reply was lost
+  bench.commit();
+  EXPECT_EQ(bench.count<BatchDone>(1), 2);
+  EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kOk);
+  // The author learns by stamp which write took effect; its own bytes do not travel back.
+  ASSERT_NE(bench.last<Record>(1), nullptr);
+  EXPECT_FALSE(bench.last<Record>(1)->keys[0].value.has_value());
+  EXPECT_EQ(bench.last<Record>(1)->keys[0].stamp, (Stamp{10, 0, 1}));
+}
+
+TEST(D8, ABatchMayNotTouchAWriteThroughKey) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const std::vector<BatchRecord> records = {{"cfg:a", "1", Stamp{10, 0, 1}, 0}};
+  bench.from(1, WriteBatch{5, 1, compress(encode(records))});
+  ASSERT_EQ(bench.count<BatchDone>(1), 1);
+  EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kInvalid);
+  bench.from(1, WriteBatch{5, 1, "not a frame"});
+  EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kInvalid);
+}
+
+}  // namespace
+}  // namespace tidelock
