@@ -4,7 +4,8 @@
 //            thread, never concurrently, never from inside append.
 // Durable:   an entry handed to on_committed is on the disks of a majority of hubs (synced writes).
 // Unknown:   an append may end unknown: on_dropped(kMaybeApplied) means that the entry may still be committed later, by
-//            this or another hub; on_dropped(kNotActive) means that it never entered any log.
+//            this or another hub; on_dropped(kNotActive) means that it never entered any log;
+//            on_dropped(kBusy) the same, because too much is queued here: retry later.
 // Ownership: bytes are copied in and out.
 #pragma once
 
