@@ -10,6 +10,7 @@ namespace {
 constexpr auto kMaintainEvery = std::chrono::milliseconds(50);
 constexpr int kDemandEvery = 400;  // rounds of kMaintainEvery: 20 s
 constexpr std::size_t kIdleMax = 16;
+constexpr Nanos kDeadlineMargin = 200 * kMillisecond;
 
 Basis basis_of(std::string_view name) {
   for (const Basis basis : {Basis::kLease, Basis::kProof, Basis::kEventual, Basis::kLocal}) {
@@ -76,7 +77,8 @@ ClientImpl::~ClientImpl() {
   keeper_.join();
 }
 
-Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command) {
+Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos wait_ns) {
+  const Nanos timeout_ns = std::min(wait_ns, options_.call_timeout_ms * kMillisecond);
   std::optional<RespClient> connection;
   {
     const std::lock_guard lock(pool_mutex_);
@@ -90,13 +92,13 @@ Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command) {
     if (!connection) {
       RespClientOptions options;
       options.address = "unix:" + options_.run_dir + "/redis.sock";
-      options.connect_timeout_ns = options_.connect_timeout_ms * kMillisecond;
+      options.connect_timeout_ns = std::min(wait_ns, options_.connect_timeout_ms * kMillisecond);
       options.protocol = 3;
       auto made = RespClient::connect(options);
       if (!made) return fail(made.error());
       connection.emplace(std::move(*made));
     }
-    auto reply = connection->call(command, options_.call_timeout_ms * kMillisecond);
+    auto reply = connection->call(command, timeout_ns);
     if (reply) {
       const std::lock_guard lock(pool_mutex_);
       if (idle_.size() < kIdleMax) idle_.push_back(std::move(*connection));
@@ -156,7 +158,8 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
   if (contract.token.value != 0) command.insert(command.end(), {"TOKEN", std::to_string(contract.token.value)});
   const ElapsedClock wall;  // only a difference is used: the time spent waiting for the answer (F6)
   const Nanos sent_at = wall.now();
-  const auto reply = ask(command);
+  // F3: one deadline, held here too when the edge is frozen; the margin is for its answer to arrive.
+  const auto reply = ask(command, contract.deadline_ns ? saturating_add(*contract.deadline_ns, kDeadlineMargin) : kForever);
   if (!reply) return fail(reply.error());
   if (reply->is_error()) return fail(error_of(reply->text));
   const RespValue* value = reply->find("value");
