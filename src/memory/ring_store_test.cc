@@ -178,6 +178,7 @@ TEST(RingStore, ReadersNeverSeeATornValue) {
   constexpr std::uint64_t kReads = 60'000;
   std::atomic<int> reading{2};
   std::atomic<std::uint64_t> found{0}, torn{0};
+  for (std::uint64_t key = 0; key < kKeys; ++key) ASSERT_TRUE(put(ring, key_of(key), value_of(key, 0, 100)));
   std::vector<std::thread> readers;
   for (std::uint64_t r = 0; r < 2; ++r) {
     readers.emplace_back([&, r] {
