@@ -13,7 +13,13 @@
 namespace {
 thread_local std::uint64_t allocations = 0;
 }
-// NOLINTBEGIN: counts what this thread takes from the heap
+// Counts what this thread takes from the heap. The thread sanitizer has operators of its own.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TIDELOCK_HEAP_NOT_COUNTED
+#endif
+#endif
+#ifndef TIDELOCK_HEAP_NOT_COUNTED
 [[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
@@ -24,7 +30,7 @@ thread_local std::uint64_t allocations = 0;
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-// NOLINTEND
+#endif
 
 namespace tidelock {
 namespace {
@@ -219,6 +225,9 @@ TEST(RespParser, AnnouncedLengthsCostNothing) {  // X7
 }
 
 TEST(RespParser, ACommandAllocatesNothingInSteadyState) {
+#ifdef TIDELOCK_HEAP_NOT_COUNTED
+  GTEST_SKIP() << "NOT TESTED: this build cannot count";
+#endif
   const std::string request = bulk_request({"SET", "a key of some length", std::string(2048, 'v')}) + "GET 'a key'\r\n";
   RespParser parser;
   std::string out;
