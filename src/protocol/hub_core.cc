@@ -82,7 +82,8 @@ Nanos HubCore::ledger_now() const {
 }
 
 void HubCore::on_dropped(const HubDropped& event) {
-  if (event.code == Code::kNotActive) first_attempt_.erase(event.id);
+  const bool never_happened = event.code != Code::kMaybeApplied;
+  if (never_happened) first_attempt_.erase(event.id);
   if (claim_ == event.id) {
     claim_.reset();
     return;
@@ -93,7 +94,7 @@ void HubCore::on_dropped(const HubDropped& event) {
   const auto it = ops_.find(event.id);
   if (it == ops_.end()) return;
   Op& op = it->second;
-  if (event.code == Code::kNotActive) {  // it never entered a log: nothing happened
+  if (never_happened) {  // it never entered a log
     if (op.block.value != 0) close_block(op.block, true);
     finish(op, Code::kUnavailable, "the ledger refused the write; nothing happened", {});
   } else if (op.state == Op::State::kAppended && active_) {  // S1: with an unknown outcome the hub appends an abort
