@@ -1,0 +1,215 @@
+#include "edge/core_loop.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "base/wall_clock.h"
+#include "telemetry/log.h"
+
+namespace tidelock {
+namespace {
+constexpr Nanos kIdleTick = 1 * kSecond;  // a sign of life, and C2 is looked for
+}
+
+CoreLoop::CoreLoop(EventLoop& loop, const ElapsedClock& clock, EdgeCore& core, PageWriter& page, ArenaWriter& arena,
+                   L2Store& l2, OutboxDisk& disk, Links& links, Listener listener)
+    : loop_(loop),
+      clock_(clock),
+      core_(core),
+      page_(page),
+      arena_(arena),
+      l2_(l2),
+      disk_(disk),
+      links_(links),
+      listener_(std::move(listener)),
+      waker_(loop.add_waker([this](Nanos) { take(EdgeTick{}); })),
+      alive_(std::make_shared<std::atomic<bool>>(true)) {}
+
+CoreLoop::~CoreLoop() {
+  alive_->store(false);
+  loop_.remove_waker(waker_);
+}
+
+void CoreLoop::post(What what) {
+  loop_.post([this, alive = alive_, shared = std::make_shared<What>(std::move(what))] {
+    if (alive->load()) take(std::move(*shared));
+  });
+}
+
+void CoreLoop::run(std::function<void()> unit) {
+  if (in_step_ || in_run_) {
+    later_.push_back(std::move(unit));
+    return;
+  }
+  in_run_ = true;
+  unit();
+  while (!later_.empty()) {
+    const std::function<void()> next = std::move(later_.front());
+    later_.pop_front();
+    next();
+  }
+  in_run_ = false;
+}
+
+void CoreLoop::take(What what) {
+  if (in_step_) {
+    later_.push_back([this, shared = std::make_shared<What>(std::move(what))] { step(std::move(*shared)); });
+  } else if (in_run_) {
+    step(std::move(what));
+  } else {
+    run([&] { step(std::move(what)); });
+  }
+}
+
+void CoreLoop::read(std::string key, Contract contract, OnRead done) {
+  const std::uint64_t token = ++last_token_;
+  reads_.emplace(token, std::move(done));
+  take(EdgeRead{ReadToken{token}, std::move(key), contract});
+}
+
+void CoreLoop::write(KeyWrite write, std::optional<AckLevel> level, OnWrite done) {
+  const std::uint64_t token = ++last_token_;
+  writes_.emplace(token, std::move(done));
+  EdgeWrite event;
+  event.token = WriteToken{token};
+  event.write = std::move(write);
+  event.level = level;
+  event.wall_ms = wall_ms_now();
+  take(std::move(event));
+}
+
+void CoreLoop::step(What what) {
+  in_step_ = true;
+  const auto decide = [this](What one_event) {
+    EdgeActions actions;
+    l2_.begin_step(&actions);
+    core_.step(EdgeEvent{clock_.now(), std::move(one_event)}, actions);  // C6: read after the event was taken
+    l2_.end_step();
+    carry_out(actions);
+  };
+  if (detector_.poll()) {  // C2: before any event that could grant or use a proof
+    l2_.disrupted(suspended_ns_now());
+    decide(EdgeDisrupted{});
+  }
+  decide(std::move(what));
+  in_step_ = false;
+  publish_gauges();
+}
+
+void CoreLoop::carry_out(EdgeActions& actions) {
+  // L2 first, as one batch: no reader looks at it beside this thread, so its place among the stores to page and arena
+  // (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
+  step_failed_ = false;
+  if (const auto stored = l2_.commit(actions); !stored) {  // D3
+    step_failed_ = true;
+    if (!gauges_.store_failed.exchange(true)) {
+      log(LogLevel::kError, "edge", "store failed", {{"message", stored.error().message}});
+      post(EdgeOutboxFailed{stored.error().message});
+    }
+  }
+  for (auto& op : actions.ops) {
+    std::visit([this](auto& what) { one(what); }, op);
+  }
+  loop_.wake_at(waker_, std::min(actions.wake_at, saturating_add(clock_.now(), kIdleTick)));
+}
+
+void CoreLoop::one(const PagePolicies& op) {
+  if (const auto set = page_.set_policies(op.namespaces, op.settings); !set) {
+    log(LogLevel::kError, "edge", "page refuses the policies", {{"message", set.error().message}});
+  }
+  listener_.policies(op);
+}
+
+void CoreLoop::one(const ArenaPut& op) {
+  EntryMeta meta;
+  meta.version = op.entry.version;
+  meta.epoch = op.entry.epoch;
+  meta.proven_at = op.entry.proven_at;
+  meta.expires_at = op.entry.expires_at;
+  meta.stamp = op.entry.stamp;
+  meta.ns = op.ns;
+  meta.negative = !op.entry.value.has_value();
+  meta.local = op.entry.local;
+  // False: larger than the arena takes. The older value is gone from it then, and apps ask the edge.
+  (void)arena_.put(op.key, op.entry.value ? std::string_view(*op.entry.value) : std::string_view(), meta);
+}
+
+void CoreLoop::one(const LinkClose& op) {
+  links_.close(op.link);
+  page_.set_session(SessionNo{});
+  if (session_hub_.empty()) {
+    log(LogLevel::kDebug, "edge", "no session", {{"why", op.reason}});
+    return;
+  }
+  session_hub_.clear();
+  listener_.session_lost(op.reason);
+}
+
+void CoreLoop::one(const SessionOpened& op) {
+  session_hub_ = op.hub;
+  page_.set_session(SessionNo{++sessions_});
+  gauges_.session_ever.store(true, std::memory_order_relaxed);
+  listener_.session(op);
+}
+
+void CoreLoop::one(ReadDone& op) {
+  const auto it = reads_.find(op.token.value);
+  if (it == reads_.end()) return;
+  const OnRead done = std::move(it->second);
+  reads_.erase(it);
+  done(std::move(op));
+}
+
+void CoreLoop::one(WriteDoneOp& op) {
+  const auto it = writes_.find(op.token.value);
+  if (it == writes_.end()) return;
+  const OnWrite done = std::move(it->second);
+  writes_.erase(it);
+  if (step_failed_ && op.code == Code::kOk && op.level == AckLevel::kOs) {
+    op.code = Code::kMaybeApplied;
+    op.message = "this edge's store failed; the value may not survive a restart";
+  }
+  done(std::move(op));
+}
+
+void CoreLoop::one(const EdgeNote& op) {
+  const bool alarm = op.event == "outbox_alarm" || op.event == "clock_fault" || op.event == "clock_disrupted";
+  log(alarm ? LogLevel::kWarn : LogLevel::kInfo, "edge", op.event, {{"detail", op.detail}});
+}
+
+void CoreLoop::publish_gauges() {
+  const auto set = [](EdgeGauges::Word& word, std::uint64_t value) { word.store(value, std::memory_order_relaxed); };
+  const EdgeCounters& counters = core_.counters();
+  set(gauges_.reads, counters.reads_total);
+  set(gauges_.hits, counters.hits_total);
+  set(gauges_.fallbacks, counters.fallbacks_total);
+  set(gauges_.stale, counters.stale_total);
+  set(gauges_.invalidations, counters.invalidations_total);
+  set(gauges_.fetches, counters.fetches_total);
+  set(gauges_.probes, counters.probes_total);
+  set(gauges_.sessions, counters.sessions_total);
+  const OutboxCounters& outbox = core_.outbox().counters();
+  set(gauges_.written, outbox.written);
+  set(gauges_.flushed, outbox.flushed);
+  set(gauges_.superseded, outbox.superseded);
+  set(gauges_.expired, outbox.expired);
+  set(gauges_.pending, outbox.pending);
+  set(gauges_.shed, outbox.shed);
+  set(gauges_.lost, outbox.lost);
+  set(gauges_.entries, core_.entries());
+  set(gauges_.memory_bytes, core_.memory_used_bytes());
+  set(gauges_.outbox_bytes, core_.outbox().bytes());
+  set(gauges_.arena_entries, arena_.entries());
+  set(gauges_.arena_bytes, arena_.live_bytes());
+  set(gauges_.arena_evictions, arena_.evictions());
+  set(gauges_.applied, core_.applied().value);
+  set(gauges_.term, core_.highest_term().value);
+  gauges_.turned_at.store(clock_.now(), std::memory_order_relaxed);
+  gauges_.fresh_at.store(core_.fresh_at(), std::memory_order_relaxed);
+  gauges_.lease_until.store(core_.lease_until(), std::memory_order_relaxed);
+  gauges_.session_open.store(core_.session_open(), std::memory_order_relaxed);
+  gauges_.clock_fault.store(core_.clock_fault(), std::memory_order_relaxed);
+}
+
+}  // namespace tidelock

@@ -1,0 +1,128 @@
+// CoreLoop drives the EdgeCore on the event loop's thread: it takes events, reads the time, lets the core decide, and
+// carries out the operations strictly in order.
+//
+// Threads:  post from any thread; everything else on the loop's thread.
+// Nesting:  an answer may be given while operations are carried out. What a callback asks then runs after the step is
+//           whole, never inside it. `run` makes several calls one unit: nothing comes between them.
+// Errors:   a failed write to L2 turns the acknowledgements of that step into kMaybeApplied and stops write-behind (D3).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/elapsed_clock.h"
+#include "edge/l2_store.h"
+#include "edge/links.h"
+#include "edge/outbox_disk.h"
+#include "memory/arena.h"
+#include "memory/page.h"
+#include "protocol/edge_core.h"
+#include "wire/resp/event_loop.h"
+
+namespace tidelock {
+
+// What other threads may know of the core, as of its last step. Each number by itself.
+struct EdgeGauges {
+  using Word = std::atomic<std::uint64_t>;
+  Word reads{0}, hits{0}, fallbacks{0}, stale{0}, invalidations{0}, fetches{0}, probes{0}, sessions{0};
+  Word written{0}, flushed{0}, superseded{0}, expired{0}, pending{0}, shed{0}, lost{0};
+  Word entries{0}, memory_bytes{0}, outbox_bytes{0}, arena_entries{0}, arena_bytes{0}, arena_evictions{0}, applied{0}, term{0};
+  std::atomic<Nanos> turned_at{0}, fresh_at{kNever}, lease_until{kNever};
+  std::atomic<bool> session_open{false}, session_ever{false}, clock_fault{false}, store_failed{false};
+};
+
+class CoreLoop {
+ public:
+  using What = decltype(EdgeEvent::what);
+  using OnRead = std::function<void(ReadDone)>;
+  using OnWrite = std::function<void(WriteDoneOp)>;
+  struct Listener {  // all on the loop's thread
+    std::function<void(const SessionOpened&)> session;
+    std::function<void(const StrongChanged&)> strong;
+    std::function<void(const std::string& why)> session_lost;
+    std::function<void(const PagePolicies&)> policies;
+  };
+
+  // Everything handed in outlives it.
+  CoreLoop(EventLoop& loop, const ElapsedClock& clock, EdgeCore& core, PageWriter& page, ArenaWriter& arena, L2Store& l2,
+           OutboxDisk& disk, Links& links, Listener listener);
+  ~CoreLoop();
+  CoreLoop(const CoreLoop&) = delete;
+  CoreLoop& operator=(const CoreLoop&) = delete;
+
+  void start() { take(EdgeTick{}); }
+  void take(What what);              // an event
+  void post(What what);              // the same from any thread
+  void run(std::function<void()> unit);
+  // The callback may come before the call returns. Exactly once, unless the edge stops first.
+  void read(std::string key, Contract contract, OnRead done);
+  void write(KeyWrite write, std::optional<AckLevel> level, OnWrite done);
+
+  const EdgeCore& core() const { return core_; }
+  const Clock& clock() const { return clock_; }
+  const EdgeGauges& gauges() const { return gauges_; }
+  EventLoop& loop() { return loop_; }
+  const ArenaWriter& arena() const { return arena_; }
+  const std::string& session_hub() const { return session_hub_; }  // empty: none open
+
+ private:
+  void step(What what);
+  void carry_out(EdgeActions& actions);
+  void one(const PageBeginWrite& op) { page_.begin_write(op.ns); }
+  void one(const PageEndWrite& op) { page_.end_write(op.ns); }
+  void one(const PageBumpSlot& op) { page_.bump_slot(op.slot); }
+  void one(const PageOpenBlock& op) { page_.open_block(op.slots); }
+  void one(const PageCloseBlock& op) { page_.close_block(op.slots); }
+  void one(const PageApplied& op) { page_.publish_applied(op.applied); }
+  void one(const PageFresh& op) { page_.publish_fresh_at(op.fresh_at); }
+  void one(const PageLease& op) { page_.publish_lease(op.until); }
+  void one(const PageDropProofs&) { page_.drop_proofs(suspended_ns_now()); }
+  void one(const PageEpochs& op) { page_.set_epochs(op.verified, op.strong); }
+  void one(const PagePolicies& op);
+  void one(const PageWriters& op) { page_.publish_writers(op.writers_ns); }
+  void one(const ArenaPut& op);
+  void one(const ArenaErase& op) { arena_.erase(op.key); }
+  void one(const StorePut&) {}    // committed before the first operation of its step
+  void one(const StoreErase&) {}
+  void one(OutboxPersist& op) { disk_.push(std::move(op)); }
+  void one(const LinkOpen& op) { links_.open(op.link, op.hint); }
+  void one(const LinkClose& op);
+  void one(LinkSend& op) { links_.send(op.link, std::move(op.frame)); }
+  void one(const SessionOpened& op);
+  void one(const StrongChanged& op) { listener_.strong(op); }
+  void one(ReadDone& op);
+  void one(WriteDoneOp& op);
+  void one(const EdgeNote& op);
+  void publish_gauges();
+
+  EventLoop& loop_;
+  const ElapsedClock& clock_;
+  EdgeCore& core_;
+  PageWriter& page_;
+  ArenaWriter& arena_;
+  L2Store& l2_;
+  OutboxDisk& disk_;
+  Links& links_;
+  const Listener listener_;
+  DisruptionDetector detector_;
+  EventLoop::Waker waker_;
+  std::shared_ptr<std::atomic<bool>> alive_;
+
+  bool in_step_ = false;  // the core decides, or its operations are carried out
+  bool in_run_ = false;
+  bool step_failed_ = false;  // L2 did not take the rows of this step
+  std::deque<std::function<void()>> later_;
+  std::uint64_t last_token_ = 0;
+  std::unordered_map<std::uint64_t, OnRead> reads_;
+  std::unordered_map<std::uint64_t, OnWrite> writes_;
+  std::string session_hub_;
+  std::uint64_t sessions_ = 0;
+  EdgeGauges gauges_;
+};
+
+}  // namespace tidelock

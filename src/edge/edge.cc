@@ -1,0 +1,332 @@
+// What is made in which order, and taken down in the reverse. The order of a start is F11's: lock, store, revoke the
+// former page, new arena, new page, core; only then a link.
+
+#include "edge/edge.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/wall_clock.h"
+#include "codec/archive.h"
+#include "codec/certificate.h"
+#include "edge/commands.h"
+#include "edge/core_loop.h"
+#include "edge/edge_metrics.h"
+#include "edge/l2_store.h"
+#include "edge/links.h"
+#include "edge/model_keeper.h"
+#include "edge/outbox_disk.h"
+#include "edge/work_thread.h"
+#include "memory/arena.h"
+#include "memory/page.h"
+#include "protocol/edge_core.h"
+#include "store/kv/kv.h"
+#include "telemetry/log.h"
+#include "telemetry/metrics.h"
+#include "wire/http/server.h"
+#include "wire/resp/event_loop.h"
+#include "wire/resp/server.h"
+
+namespace tidelock {
+namespace {
+
+constexpr char kSettingsRow[] = "settings";
+constexpr Nanos kLoopSilenceMax = 5 * kSecond;  // beyond it /healthz says no
+
+std::uint64_t random_number() {
+  std::uint64_t value = 0;
+  while (value == 0) {
+    if (getrandom(&value, sizeof value, 0) != static_cast<ssize_t>(sizeof value)) value = 0;
+  }
+  return value;
+}
+
+Result<void> make_folder(const char* field, const std::string& path) {
+  if (path.empty()) return fail(Code::kInvalid, std::string(field) + " is empty: must be a folder");
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return fail(Code::kInvalid, std::string(field) + " = \"" + path + "\": " + error.message());
+  return {};
+}
+
+Result<std::pair<std::string, int>> split_address(const char* field, const std::string& address) {
+  const std::size_t colon = address.rfind(':');
+  int port = 0;
+  bool good = colon != std::string::npos && colon > 0 && colon + 1 < address.size() && address.size() - colon <= 6;
+  for (std::size_t i = colon + 1; good && i < address.size(); ++i) {
+    good = address[i] >= '0' && address[i] <= '9';
+    port = port * 10 + (address[i] - '0');
+  }
+  if (!good || port > 65535) {
+    return fail(Code::kInvalid, std::string(field) + " = \"" + address + "\": must be host:port, for example 127.0.0.1:6380");
+  }
+  return std::pair{address.substr(0, colon), port};
+}
+
+// F11: two live processes with one edge id must not be.
+class FolderLock {
+ public:
+  ~FolderLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Result<void> take(const std::string& folder) {
+    const std::string path = folder + "/lock";
+    fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd_ < 0) return fail(Code::kInvalid, path + ": " + std::strerror(errno));
+    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+      return fail(Code::kConflict, "data_dir = \"" + folder + "\": another edge process is using it");
+    }
+    return {};
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+// run_dir/models -> the room, replaced as a whole.
+Result<void> link_models(const std::string& run_dir, const std::string& room) {
+  std::error_code error;
+  const std::string target = std::filesystem::absolute(room, error).string();
+  const std::string fresh = run_dir + "/models.new";
+  std::filesystem::remove(fresh, error);
+  if (::symlink(target.c_str(), fresh.c_str()) != 0 || ::rename(fresh.c_str(), (run_dir + "/models").c_str()) != 0) {
+    return fail(Code::kInvalid, "run_dir = \"" + run_dir + "\": cannot place the link `models`: " + std::strerror(errno));
+  }
+  return {};
+}
+
+}  // namespace
+
+class Edge::Impl {
+ public:
+  explicit Impl(EdgeConfig config) : config_(std::move(config)), clock_(config_.shim) {}
+  ~Impl() { stop(); }
+
+  Result<void> start() {
+    if (const auto ok = check_node_id(config_.id); !ok) return fail(Code::kInvalid, "id = \"" + config_.id + "\": " + ok.error().message);
+    for (const auto& step : {&Impl::open_store, &Impl::open_memory, &Impl::open_core, &Impl::open_faces}) {
+      if (auto done = (this->*step)(); !done) return done;
+    }
+    thread_ = std::thread([this] { loop_->run(); });
+    loop_->post([this] { core_loop_->start(); });
+    keeper_->start();
+    log(LogLevel::kInfo, "edge", "ready",
+        {{"redis", redis_address_}, {"http", web_ ? web_->address() : std::string()}, {"run_dir", config_.run_dir}});
+    return {};
+  }
+
+  std::string redis_address_;
+  std::string http_address() const { return web_ ? web_->address() : std::string(); }
+
+ private:
+  Result<void> open_store() {
+    had_data_ = std::filesystem::exists(config_.data_dir + "/db");
+    if (const auto made = make_folder("data_dir", config_.data_dir); !made) return made;
+    if (const auto locked = lock_.take(config_.data_dir); !locked) return locked;
+    auto kv = Kv::open(config_.data_dir + "/db", {kL2Family, kOutboxFamily, kMetaFamily});
+    if (!kv) return fail(kv.error());
+    kv_ = std::move(*kv);
+    return {};
+  }
+
+  Result<void> open_memory() {
+    if (const auto made = make_folder("run_dir", config_.run_dir); !made) return made;
+    boot_ = Boot{random_number()};
+    const std::string page_path = config_.run_dir + "/page";
+    if (const auto revoked = PageWriter::revoke(page_path); !revoked) {  // F11
+      ClusterSettings settings;
+      if (const auto kept = kv_->get(kMetaFamily, kSettingsRow); kept && *kept) {
+        if (auto known = decode<ClusterSettings>(**kept, "settings")) settings = *known;
+      }
+      session_after_ = saturating_add(clock_.now(), stretch(settings.lease_long_ns, settings.rho_ppm));
+      log(LogLevel::kWarn, "edge", "former page not revoked: no session until its lease has surely lapsed",
+          {{"message", revoked.error().message}, {"wait_ms", settings.lease_long_ns / kMillisecond}});
+    }
+    // The arena first: a page announces its arena by equal edge boots.
+    auto arena = ArenaWriter::create({config_.run_dir + "/arena", boot_, config_.arena_bytes});
+    if (!arena) return fail(arena.error());
+    arena_.emplace(std::move(*arena));
+    PageOptions page;
+    page.path = page_path;
+    page.edge_boot = boot_;
+    page.shim = config_.shim;
+    auto created = PageWriter::create(page);
+    if (!created) return fail(created.error());
+    page_.emplace(std::move(*created));
+    return link_models(config_.run_dir, config_.data_dir + "/models/room");
+  }
+
+  Result<void> open_core() {
+    const auto machine = machine_boot_id();
+    if (!machine) return fail(machine.error());
+    const std::string run_text = *machine + "/" + std::to_string(config_.shim.offset_ns) + "/" +
+                                 std::to_string(config_.shim.rate_ppb) + "/" + std::to_string(config_.shim.origin_ns);
+    L2Run run;
+    run.clock_run = hash64(run_text);
+    run.edge_boot = boot_.value;
+    run.suspended_ns = suspended_ns_now();
+    l2_ = std::make_unique<L2Store>(*kv_, run);
+
+    std::vector<std::pair<Bytes, Bytes>> rows;
+    const auto scanned = kv_->scan(kOutboxFamily, {}, {}, [&](BytesView key, BytesView value) {
+      rows.emplace_back(Bytes(key), Bytes(value));
+      return true;
+    });
+    if (!scanned) return fail(scanned.error());
+    OutboxOptions outbox_options;
+    outbox_options.clock_run = run.clock_run;
+    auto outbox = Outbox::restore(outbox_options, rows, clock_.now(), wall_ms_now(), Rng(random_number()));
+    if (!outbox) return fail(outbox.error());
+
+    EdgeOptions options;
+    options.id = config_.id;
+    options.site = config_.site;
+    options.boot = boot_;
+    options.writer = hash64(config_.id);
+    options.memory_bytes = config_.memory_bytes;
+    options.session_after = session_after_;
+    core_ = std::make_unique<EdgeCore>(options, *l2_, std::move(*outbox), Rng(random_number()));
+
+    auto loop = EventLoop::create(clock_);
+    if (!loop) return fail(loop.error());
+    loop_ = std::move(*loop);
+    disk_ = std::make_unique<OutboxDisk>(
+        *kv_, clock_,
+        [this](std::uint64_t number, AckLevel level) { core_loop_->post(EdgeOutboxPersisted{number, level}); },
+        [this](const std::string& why) {
+          log(LogLevel::kError, "edge", "outbox store failed", {{"message", why}});
+          core_loop_->post(EdgeOutboxFailed{why});
+        });
+    links_ = std::make_unique<Links>(config_, *loop_, worker_, [this](CoreLoop::What what) { core_loop_->take(std::move(what)); });
+    CoreLoop::Listener listener;
+    listener.session = [this](const SessionOpened& session) { keeper_->on_session(session.hub, session.model_key); };
+    listener.strong = [this](const StrongChanged& changed) { keeper_->on_strong_changed(changed.key, changed.value, changed.version); };
+    listener.session_lost = [](const std::string&) {};
+    listener.policies = [this](const PagePolicies& policies) {
+      KvBatch batch;
+      ClusterSettings settings = policies.settings;
+      batch.put(kMetaFamily, kSettingsRow, encode(settings));
+      (void)kv_->commit(batch, Sync::kNone);  // for a restart that cannot revoke its page; the default serves otherwise
+    };
+    core_loop_ = std::make_unique<CoreLoop>(*loop_, clock_, *core_, *page_, *arena_, *l2_, *disk_, *links_, std::move(listener));
+
+    ModelKeeper::Links keeper;
+    keeper.read = [this](std::string key, std::function<void(ReadDone)> done) {
+      loop_->post([this, key = std::move(key), done = std::move(done)] { core_loop_->read(key, {}, done); });
+    };
+    keeper.report = [this](EdgeStagedModel staged) { core_loop_->post(std::move(staged)); };
+    auto models = ModelKeeper::open(config_, *kv_, clock_, metrics_, std::move(keeper));
+    if (!models) return fail(models.error());
+    keeper_ = std::move(*models);
+    return {};
+  }
+
+  Result<void> open_faces() {
+    commands_ = std::make_unique<EdgeCommands>(config_, *core_loop_, *l2_, worker_, [this] { return keeper_->json(); });
+    RespServerOptions options;
+    options.password = config_.requirepass;
+    server_ = std::make_unique<RespServer>(*loop_, *commands_, options);
+    commands_->serve(server_.get());
+    const std::string own_socket = config_.run_dir + "/redis.sock";
+    if (const auto listening = server_->listen_unix(own_socket); !listening) return listening;
+    if (!config_.redis_unix.empty() && config_.redis_unix != own_socket) {
+      if (const auto listening = server_->listen_unix(config_.redis_unix); !listening) return listening;
+    }
+    if (!config_.redis_address.empty()) {
+      const auto address = split_address("redis", config_.redis_address);
+      if (!address) return fail(address.error());
+      const auto port = server_->listen_tcp(address->first, address->second);
+      if (!port) return fail(port.error());
+      redis_address_ = address->first + ":" + std::to_string(*port);
+    }
+    add_edge_metrics(metrics_, core_loop_->gauges(), *links_, clock_);
+    if (config_.http_address.empty()) return {};
+    const auto address = split_address("http", config_.http_address);
+    if (!address) return fail(address.error());
+    const auto healthy = [this]() -> std::string {
+      const Nanos silent = saturating_sub(clock_.now(), core_loop_->gauges().turned_at.load(std::memory_order_relaxed));
+      return silent < kLoopSilenceMax ? std::string() : "the loop has not turned for " + std::to_string(silent / kSecond) + " s";
+    };
+    const auto ready = [this, healthy]() -> std::string {
+      if (std::string why = healthy(); !why.empty()) return why;
+      if (had_data_ || core_loop_->gauges().session_ever.load(std::memory_order_relaxed)) return {};
+      return "no session with a hub yet, and no data from an earlier run";
+    };
+    HttpServerOptions http;
+    http.host = address->first;
+    http.port = address->second;
+    auto web = HttpServer::listen(http, standard_routes(metrics_, healthy, ready));
+    if (!web) return fail(web.error());
+    web_ = std::move(*web);
+    return {};
+  }
+
+  void stop() {
+    web_.reset();
+    keeper_stop();
+    if (loop_) loop_->stop();
+    if (thread_.joinable()) thread_.join();
+    worker_.stop();
+    // Nothing runs any more but gRPC's and the disk's threads, which only post.
+    server_.reset();
+    links_.reset();
+    disk_.reset();
+    keeper_.reset();
+    commands_.reset();
+    core_loop_.reset();
+    core_.reset();
+    loop_.reset();
+    // The page keeps its proofs: they stay true and lapse by time; the hub counts on the lease anyway.
+  }
+  // The keeper's thread asks the loop; it ends first. The object stays: the loop still calls it.
+  void keeper_stop() {
+    if (keeper_) keeper_->stop();
+  }
+
+  const EdgeConfig config_;
+  ElapsedClock clock_;
+  Metrics metrics_;
+  FolderLock lock_;
+  Boot boot_;
+  bool had_data_ = false;
+  Nanos session_after_ = kNever;
+  std::unique_ptr<Kv> kv_;
+  std::optional<ArenaWriter> arena_;
+  std::optional<PageWriter> page_;
+  std::unique_ptr<L2Store> l2_;
+  std::unique_ptr<EdgeCore> core_;
+  std::unique_ptr<EventLoop> loop_;
+  EdgeWorker worker_;
+  std::unique_ptr<OutboxDisk> disk_;
+  std::unique_ptr<Links> links_;
+  std::unique_ptr<CoreLoop> core_loop_;
+  std::unique_ptr<ModelKeeper> keeper_;
+  std::unique_ptr<EdgeCommands> commands_;
+  std::unique_ptr<RespServer> server_;
+  std::unique_ptr<HttpServer> web_;
+  std::thread thread_;
+};
+
+Edge::Edge(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Edge::~Edge() = default;
+std::string Edge::redis_address() const { return impl_->redis_address_; }
+std::string Edge::http_address() const { return impl_->http_address(); }
+
+Result<std::unique_ptr<Edge>> Edge::start(EdgeConfig config) {
+  auto impl = std::make_unique<Impl>(std::move(config));
+  if (auto started = impl->start(); !started) return fail(started.error());
+  return std::unique_ptr<Edge>(new Edge(std::move(impl)));
+}
+
+}  // namespace tidelock

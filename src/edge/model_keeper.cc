@@ -1,0 +1,491 @@
+#include "edge/model_keeper.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "base/wall_clock.h"
+#include "codec/archive.h"
+#include "edge/l2_store.h"
+#include "store/models/files.h"
+#include "store/models/release.h"
+#include "telemetry/log.h"
+
+namespace tidelock {
+namespace {
+
+constexpr int kCallTimeoutMs = 3'000;
+constexpr int kIdleTimeoutMs = 5'000;
+constexpr Nanos kBackoffFirst = 100 * kMillisecond;
+constexpr Nanos kBackoffMost = 5 * kSecond;
+constexpr Nanos kPatience = 60 * kSecond;  // before what is wrong in itself is looked at again
+constexpr Nanos kReadAgain = 500 * kMillisecond;
+constexpr char kModelKeyRow[] = "model_key";
+constexpr std::string_view kStagedSuffix = ":staged@default";
+constexpr std::string_view kCurrentSuffix = ":current@default";
+
+bool passing(Code code) { return code == Code::kUnavailable || code == Code::kNotActive || code == Code::kMaybeApplied || code == Code::kBusy; }
+
+std::string json_string(std::string_view text) { return '"' + std::string(text) + '"'; }  // names and versions need no escapes
+
+}  // namespace
+
+std::optional<PointerKey> parse_pointer_key(std::string_view key) {
+  if (!key.starts_with("model:")) return std::nullopt;
+  key.remove_prefix(6);
+  for (const bool staged : {true, false}) {
+    const std::string_view suffix = staged ? kStagedSuffix : kCurrentSuffix;
+    if (!key.ends_with(suffix)) continue;
+    const std::string_view name = key.substr(0, key.size() - suffix.size());
+    if (!validate_model_name(name)) return std::nullopt;
+    return PointerKey{std::string(name), staged};
+  }
+  return std::nullopt;
+}
+
+ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links)
+    : config_(config),
+      kv_(kv),
+      clock_(clock),
+      metrics_(metrics),
+      links_(std::move(links)),
+      downloaded_(metrics.counter("tidelock_edge_model_bytes_total", "Bytes of model files fetched from hubs.")) {}
+
+Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics,
+                                                       Links links) {
+  std::unique_ptr<ModelKeeper> keeper(new ModelKeeper(config, kv, clock, metrics, std::move(links)));
+  auto blobs = BlobStore::open(config.data_dir + "/models/blobs");
+  if (!blobs) return fail(blobs.error());
+  keeper->blobs_ = std::move(*blobs);
+  auto layout = ModelLayout::open(config.data_dir + "/models/room");
+  if (!layout) return fail(layout.error());
+  keeper->layout_ = std::move(*layout);
+  auto engine = open_engine();
+  if (!engine) return fail(engine.error());
+  keeper->engine_ = std::move(*engine);
+  auto key = kv.get(kMetaFamily, kModelKeyRow);
+  if (!key) return fail(key.error());
+  if (*key) keeper->model_key_ = std::move(**key);
+  return keeper;
+}
+
+ModelKeeper::~ModelKeeper() {
+  stop();
+  metrics_.forget(metric::kModelVersionLag);
+}
+
+void ModelKeeper::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+void ModelKeeper::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+bool ModelKeeper::stopping() const {
+  const std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+void ModelKeeper::push(Item item) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    queue_.push_back(std::move(item));
+  }
+  changed_.notify_one();
+}
+
+void ModelKeeper::on_session(NodeId hub, Bytes model_key) { push(SessionCame{std::move(hub), std::move(model_key)}); }
+
+void ModelKeeper::on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version) {
+  auto which = parse_pointer_key(key);
+  if (!which) return;
+  if (!value) return push(ReadFailed{key, 0});  // deleted, or too large to travel with the record: look
+  auto pointer = decode<ModelPointer>(*value, "model pointer");
+  if (pointer) push(PointerCame{std::move(*which), std::move(*pointer), version});
+}
+
+// ---- the thread
+
+void ModelKeeper::run() {
+  verify_placed();
+  show();
+  for (;;) {
+    Nanos due = kForever;
+    if (describe_due_) due = std::min(due, describe_at_);
+    for (const auto& [key, at] : reads_due_) due = std::min(due, at);
+    for (const auto& [version, failure] : failures_) due = std::min(due, failure.retry_at);
+    std::deque<Item> items;
+    {
+      std::unique_lock lock(mutex_);
+      const auto ready = [this] { return stopping_ || !queue_.empty(); };
+      if (due == kForever) {
+        changed_.wait(lock, ready);
+      } else {
+        const Nanos wait = std::clamp<Nanos>(saturating_sub(due, clock_.now()), 0, kPatience);
+        changed_.wait_for(lock, std::chrono::nanoseconds(wait), ready);
+      }
+      if (stopping_) return;
+      items.swap(queue_);
+    }
+    for (Item& item : items) {
+      std::visit([this](auto& what) { take(what); }, item);
+    }
+    if (describe_due_ && clock_.now() >= describe_at_) describe_models();
+    std::vector<std::string> keys;
+    for (const auto& [key, at] : reads_due_) {
+      if (clock_.now() >= at) keys.push_back(key);
+    }
+    for (const std::string& key : keys) read_pointer(key);
+    show();
+    work();
+    show();
+  }
+}
+
+void ModelKeeper::take(SessionCame& session) {
+  hub_ = session.hub;
+  if (model_key_ != session.model_key) {
+    model_key_ = std::move(session.model_key);
+    KvBatch batch;
+    batch.put(kMetaFamily, kModelKeyRow, model_key_);
+    if (const auto stored = kv_.commit(batch, Sync::kDisk); !stored) {
+      log(LogLevel::kError, "models", "key not stored", {{"message", stored.error().message}});
+    }
+  }
+  failures_.clear();
+  describe_due_ = true;
+  describe_at_ = 0;
+}
+
+void ModelKeeper::take(PointerCame& came) {
+  Tracked& model = models_[came.which.name];
+  Pointer& pointer = came.which.staged ? model.staged : model.current;
+  if (pointer.known && came.version < pointer.version) return;  // S5: order is by index
+  if (!came.which.staged && came.version > pointer.version) model.current_since = clock_.now();
+  pointer.known = true;
+  pointer.value = std::move(came.pointer);
+  pointer.version = came.version;
+}
+
+void ModelKeeper::take(const ReadFailed& failed) {
+  reads_due_.try_emplace(failed.key, failed.wait_ns == 0 ? 0 : saturating_add(clock_.now(), failed.wait_ns));
+}
+
+void ModelKeeper::read_pointer(const std::string& key) {
+  reads_due_.erase(key);
+  // The answer also puts the pointer where apps find it: in the arena.
+  links_.read(key, [this, key](ReadDone done) {
+    const auto which = parse_pointer_key(key);
+    if (!which) return;
+    PointerCame came{*which, std::nullopt, done.receipt.version};
+    if (done.code == Code::kOk && done.value) {
+      auto pointer = decode<ModelPointer>(*done.value, "model pointer");
+      if (!pointer) return;
+      came.pointer = std::move(*pointer);
+      return push(std::move(came));
+    }
+    if (done.code == Code::kNotFound) return push(std::move(came));
+    push(ReadFailed{key, kReadAgain});
+  });
+}
+
+Result<NodeClient*> ModelKeeper::client(const NodeId& hub) {
+  const auto it = clients_.find(hub);
+  if (it != clients_.end()) return it->second.get();
+  const auto address = config_.hubs.find(hub);
+  if (address == config_.hubs.end()) return fail(Code::kUnavailable, "hub '" + hub + "' is not among this edge's hubs");
+  NodeClientOptions options;
+  options.address = address->second;
+  options.tls = config_.tls;
+  options.expected_hub = hub;
+  auto made = NodeClient::make(options);
+  if (!made) return fail(made.error());
+  return clients_.emplace(hub, std::move(*made)).first->second.get();
+}
+
+Result<AdminAnswer> ModelKeeper::ask(AdminRequest request) {
+  auto hub = client(hub_);
+  if (!hub) return fail(hub.error());
+  auto raw = (*hub)->call(encode(NodeCall{std::move(request)}), kCallTimeoutMs);
+  if (!raw) return fail(raw.error());
+  auto answer = decode<AdminAnswer>(*raw, "answer");
+  if (!answer) return fail(answer.error());
+  if (answer->code != Code::kOk) return fail(answer->code, answer->message);
+  return answer;
+}
+
+void ModelKeeper::describe_models() {
+  AdminRequest request;
+  request.body = DescribeModels{};
+  const auto answer = ask(std::move(request));
+  if (!answer) {
+    describe_at_ = saturating_add(clock_.now(), kSecond);
+    log(LogLevel::kDebug, "models", "hub does not list its models", {{"message", answer.error().message}});
+    return;
+  }
+  describe_due_ = false;
+  for (const ModelView& model : answer->models) {
+    if (!validate_model_name(model.name)) continue;
+    read_pointer(model_staged_key(model.name));
+    read_pointer(model_current_key(model.name));
+  }
+}
+
+void ModelKeeper::verify_placed() {
+  for (const PlacedVersion& placed : layout_->list()) {
+    if (stopping()) return;
+    const std::string folder = layout_->folder(placed.name, placed.version);
+    const auto check = [&]() -> Result<Verified> {
+      auto encoded = layout_->signed_manifest(placed.name, placed.version);
+      if (!encoded) return fail(encoded.error());
+      auto manifest = open_manifest(*encoded, model_key_);  // M4: the signature before anything else
+      if (!manifest) return fail(manifest.error());
+      if (manifest->name != placed.name || manifest->version != placed.version) {
+        return fail(Code::kCorrupt, folder + " holds the manifest of another version");
+      }
+      for (const ManifestFile& file : manifest->files) {
+        if (const auto whole = blobs_->verify(file.sha256); !whole) return fail(whole.error());  // X3
+      }
+      if (const auto ok = verify(folder, *manifest); !ok) return fail(ok.error());
+      return Verified{sha256(*encoded), std::move(*manifest)};
+    };
+    if (model_key_.empty()) return;  // no session ever: nothing to check against yet
+    auto checked = check();
+    if (!checked) {
+      log(LogLevel::kWarn, "models", "placed version no longer verifies, removed",
+          {{"model", placed.name}, {"version", placed.version}, {"message", checked.error().message}});
+      (void)layout_->remove(placed.name, placed.version);
+      continue;
+    }
+    if (const auto marked = files::replace(folder + "/" + kVerifiedMark, to_hex(checked->manifest_sha256) + "\n"); !marked) continue;
+    verified_[{placed.name, placed.version}] = std::move(*checked);
+    links_.report(EdgeStagedModel{{placed.name, placed.version}, {}});
+  }
+}
+
+void ModelKeeper::work() {
+  bool all_known = true;
+  std::set<VersionKey> named;
+  for (const auto& [name, model] : models_) {
+    all_known = all_known && model.staged.known && model.current.known;
+    for (const Pointer* pointer : {&model.current, &model.staged}) {
+      if (!pointer->value) continue;
+      named.emplace(name, pointer->value->version);
+      attempt(name, *pointer->value, pointer == &model.staged ? "staged" : "current");
+    }
+    if (stopping()) return;
+  }
+  std::erase_if(failures_, [&](const auto& failure) { return !named.contains(failure.first); });
+  if (all_known) prune();
+}
+
+void ModelKeeper::attempt(const std::string& name, const ModelPointer& pointer, const char* role) {
+  const VersionKey key{name, pointer.version};
+  const auto held = verified_.find(key);
+  if (held != verified_.end() && held->second.manifest_sha256 == pointer.manifest_sha256) {
+    pin(name, role, held->second.manifest);
+    return;
+  }
+  const auto failed = failures_.find(key);
+  if (failed != failures_.end() && clock_.now() < failed->second.retry_at) return;
+  if (hub_.empty()) return;  // the next session brings it
+  if (const auto done = ensure(name, pointer, role); !done) {
+    if (stopping()) return;
+    Failure& failure = failures_[key];
+    const bool soon = passing(done.error().code);
+    failure.backoff_ns = soon ? std::clamp(failure.backoff_ns * 2, kBackoffFirst, kBackoffMost) : kPatience;
+    failure.retry_at = saturating_add(clock_.now(), failure.backoff_ns);
+    if (failure.cause == done.error().message) return;
+    failure.cause = done.error().message;
+    log(LogLevel::kWarn, "models", "version not staged",
+        {{"model", name}, {"version", pointer.version}, {"code", code_name(done.error().code)}, {"message", failure.cause}});
+    if (!soon) links_.report(EdgeStagedModel{{name, pointer.version}, failure.cause});
+    return;
+  }
+  failures_.erase(key);
+  log(LogLevel::kInfo, "models", "version verified", {{"model", name}, {"version", pointer.version}, {"role", role}});
+  links_.report(EdgeStagedModel{{name, pointer.version}, {}});
+}
+
+Result<Bytes> ModelKeeper::signed_manifest(const std::string& name, const ModelPointer& pointer) {
+  auto placed = layout_->signed_manifest(name, pointer.version);
+  if (placed && sha256(*placed) == pointer.manifest_sha256) return placed;
+  AdminRequest request;
+  request.body = ReadKey{model_version_key(name, pointer.version)};
+  auto answer = ask(std::move(request));
+  if (!answer) return fail(answer.error());
+  if (!answer->value) return fail(Code::kNotFound, "the ledger has no manifest of " + name + " " + pointer.version);
+  if (sha256(*answer->value) != pointer.manifest_sha256) {
+    return fail(Code::kCorrupt, "the manifest of " + name + " " + pointer.version + " is not the one the pointer names");
+  }
+  return std::move(*answer->value);
+}
+
+Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& pointer, const char* role) {
+  const auto encoded = signed_manifest(name, pointer);
+  if (!encoded) return fail(encoded.error());
+  auto manifest = open_manifest(*encoded, model_key_);  // M4
+  if (!manifest) return fail(manifest.error());
+  if (manifest->name != name || manifest->version != pointer.version) {
+    return fail(Code::kCorrupt, "the manifest under " + name + " " + pointer.version + " speaks of " + manifest->name + " " + manifest->version);
+  }
+  pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
+  for (const ManifestFile& file : manifest->files) {
+    if (blobs_->has(file.sha256)) continue;
+    if (const auto got = fetch(file); !got) return got;
+  }
+  const auto folder = layout_->place(*encoded, *manifest, *blobs_);
+  if (!folder) return fail(folder.error());
+  if (const auto ok = verify(*folder, *manifest); !ok) {
+    std::error_code ignored;
+    std::filesystem::remove(*folder + "/" + kVerifiedMark, ignored);
+    return ok;
+  }
+  if (const auto marked = files::replace(*folder + "/" + kVerifiedMark, to_hex(pointer.manifest_sha256) + "\n"); !marked) return marked;
+  verified_[{name, pointer.version}] = Verified{pointer.manifest_sha256, std::move(*manifest)};
+  return {};
+}
+
+// M4: the golden inputs in the real engine.
+Result<void> ModelKeeper::verify(const std::string& folder, const Manifest& manifest) {
+  auto model = engine_->load_file(folder + "/" + std::string(kModelFileName));
+  if (!model) return fail(model.error());
+  return verify_golden(manifest, **model, [&](const ManifestFile& file) { return read_release_file(folder, file); });
+}
+
+// From the hub of the session, then from any other: each holds published files or pulls them.
+Result<void> ModelKeeper::fetch(const ManifestFile& file) {
+  std::vector<NodeId> order{hub_};
+  for (const auto& [id, address] : config_.hubs) {
+    if (id != hub_) order.push_back(id);
+  }
+  Error last{Code::kUnavailable, "no hub to fetch " + file.path + " from", {}, 0};
+  for (const NodeId& id : order) {
+    if (stopping()) break;
+    auto hub = client(id);
+    if (!hub) {
+      last = hub.error();
+      continue;
+    }
+    const auto done = download(**hub, file);
+    if (done) return {};
+    last = done.error();
+    if (last.code == Code::kBusy && last.message.find("disk") != std::string::npos) break;  // ours, not the hub's
+  }
+  return fail(last);
+}
+
+Result<void> ModelKeeper::download(NodeClient& hub, const ManifestFile& file) {
+  auto writer = blobs_->put_stream(file.sha256, file.size_bytes);
+  if (!writer) return fail(writer.error());
+  BlobDownload wanted{file.sha256, (*writer)->offset()};  // M3: resumes at the byte
+  if (wanted.offset < file.size_bytes) {
+    const auto got = hub.download(
+        encode(wanted),
+        [&](Bytes chunk) -> Result<void> {
+          if (stopping()) return fail(Code::kUnavailable, "this edge is stopping");
+          downloaded_.add(chunk.size());
+          return (*writer)->write(chunk);
+        },
+        kIdleTimeoutMs);
+    if (!got) return got;
+  }
+  return (*writer)->commit();
+}
+
+void ModelKeeper::pin(const std::string& name, const char* role, const Manifest& manifest) {  // M8
+  std::vector<Bytes> files;
+  for (const ManifestFile& file : manifest.files) files.push_back(file.sha256);
+  if (const auto pinned = blobs_->pin(name + "." + role, files); !pinned) {
+    log(LogLevel::kWarn, "models", "pin failed", {{"model", name}, {"message", pinned.error().message}});
+  }
+}
+
+// M8: what no pointer names goes; the one in force, the one before it and the staged one stay.
+void ModelKeeper::prune() {
+  bool removed = false;
+  for (const PlacedVersion& placed : layout_->list()) {
+    const auto it = models_.find(placed.name);
+    if (it == models_.end()) continue;
+    const auto& current = it->second.current.value;
+    const auto& staged = it->second.staged.value;
+    if (!current) continue;
+    if (!current->previous.empty() && placed.version == current->previous) {
+      const auto previous = verified_.find({placed.name, placed.version});
+      if (previous != verified_.end()) pin(placed.name, "previous", previous->second.manifest);
+      continue;
+    }
+    if (placed.version == current->version || (staged && placed.version == staged->version)) continue;
+    // Until the version in force is verified here, the last one that was must stay (M6).
+    if (!verified_.contains({placed.name, current->version})) continue;
+    log(LogLevel::kInfo, "models", "version removed", {{"model", placed.name}, {"version", placed.version}});
+    (void)layout_->remove(placed.name, placed.version);
+    verified_.erase({placed.name, placed.version});
+    removed = true;
+  }
+  if (!removed) return;
+  for (const BlobInfo& blob : blobs_->list()) {
+    if (!blob.pinned) (void)blobs_->remove(blob.sha256);
+  }
+}
+
+// ---- for others to see
+
+void ModelKeeper::show() {
+  std::map<std::string, Shown> shown;
+  for (const auto& [name, model] : models_) {
+    Shown& one = shown[name];
+    if (model.current.value) one.current = model.current.value->version;
+    if (model.staged.value) one.staged = model.staged.value->version;
+    one.current_since = model.current_since;
+    const auto held = verified_.find({name, one.current});
+    one.current_verified = model.current.value && held != verified_.end() && held->second.manifest_sha256 == model.current.value->manifest_sha256;
+  }
+  for (const auto& [version, verified] : verified_) shown[version.first].verified.push_back(version.second);
+  std::vector<std::string> fresh;
+  std::vector<std::pair<std::string, std::string>> adopted;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, one] : shown) {
+      if (gauges_.insert(name).second) fresh.push_back(name);
+      const auto before = shown_.find(name);
+      const bool same = before != shown_.end() && before->second.current_verified && before->second.current == one.current;
+      if (one.current_verified && !same) adopted.emplace_back(name, one.current);
+    }
+    shown_ = std::move(shown);
+  }
+  for (const std::string& name : fresh) {
+    metrics_.gauge_from(metric::kModelVersionLag, "Since when the activated version is not the verified one here.",
+                        {{"model", name}}, [this, name] {
+                          const std::lock_guard lock(mutex_);
+                          const auto it = shown_.find(name);
+                          if (it == shown_.end() || it->second.current.empty() || it->second.current_verified) return 0.0;
+                          return static_cast<double>(clock_.now() - it->second.current_since) / static_cast<double>(kSecond);
+                        });
+  }
+  for (const auto& [name, version] : adopted) {
+    metrics_.gauge(metric::kModelVersionTimestamp, "When the version came into force here, verified.", {{"model", name}, {"version", version}})
+        .set(static_cast<double>(wall_ms_now()) / 1000.0);
+  }
+}
+
+std::string ModelKeeper::json() const {
+  const std::lock_guard lock(mutex_);
+  std::string out;
+  for (const auto& [name, one] : shown_) {
+    out += out.empty() ? "{" : ",";
+    out += json_string(name) + ":{\"current\":" + json_string(one.current) + ",\"staged\":" + json_string(one.staged) + ",\"verified\":[";
+    for (std::size_t i = 0; i < one.verified.size(); ++i) out += (i == 0 ? "" : ",") + json_string(one.verified[i]);
+    out += "]}";
+  }
+  return out.empty() ? "{}" : out + "}";
+}
+
+}  // namespace tidelock

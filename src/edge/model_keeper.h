@@ -1,0 +1,166 @@
+// ModelKeeper brings model versions to this gateway and verifies them (M3, M4), so that activating one costs no download.
+//
+// It follows the pointers `model:NAME:staged@default` and `model:NAME:current@default`. A version named by one of them is
+// fetched (resumed at the byte where it stopped), laid out in the model room, checked (signature before a byte is parsed,
+// then hashes, then golden outputs in the real engine), marked with `tidelock.verified`, and reported to the hub. Versions
+// no pointer names any more are removed; the one in force and the one before are never (M8).
+//
+// Threads:  a thread of its own does the work and may block on network and disk; every public method is for any thread and
+//           only queues.
+// Restart:  what is placed is verified again and reported again; without any hub with the key kept from the last session.
+// Errors:   a failure is reported once per cause, and retried: after a lost link soon, otherwise each minute and with each
+//           new session.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "codec/manifest.h"
+#include "edge/edge.h"
+#include "infer/engine.h"
+#include "protocol/admin.h"
+#include "protocol/edge_core.h"
+#include "store/kv/kv.h"
+#include "store/models/blob_store.h"
+#include "store/models/layout.h"
+#include "telemetry/metrics.h"
+#include "wire/grpc/transport.h"
+
+namespace tidelock {
+
+// "model:detector:staged@default" -> {"detector", staged}; nullopt for any other key.
+struct PointerKey {
+  std::string name;
+  bool staged = false;  // else current
+};
+std::optional<PointerKey> parse_pointer_key(std::string_view key);
+
+inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
+
+class ModelKeeper {
+ public:
+  struct Links {
+    // Reads a key under its namespace's contract; `done` may come on any thread, or never when the edge stops.
+    std::function<void(std::string key, std::function<void(ReadDone)> done)> read;
+    std::function<void(EdgeStagedModel)> report;
+  };
+  // `config`, `kv` (with kMetaFamily), `clock` and `metrics` outlive it. Opens the stores; start() begins to work.
+  static Result<std::unique_ptr<ModelKeeper>> open(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics,
+                                                   Links links);
+  ~ModelKeeper();
+  void start();
+  void stop();  // waits for a call to a hub to end, seconds at most; idempotent
+
+  void on_session(NodeId hub, Bytes model_key);
+  void on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version);
+  std::string json() const;  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0","2.0.0"]}}
+
+ private:
+  struct SessionCame {
+    NodeId hub;
+    Bytes model_key;
+  };
+  struct PointerCame {
+    PointerKey which;
+    std::optional<ModelPointer> pointer;
+    Index version;
+  };
+  struct ReadFailed {  // or is due for another reason
+    std::string key;
+    Nanos wait_ns = 0;
+  };
+  using Item = std::variant<SessionCame, PointerCame, ReadFailed>;
+  struct Pointer {
+    bool known = false;
+    std::optional<ModelPointer> value;
+    Index version;
+  };
+  struct Tracked {
+    Pointer staged, current;
+    Nanos current_since = 0;  // when the pointer in force was first seen
+  };
+  struct Verified {
+    Bytes manifest_sha256;
+    Manifest manifest;
+  };
+  struct Failure {
+    std::string cause;
+    Nanos retry_at = 0;
+    Nanos backoff_ns = 0;
+  };
+  using VersionKey = std::pair<std::string, std::string>;  // name, version
+
+  ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links);
+  void push(Item item);
+  void run();
+  void take(SessionCame& session);
+  void take(PointerCame& came);
+  void take(const ReadFailed& failed);
+  void read_pointer(const std::string& key);
+  void describe_models();
+  void verify_placed();
+  void work();
+  void attempt(const std::string& name, const ModelPointer& pointer, const char* role);
+  Result<void> ensure(const std::string& name, const ModelPointer& pointer, const char* role);
+  Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
+  Result<void> fetch(const ManifestFile& file);
+  Result<void> download(NodeClient& hub, const ManifestFile& file);
+  Result<void> verify(const std::string& folder, const Manifest& manifest);
+  void pin(const std::string& name, const char* role, const Manifest& manifest);
+  void prune();
+  Result<NodeClient*> client(const NodeId& hub);
+  Result<AdminAnswer> ask(AdminRequest request);
+  void show();
+  bool stopping() const;
+
+  const EdgeConfig& config_;
+  Kv& kv_;
+  const Clock& clock_;
+  Metrics& metrics_;
+  const Links links_;
+  Counter& downloaded_;
+
+  // the thread's
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<ModelLayout> layout_;
+  std::unique_ptr<Engine> engine_;
+  std::map<NodeId, std::unique_ptr<NodeClient>> clients_;
+  NodeId hub_;  // of the last session
+  Bytes model_key_;
+  bool describe_due_ = false;
+  Nanos describe_at_ = 0;
+  std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when
+  std::map<std::string, Tracked> models_;
+  std::map<VersionKey, Verified> verified_;
+  std::map<VersionKey, Failure> failures_;
+  std::uint64_t last_command_ = 0;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Item> queue_;
+  bool stopping_ = false;
+  struct Shown {
+    std::string current, staged;
+    std::vector<std::string> verified;
+    Nanos current_since = 0;
+    bool current_verified = false;
+  };
+  std::map<std::string, Shown> shown_;  // for other threads
+  std::set<std::string> gauges_;        // models that have theirs
+  std::thread thread_;
+};
+
+}  // namespace tidelock

@@ -1,0 +1,84 @@
+// Read-modify-write of one key; see commands.h for where it happens.
+
+#include <utility>
+
+#include "edge/commands.h"
+#include "edge/tl_reply.h"
+
+namespace tidelock {
+namespace {
+constexpr int kTries = 8;  // lost races at the hub before the caller is told to try again
+}
+
+void EdgeCommands::modify(const Asked& asked, std::string key, Compute compute, Finish finish) {
+  if (through(key)) return modify_at_hub(asked, std::move(key), std::move(compute), std::move(finish), kTries);
+  with_local_copy(key, [this, asked, key, compute = std::move(compute), finish = std::move(finish)] {
+    const Current current = held(key);  // and the write in the same unit: nothing comes between
+    auto write = compute(current);
+    if (!write) return answer(asked, [&](RespReply& reply) { finish(reply, current, nullptr); });
+    core_.write(std::move(*write), std::nullopt, [this, asked, finish, current](const WriteDoneOp& done) {
+      finish_write(asked, finish, current, done);
+    });
+  });
+}
+
+void EdgeCommands::finish_write(const Asked& asked, const Finish& finish, const Current& current, const WriteDoneOp& done) {
+  if (done.code != Code::kOk) return answer_error(asked, error_reply(done.code, done.message));
+  answer(asked, [&](RespReply& reply) { finish(reply, current, &done); });
+}
+
+void EdgeCommands::modify_at_hub(const Asked& asked, std::string key, Compute compute, Finish finish, int tries_left) {
+  Contract strong;
+  strong.consistency = Consistency::kStrong;
+  core_.read(key, strong, [=, this](const ReadDone& done) {
+    if ((done.code != Code::kOk && done.code != Code::kNotFound) || done.receipt.fallback) {
+      const Code code = done.receipt.fallback ? Code::kStale : done.code;
+      return answer_error(asked, error_reply(code, done.receipt.fallback ? "no hub to modify the key at" : done.message,
+                                             done.receipt.bound_ns));
+    }
+    Current current;
+    current.present = done.value.has_value();
+    if (current.present) {
+      current.value = *done.value;
+      current.version = done.receipt.version;
+      current.ttl_left_ns = done.ttl_left_ns;
+    }
+    auto write = compute(current);
+    if (!write) return answer(asked, [&](RespReply& reply) { finish(reply, current, nullptr); });
+    write->condition = Condition::kVersionIs;
+    write->expected = current.version;
+    core_.write(std::move(*write), std::nullopt, [=, this](const WriteDoneOp& written) {
+      if (written.code == Code::kConflict && tries_left > 1) {
+        return modify_at_hub(asked, key, compute, finish, tries_left - 1);
+      }
+      if (written.code == Code::kConflict) return answer_error(asked, error_reply(Code::kBusy, "too many writers of this key"));
+      finish_write(asked, finish, current, written);
+    });
+  });
+}
+
+// Runs `then` as one unit, with a write-behind key's value brought here first when it can be had.
+void EdgeCommands::with_local_copy(const std::string& key, std::function<void()> then) {
+  if (!behind(key)) return core_.run(std::move(then));
+  Contract any;
+  any.consistency = Consistency::kEventual;
+  core_.read(key, any, [this, then = std::move(then)](const ReadDone&) { core_.run(then); });
+}
+
+// What this edge holds now. Only inside `run`, where a read that may not wait answers at once.
+EdgeCommands::Current EdgeCommands::held(const std::string& key) {
+  auto current = std::make_shared<Current>();
+  Contract now;
+  now.consistency = Consistency::kEventual;
+  now.deadline_ns = 0;
+  core_.read(key, now, [current](ReadDone done) {
+    if (!done.value) return;
+    current->present = true;
+    current->value = std::move(*done.value);
+    current->version = done.receipt.version;
+    current->ttl_left_ns = done.ttl_left_ns;
+  });
+  return *current;
+}
+
+}  // namespace tidelock

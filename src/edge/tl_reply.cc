@@ -1,0 +1,149 @@
+#include "edge/tl_reply.h"
+
+#include <algorithm>
+
+#include "protocol/receipt.h"
+#include "wire/resp/numbers.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::int64_t kMsMax = kForever / kMillisecond / 4;
+
+tl::unexpected<Error> refuse(std::string text) { return fail(Code::kInvalid, "ERR " + std::move(text)); }
+
+// -1: unbounded. Rounded up, so that the number is never smaller than the truth.
+std::int64_t micros(Nanos bound) {
+  if (bound == kForever) return -1;
+  return bound <= 0 ? 0 : bound / kMicrosecond + (bound % kMicrosecond != 0);
+}
+std::int64_t millis(Nanos duration) {
+  if (duration == kForever) return -1;
+  return duration <= 0 ? 0 : duration / kMillisecond + (duration % kMillisecond != 0);
+}
+
+Result<std::int64_t> number_after(std::span<const std::string_view> args, std::size_t i, std::int64_t least) {
+  if (i + 1 >= args.size()) return refuse("syntax error: " + std::string(args[i]) + " needs a number");
+  const auto value = parse_resp_integer(args[i + 1]);
+  if (!value || *value < least) {
+    return refuse(std::string(args[i]) + " '" + std::string(args[i + 1].substr(0, 32)) + "' must be an integer, at least " +
+                  std::to_string(least));
+  }
+  return *value;
+}
+
+}  // namespace
+
+Nanos duration_of_ms(std::int64_t ms) { return std::clamp<std::int64_t>(ms, 0, kMsMax) * kMillisecond; }
+
+Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
+  if (args.size() < 2) return refuse("wrong number of arguments for 'tl.get' command");
+  TlGetArguments get;
+  get.key = args[1];
+  for (std::size_t i = 2; i < args.size(); ++i) {
+    const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
+    if (is("STRONG") || is("EVENTUAL") || is("BOUND")) {
+      if (get.contract.consistency) return refuse("syntax error: one of STRONG, EVENTUAL and BOUND");
+      get.contract.consistency = is("STRONG") ? Consistency::kStrong : is("EVENTUAL") ? Consistency::kEventual : Consistency::kBounded;
+    }
+    if (is("STRONG") || is("EVENTUAL")) continue;
+    if (!is("BOUND") && !is("DEADLINE") && !is("TOKEN")) {
+      return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) +
+                    "', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index");
+    }
+    const auto value = number_after(args, i, 0);
+    if (!value) return fail(value.error());
+    if (is("BOUND")) get.contract.bound_ns = duration_of_ms(*value);
+    if (is("DEADLINE")) get.contract.deadline_ns = duration_of_ms(*value);
+    if (is("TOKEN")) get.contract.token = Index{static_cast<std::uint64_t>(*value)};
+    ++i;
+  }
+  return get;
+}
+
+Result<TlSetArguments> parse_tl_set(std::span<const std::string_view> args) {
+  if (args.size() < 3) return refuse("wrong number of arguments for 'tl.set' command");
+  TlSetArguments set;
+  set.key = args[1];
+  set.value = args[2];
+  for (std::size_t i = 3; i < args.size(); i += 2) {
+    if (equal_ignoring_case(args[i], "PX")) {
+      const auto value = number_after(args, i, 1);
+      if (!value) return fail(value.error());
+      set.ttl_ms = *value;
+    } else if (equal_ignoring_case(args[i], "ACK")) {
+      if (i + 1 >= args.size()) return refuse("syntax error: ACK needs OS, DISK or ORIGIN");
+      const std::string_view level = args[i + 1];
+      if (equal_ignoring_case(level, "OS")) set.level = AckLevel::kOs;
+      else if (equal_ignoring_case(level, "DISK")) set.level = AckLevel::kDisk;
+      else if (equal_ignoring_case(level, "ORIGIN") || equal_ignoring_case(level, "QUORUM")) set.level = AckLevel::kOrigin;
+      else return refuse("ACK '" + std::string(level.substr(0, 32)) + "' must be OS, DISK or ORIGIN");
+    } else {
+      return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) + "', must be PX ms or ACK level");
+    }
+  }
+  return set;
+}
+
+std::string error_reply(Code code, std::string_view message, Nanos bound) {
+  std::string text;
+  switch (code) {
+    case Code::kStale: text = "STALE bound_us=" + std::to_string(micros(bound)); break;
+    case Code::kBusy: text = "BUSY"; break;
+    case Code::kUnavailable:
+    case Code::kNotActive: text = "UNAVAILABLE"; break;
+    case Code::kMaybeApplied: text = "MAYBEAPPLIED"; break;
+    case Code::kDenied: text = "NOPERM"; break;
+    case Code::kConflict: text = "CONFLICT"; break;
+    default: text = "ERR"; break;
+  }
+  text += ' ';
+  text += message.empty() ? code_name(code) : message;
+  return text;
+}
+
+std::string_view ack_name(AckLevel level) {
+  switch (level) {
+    case AckLevel::kOs: return "os";
+    case AckLevel::kDisk: return "disk";
+    case AckLevel::kOrigin: return "origin";
+  }
+  return "os";
+}
+
+void write_tl_get(const ReadDone& done, RespReply& reply) {
+  if (done.code != Code::kOk && done.code != Code::kNotFound) {
+    return reply.error(error_reply(done.code, done.message, done.receipt.bound_ns));
+  }
+  reply.map(9);
+  reply.bulk("value");
+  if (done.value) reply.bulk(*done.value);
+  else reply.null();
+  const auto number = [&](std::string_view name, std::int64_t value) {
+    reply.bulk(name);
+    reply.integer(value);
+  };
+  const auto text = [&](std::string_view name, std::string_view value) {
+    reply.bulk(name);
+    reply.bulk(value);
+  };
+  number("version", static_cast<std::int64_t>(done.receipt.version.value));
+  number("bound_us", micros(done.receipt.bound_ns));
+  text("basis", basis_name(done.receipt.basis));
+  text("source", source_name(done.receipt.source));
+  number("fallback", done.receipt.fallback ? 1 : 0);
+  number("writers_ms", millis(done.receipt.writers_ns));
+  number("ttl_ms", millis(done.ttl_left_ns));
+  text("message", done.message);
+}
+
+void write_tl_set(const WriteDoneOp& done, RespReply& reply) {
+  if (done.code != Code::kOk) return reply.error(error_reply(done.code, done.message));
+  reply.map(2);
+  reply.bulk("version");
+  reply.integer(static_cast<std::int64_t>(done.index.value));
+  reply.bulk("ack");
+  reply.bulk(ack_name(done.level));
+}
+
+}  // namespace tidelock
