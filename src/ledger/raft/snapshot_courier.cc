@@ -67,7 +67,7 @@ struct SnapshotCourier::Frame {
   }
 };
 
-struct Manifest {
+struct SnapshotManifest {
   std::uint32_t version = 1;
   Index index;
   std::vector<SnapshotFile> files;
@@ -133,7 +133,7 @@ static Result<std::uint32_t> crc_of_file(const std::string& path, std::uint64_t 
   return crc;
 }
 
-static Result<void> write_manifest(const std::string& folder, const Manifest& manifest) {
+static Result<void> write_manifest(const std::string& folder, const SnapshotManifest& manifest) {
   const std::string path = folder + "/" + kManifest;
   Bytes bytes = encode(manifest);
   const std::uint32_t crc = crc32c(bytes);
@@ -146,7 +146,7 @@ static Result<void> write_manifest(const std::string& folder, const Manifest& ma
   return written;
 }
 
-static Result<Manifest> read_manifest(const std::string& folder) {
+static Result<SnapshotManifest> read_manifest(const std::string& folder) {
   const std::string path = folder + "/" + kManifest;
   std::error_code error;
   const std::uint64_t size = fs::file_size(path, error);
@@ -157,7 +157,7 @@ static Result<Manifest> read_manifest(const std::string& folder) {
   for (std::size_t i = 4; i > 0; --i) crc = (crc << 8) | static_cast<unsigned char>((*bytes)[size - 5 + i]);
   bytes->resize(size - 4);
   if (crc32c(*bytes) != crc) return fail(Code::kCorrupt, path + ": checksum mismatch");
-  auto manifest = decode<Manifest>(*bytes, "snapshot manifest");
+  auto manifest = decode<SnapshotManifest>(*bytes, "snapshot manifest");
   if (!manifest || manifest->version != 1) return fail(Code::kCorrupt, path + ": malformed");
   return manifest;
 }
