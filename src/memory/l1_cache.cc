@@ -53,6 +53,8 @@ L1Cache::~L1Cache() {
 
 L1Cache::Shard& L1Cache::shard_of(std::uint64_t hash) const { return *shards_[(hash >> 44) & (shards_.size() - 1)]; }
 
+void L1Cache::prefetch_shard(std::uint64_t hash) const { shard_of(hash).ring.view().prefetch(hash); }
+
 Lookup L1Cache::get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta) {
   if (shards_.empty()) return Lookup::kAbsent;
   RingWriter& ring = shard_of(hash).ring;

@@ -36,6 +36,9 @@ class L1Cache {
   L1Cache& operator=(const L1Cache&) = delete;
 
   Lookup get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta);
+  void prefetch(std::uint64_t hash) const {
+    if (!shards_.empty()) prefetch_shard(hash);
+  }
   // False when the entry is too large or the shard was busy: the older entry may then still be there.
   bool put(std::string_view key, std::uint64_t hash, std::string_view value, const EntryMeta& meta);
   void clear();
@@ -47,6 +50,7 @@ class L1Cache {
  private:
   struct Shard;
   Shard& shard_of(std::uint64_t hash) const;
+  void prefetch_shard(std::uint64_t hash) const;
 
   std::size_t capacity_bytes_ = 0;
   void* memory_ = nullptr;

@@ -179,6 +179,8 @@ ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, st
     return outcome;
   }
   const std::uint64_t hash = hash64(key);
+  at->page.prefetch_slot(slot_of_hash(hash));  // they arrive while the clock is read
+  l1_.prefetch(hash);
   const Prefix& prefix = at->prefix_of(key);
   Values values(l1_, *at, key, hash, value);
   outcome =

@@ -58,6 +58,7 @@ class PageView {
   Nanos suspended_ns() const { return load(layout_->suspended_ns); }
   SessionNo session() const { return SessionNo{load(layout_->session)}; }  // 0 = none open
   std::uint64_t slot_word(std::uint16_t slot) const { return load(layout_->slots[slot]); }
+  void prefetch_slot(std::uint16_t slot) const { __builtin_prefetch(&layout_->slots[slot]); }
   // Odd: a write is under way (S4). ns < kNamespacesMax.
   std::uint64_t generation(std::uint16_t ns) const { return load(layout_->generation[ns]); }
   Breaker breaker(std::uint16_t ns) const {

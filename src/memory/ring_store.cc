@@ -140,6 +140,8 @@ bool RingView::load_header(std::uint64_t position, Header& header) const {
   const std::uint64_t room = shape_.data_words - offset;
   if (room < kHeaderWords) return false;
   const std::uint64_t* at = data_ + offset;
+  __builtin_prefetch(at + 8);  // the lines that follow: they are wanted if this is the key
+  __builtin_prefetch(at + 16);
   const std::uint64_t word0 = load(at);
   header.at = at;
   header.words = word0 & 0xFFFF'FFFF;
@@ -177,6 +179,12 @@ void load_meta(const std::uint64_t* at, EntryMeta& meta) {
 }
 
 }  // namespace
+
+void RingView::prefetch(std::uint64_t hash) const {
+  const std::uint64_t first = first_bucket(hash, shape_.buckets);
+  __builtin_prefetch(index_ + first * kBucketWords);
+  __builtin_prefetch(index_ + other_bucket(first, hash, shape_.buckets) * kBucketWords);
+}
 
 Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta,
                      std::uint32_t* used) const {
