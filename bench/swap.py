@@ -1,0 +1,137 @@
+"""Model swaps under load, all edges alive: activation latency, adoption lag, and the gap in the stream of frames.
+
+Three hubs and four edges, an inference app on each (as in the demo, without its faults); two versions are staged once and then
+put in force in turns. All of them share this machine, so on few processors the frames compete with each other.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from rig import Failure, Process, arguments, main, row, wait_until
+from harness import Cluster
+import figures
+import judge
+
+MODEL = "detector"
+VERSIONS = ("1.0.0", "2.0.0")
+APART_SECONDS = 0.7  # long enough for every app to score frames on each version
+
+
+class Apps:
+    """The camera program on each edge, and what it logs."""
+
+    def __init__(self, options, cluster, folder):
+        self.paths = {edge: os.path.join(folder, f"app-{edge}.jsonl") for edge in cluster.edges}
+        self.processes = {}
+        for number, (edge, path) in enumerate(self.paths.items()):
+            open(path, "w", encoding="utf-8").close()
+            command = [os.path.join(options.bin, "camera"), "--run-dir", cluster.config[edge]["run_dir"], "--name", edge, "--peers",
+                       ",".join(other for other in cluster.edges if other != edge), "--camera", str(number), "--cameras",
+                       str(len(cluster.edges)), "--model", MODEL, "--fps", str(options.fps), "--log", path]
+            self.processes[edge] = Process(f"camera on {edge}", command, os.path.join(cluster.logs, f"camera-{edge}.log"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes.values():
+            process.kill()
+
+    def check(self):
+        for process in self.processes.values():
+            if not process.alive():
+                raise Failure(f"{process.name} ended with {process.child.returncode}; {process.log} ends:\n{process.last_words()}")
+
+    def count(self, kind):
+        """{edge: events of that kind so far}."""
+        counts = {}
+        for edge, path in self.paths.items():
+            with open(path, encoding="utf-8") as file:
+                counts[edge] = sum(f'"t":"{kind}"' in line for line in file)
+        return counts
+
+    def stop(self):
+        for process in self.processes.values():
+            process.signal(15)
+        for process in self.processes.values():
+            process.stop()
+
+
+def must(answer, what):
+    if not answer["ok"]:
+        raise Failure(f"{what}: {answer['code']}: {answer['message']}")
+    return answer
+
+
+def release(options, cluster, folder, version):
+    made = os.path.join(folder, "assets", version)
+    out = subprocess.run([os.path.join(options.bin, "camera-assets"), "--release", made, "--version", version], capture_output=True,
+                         text=True, timeout=300, stdin=subprocess.DEVNULL)
+    if out.returncode:
+        raise Failure(f"camera-assets: {out.stderr.strip() or out.returncode}")
+    must(cluster.cli_json("model", "publish", made, "--name", MODEL, "--version", version, "--key",
+                          os.path.join(cluster.folder, "model-key.pem")), f"publish {version}")
+    must(cluster.cli_json("model", "stage", MODEL, version), f"stage {version}")
+    def staged():
+        status = cluster.cli_json("model", "status", MODEL, timeout_ms=3_000)
+        return status["ok"] and len(status["staged_edges"]) == len(cluster.edges)
+    wait_until(f"{version} verified by every edge", staged, 120, step=0.2)
+
+
+def swap(cluster, note, verb, version):
+    words = ["model", verb, MODEL] + ([version] if verb == "activate" else [])
+    answer = must(cluster.cli_json(*words), f"{verb} {version}")
+    note({"t": "activation", "kind": verb, "version": version, "begin": answer["begin_ns"], "end": answer["end_ns"], "ok": True,
+          "all_up": True, "index": answer["index"], "elapsed_ms": answer["elapsed_ms"]})
+
+
+def run(options, folder):
+    if options.swaps < 1:
+        raise Failure(f"--swaps {options.swaps}: at least 1")
+    control = os.path.join(folder, "control.jsonl")
+    def note(event):
+        with open(control, "a", encoding="utf-8") as out:
+            out.write(json.dumps(event) + "\n")
+    with Cluster(options.bin, os.path.join(folder, "cluster"), hubs=3, edges=options.edges, sites=2) as cluster:
+        cluster.start_all()
+        cluster.active_hub()
+        release(options, cluster, folder, VERSIONS[0])
+        must(cluster.cli_json("model", "activate", MODEL, VERSIONS[0]), "activate")
+        release(options, cluster, folder, VERSIONS[1])
+        with Apps(options, cluster, folder) as apps:
+            def all_score():
+                apps.check()
+                return min(apps.count("frame").values()) >= 3
+            wait_until("every app scores frames", all_score, 60, step=0.2)
+            for number in range(options.swaps):  # a rollback is an activation of the version before (S5)
+                swap(cluster, note, "rollback" if number else "activate", VERSIONS[(number + 1) % 2])
+                # The next begins at another point of the frame's period each time.
+                time.sleep(APART_SECONDS + (number % 7) / (7 * options.fps))
+                apps.check()
+            apps.stop()
+    measured = judge.Run.from_folder(folder)
+    found = figures.of_run(measured, judge.histories(measured))
+    if found["swaps"] < options.swaps * options.edges:
+        raise Failure(f"{found['swaps']} of {options.swaps * options.edges} swaps were seen by the apps")
+    who = f"{options.edges} edges alive, {options.swaps} swaps"
+    return [
+        row(f"activation p50, {who}", found["activation_ms_p50"], "ms"),
+        row("activation p99", found["activation_ms_p99"], "ms", 50, 50),
+        row("adoption lag p50", found["adoption_lag_ms_p50"], "ms"),
+        row("adoption lag p99", found["adoption_lag_ms_p99"], "ms", 20, 20),
+        row("swap frame gap, max", found["swap_frame_gap_ms_max"], "ms", round(2 * found["frame_ms_p50"], 3), None),
+        row("frame p50", found["frame_ms_p50"], "ms"),
+    ]
+
+
+def options_of(parser):
+    parser.add_argument("--swaps", type=int, default=50)
+    parser.add_argument("--edges", type=int, default=4)
+    parser.add_argument("--fps", type=int, default=6)
+
+
+if __name__ == "__main__":
+    sys.exit(main("swap", arguments("swap", __doc__, options_of), run))
