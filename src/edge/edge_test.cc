@@ -1,0 +1,265 @@
+// A real edge, with no hub to be had: what it serves alone, what it refuses, and what a restart keeps. Sessions with real
+// hubs are in tests/system.
+#include "edge/edge.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/wall_clock.h"
+#include "codec/certificate.h"
+#include "edge/model_keeper.h"
+#include "memory/local_reader.h"
+#include "store/models/files.h"
+#include "wire/http/server.h"
+#include "wire/resp/client.h"
+
+namespace tidelock {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr Nanos kPatience = 20 * kSecond;
+
+class EdgeTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string path = (fs::temp_directory_path() / "tidelock-edge-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(path.data()), nullptr);
+    home_ = path;
+    const auto now = static_cast<std::int64_t>(wall_ms_now() / 1000);
+    const Validity validity{now - 3600, now + 3600};
+    const auto ca = make_ca("test", validity);
+    ASSERT_TRUE(ca);
+    const auto pair = issue_certificate(*ca, {NodeRole::kEdge, "edge-1"}, {{"localhost"}, {"127.0.0.1"}}, validity);
+    ASSERT_TRUE(pair);
+    config_.id = "edge-1";
+    config_.site = "site-1";
+    config_.data_dir = home_ + "/data";
+    config_.run_dir = home_ + "/run";
+    config_.hubs = {{"hub-1", "127.0.0.1:1"}};  // nobody listens there
+    config_.redis_address = "127.0.0.1:0";
+    config_.http_address = "127.0.0.1:0";
+    config_.tls = {home_ + "/ca.pem", home_ + "/cert.pem", home_ + "/key.pem"};
+    config_.arena_bytes = 4u << 20;
+    ASSERT_TRUE(files::replace(config_.tls.ca_file, ca->certificate_pem));
+    ASSERT_TRUE(files::replace(config_.tls.certificate_file, pair->certificate_pem));
+    ASSERT_TRUE(files::replace(config_.tls.key_file, pair->key_pem));
+  }
+  void TearDown() override {
+    client_.reset();
+    edge_.reset();
+    fs::remove_all(home_);
+  }
+
+  void start() {
+    client_.reset();
+    edge_.reset();
+    auto edge = Edge::start(config_);
+    ASSERT_TRUE(edge) << edge.error().message;
+    edge_ = std::move(*edge);
+    auto client = RespClient::connect({.address = "unix:" + config_.run_dir + "/redis.sock", .protocol = 3});
+    ASSERT_TRUE(client) << client.error().message;
+    client_.emplace(std::move(*client));
+  }
+  RespValue ask(const std::vector<std::string>& command) {
+    auto reply = client_->call(command, kPatience);
+    EXPECT_TRUE(reply) << reply.error().message;
+    return reply ? *reply : RespValue{};
+  }
+  std::string text(const std::vector<std::string>& command) { return to_text(ask(command)); }
+
+  std::string home_;
+  EdgeConfig config_;
+  std::unique_ptr<Edge> edge_;
+  std::optional<RespClient> client_;
+};
+
+TEST_F(EdgeTest, ServesTheGatewaysOwnKeysWithoutAnyHub) {
+  start();
+  const std::pair<std::vector<std::string>, std::string> cases[] = {
+      {{"SET", "a", "1"}, "OK"},
+      {{"GET", "a"}, "\"1\""},
+      {{"SET", "a", "2", "NX"}, "null"},
+      {{"SET", "a", "2", "XX", "GET"}, "\"1\""},
+      {{"SET", "absent", "2", "XX"}, "null"},
+      {{"SET", "new", "2", "NX", "GET"}, "null"},
+      {{"GET", "new"}, "\"2\""},
+      {{"SETNX", "a", "3"}, "0"},
+      {{"APPEND", "a", "34"}, "3"},
+      {{"GET", "a"}, "\"234\""},
+      {{"STRLEN", "a"}, "3"},
+      {{"TTL", "a"}, "-1"},
+      {{"TTL", "nowhere"}, "-2"},
+      {{"EXPIRE", "a", "100"}, "1"},
+      {{"TTL", "a"}, "100"},
+      {{"EXPIRE", "a", "200", "LT"}, "0"},
+      {{"PERSIST", "a"}, "1"},
+      {{"PERSIST", "a"}, "0"},
+      {{"SET", "a", "5", "EX", "50"}, "OK"},
+      {{"SET", "a", "6", "KEEPTTL"}, "OK"},
+      {{"TTL", "a"}, "50"},
+      {{"SET", "gone", "6", "PXAT", "1"}, "OK"},
+      {{"GET", "gone"}, "null"},
+      {{"EXPIRE", "new", "0"}, "1"},
+      {{"EXISTS", "new", "a", "a"}, "2"},
+      {{"MSET", "x", "1", "y", "2"}, "OK"},
+      {{"MGET", "x", "nowhere", "y"}, "[\"1\", null, \"2\"]"},
+      {{"TYPE", "x"}, "string"},
+      {{"TYPE", "nowhere"}, "none"},
+      {{"DBSIZE"}, "3"},
+      {{"GETDEL", "x"}, "\"1\""},
+      {{"DEL", "x", "y"}, "1"},
+      {{"KEYS", "*"}, "[\"a\"]"},
+      {{"SCAN", "0", "MATCH", "a*", "TYPE", "string"}, "[\"0\", [\"a\"]]"},
+      {{"SCAN", "0", "TYPE", "hash"}, "[\"0\", []]"},
+      {{"FLUSHALL"}, "OK"},
+      {{"DBSIZE"}, "0"},
+  };
+  for (const auto& [command, answer] : cases) EXPECT_EQ(text(command), answer) << command[0] << " " << (command.size() > 1 ? command[1] : "");
+}
+
+TEST_F(EdgeTest, ScanSeesEveryKeyOnce) {
+  start();
+  std::vector<std::vector<std::string>> sets;
+  for (int i = 0; i < 300; ++i) sets.push_back({"SET", "key:" + std::to_string(1000 + i), "v"});
+  ASSERT_TRUE(client_->pipeline(sets, kPatience));
+  std::vector<std::string> seen;
+  std::string cursor = "0";
+  do {
+    const RespValue page = ask({"SCAN", cursor, "COUNT", "37"});
+    ASSERT_EQ(page.elements.size(), 2u);
+    cursor = page.elements[0].text;
+    for (const RespValue& key : page.elements[1].elements) seen.push_back(key.text);
+  } while (cursor != "0");
+  EXPECT_EQ(seen.size(), 300u);
+  EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), 300u);
+}
+
+TEST_F(EdgeTest, SaysSoWhenNoContractCanBeMet) {
+  start();
+  EXPECT_TRUE(text({"TL.GET", "feature:1", "BOUND", "500", "DEADLINE", "0"}).starts_with("(error) STALE bound_us=-1 "));
+  EXPECT_TRUE(text({"TL.GET", "model:m:current@default", "STRONG", "DEADLINE", "10"}).starts_with("(error) STALE "));
+  EXPECT_TRUE(text({"SET", "model:m:current@default", "x"}).starts_with("(error) NOPERM "));
+  EXPECT_TRUE(text({"SET", "", "x"}).starts_with("(error) ERR "));
+  EXPECT_TRUE(text({"TL.GET", "k", "SOON"}).starts_with("(error) ERR syntax error"));
+}
+
+TEST_F(EdgeTest, OwnFeaturesAreReadBackWithATrueReceiptAndSurviveARestart) {  // D8, I8
+  start();
+  const RespValue set = ask({"TL.SET", "feature:track:1", "vector", "ACK", "DISK"});
+  ASSERT_NE(set.find("ack"), nullptr) << to_text(set);
+  EXPECT_EQ(set.find("ack")->text, "disk");
+  EXPECT_EQ(set.find("version")->integer, 0) << "not sequenced yet";
+  for (const char* when : {"before a restart", "after a restart"}) {
+    const RespValue got = ask({"TL.GET", "feature:track:1", "EVENTUAL"});
+    ASSERT_NE(got.find("value"), nullptr) << to_text(got);
+    EXPECT_EQ(got.find("value")->text, "vector") << when;
+    EXPECT_EQ(got.find("basis")->text, "local") << when;
+    EXPECT_EQ(got.find("bound_us")->integer, -1) << "another gateway may have written: nothing is proven, " << when;
+    EXPECT_NE(text({"TL.INFO"}).find("\\\"pending\\\":1"), std::string::npos) << text({"TL.INFO"});
+    start();
+  }
+}
+
+TEST_F(EdgeTest, ARestartKeepsTheGatewaysKeysAndRevokesTheFormerPage) {  // F11
+  start();
+  EXPECT_EQ(text({"SET", "a", "1"}), "OK");
+  EXPECT_EQ(text({"SET", "b", "1", "EX", "1000"}), "OK");
+  auto former = PageReader::open(config_.run_dir + "/page");
+  ASSERT_TRUE(former);
+  start();
+  EXPECT_TRUE(former->view().revoked());
+  EXPECT_TRUE(former->replaced());
+  EXPECT_EQ(text({"MGET", "a", "b"}), "[\"1\", \"1\"]");
+  const RespValue left = ask({"TTL", "b"});
+  EXPECT_GT(left.integer, 900);
+  EXPECT_LE(left.integer, 1000);
+}
+
+TEST_F(EdgeTest, AppsReadTheGatewaysKeysFromSharedMemory) {
+  start();
+  EXPECT_EQ(text({"SET", "shared", "value"}), "OK");
+  LocalReader reader({config_.run_dir + "/page", config_.run_dir + "/arena", {}, 64u << 10});
+  std::string value;
+  const ReadOutcome outcome = reader.read("shared", {}, value);
+  EXPECT_EQ(outcome.must_ask, MustAsk::kNo);
+  EXPECT_TRUE(outcome.found);
+  EXPECT_EQ(value, "value");
+  EXPECT_EQ(outcome.receipt.basis, Basis::kLocal);
+}
+
+TEST_F(EdgeTest, OneProcessPerFolder) {  // F11
+  start();
+  EdgeConfig second = config_;
+  second.run_dir = home_ + "/run2";
+  const auto refused = Edge::start(second);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kConflict);
+  EXPECT_NE(refused.error().message.find(config_.data_dir), std::string::npos);
+}
+
+TEST_F(EdgeTest, NamesWhatIsWrongWithTheConfiguration) {
+  const auto start_with = [&](const std::function<void(EdgeConfig&)>& spoil) {
+    EdgeConfig config = config_;
+    spoil(config);
+    const auto edge = Edge::start(config);
+    return edge ? std::string("started") : edge.error().message;
+  };
+  EXPECT_NE(start_with([](EdgeConfig& c) { c.id = "Edge One"; }).find("id = \"Edge One\""), std::string::npos);
+  EXPECT_NE(start_with([](EdgeConfig& c) { c.run_dir.clear(); }).find("run_dir"), std::string::npos);
+  EXPECT_NE(start_with([](EdgeConfig& c) { c.redis_address = "localhost"; }).find("redis = \"localhost\""), std::string::npos);
+  EXPECT_NE(start_with([](EdgeConfig& c) { c.http_address = "x:99999"; }).find("http = \"x:99999\""), std::string::npos);
+  start();
+  const std::string taken = edge_->redis_address();
+  EXPECT_NE(start_with([&](EdgeConfig& c) {
+              c.data_dir = home_ + "/data2";
+              c.run_dir = home_ + "/run2";
+              c.redis_address = taken;
+            }).find(taken.substr(taken.find(':'))), std::string::npos);
+}
+
+TEST_F(EdgeTest, TellsPeopleHowItIs) {
+  start();
+  (void)ask({"SET", "a", "1"});
+  const auto get = [&](const std::string& path) {
+    auto response = http_request(edge_->http_address(), "GET", path, "", "", 10'000);
+    EXPECT_TRUE(response);
+    return response ? *response : HttpResponse{};
+  };
+  EXPECT_EQ(get("/healthz").status, 200);
+  EXPECT_EQ(get("/readyz").status, 503) << "a first start that never met a hub";
+  const std::string metrics = get("/metrics").body;
+  for (const char* name : {"tidelock_cache_hit_ratio{level=\"edge\"}", "tidelock_invalidations_total{reason=\"feed\"}",
+                           "tidelock_features_written_total", "tidelock_features_flushed_total", "tidelock_features_superseded_total",
+                           "tidelock_features_expired_total", "tidelock_features_pending", "tidelock_features_shed_total",
+                           "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}"}) {
+    EXPECT_NE(metrics.find(name), std::string::npos) << name;
+  }
+  const std::string info = ask({"INFO"}).text;
+  for (const char* line : {"# Server", "# Clients", "# Memory", "# Stats", "# Replication", "# Keyspace", "db0:keys=1", "# Tidelock",
+                           "edge:edge-1", "session:none", "features_pending:0"}) {
+    EXPECT_NE(info.find(line), std::string::npos) << line;
+  }
+  EXPECT_EQ(ask({"INFO", "tidelock"}).text.find("# Server"), std::string::npos);
+  start();
+  EXPECT_EQ(get("/readyz").status, 200) << "it has data of an earlier run";
+}
+
+TEST(PointerKey, Parses) {
+  EXPECT_EQ(parse_pointer_key("model:detector:staged@default")->name, "detector");
+  EXPECT_TRUE(parse_pointer_key("model:detector:staged@default")->staged);
+  EXPECT_FALSE(parse_pointer_key("model:detector:current@default")->staged);
+  for (const char* key : {"model:detector:v1.0.0", "model::current@default", "model:A B:current@default", "feature:current@default",
+                          "model:x:current@canary"}) {
+    EXPECT_FALSE(parse_pointer_key(key)) << key;
+  }
+}
+
+}  // namespace
+}  // namespace tidelock

@@ -1,0 +1,142 @@
+#include "edge/l2_store.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/elapsed_clock.h"
+
+namespace tidelock {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Folder {
+ public:
+  Folder() {
+    std::string path = (fs::temp_directory_path() / "tidelock-l2-XXXXXX").string();
+    path_ = ::mkdtemp(path.data()) == nullptr ? std::string() : path;
+  }
+  ~Folder() { fs::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+EdgeEntry entry_of(std::string value, std::uint64_t version) {
+  EdgeEntry entry;
+  entry.version = Index{version};
+  entry.value = std::move(value);
+  entry.epoch = 7;
+  entry.proven_at = 40 * kSecond;
+  entry.stamp = Stamp{12, 3, 4};
+  return entry;
+}
+
+TEST(L2Row, SaysOnlyWhatStillHolds) {
+  const L2Run written{11, 22, 1, 500 * kSecond};
+  struct Case {
+    const char* why;
+    L2Run read;
+    Nanos expires_at;
+    bool found;
+    bool proof;
+  };
+  const Case cases[] = {
+      {"the same process, undisturbed: only the epoch is gone (F8)", written, 90 * kSecond, true, true},
+      {"C2: a disruption in this process takes the proof", {11, 22, 2, 500 * kSecond}, 90 * kSecond, true, false},
+      {"a restart on the same machine boot keeps expiry and proof", {11, 33, 0, 500 * kSecond}, 90 * kSecond, true, true},
+      {"C2: the machine slept between the two processes", {11, 33, 0, 501 * kSecond}, 90 * kSecond, true, false},
+      {"another run of the clock: an expiry cannot be judged", {12, 33, 0, 0}, 90 * kSecond, false, false},
+      {"another run of the clock: what lives for ever stays, unproven", {12, 33, 0, 0}, kForever, true, false},
+  };
+  for (const Case& c : cases) {
+    EdgeEntry entry = entry_of("value", 9);
+    entry.expires_at = c.expires_at;
+    const auto back = decode_l2_row(encode_l2_row(entry, written), c.read);
+    ASSERT_EQ(back.has_value(), c.found) << c.why;
+    if (!back) continue;
+    EXPECT_EQ(back->version, entry.version) << c.why;
+    EXPECT_EQ(back->value, entry.value) << c.why;
+    EXPECT_EQ(back->expires_at, entry.expires_at) << c.why;
+    EXPECT_EQ(back->stamp, entry.stamp) << c.why;
+    EXPECT_EQ(back->epoch, 0u) << c.why;
+    EXPECT_EQ(back->proven_at, c.proof ? entry.proven_at : kNever) << c.why;
+  }
+}
+
+TEST(L2Row, DamageIsAMiss) {
+  const L2Run run{1, 2, 0, 0};
+  const Bytes row = encode_l2_row(entry_of("value", 9), run);
+  for (std::size_t cut = 0; cut < row.size(); ++cut) EXPECT_FALSE(decode_l2_row(row.substr(0, cut), run)) << cut;
+  EXPECT_FALSE(decode_l2_row(row + "x", run));
+}
+
+class L2StoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto kv = Kv::open(folder_.path() + "/db", {kL2Family});
+    ASSERT_TRUE(kv) << kv.error().message;
+    kv_ = std::move(*kv);
+  }
+  Folder folder_;
+  std::unique_ptr<Kv> kv_;
+};
+
+TEST_F(L2StoreTest, AStepSeesItsOwnDecisions) {
+  L2Store store(*kv_, {1, 2, 0, 0});
+  EdgeActions first;
+  first.ops.emplace_back(StorePut{"a", entry_of("old", 1)});
+  first.ops.emplace_back(StorePut{"b", entry_of("kept", 1)});
+  ASSERT_TRUE(store.commit(first));
+
+  EdgeActions step;
+  store.begin_step(&step);
+  EXPECT_EQ(store.find("a")->value, "old");
+  step.ops.emplace_back(StoreErase{"a"});
+  EXPECT_FALSE(store.find("a")) << "erased a moment ago, not carried out yet";
+  step.ops.emplace_back(StorePut{"a", entry_of("new", 2)});
+  EXPECT_EQ(store.find("a")->value, "new");
+  EXPECT_EQ(store.find("a")->epoch, 0u);
+  EXPECT_EQ(store.find("b")->value, "kept");
+  store.end_step();
+  EXPECT_EQ(store.find("a")->value, "old") << "the step was not committed";
+  ASSERT_TRUE(store.commit(step));
+  EXPECT_EQ(store.find("a")->value, "new");
+}
+
+TEST_F(L2StoreTest, ListsWhatLives) {
+  L2Store store(*kv_, {1, 2, 0, 0});
+  EdgeActions step;
+  for (int i = 0; i < 10; ++i) {
+    EdgeEntry entry = entry_of("v", 1);
+    entry.local = i % 2 == 0;
+    if (i == 3) entry.value.reset();             // known to be absent
+    if (i == 4) entry.expires_at = 5 * kSecond;  // over
+    step.ops.emplace_back(StorePut{"k" + std::to_string(i), entry});
+  }
+  ASSERT_TRUE(store.commit(step));
+  std::vector<std::string> seen;
+  std::string after;
+  int calls = 0;
+  for (;;) {
+    const auto last = store.scan(after, 3, 10 * kSecond, [&](const L2Store::Listed& entry) {
+      seen.emplace_back(entry.key);
+      EXPECT_EQ(entry.local, (entry.key.back() - '0') % 2 == 0);
+      return true;
+    });
+    ASSERT_TRUE(last);
+    ++calls;
+    if (!*last) break;
+    after = **last;
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{"k0", "k1", "k2", "k5", "k6", "k7", "k8", "k9"}));
+  EXPECT_EQ(calls, 4);
+}
+
+}  // namespace
+}  // namespace tidelock
