@@ -100,7 +100,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
     ReadDone done = answer_from(read, EdgeEntry{}, Basis::kLocal, 0);
     return done;
   }
-  const bool token_met = applied_ >= read.contract.token || (entry != nullptr && entry->version >= read.contract.token);  // F10
+  const bool token_met = applied_ >= read.contract.token || (entry != nullptr && !entry->local && entry->version >= read.contract.token);  // F10
   if (entry != nullptr && token_met) {
     const Nanos bound = bound_of(read.key, *entry);
     switch (demand.consistency) {

@@ -44,6 +44,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
       event.what);
   if (leading_ && !active_ && !claim_) claim();
   if (active_) {
+    retry_deferred();
     advance_ops();
     retry_parked();
     keep_authority();
@@ -203,6 +204,7 @@ void HubCore::step_down(const std::string& why) {
     }
   }
   ops_.clear();
+  for (auto& [token, request] : std::exchange(deferred_, {})) parked_.emplace_back(std::pair{token, std::move(request)});
   for (const Parked& parked : parked_) {
     if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&parked)) {
       AdminAnswer reply;

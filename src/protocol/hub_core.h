@@ -225,6 +225,9 @@ class HubCore {
   void answer(AskToken token, AdminAnswer answer);
   std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
   bool rollout_open() const;
+  std::size_t edges_ready(const ActivateModel& activate) const;  // connected, and the version is verified there
+  Nanos edges_back_until() const;                                // after a claim edges need a moment to come here
+  void retry_deferred();
 
   void note(std::string event, std::string detail) { out_->notes.push_back({std::move(event), std::move(detail)}); }
   void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
@@ -263,6 +266,7 @@ class HubCore {
   std::map<BlockNo, OpenBlock> blocks_;
   BlockNo last_block_;
   std::vector<Parked> parked_;
+  std::vector<std::pair<AskToken, AdminRequest>> deferred_;  // activations that wait for edges to come back
   std::deque<Record> ring_;  // F11: strong records, newest last
   Index ring_from_;          // every strong record above it is in the ring
 };

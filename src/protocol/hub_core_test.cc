@@ -560,6 +560,22 @@ TEST(M5, ActivationsThatCannotBeMeantAreRefused) {
   EXPECT_GE(bench.core->open_blocks(), 1u) << "the publication itself waits for the leaseholder";
 }
 
+TEST(M5, AfterAFailoverAnActivationWaitsForTheEdgesToComeBack) {
+  Bench bench;
+  bench.succeed_with_edge_1();  // edge-1 is registered and on its way here
+  Manifest manifest;
+  manifest.name = "m";
+  manifest.version = "1.0.0";
+  manifest.files.push_back({"model.onnx", FileRole::kModel, 3, sha256("abc")});
+  bench.now += 400 * kMs;
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, ActivateModel{"m", "1.0.0"}}});
+  EXPECT_FALSE(bench.answers.contains(1)) << "nobody has told this hub yet what is staged";
+  bench.now += 3 * kSecond;
+  bench.step(HubTick{});
+  ASSERT_TRUE(bench.answers.contains(1)) << "I10: it ends";
+  EXPECT_EQ(bench.answers[1].code, Code::kNotFound) << bench.answers[1].message;
+}
+
 TEST(F1, TheMarkComesBehindEverythingSequencedBefore) {
   Bench bench;
   bench.lead_and_wait();

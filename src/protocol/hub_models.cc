@@ -39,6 +39,14 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
     if (!answer_read(token, request)) parked_.emplace_back(std::pair{token, request});
     return;
   }
+  if (const auto* activate = std::get_if<ActivateModel>(&request.body);
+      activate != nullptr && !state_.outcome(request.id) && edges_ready(*activate) == 0 && now_ < edges_back_until() &&
+      by_edge_.size() < state_.edges().size()) {
+    // Who has staged what is told by the edges, and after a failover they are still on their way here.
+    deferred_.emplace_back(token, request);
+    wake(edges_back_until());
+    return;
+  }
   Result<Op> op = model_write(request);
   if (!op) {
     AdminAnswer reply;
@@ -168,14 +176,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
       return fail(Code::kConflict, "'" + activate->name + "' " + activate->version + " is in force already (index " +
                                        std::to_string(version.value) + ")");
     }
-    std::size_t ready = 0;
-    for (const auto& [edge, conn] : by_edge_) {
-      const auto& staged = sessions_.at(conn)->staged;
-      ready += std::any_of(staged.begin(), staged.end(), [&](const StagedModel& model) {
-        return model.name == activate->name && model.version == activate->version;
-      });
-    }
-    if (ready == 0) {
+    if (edges_ready(*activate) == 0) {
       return fail(Code::kConflict, "no connected edge has staged '" + activate->name + "' " + activate->version +
                                        "; run `tidelock model stage` and wait until `tidelock model status` shows it");
     }
@@ -211,6 +212,23 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
   removing_.insert(removal.edge);
   op.body = RemoveEdge{removal.edge};
   return op;
+}
+
+std::size_t HubCore::edges_ready(const ActivateModel& activate) const {
+  std::size_t ready = 0;
+  for (const auto& [edge, conn] : by_edge_) {
+    const auto& staged = sessions_.at(conn)->staged;
+    ready += std::any_of(staged.begin(), staged.end(), [&](const StagedModel& model) {
+      return model.name == activate.name && model.version == activate.version;
+    });
+  }
+  return ready;
+}
+
+Nanos HubCore::edges_back_until() const { return saturating_add(claimed_at_, 3 * kSecond); }
+
+void HubCore::retry_deferred() {
+  for (auto& [token, request] : std::exchange(deferred_, {})) on_asked(token, request);
 }
 
 std::vector<ModelView> HubCore::describe_models() const {
