@@ -59,6 +59,9 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           drain_outbox(std::move(actions));
         }
         if constexpr (std::is_same_v<What, EdgeStagedModel>) {
+          std::erase_if(staged_, [&](const StagedModel& one) {  // failed again, or removed: it must be fetched anew
+            return one.name == what.model.name && one.version == what.model.version;
+          });
           if (what.error.empty()) staged_.push_back(what.model);
           if (state_ == State::kOpen) send(Staged{what.model, what.error});
         }

@@ -105,7 +105,9 @@ void HubCore::on_dropped(const HubDropped& event) {
 }
 
 void HubCore::on_committed(const HubCommitted& event) {
+  const Nanos ledger_before = state_.ledger_time();
   const Applied applied = state_.apply(event.index, event.command, out_->rows);
+  if (state_.ledger_time() > ledger_before) ledger_seen_at_ = now_;
   const Command& command = applied.command;
 
   Nanos tb = kNever;
@@ -172,7 +174,10 @@ void HubCore::become_active(Index index, Nanos tb) {
   // A4: the ledger's setting at the claim. An empty cluster has granted nothing: no session opens before it is seeded.
   lease_at_claim_ns_ = state_.seeded() ? state_.lease_ns() : 0;
   authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
-  ledger_base_ = state_.ledger_time();
+  // The ledger's clock goes on from what this hub saw of it, so that a failover does not stretch times to live. A hub that
+  // has seen none of it (it just started) goes on from the ledger itself.
+  const Nanos unseen = ledger_seen_at_ == kNever ? 0 : std::max<Nanos>(0, saturating_sub(now_, ledger_seen_at_));
+  ledger_base_ = saturating_add(state_.ledger_time(), unseen);
   ledger_base_h_ = now_;
   last_block_ = {};
   shortening_ = false;

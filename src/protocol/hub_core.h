@@ -250,6 +250,7 @@ class HubCore {
   std::optional<CommandId> beacon_;
   Nanos last_demand_ = kNever;  // when a proof was last asked for (A2)
   Nanos ledger_base_ = 0, ledger_base_h_ = 0;
+  Nanos ledger_seen_at_ = kNever;  // when an applied command last moved the ledger's clock
   std::uint64_t sequence_ = 0;
   std::map<CommandId, Nanos> first_attempt_;  // A2: tb of every own append
   bool shortening_ = false;                   // A5

@@ -576,6 +576,23 @@ TEST(M5, AfterAFailoverAnActivationWaitsForTheEdgesToComeBack) {
   EXPECT_EQ(bench.answers[1].code, Code::kNotFound) << bench.answers[1].message;
 }
 
+TEST(C5, AFailoverDoesNotStretchTimesToLive) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, WriteKeys{{KeyWrite{"plain:k", "v", 10 * kSecond, false, Condition::kNone, {}}}}}});
+  bench.commit();
+  bench.step(HubLeadership{false, "hub-2"});
+  bench.now += 4 * kSecond;  // nobody led for so long
+  bench.step(HubLeadership{true, "hub-1"});
+  bench.commit();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.from(1, Fetch{RequestNo{1}, {{"plain:k", {}}}});
+  bench.commit();
+  ASSERT_EQ(bench.count<FetchAnswer>(1), 1);
+  EXPECT_EQ(bench.last<FetchAnswer>(1)->found[0].ttl_left_ns, 6 * kSecond);
+}
+
 TEST(F1, TheMarkComesBehindEverythingSequencedBefore) {
   Bench bench;
   bench.lead_and_wait();

@@ -87,6 +87,9 @@ void HubCore::on_frame(const HubFrameIn& event) {
       if (!known && session.staged.size() < 256) session.staged.push_back(staged->model);
       note("staged", session.edge + " " + staged->model.name + " " + staged->model.version);
     } else {
+      std::erase_if(session.staged, [&](const StagedModel& model) {
+        return model.name == staged->model.name && model.version == staged->model.version;
+      });
       note("stage_failed", session.edge + " " + staged->model.name + " " + staged->model.version + ": " + staged->error);
     }
   }
