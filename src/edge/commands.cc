@@ -58,15 +58,18 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   switch (command) {
     case RespCommand::kGet:
       return get(asked, args[1], [](RespReply& out, const ReadDone& done) {
-        if (done.value) out.bulk(*done.value);
-        else out.null();
+        if (done.value)
+          out.bulk(*done.value);
+        else
+          out.null();
       });
     case RespCommand::kStrlen:
       return get(asked, args[1], [](RespReply& out, const ReadDone& done) {
         out.integer(done.value ? static_cast<std::int64_t>(done.value->size()) : 0);
       });
     case RespCommand::kType:
-      return get(asked, args[1], [](RespReply& out, const ReadDone& done) { out.simple(done.value ? "string" : "none"); });
+      return get(asked, args[1],
+                 [](RespReply& out, const ReadDone& done) { out.simple(done.value ? "string" : "none"); });
     case RespCommand::kTtl:
     case RespCommand::kPTtl:
       return get(asked, args[1], [seconds = command == RespCommand::kTtl](RespReply& out, const ReadDone& done) {
@@ -96,12 +99,15 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kFlushDb: return flush(asked, args);
     case RespCommand::kTlGet: return tl_get(asked, args);
     case RespCommand::kTlSet: return tl_set(asked, args);
-    default: return answer_error(asked, "ERR command '" + std::string(connection.command().name) + "' is not served by this edge");
+    default:
+      return answer_error(asked,
+                          "ERR command '" + std::string(connection.command().name) + "' is not served by this edge");
   }
 }
 
 // A read under the namespace's default contract.
-void EdgeCommands::get(const Asked& asked, std::string_view key, std::function<void(RespReply&, const ReadDone&)> write) {
+void EdgeCommands::get(const Asked& asked, std::string_view key,
+                       std::function<void(RespReply&, const ReadDone&)> write) {
   core_.read(std::string(key), {}, [this, asked, write = std::move(write)](const ReadDone& done) {
     if (done.code != Code::kOk && done.code != Code::kNotFound) {
       return answer_error(asked, error_reply(done.code, done.message, done.receipt.bound_ns));
@@ -118,36 +124,48 @@ void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer
   if (args.ttl_ms) write.ttl_ns = duration_of_ms(*args.ttl_ms);
   if (args.expires_at_ms) {  // DESIGN 5: an absolute time is converted once
     const auto wall_ms = static_cast<std::int64_t>(wall_ms_now());
-    if (*args.expires_at_ms <= wall_ms) write.value.reset();  // as Redis: gone at once
-    else write.ttl_ns = duration_of_ms(*args.expires_at_ms - wall_ms);
+    if (*args.expires_at_ms <= wall_ms)
+      write.value.reset();  // as Redis: gone at once
+    else
+      write.ttl_ns = duration_of_ms(*args.expires_at_ms - wall_ms);
   }
   const bool conditional = args.only_if_absent || args.only_if_present;
   if (!args.get) {
-    write.condition = args.only_if_absent ? Condition::kAbsent : args.only_if_present ? Condition::kPresent : Condition::kNone;
+    write.condition = args.only_if_absent    ? Condition::kAbsent
+                      : args.only_if_present ? Condition::kPresent
+                                             : Condition::kNone;
     const auto go = [this, asked, write, conditional, answer_number] {
       core_.write(write, std::nullopt, [this, asked, conditional, answer_number](const WriteDoneOp& done) {
         const bool refused = conditional && done.code == Code::kConflict;
         if (done.code != Code::kOk && !refused) return answer_error(asked, error_reply(done.code, done.message));
         answer(asked, [&](RespReply& reply) {
-          if (answer_number) reply.integer(refused ? 0 : 1);
-          else if (refused) reply.null();
-          else reply.ok();
+          if (answer_number)
+            reply.integer(refused ? 0 : 1);
+          else if (refused)
+            reply.null();
+          else
+            reply.ok();
         });
       });
     };
-    if (conditional && behind(write.key)) with_local_copy(write.key, go);
-    else go();
+    if (conditional && behind(write.key))
+      with_local_copy(write.key, go);
+    else
+      go();
     return;
   }
   modify(
       asked, write.key,
-      [write, absent = args.only_if_absent, present = args.only_if_present](const Current& current) -> std::optional<KeyWrite> {
+      [write, absent = args.only_if_absent,
+       present = args.only_if_present](const Current& current) -> std::optional<KeyWrite> {
         if ((absent && current.present) || (present && !current.present)) return std::nullopt;
         return write;
       },
       [](RespReply& reply, const Current& current, const WriteDoneOp*) {
-        if (current.present) reply.bulk(current.value);
-        else reply.null();
+        if (current.present)
+          reply.bulk(current.value);
+        else
+          reply.null();
       });
 }
 
@@ -186,8 +204,10 @@ void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
       answer(asked, [&](RespReply& reply) {
         reply.array(all->values.size());
         for (const auto& value : all->values) {
-          if (value) reply.bulk(*value);
-          else reply.null();
+          if (value)
+            reply.bulk(*value);
+          else
+            reply.null();
         }
       });
     });
@@ -210,8 +230,10 @@ void EdgeCommands::mset(const Asked& asked, const Arguments& args) {
       core_.write(write, std::nullopt, [this, asked, all](const WriteDoneOp& done) {
         if (done.code != Code::kOk && all->error.empty()) all->error = error_reply(done.code, done.message);
         if (--all->left > 0) return;
-        if (!all->error.empty()) answer_error(asked, all->error);
-        else answer(asked, [](RespReply& reply) { reply.ok(); });
+        if (!all->error.empty())
+          answer_error(asked, all->error);
+        else
+          answer(asked, [](RespReply& reply) { reply.ok(); });
       });
     }
   });
@@ -270,7 +292,8 @@ void EdgeCommands::expire(const Asked& asked, const Arguments& args) {
         const Nanos ttl = duration_of_ms(wanted.ttl_ms);
         if (wanted.only_without_ttl && has_ttl) return std::nullopt;
         if (wanted.only_with_ttl && !has_ttl) return std::nullopt;
-        if (wanted.only_greater && (!has_ttl || ttl <= current.ttl_left_ns)) return std::nullopt;  // no expiry counts as infinite
+        if (wanted.only_greater && (!has_ttl || ttl <= current.ttl_left_ns))
+          return std::nullopt;  // no expiry counts as infinite
         if (wanted.only_less && has_ttl && ttl >= current.ttl_left_ns) return std::nullopt;
         KeyWrite write;
         write.key = key;
@@ -283,8 +306,8 @@ void EdgeCommands::expire(const Asked& asked, const Arguments& args) {
       [](RespReply& reply, const Current&, const WriteDoneOp* done) { reply.integer(done != nullptr ? 1 : 0); });
 }
 
-// Where the namespace has a default lifetime, the key gets that one: a policy that says how long a value may live is not
-// undone by a client.
+// Where the namespace has a default lifetime, the key gets that one: a policy that says how long a value may live is
+// not undone by a client.
 void EdgeCommands::persist(const Asked& asked, std::string_view name) {
   const std::string key(name);
   modify(
@@ -310,8 +333,10 @@ void EdgeCommands::get_and_delete(const Asked& asked, std::string_view name) {
         return write;
       },
       [](RespReply& reply, const Current& current, const WriteDoneOp*) {
-        if (current.present) reply.bulk(current.value);
-        else reply.null();
+        if (current.present)
+          reply.bulk(current.value);
+        else
+          reply.null();
       });
 }
 

@@ -1,5 +1,5 @@
-// EdgeCommands answers the Redis protocol's data commands from the core. Every answer is deferred until the core gave it,
-// which for what is held here happens inside the same call.
+// EdgeCommands answers the Redis protocol's data commands from the core. Every answer is deferred until the core gave
+// it, which for what is held here happens inside the same call.
 //
 // Read-modify-write: of a write-through key at the hub (strong read, then a write on condition of its version, repeated
 //           when another was faster); of any other key in this edge's overlay, in one piece on the loop's thread.

@@ -4,7 +4,8 @@
 // Threads:  post from any thread; everything else on the loop's thread.
 // Nesting:  an answer may be given while operations are carried out. What a callback asks then runs after the step is
 //           whole, never inside it. `run` makes several calls one unit: nothing comes between them.
-// Errors:   a failed write to L2 turns the acknowledgements of that step into kMaybeApplied and stops write-behind (D3).
+// Errors:   a failed write to L2 turns the acknowledgements of that step into kMaybeApplied and stops write-behind
+// (D3).
 #pragma once
 
 #include <atomic>
@@ -31,7 +32,8 @@ struct EdgeGauges {
   using Word = std::atomic<std::uint64_t>;
   Word reads{0}, hits{0}, fallbacks{0}, stale{0}, invalidations{0}, fetches{0}, probes{0}, sessions{0};
   Word written{0}, flushed{0}, superseded{0}, expired{0}, pending{0}, shed{0}, lost{0};
-  Word entries{0}, memory_bytes{0}, outbox_bytes{0}, arena_entries{0}, arena_bytes{0}, arena_evictions{0}, applied{0}, term{0};
+  Word entries{0}, memory_bytes{0}, outbox_bytes{0}, arena_entries{0}, arena_bytes{0}, arena_evictions{0}, applied{0},
+      term{0};
   std::atomic<Nanos> turned_at{0}, fresh_at{kNever}, lease_until{kNever};
   std::atomic<bool> session_open{false}, session_ever{false}, clock_fault{false}, store_failed{false};
 };
@@ -49,15 +51,15 @@ class CoreLoop {
   };
 
   // Everything handed in outlives it.
-  CoreLoop(EventLoop& loop, const ElapsedClock& clock, EdgeCore& core, PageWriter& page, ArenaWriter& arena, L2Store& l2,
-           OutboxDisk& disk, Links& links, Listener listener);
+  CoreLoop(EventLoop& loop, const ElapsedClock& clock, EdgeCore& core, PageWriter& page, ArenaWriter& arena,
+           L2Store& l2, OutboxDisk& disk, Links& links, Listener listener);
   ~CoreLoop();
   CoreLoop(const CoreLoop&) = delete;
   CoreLoop& operator=(const CoreLoop&) = delete;
 
   void start() { take(EdgeTick{}); }
-  void take(What what);              // an event
-  void post(What what);              // the same from any thread
+  void take(What what);  // an event
+  void post(What what);  // the same from any thread
   void run(std::function<void()> unit);
   // The callback may come before the call returns. Exactly once, unless the edge stops first.
   void read(std::string key, Contract contract, OnRead done);
@@ -87,7 +89,7 @@ class CoreLoop {
   void one(const PageWriters& op) { page_.publish_writers(op.writers_ns); }
   void one(const ArenaPut& op);
   void one(const ArenaErase& op) { arena_.erase(op.key); }
-  void one(const StorePut&) {}    // committed before the first operation of its step
+  void one(const StorePut&) {}  // committed before the first operation of its step
   void one(const StoreErase&) {}
   void one(OutboxPersist& op) { disk_.push(std::move(op)); }
   void one(const LinkOpen& op) { links_.open(op.link, op.hint); }

@@ -69,7 +69,8 @@ Result<std::pair<std::string, int>> split_address(const char* field, const std::
     port = port * 10 + (address[i] - '0');
   }
   if (!good || port > 65535) {
-    return fail(Code::kInvalid, std::string(field) + " = \"" + address + "\": must be host:port, for example 127.0.0.1:6380");
+    return fail(Code::kInvalid,
+                std::string(field) + " = \"" + address + "\": must be host:port, for example 127.0.0.1:6380");
   }
   return std::pair{address.substr(0, colon), port};
 }
@@ -101,7 +102,8 @@ Result<void> link_models(const std::string& run_dir, const std::string& room) {
   const std::string fresh = run_dir + "/models.new";
   std::filesystem::remove(fresh, error);
   if (::symlink(target.c_str(), fresh.c_str()) != 0 || ::rename(fresh.c_str(), (run_dir + "/models").c_str()) != 0) {
-    return fail(Code::kInvalid, "run_dir = \"" + run_dir + "\": cannot place the link `models`: " + std::strerror(errno));
+    return fail(Code::kInvalid,
+                "run_dir = \"" + run_dir + "\": cannot place the link `models`: " + std::strerror(errno));
   }
   return {};
 }
@@ -114,7 +116,8 @@ class Edge::Impl {
   ~Impl() { stop(); }
 
   Result<void> start() {
-    if (const auto ok = check_node_id(config_.id); !ok) return fail(Code::kInvalid, "id = \"" + config_.id + "\": " + ok.error().message);
+    if (const auto ok = check_node_id(config_.id); !ok)
+      return fail(Code::kInvalid, "id = \"" + config_.id + "\": " + ok.error().message);
     for (const auto& step : {&Impl::open_store, &Impl::open_memory, &Impl::open_core, &Impl::open_faces}) {
       if (auto done = (this->*step)(); !done) return done;
     }
@@ -208,10 +211,13 @@ class Edge::Impl {
           log(LogLevel::kError, "edge", "outbox store failed", {{"message", why}});
           core_loop_->post(EdgeOutboxFailed{why});
         });
-    links_ = std::make_unique<Links>(config_, *loop_, worker_, [this](CoreLoop::What what) { core_loop_->take(std::move(what)); });
+    links_ = std::make_unique<Links>(config_, *loop_, worker_,
+                                     [this](CoreLoop::What what) { core_loop_->take(std::move(what)); });
     CoreLoop::Listener listener;
     listener.session = [this](const SessionOpened& session) { keeper_->on_session(session.hub, session.model_key); };
-    listener.strong = [this](const StrongChanged& changed) { keeper_->on_strong_changed(changed.key, changed.value, changed.version); };
+    listener.strong = [this](const StrongChanged& changed) {
+      keeper_->on_strong_changed(changed.key, changed.value, changed.version);
+    };
     listener.session_lost = [](const std::string&) {};
     listener.policies = [this](const PagePolicies& policies) {
       KvBatch batch;
@@ -219,7 +225,8 @@ class Edge::Impl {
       batch.put(kMetaFamily, kSettingsRow, encode(settings));
       (void)kv_->commit(batch, Sync::kNone);  // for a restart that cannot revoke its page; the default serves otherwise
     };
-    core_loop_ = std::make_unique<CoreLoop>(*loop_, clock_, *core_, *page_, *arena_, *l2_, *disk_, *links_, std::move(listener));
+    core_loop_ =
+        std::make_unique<CoreLoop>(*loop_, clock_, *core_, *page_, *arena_, *l2_, *disk_, *links_, std::move(listener));
 
     ModelKeeper::Links keeper;
     keeper.read = [this](std::string key, std::function<void(ReadDone)> done) {
@@ -256,7 +263,8 @@ class Edge::Impl {
     if (!address) return fail(address.error());
     const auto healthy = [this]() -> std::string {
       const Nanos silent = saturating_sub(clock_.now(), core_loop_->gauges().turned_at.load(std::memory_order_relaxed));
-      return silent < kLoopSilenceMax ? std::string() : "the loop has not turned for " + std::to_string(silent / kSecond) + " s";
+      return silent < kLoopSilenceMax ? std::string()
+                                      : "the loop has not turned for " + std::to_string(silent / kSecond) + " s";
     };
     const auto ready = [this, healthy]() -> std::string {
       if (std::string why = healthy(); !why.empty()) return why;

@@ -1,11 +1,14 @@
 // Edge runs one edge process: its session with the active hub, page and arena, L2 and outbox, the Redis protocol, its
 // models, HTTP.
 //
-// Threads:  start and the destructor belong to the owner; everything inside runs on the edge's own threads. One of them,
+// Threads:  start and the destructor belong to the owner; everything inside runs on the edge's own threads. One of
+// them,
 //           the loop, owns the EdgeCore and carries out what it decides, strictly in order.
-// Errors:   start names what is wrong with configuration, folders, ports or certificates; kConflict when another process
+// Errors:   start names what is wrong with configuration, folders, ports or certificates; kConflict when another
+// process
 //           holds the data folder (F11) or an address. No hub is needed to start.
-// Places:   run_dir/page, run_dir/arena, run_dir/redis.sock, run_dir/models -> data_dir/models/room. Put run_dir on tmpfs.
+// Places:   run_dir/page, run_dir/arena, run_dir/redis.sock, run_dir/models -> data_dir/models/room. Put run_dir on
+// tmpfs.
 #pragma once
 
 #include <cstddef>

@@ -13,9 +13,11 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
   metrics.gauge_from(metric::kCacheHitRatio, "Reads answered from memory within their contract, of all reads.",
                      {{"level", "edge"}}, [&gauges] {
                        const double reads = static_cast<double>(gauges.reads.load(std::memory_order_relaxed));
-                       return reads == 0 ? 0.0 : static_cast<double>(gauges.hits.load(std::memory_order_relaxed)) / reads;
+                       return reads == 0 ? 0.0
+                                         : static_cast<double>(gauges.hits.load(std::memory_order_relaxed)) / reads;
                      });
-  counter(metric::kInvalidations, "Keys and slots invalidated by the hub's feed.", gauges.invalidations, {{"reason", "feed"}});
+  counter(metric::kInvalidations, "Keys and slots invalidated by the hub's feed.", gauges.invalidations,
+          {{"reason", "feed"}});
   counter("tidelock_edge_reads_total", "Reads asked of this edge.", gauges.reads);
   counter("tidelock_edge_fallbacks_total", "Reads served flagged: the contract could not be met.", gauges.fallbacks);
   counter("tidelock_edge_stale_total", "Reads refused: the contract could not be met.", gauges.stale);
@@ -27,13 +29,15 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
   metrics.gauge_from("tidelock_edge_fresh_age_seconds", "Age of the newest proof of freshness; -1 without one.", {},
                      [&gauges, &clock] {
                        const Nanos fresh = gauges.fresh_at.load(std::memory_order_relaxed);
-                       return fresh == kNever ? -1.0 : static_cast<double>(clock.now() - fresh) / static_cast<double>(kSecond);
+                       return fresh == kNever ? -1.0
+                                              : static_cast<double>(clock.now() - fresh) / static_cast<double>(kSecond);
                      });
-  metrics.gauge_from("tidelock_edge_lease_left_seconds", "What is left of the lease on strong keys.", {}, [&gauges, &clock] {
-    const Nanos until = gauges.lease_until.load(std::memory_order_relaxed);
-    const Nanos now = clock.now();
-    return until == kNever || until <= now ? 0.0 : static_cast<double>(until - now) / static_cast<double>(kSecond);
-  });
+  metrics.gauge_from(
+      "tidelock_edge_lease_left_seconds", "What is left of the lease on strong keys.", {}, [&gauges, &clock] {
+        const Nanos until = gauges.lease_until.load(std::memory_order_relaxed);
+        const Nanos now = clock.now();
+        return until == kNever || until <= now ? 0.0 : static_cast<double>(until - now) / static_cast<double>(kSecond);
+      });
   metrics.gauge_from("tidelock_edge_clock_fault", "1 while this clock's rate is outside what the rules assume.", {},
                      [&gauges] { return gauges.clock_fault.load(std::memory_order_relaxed) ? 1.0 : 0.0; });
   gauge("tidelock_edge_applied_index", "Ledger index up to which the feed was applied.", gauges.applied);
@@ -45,7 +49,8 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
   counter("tidelock_features_written_total", "Write-behind records accepted.", gauges.written);
   counter("tidelock_features_flushed_total", "Write-behind records applied by the hub.", gauges.flushed);
   counter("tidelock_features_superseded_total", "Write-behind records replaced by newer ones.", gauges.superseded);
-  counter("tidelock_features_expired_total", "Write-behind records whose lifetime ended before they were flushed.", gauges.expired);
+  counter("tidelock_features_expired_total", "Write-behind records whose lifetime ended before they were flushed.",
+          gauges.expired);
   counter("tidelock_features_shed_total", "Write-behind records shed by policy.", gauges.shed);
   counter("tidelock_features_lost_total", "Write-behind records the hub refused for good.", gauges.lost);
   gauge("tidelock_features_pending", "Write-behind records that wait for the hub.", gauges.pending);

@@ -1,5 +1,5 @@
-// A real edge, with no hub to be had: what it serves alone, what it refuses, and what a restart keeps. Sessions with real
-// hubs are in tests/system.
+// A real edge, with no hub to be had: what it serves alone, what it refuses, and what a restart keeps. Sessions with
+// real hubs are in tests/system.
 #include "edge/edge.h"
 
 #include <gtest/gtest.h>
@@ -121,7 +121,8 @@ TEST_F(EdgeTest, ServesTheGatewaysOwnKeysWithoutAnyHub) {
       {{"FLUSHALL"}, "OK"},
       {{"DBSIZE"}, "0"},
   };
-  for (const auto& [command, answer] : cases) EXPECT_EQ(text(command), answer) << command[0] << " " << (command.size() > 1 ? command[1] : "");
+  for (const auto& [command, answer] : cases)
+    EXPECT_EQ(text(command), answer) << command[0] << " " << (command.size() > 1 ? command[1] : "");
 }
 
 TEST_F(EdgeTest, ScanSeesEveryKeyOnce) {
@@ -213,15 +214,18 @@ TEST_F(EdgeTest, NamesWhatIsWrongWithTheConfiguration) {
   };
   EXPECT_NE(start_with([](EdgeConfig& c) { c.id = "Edge One"; }).find("id = \"Edge One\""), std::string::npos);
   EXPECT_NE(start_with([](EdgeConfig& c) { c.run_dir.clear(); }).find("run_dir"), std::string::npos);
-  EXPECT_NE(start_with([](EdgeConfig& c) { c.redis_address = "localhost"; }).find("redis = \"localhost\""), std::string::npos);
-  EXPECT_NE(start_with([](EdgeConfig& c) { c.http_address = "x:99999"; }).find("http = \"x:99999\""), std::string::npos);
+  EXPECT_NE(start_with([](EdgeConfig& c) { c.redis_address = "localhost"; }).find("redis = \"localhost\""),
+            std::string::npos);
+  EXPECT_NE(start_with([](EdgeConfig& c) { c.http_address = "x:99999"; }).find("http = \"x:99999\""),
+            std::string::npos);
   start();
   const std::string taken = edge_->redis_address();
   EXPECT_NE(start_with([&](EdgeConfig& c) {
               c.data_dir = home_ + "/data2";
               c.run_dir = home_ + "/run2";
               c.redis_address = taken;
-            }).find(taken.substr(taken.find(':'))), std::string::npos);
+            }).find(taken.substr(taken.find(':'))),
+            std::string::npos);
 }
 
 TEST_F(EdgeTest, TellsPeopleHowItIs) {
@@ -235,15 +239,16 @@ TEST_F(EdgeTest, TellsPeopleHowItIs) {
   EXPECT_EQ(get("/healthz").status, 200);
   EXPECT_EQ(get("/readyz").status, 503) << "a first start that never met a hub";
   const std::string metrics = get("/metrics").body;
-  for (const char* name : {"tidelock_cache_hit_ratio{level=\"edge\"}", "tidelock_invalidations_total{reason=\"feed\"}",
-                           "tidelock_features_written_total", "tidelock_features_flushed_total", "tidelock_features_superseded_total",
-                           "tidelock_features_expired_total", "tidelock_features_pending", "tidelock_features_shed_total",
-                           "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}"}) {
+  for (const char* name :
+       {"tidelock_cache_hit_ratio{level=\"edge\"}", "tidelock_invalidations_total{reason=\"feed\"}",
+        "tidelock_features_written_total", "tidelock_features_flushed_total", "tidelock_features_superseded_total",
+        "tidelock_features_expired_total", "tidelock_features_pending", "tidelock_features_shed_total",
+        "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}"}) {
     EXPECT_NE(metrics.find(name), std::string::npos) << name;
   }
   const std::string info = ask({"INFO"}).text;
-  for (const char* line : {"# Server", "# Clients", "# Memory", "# Stats", "# Replication", "# Keyspace", "db0:keys=1", "# Tidelock",
-                           "edge:edge-1", "session:none", "features_pending:0"}) {
+  for (const char* line : {"# Server", "# Clients", "# Memory", "# Stats", "# Replication", "# Keyspace", "db0:keys=1",
+                           "# Tidelock", "edge:edge-1", "session:none", "features_pending:0"}) {
     EXPECT_NE(info.find(line), std::string::npos) << line;
   }
   EXPECT_EQ(ask({"INFO", "tidelock"}).text.find("# Server"), std::string::npos);
@@ -255,8 +260,8 @@ TEST(PointerKey, Parses) {
   EXPECT_EQ(parse_pointer_key("model:detector:staged@default")->name, "detector");
   EXPECT_TRUE(parse_pointer_key("model:detector:staged@default")->staged);
   EXPECT_FALSE(parse_pointer_key("model:detector:current@default")->staged);
-  for (const char* key : {"model:detector:v1.0.0", "model::current@default", "model:A B:current@default", "feature:current@default",
-                          "model:x:current@canary"}) {
+  for (const char* key : {"model:detector:v1.0.0", "model::current@default", "model:A B:current@default",
+                          "feature:current@default", "model:x:current@canary"}) {
     EXPECT_FALSE(parse_pointer_key(key)) << key;
   }
 }

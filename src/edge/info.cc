@@ -115,7 +115,8 @@ std::string EdgeCommands::info(const Arguments& args) const {
                              .take());
   }
   if (wants("persistence")) {
-    add("# Persistence\r\n" + Text().line("loading", 0).line("rdb_bgsave_in_progress", 0).line("aof_enabled", 0).take());
+    add("# Persistence\r\n" +
+        Text().line("loading", 0).line("rdb_bgsave_in_progress", 0).line("aof_enabled", 0).take());
   }
   if (wants("replication")) add("# Replication\r\n" + Text().line("role", "master").line("connected_slaves", 0).take());
   if (wants("keyspace")) {  // what memory holds; DBSIZE counts L2 too

@@ -115,8 +115,9 @@ void EdgeCommands::count_keys(const Asked& asked) {
 }
 
 void EdgeCommands::flush(const Asked& asked, const Arguments& args) {
-  const bool known = args.size() == 1 ||
-                     (args.size() == 2 && (equal_ignoring_case(args[1], "ASYNC") || equal_ignoring_case(args[1], "SYNC")));
+  const bool known =
+      args.size() == 1 ||
+      (args.size() == 2 && (equal_ignoring_case(args[1], "ASYNC") || equal_ignoring_case(args[1], "SYNC")));
   if (!known) return answer_error(asked, "ERR syntax error");
   const Nanos now = core_.clock().now();
   on_worker(asked, [this, asked, now]() -> std::function<void()> {

@@ -61,7 +61,8 @@ std::optional<EdgeEntry> decode_l2_row(BytesView bytes, const L2Run& run) {
   entry.local = row->local;
   entry.epoch = 0;  // F8
   const bool same_process = row->edge_boot == run.edge_boot;
-  const bool undisturbed = same_process ? row->disruptions == run.disruptions : same_suspend(row->suspended_ns, run.suspended_ns);
+  const bool undisturbed =
+      same_process ? row->disruptions == run.disruptions : same_suspend(row->suspended_ns, run.suspended_ns);
   if (same_clock && undisturbed) entry.proven_at = row->proven_at;  // C2
   return entry;
 }
@@ -118,7 +119,8 @@ void L2Store::disrupted(Nanos suspended_ns) {
 
 Result<std::optional<std::string>> L2Store::scan(std::string_view after, std::size_t rows_max, Nanos now,
                                                  const std::function<bool(const Listed&)>& visit) const {
-  // Only expiries are judged here, which no disruption changes: so the fields that the loop's thread may write are not read.
+  // Only expiries are judged here, which no disruption changes: so the fields that the loop's thread may write are not
+  // read.
   L2Run run;
   run.clock_run = run_.clock_run;
   std::string begin(after);

@@ -62,7 +62,6 @@ class L2Store : public EdgeStore {
                                           const std::function<bool(const Listed&)>& visit) const;
 
  private:
-
   Kv& kv_;
   L2Run run_;
   const EdgeActions* step_ = nullptr;

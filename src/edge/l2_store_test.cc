@@ -49,7 +49,11 @@ TEST(L2Row, SaysOnlyWhatStillHolds) {
   const Case cases[] = {
       {"the same process, undisturbed: only the epoch is gone (F8)", written, 90 * kSecond, true, true},
       {"C2: a disruption in this process takes the proof", {11, 22, 2, 500 * kSecond}, 90 * kSecond, true, false},
-      {"a restart on the same machine boot keeps expiry and proof", {11, 33, 0, 500 * kSecond}, 90 * kSecond, true, true},
+      {"a restart on the same machine boot keeps expiry and proof",
+       {11, 33, 0, 500 * kSecond},
+       90 * kSecond,
+       true,
+       true},
       {"C2: the machine slept between the two processes", {11, 33, 0, 501 * kSecond}, 90 * kSecond, true, false},
       {"another run of the clock: an expiry cannot be judged", {12, 33, 0, 0}, 90 * kSecond, false, false},
       {"another run of the clock: what lives for ever stays, unproven", {12, 33, 0, 0}, kForever, true, false},

@@ -52,6 +52,7 @@ void Links::open(LinkNo link, const std::string& hint) {
     if (!frame) return down(frame.error().message);
     loop_.post([this, alive, link, shared = std::make_shared<HubFrame>(std::move(*frame))] {
       if (!alive->load()) return;
+      count_bytes();
       if (config_.frames.incoming && !config_.frames.incoming(*shared)) return;
       on_event_(EdgeFrameIn{link, std::move(*shared)});
     });

@@ -1,6 +1,7 @@
 // Links carries out LinkOpen, LinkSend and LinkClose of the core over SessionClient.
 //
-// Threads:  the loop's thread. gRPC's threads decode frames and post; ended links are destroyed on a worker, because that
+// Threads:  the loop's thread. gRPC's threads decode frames and post; ended links are destroyed on a worker, because
+// that
 //           waits for gRPC.
 #pragma once
 

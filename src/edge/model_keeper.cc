@@ -24,9 +24,13 @@ constexpr char kModelKeyRow[] = "model_key";
 constexpr std::string_view kStagedSuffix = ":staged@default";
 constexpr std::string_view kCurrentSuffix = ":current@default";
 
-bool passing(Code code) { return code == Code::kUnavailable || code == Code::kNotActive || code == Code::kMaybeApplied || code == Code::kBusy; }
+bool passing(Code code) {
+  return code == Code::kUnavailable || code == Code::kNotActive || code == Code::kMaybeApplied || code == Code::kBusy;
+}
 
-std::string json_string(std::string_view text) { return '"' + std::string(text) + '"'; }  // names and versions need no escapes
+std::string json_string(std::string_view text) {
+  return '"' + std::string(text) + '"';
+}  // names and versions need no escapes
 
 }  // namespace
 
@@ -51,8 +55,8 @@ ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, M
       links_(std::move(links)),
       downloaded_(metrics.counter("tidelock_edge_model_bytes_total", "Bytes of model files fetched from hubs.")) {}
 
-Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics,
-                                                       Links links) {
+Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config, Kv& kv, const Clock& clock,
+                                                       Metrics& metrics, Links links) {
   std::unique_ptr<ModelKeeper> keeper(new ModelKeeper(config, kv, clock, metrics, std::move(links)));
   auto blobs = BlobStore::open(config.data_dir + "/models/blobs");
   if (!blobs) return fail(blobs.error());
@@ -264,7 +268,9 @@ void ModelKeeper::verify_placed() {
       (void)layout_->remove(placed.name, placed.version);
       continue;
     }
-    if (const auto marked = files::replace(folder + "/" + kVerifiedMark, to_hex(checked->manifest_sha256) + "\n"); !marked) continue;
+    if (const auto marked = files::replace(folder + "/" + kVerifiedMark, to_hex(checked->manifest_sha256) + "\n");
+        !marked)
+      continue;
     verified_[{placed.name, placed.version}] = std::move(*checked);
     links_.report(EdgeStagedModel{{placed.name, placed.version}, {}});
   }
@@ -305,7 +311,10 @@ void ModelKeeper::attempt(const std::string& name, const ModelPointer& pointer, 
     if (failure.cause == done.error().message) return;
     failure.cause = done.error().message;
     log(LogLevel::kWarn, "models", "version not staged",
-        {{"model", name}, {"version", pointer.version}, {"code", code_name(done.error().code)}, {"message", failure.cause}});
+        {{"model", name},
+         {"version", pointer.version},
+         {"code", code_name(done.error().code)},
+         {"message", failure.cause}});
     if (!soon) links_.report(EdgeStagedModel{{name, pointer.version}, failure.cause});
     return;
   }
@@ -323,7 +332,8 @@ Result<Bytes> ModelKeeper::signed_manifest(const std::string& name, const ModelP
   if (!answer) return fail(answer.error());
   if (!answer->value) return fail(Code::kNotFound, "the ledger has no manifest of " + name + " " + pointer.version);
   if (sha256(*answer->value) != pointer.manifest_sha256) {
-    return fail(Code::kCorrupt, "the manifest of " + name + " " + pointer.version + " is not the one the pointer names");
+    return fail(Code::kCorrupt,
+                "the manifest of " + name + " " + pointer.version + " is not the one the pointer names");
   }
   return std::move(*answer->value);
 }
@@ -334,7 +344,8 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   auto manifest = open_manifest(*encoded, model_key_);  // M4
   if (!manifest) return fail(manifest.error());
   if (manifest->name != name || manifest->version != pointer.version) {
-    return fail(Code::kCorrupt, "the manifest under " + name + " " + pointer.version + " speaks of " + manifest->name + " " + manifest->version);
+    return fail(Code::kCorrupt, "the manifest under " + name + " " + pointer.version + " speaks of " + manifest->name +
+                                    " " + manifest->version);
   }
   pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
   for (const ManifestFile& file : manifest->files) {
@@ -348,7 +359,9 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
     std::filesystem::remove(*folder + "/" + kVerifiedMark, ignored);
     return ok;
   }
-  if (const auto marked = files::replace(*folder + "/" + kVerifiedMark, to_hex(pointer.manifest_sha256) + "\n"); !marked) return marked;
+  if (const auto marked = files::replace(*folder + "/" + kVerifiedMark, to_hex(pointer.manifest_sha256) + "\n");
+      !marked)
+    return marked;
   verified_[{name, pointer.version}] = Verified{pointer.manifest_sha256, std::move(*manifest)};
   return {};
 }
@@ -428,6 +441,7 @@ void ModelKeeper::prune() {
     log(LogLevel::kInfo, "models", "version removed", {{"model", placed.name}, {"version", placed.version}});
     (void)layout_->remove(placed.name, placed.version);
     verified_.erase({placed.name, placed.version});
+    links_.report(EdgeStagedModel{{placed.name, placed.version}, "removed: no pointer names it any more"});
     removed = true;
   }
   if (!removed) return;
@@ -446,7 +460,8 @@ void ModelKeeper::show() {
     if (model.staged.value) one.staged = model.staged.value->version;
     one.current_since = model.current_since;
     const auto held = verified_.find({name, one.current});
-    one.current_verified = model.current.value && held != verified_.end() && held->second.manifest_sha256 == model.current.value->manifest_sha256;
+    one.current_verified = model.current.value && held != verified_.end() &&
+                           held->second.manifest_sha256 == model.current.value->manifest_sha256;
   }
   for (const auto& [version, verified] : verified_) shown[version.first].verified.push_back(version.second);
   std::vector<std::string> fresh;
@@ -456,7 +471,8 @@ void ModelKeeper::show() {
     for (const auto& [name, one] : shown) {
       if (gauges_.insert(name).second) fresh.push_back(name);
       const auto before = shown_.find(name);
-      const bool same = before != shown_.end() && before->second.current_verified && before->second.current == one.current;
+      const bool same =
+          before != shown_.end() && before->second.current_verified && before->second.current == one.current;
       if (one.current_verified && !same) adopted.emplace_back(name, one.current);
     }
     shown_ = std::move(shown);
@@ -466,12 +482,16 @@ void ModelKeeper::show() {
                         {{"model", name}}, [this, name] {
                           const std::lock_guard lock(mutex_);
                           const auto it = shown_.find(name);
-                          if (it == shown_.end() || it->second.current.empty() || it->second.current_verified) return 0.0;
-                          return static_cast<double>(clock_.now() - it->second.current_since) / static_cast<double>(kSecond);
+                          if (it == shown_.end() || it->second.current.empty() || it->second.current_verified)
+                            return 0.0;
+                          return static_cast<double>(clock_.now() - it->second.current_since) /
+                                 static_cast<double>(kSecond);
                         });
   }
   for (const auto& [name, version] : adopted) {
-    metrics_.gauge(metric::kModelVersionTimestamp, "When the version came into force here, verified.", {{"model", name}, {"version", version}})
+    metrics_
+        .gauge(metric::kModelVersionTimestamp, "When the version came into force here, verified.",
+               {{"model", name}, {"version", version}})
         .set(static_cast<double>(wall_ms_now()) / 1000.0);
   }
 }
@@ -481,7 +501,8 @@ std::string ModelKeeper::json() const {
   std::string out;
   for (const auto& [name, one] : shown_) {
     out += out.empty() ? "{" : ",";
-    out += json_string(name) + ":{\"current\":" + json_string(one.current) + ",\"staged\":" + json_string(one.staged) + ",\"verified\":[";
+    out += json_string(name) + ":{\"current\":" + json_string(one.current) + ",\"staged\":" + json_string(one.staged) +
+           ",\"verified\":[";
     for (std::size_t i = 0; i < one.verified.size(); ++i) out += (i == 0 ? "" : ",") + json_string(one.verified[i]);
     out += "]}";
   }

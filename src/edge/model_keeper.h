@@ -1,14 +1,17 @@
-// ModelKeeper brings model versions to this gateway and verifies them (M3, M4), so that activating one costs no download.
+// ModelKeeper brings model versions to this gateway and verifies them (M3, M4), so that activating one costs no
+// download.
 //
-// It follows the pointers `model:NAME:staged@default` and `model:NAME:current@default`. A version named by one of them is
-// fetched (resumed at the byte where it stopped), laid out in the model room, checked (signature before a byte is parsed,
-// then hashes, then golden outputs in the real engine), marked with `tidelock.verified`, and reported to the hub. Versions
-// no pointer names any more are removed; the one in force and the one before are never (M8).
+// It follows the pointers `model:NAME:staged@default` and `model:NAME:current@default`. A version named by one of them
+// is fetched (resumed at the byte where it stopped), laid out in the model room, checked (signature before a byte is
+// parsed, then hashes, then golden outputs in the real engine), marked with `tidelock.verified`, and reported to the
+// hub. Versions no pointer names any more are removed; the one in force and the one before are never (M8).
 //
-// Threads:  a thread of its own does the work and may block on network and disk; every public method is for any thread and
+// Threads:  a thread of its own does the work and may block on network and disk; every public method is for any thread
+// and
 //           only queues.
-// Restart:  what is placed is verified again and reported again; without any hub with the key kept from the last session.
-// Errors:   a failure is reported once per cause, and retried: after a lost link soon, otherwise each minute and with each
+// Restart:  what is placed is verified again and reported again; without any hub with the key kept from the last
+// session. Errors:   a failure is reported once per cause, and retried: after a lost link soon, otherwise each minute
+// and with each
 //           new session.
 #pragma once
 
@@ -58,8 +61,8 @@ class ModelKeeper {
     std::function<void(EdgeStagedModel)> report;
   };
   // `config`, `kv` (with kMetaFamily), `clock` and `metrics` outlive it. Opens the stores; start() begins to work.
-  static Result<std::unique_ptr<ModelKeeper>> open(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics,
-                                                   Links links);
+  static Result<std::unique_ptr<ModelKeeper>> open(const EdgeConfig& config, Kv& kv, const Clock& clock,
+                                                   Metrics& metrics, Links links);
   ~ModelKeeper();
   void start();
   void stop();  // waits for a call to a hub to end, seconds at most; idempotent

@@ -9,7 +9,9 @@
 namespace tidelock {
 
 OutboxDisk::OutboxDisk(Kv& kv, const Clock& clock, Persisted persisted, Failed failed)
-    : kv_(kv), clock_(clock), persisted_(std::move(persisted)), failed_(std::move(failed)), thread_([this] { run(); }) {}
+    : kv_(kv), clock_(clock), persisted_(std::move(persisted)), failed_(std::move(failed)), thread_([this] {
+        run();
+      }) {}
 
 OutboxDisk::~OutboxDisk() {
   {
@@ -29,8 +31,8 @@ void OutboxDisk::push(OutboxPersist work) {
 }
 
 void OutboxDisk::run() {
-  std::uint64_t committed = 0;      // the highest number with the kernel
-  bool wants_sync = false;          // something committed since the last sync asked for it
+  std::uint64_t committed = 0;  // the highest number with the kernel
+  bool wants_sync = false;      // something committed since the last sync asked for it
   std::size_t unsynced_bytes = 0;
   Nanos next_sync_at = kNever;
   for (;;) {
@@ -53,8 +55,10 @@ void OutboxDisk::run() {
       for (OutboxPersist& one : work) {
         for (auto& [key, value] : one.rows) {
           unsynced_bytes += key.size() + (value ? value->size() : 0);
-          if (value) batch.put(kOutboxFamily, std::move(key), std::move(*value));
-          else batch.erase(kOutboxFamily, std::move(key));
+          if (value)
+            batch.put(kOutboxFamily, std::move(key), std::move(*value));
+          else
+            batch.erase(kOutboxFamily, std::move(key));
         }
         wants_sync = wants_sync || one.sync;
         committed = one.number;

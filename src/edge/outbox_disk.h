@@ -1,10 +1,10 @@
-// OutboxDisk writes the outbox's rows on a thread of its own: first to the kernel, then, when a record asks for it, synced
-// for a whole group (D1).
+// OutboxDisk writes the outbox's rows on a thread of its own: first to the kernel, then, when a record asks for it,
+// synced for a whole group (D1).
 //
 // Threads:  push from the loop's thread; the callbacks come from the disk thread and must only post.
 // Order:    batches are committed in the order of their numbers, each all or nothing.
-// Cost:     a lone synced write is synced at once; syncs follow each other by at least kGather, or kGatherBytes of rows.
-// Errors:   the first failed commit or sync is reported once, with the numbers after it never confirmed (D3).
+// Cost:     a lone synced write is synced at once; syncs follow each other by at least kGather, or kGatherBytes of
+// rows. Errors:   the first failed commit or sync is reported once, with the numbers after it never confirmed (D3).
 #pragma once
 
 #include <condition_variable>

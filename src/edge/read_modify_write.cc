@@ -22,7 +22,8 @@ void EdgeCommands::modify(const Asked& asked, std::string key, Compute compute, 
   });
 }
 
-void EdgeCommands::finish_write(const Asked& asked, const Finish& finish, const Current& current, const WriteDoneOp& done) {
+void EdgeCommands::finish_write(const Asked& asked, const Finish& finish, const Current& current,
+                                const WriteDoneOp& done) {
   if (done.code != Code::kOk) return answer_error(asked, error_reply(done.code, done.message));
   answer(asked, [&](RespReply& reply) { finish(reply, current, &done); });
 }
@@ -51,7 +52,8 @@ void EdgeCommands::modify_at_hub(const Asked& asked, std::string key, Compute co
       if (written.code == Code::kConflict && tries_left > 1) {
         return modify_at_hub(asked, key, compute, finish, tries_left - 1);
       }
-      if (written.code == Code::kConflict) return answer_error(asked, error_reply(Code::kBusy, "too many writers of this key"));
+      if (written.code == Code::kConflict)
+        return answer_error(asked, error_reply(Code::kBusy, "too many writers of this key"));
       finish_write(asked, finish, current, written);
     });
   });

@@ -26,8 +26,8 @@ Result<std::int64_t> number_after(std::span<const std::string_view> args, std::s
   if (i + 1 >= args.size()) return refuse("syntax error: " + std::string(args[i]) + " needs a number");
   const auto value = parse_resp_integer(args[i + 1]);
   if (!value || *value < least) {
-    return refuse(std::string(args[i]) + " '" + std::string(args[i + 1].substr(0, 32)) + "' must be an integer, at least " +
-                  std::to_string(least));
+    return refuse(std::string(args[i]) + " '" + std::string(args[i + 1].substr(0, 32)) +
+                  "' must be an integer, at least " + std::to_string(least));
   }
   return *value;
 }
@@ -44,7 +44,9 @@ Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
     const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
     if (is("STRONG") || is("EVENTUAL") || is("BOUND")) {
       if (get.contract.consistency) return refuse("syntax error: one of STRONG, EVENTUAL and BOUND");
-      get.contract.consistency = is("STRONG") ? Consistency::kStrong : is("EVENTUAL") ? Consistency::kEventual : Consistency::kBounded;
+      get.contract.consistency = is("STRONG")     ? Consistency::kStrong
+                                 : is("EVENTUAL") ? Consistency::kEventual
+                                                  : Consistency::kBounded;
     }
     if (is("STRONG") || is("EVENTUAL")) continue;
     if (!is("BOUND") && !is("DEADLINE") && !is("TOKEN")) {
@@ -74,12 +76,17 @@ Result<TlSetArguments> parse_tl_set(std::span<const std::string_view> args) {
     } else if (equal_ignoring_case(args[i], "ACK")) {
       if (i + 1 >= args.size()) return refuse("syntax error: ACK needs OS, DISK or ORIGIN");
       const std::string_view level = args[i + 1];
-      if (equal_ignoring_case(level, "OS")) set.level = AckLevel::kOs;
-      else if (equal_ignoring_case(level, "DISK")) set.level = AckLevel::kDisk;
-      else if (equal_ignoring_case(level, "ORIGIN") || equal_ignoring_case(level, "QUORUM")) set.level = AckLevel::kOrigin;
-      else return refuse("ACK '" + std::string(level.substr(0, 32)) + "' must be OS, DISK or ORIGIN");
+      if (equal_ignoring_case(level, "OS"))
+        set.level = AckLevel::kOs;
+      else if (equal_ignoring_case(level, "DISK"))
+        set.level = AckLevel::kDisk;
+      else if (equal_ignoring_case(level, "ORIGIN") || equal_ignoring_case(level, "QUORUM"))
+        set.level = AckLevel::kOrigin;
+      else
+        return refuse("ACK '" + std::string(level.substr(0, 32)) + "' must be OS, DISK or ORIGIN");
     } else {
-      return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) + "', must be PX ms or ACK level");
+      return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) +
+                    "', must be PX ms or ACK level");
     }
   }
   return set;
@@ -117,8 +124,10 @@ void write_tl_get(const ReadDone& done, RespReply& reply) {
   }
   reply.map(9);
   reply.bulk("value");
-  if (done.value) reply.bulk(*done.value);
-  else reply.null();
+  if (done.value)
+    reply.bulk(*done.value);
+  else
+    reply.null();
   const auto number = [&](std::string_view name, std::int64_t value) {
     reply.bulk(name);
     reply.integer(value);

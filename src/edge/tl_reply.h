@@ -3,14 +3,12 @@
 //   TL.GET key [STRONG | EVENTUAL | BOUND ms] [DEADLINE ms] [TOKEN index]
 //     a map (RESP3) or flat array (RESP2) of:
 //       value      bulk; null when the key is absent (absence has a receipt too)
-//       version    integer: ledger index that wrote the value; of a local value this edge's own count, 0 while unsequenced
-//       bound_us   integer: U rounded up to whole microseconds; -1 = unbounded
-//       basis      "none" | "lease" | "proof" | "eventual" | "local"
-//       source     "edge" | "hub"
-//       fallback   1: served although the contract could not be met; bound_us is true all the same
-//       writers_ms integer: what live writers of a write-behind namespace may still hold back; -1 = one is away
-//       ttl_ms     integer; -1 = none
-//       message    bulk, empty when there is nothing to say
+//       version    integer: ledger index that wrote the value; of a local value this edge's own count, 0 while
+//       unsequenced bound_us   integer: U rounded up to whole microseconds; -1 = unbounded basis      "none" | "lease"
+//       | "proof" | "eventual" | "local" source     "edge" | "hub" fallback   1: served although the contract could not
+//       be met; bound_us is true all the same writers_ms integer: what live writers of a write-behind namespace may
+//       still hold back; -1 = one is away ttl_ms     integer; -1 = none message    bulk, empty when there is nothing to
+//       say
 //     errors: "-STALE bound_us=N text", "-BUSY text", "-UNAVAILABLE text", "-ERR text"
 //   TL.SET key value [PX ms] [ACK OS | DISK | ORIGIN]
 //     a map of: version (integer; 0 while unsequenced), ack ("os" | "disk" | "origin": the level that was reached)

@@ -21,7 +21,9 @@ TEST(TlGet, Options) {
   const Case cases[] = {
       {"the namespace's default", {"TL.GET", "k"}, {}},
       {"strong", {"TL.GET", "k", "strong"}, {Consistency::kStrong, {}, {}, {}}},
-      {"a bound and a deadline", {"TL.GET", "k", "BOUND", "500", "DEADLINE", "0"}, {Consistency::kBounded, 500 * kMillisecond, 0, {}}},
+      {"a bound and a deadline",
+       {"TL.GET", "k", "BOUND", "500", "DEADLINE", "0"},
+       {Consistency::kBounded, 500 * kMillisecond, 0, {}}},
       {"F10: a session token", {"TL.GET", "k", "EVENTUAL", "TOKEN", "77"}, {Consistency::kEventual, {}, {}, Index{77}}},
   };
   for (const Case& c : cases) {
@@ -39,7 +41,8 @@ TEST(TlGet, RefusesWithTheFieldAndWhatWouldBeRight) {
       {{"TL.GET", "k", "BOUND", "-1"}, "ERR BOUND '-1' must be an integer, at least 0"},
       {{"TL.GET", "k", "BOUND", "soon"}, "ERR BOUND 'soon' must be an integer, at least 0"},
       {{"TL.GET", "k", "STRONG", "EVENTUAL"}, "ERR syntax error: one of STRONG, EVENTUAL and BOUND"},
-      {{"TL.GET", "k", "FAST"}, "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index"},
+      {{"TL.GET", "k", "FAST"},
+       "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index"},
   };
   for (const auto& [args, text] : cases) {
     const auto get = parse_tl_get(args);
@@ -54,8 +57,9 @@ TEST(TlSet, Options) {
   ASSERT_TRUE(set);
   EXPECT_EQ(set->ttl_ms, 1500);
   EXPECT_EQ(set->level, AckLevel::kOrigin);
-  for (const Words& wrong : {Words{"TL.SET", "k"}, Words{"TL.SET", "k", "v", "PX", "0"}, Words{"TL.SET", "k", "v", "ACK", "moon"},
-                             Words{"TL.SET", "k", "v", "ACK"}, Words{"TL.SET", "k", "v", "EX", "1"}}) {
+  for (const Words& wrong :
+       {Words{"TL.SET", "k"}, Words{"TL.SET", "k", "v", "PX", "0"}, Words{"TL.SET", "k", "v", "ACK", "moon"},
+        Words{"TL.SET", "k", "v", "ACK"}, Words{"TL.SET", "k", "v", "EX", "1"}}) {
     EXPECT_FALSE(parse_tl_set(wrong));
   }
 }
@@ -105,10 +109,14 @@ TEST(TlReply, AbsenceHasAReceiptAndUnboundedIsMinusOne) {
 
 TEST(TlReply, ErrorsHaveTheirWord) {
   const std::tuple<Code, Nanos, std::string> cases[] = {
-      {Code::kStale, 1500, "STALE bound_us=2 why"},   {Code::kStale, kForever, "STALE bound_us=-1 why"},
-      {Code::kBusy, 0, "BUSY why"},                   {Code::kUnavailable, 0, "UNAVAILABLE why"},
-      {Code::kMaybeApplied, 0, "MAYBEAPPLIED why"},   {Code::kDenied, 0, "NOPERM why"},
-      {Code::kConflict, 0, "CONFLICT why"},           {Code::kInvalid, 0, "ERR why"},
+      {Code::kStale, 1500, "STALE bound_us=2 why"},
+      {Code::kStale, kForever, "STALE bound_us=-1 why"},
+      {Code::kBusy, 0, "BUSY why"},
+      {Code::kUnavailable, 0, "UNAVAILABLE why"},
+      {Code::kMaybeApplied, 0, "MAYBEAPPLIED why"},
+      {Code::kDenied, 0, "NOPERM why"},
+      {Code::kConflict, 0, "CONFLICT why"},
+      {Code::kInvalid, 0, "ERR why"},
   };
   for (const auto& [code, bound, text] : cases) EXPECT_EQ(error_reply(code, "why", bound), text);
 }
