@@ -166,6 +166,8 @@ std::uint64_t wall_ms_now() {
   return now <= 0 ? 0 : static_cast<std::uint64_t>(now / kMillisecond);
 }
 
+std::int64_t monotonic_ns_now() { return read_clock(CLOCK_MONOTONIC); }
+
 Result<std::string> machine_boot_id() {
   const char* path = "/proc/sys/kernel/random/boot_id";
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);

@@ -1,4 +1,4 @@
-// Wall time, for stamps, absolute expiries and logs only. Nothing about freshness or leases may rest on it (C4).
+// Time for stamps, absolute expiries and logs only. Nothing about freshness or leases may rest on it (C4).
 #pragma once
 
 #include <cstdint>
@@ -7,5 +7,8 @@ namespace tidelock {
 
 // Milliseconds of the Unix epoch. Any thread; may jump either way.
 std::uint64_t wall_ms_now();
+
+// CLOCK_MONOTONIC in nanoseconds: what the logs of several processes of one machine are compared by.
+std::int64_t monotonic_ns_now();
 
 }  // namespace tidelock

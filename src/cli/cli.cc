@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/wall_clock.h"
 #include "cli/config.h"
 #include "cli/dev.h"
 #include "cli/operator.h"
@@ -49,10 +49,6 @@ int done(const Common& common, Json json, const std::string& text) {
   return 0;
 }
 
-std::int64_t mono_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 Result<std::unique_ptr<Operator>> connect(const Common& common) {
   if (common.config.empty()) {
     return fail(Code::kInvalid, "no configuration; give --config client.toml (`tidelock dev init` and `tidelock hub init` make one)");
@@ -67,9 +63,9 @@ int ask(const Common& common, decltype(AdminRequest::body) request,
         const std::function<int(const AdminAnswer&, Json)>& show) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
-  const std::int64_t began = mono_ns();
+  const std::int64_t began = monotonic_ns_now();
   const auto answer = (*cluster)->ask(std::move(request));
-  const std::int64_t ended = mono_ns();
+  const std::int64_t ended = monotonic_ns_now();
   if (!answer) return report(common, answer.error(), "is a majority of the hubs up? try `tidelock --config FILE status`");
   if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
   Json json{{"index", answer->index.value}, {"hub", answer->hub}, {"term", answer->term.value},

@@ -6,11 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <vector>
 
+#include "base/wall_clock.h"
 #include "cli/config.h"
 #include "codec/certificate.h"
 #include "codec/signature.h"
@@ -48,7 +48,7 @@ class Ports {
 };
 
 Validity years(int count) {
-  const std::int64_t now = std::time(nullptr);
+  const std::int64_t now = static_cast<std::int64_t>(wall_ms_now() / 1000);
   return {now - 3600, now + count * 365 * kDay};
 }
 
@@ -189,7 +189,7 @@ Result<std::string> make_token(const TokenOptions& options) {
   if (options.minutes < 1 || options.minutes > 7 * 24 * 60) {
     return fail(Code::kInvalid, "--minutes " + std::to_string(options.minutes) + ": must be 1 to 10080");
   }
-  const auto token = make_join_token(*role, options.id, std::time(nullptr) + options.minutes * 60);
+  const auto token = make_join_token(*role, options.id, static_cast<std::int64_t>(wall_ms_now() / 1000) + options.minutes * 60);
   if (!token) return fail(token.error());
   const std::string text = token_text(*token);
   const int fd = ::open(options.tokens_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

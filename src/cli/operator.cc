@@ -8,6 +8,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/elapsed_clock.h"
 #include "codec/archive.h"
 
 namespace tidelock {
@@ -56,12 +57,13 @@ Result<AdminAnswer> Operator::ask_one(const NodeId& id, decltype(AdminRequest::b
 Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
   AdminRequest full{CommandId{boot_, ++sequence_}, std::move(request)};
   Bytes call = encode(NodeCall{full});
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms_);
+  const ElapsedClock clock;
+  const Nanos deadline = clock.now() + timeout_ms_ * kMillisecond;
   Error last{Code::kUnavailable, "no hub answered", {}, 0};
   bool may_have_left = false;
   int pause_ms = 10;
   for (std::size_t turn = 0;; ++turn) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const std::int64_t left = (deadline - clock.now()) / kMillisecond;
     if (left <= 0) break;
     Hub& hub = hubs_[(first_ + turn) % hubs_.size()];
     const auto raw = hub.client->call(call, static_cast<int>(std::min<std::int64_t>(left, kTryMs)));

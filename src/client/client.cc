@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <utility>
 
@@ -29,8 +30,10 @@ Error error_of(const std::string& text) {
     error.detail_ns = kForever;
     const std::size_t at = text.find("bound_us=");
     if (at != std::string::npos) {
-      const long long us = std::atoll(text.c_str() + at + 9);
-      error.detail_ns = us < 0 ? kForever : us * kMicrosecond;
+      std::int64_t us = -1;
+      const char* from = text.data() + at + std::string_view("bound_us=").size();
+      std::from_chars(from, text.data() + text.size(), us);
+      error.detail_ns = us < 0 || us > kForever / kMicrosecond ? kForever : us * kMicrosecond;
     }
   } else if (word == "BUSY") {
     error.code = Code::kBusy;

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/wall_clock.h"
 #include "client/client_impl.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
@@ -25,10 +26,6 @@ namespace {
 
 constexpr std::size_t kLoadedMax = 3;
 constexpr std::int64_t kStagedEveryMs = 20;
-
-std::int64_t mono_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Result<std::string> read_all(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -85,7 +82,7 @@ class Handle : public ModelHandle {
         const bool proven = outcome.must_ask == MustAsk::kNo;
         if (proven && !same(*use, *pointer)) {
           if (auto other = loaded(*pointer)) {  // warmed already: this frame is the first of the new version
-            adopt(other, outcome.receipt.version, mono_ns());
+            adopt(other, outcome.receipt.version, monotonic_ns_now());
             use = std::move(other);
           } else {
             seen(*pointer, outcome.receipt.version);
@@ -96,7 +93,7 @@ class Handle : public ModelHandle {
           receipt.bound_ns = outcome.receipt.bound_ns;
           receipt.basis = outcome.receipt.basis;
           receipt.proven = proven;
-          if (proven) last_proven_ns_.store(mono_ns() - outcome.receipt.bound_ns, std::memory_order_relaxed);
+          if (proven) last_proven_ns_.store(monotonic_ns_now() - outcome.receipt.bound_ns, std::memory_order_relaxed);
         }
       }
     }
@@ -105,7 +102,7 @@ class Handle : public ModelHandle {
     if (receipt.fallback) {
       // This version was in force when it was last proven; that is what can be said about it now.
       const std::int64_t proven_ns = last_proven_ns_.load(std::memory_order_relaxed);
-      if (receipt.basis == Basis::kNone) receipt.bound_ns = proven_ns == 0 ? kForever : stretch(mono_ns() - proven_ns, 1'000);
+      if (receipt.basis == Basis::kNone) receipt.bound_ns = proven_ns == 0 ? kForever : stretch(monotonic_ns_now() - proven_ns, 1'000);
       if (receipt.activation.value == 0) receipt.activation = Index{activation_.load(std::memory_order_relaxed)};
     }
     return ModelUse{use->model, std::move(receipt)};
@@ -133,7 +130,7 @@ class Handle : public ModelHandle {
     const std::lock_guard lock(mutex_);
     if (seen_activation_ != activation) {
       seen_activation_ = activation;
-      seen_ns_ = mono_ns();
+      seen_ns_ = monotonic_ns_now();
     }
     (void)pointer;
   }
@@ -146,7 +143,7 @@ class Handle : public ModelHandle {
     swap.version = next->version;
     swap.activation = activation;
     swap.pointer_seen_ns = seen_activation_ == activation ? seen_ns_ : now_ns;
-    swap.swapped_ns = mono_ns();
+    swap.swapped_ns = monotonic_ns_now();
     std::atomic_store(&in_use_, std::move(next));
     activation_.store(activation.value, std::memory_order_relaxed);
     if (swaps_.size() < 1'000) swaps_.push_back(std::move(swap));
@@ -228,7 +225,7 @@ class Handle : public ModelHandle {
         std::unique_lock lock(mutex_);
         if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) return;
       }
-      const std::int64_t now_ns = mono_ns();
+      const std::int64_t now_ns = monotonic_ns_now();
       const ReadOutcome outcome = client_.peek(current_key_, Contract{Consistency::kStrong, {}, {}, {}}, bytes);
       if (outcome.must_ask == MustAsk::kNo && outcome.found) {
         follow(bytes, outcome.receipt.version);
@@ -253,7 +250,7 @@ class Handle : public ModelHandle {
     const auto use = std::atomic_load(&in_use_);
     if (use != nullptr && same(*use, *pointer) && activation.value == activation_.load(std::memory_order_relaxed)) return;
     seen(*pointer, activation);
-    if (auto next = load(*pointer)) adopt(std::move(next), activation, mono_ns());
+    if (auto next = load(*pointer)) adopt(std::move(next), activation, monotonic_ns_now());
   }
 
   ClientImpl& client_;

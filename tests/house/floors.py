@@ -4,7 +4,7 @@ says what it is. Which room wraps which library is read from the tidelock_room l
 import os
 import re
 
-from allowed import IN_HEADERS, PUBLIC, SIDEWAYS, WRAPPED_TWICE
+from allowed import EXAMPLE_TOOLS, IN_HEADERS, PUBLIC, SIDEWAYS, WRAPPED_TWICE
 from tree import Finding, is_test, line_of
 
 # From the ground up. A folder below one of these (src/wire/grpc/gen) belongs to it.
@@ -125,7 +125,10 @@ def _ours(path, target, declared, used):
         ok = target.startswith("include/") or there == "base"
         return None if ok else "a public header may name other public headers, base, and what PUBLIC in allowed.py lists"
     if path.startswith("examples/"):
-        ok = target.startswith(("include/", "examples/"))
+        if target in PUBLIC:
+            used.add(("public", target))
+            return None
+        ok = target.startswith(("include/", "examples/")) or there == "base" or path in EXAMPLE_TOOLS
         return None if ok else "an example uses the public library only (include/tidelock)"
     if target.startswith(("sim/", "tests/", "bench/", "fuzz/", "examples/", "apps/")):
         top, own = target.split("/")[0], path.split("/")[0]

@@ -6,8 +6,7 @@
  * Errors:    0, or a libraft code; tl_raft_strerror names it. After a code other than TL_RAFT_NOT_LEADER and
  *            TL_RAFT_NO_SPACE the handle may only be closed.
  * Callbacks must not throw and must not call back into the handle. */
-#ifndef TIDELOCK_LEDGER_RAFT_RAFT_CORE_H_
-#define TIDELOCK_LEDGER_RAFT_RAFT_CORE_H_
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -109,6 +108,4 @@ const char* tl_raft_strerror(int code);
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif
