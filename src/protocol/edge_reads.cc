@@ -131,7 +131,11 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
     const Nanos bound = bound_of(read.key, *entry);
     if (ns.fallback_cap_ns == kForever || bound <= ns.fallback_cap_ns) {
       ++counters_.fallbacks_total;
-      ReadDone done = answer_from(read, *entry, bound == kForever ? Basis::kNone : Basis::kProof, bound);
+      ReadDone done = answer_from(read, *entry,
+                                  entry->local        ? Basis::kLocal
+                                  : bound == kForever ? Basis::kNone
+                                                      : Basis::kProof,
+                                  bound);
       done.receipt.fallback = true;
       return done;
     }
