@@ -2,8 +2,8 @@
 // process, or onto the disk alone. Prints "BEGIN END" in CLOCK_MONOTONIC nanoseconds for each acknowledged write, and
 // "BEGIN END why" for one that was not.
 //
-// It writes batches on demand: a line "N" on stdin asks for N writes, "0" for writes without end until stdin closes or the
-// process is killed. After each batch it prints an empty line. So a bench can let two systems take turns.
+// It writes batches on demand: a line "N" on stdin asks for N writes, "0" for writes without end until stdin closes or
+// the process is killed. After each batch it prints an empty line. So a bench can let two systems take turns.
 #include <fcntl.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
@@ -34,7 +34,8 @@ using namespace tidelock;
 
 constexpr std::size_t kValueBytes = 100;
 constexpr int kWriteTimeoutMs = 20'000;
-constexpr int kEtcdTryMs = 300;  // one member's time before the next is asked: a member that waits for a dead leader says nothing
+constexpr int kEtcdTryMs =
+    300;  // one member's time before the next is asked: a member that waits for a dead leader says nothing
 
 // Empty when the write was acknowledged, else why not.
 using Write = std::function<std::string()>;
@@ -142,7 +143,8 @@ class RaftTrio {
       node.ledger = std::move(*ledger);
     }
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, std::chrono::seconds(20), [this] { return leader_ != nullptr; })) die("no leader within 20 s");
+    if (!changed_.wait_for(lock, std::chrono::seconds(20), [this] { return leader_ != nullptr; }))
+      die("no leader within 20 s");
   }
   ~RaftTrio() {
     for (auto& node : nodes_) node->ledger->stop();
@@ -158,7 +160,8 @@ class RaftTrio {
     command.replace(0, sizeof number, reinterpret_cast<const char*>(&number), sizeof number);
     ledger.append(CommandId{1, number}, std::move(command));
     lock.lock();
-    const bool done = changed_.wait_for(lock, std::chrono::milliseconds(kWriteTimeoutMs), [&] { return committed_ >= number; });
+    const bool done =
+        changed_.wait_for(lock, std::chrono::milliseconds(kWriteTimeoutMs), [&] { return committed_ >= number; });
     return done ? std::string() : "not committed in time";
   }
 
@@ -213,7 +216,8 @@ Write disk_writer(const std::string& directory) {
   if (fd < 0) die(directory + ": cannot be written");
   return [fd]() -> std::string {
     const std::string bytes(kValueBytes, 'v');
-    if (::write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) || ::fdatasync(fd) != 0) return "the disk failed";
+    if (::write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) || ::fdatasync(fd) != 0)
+      return "the disk failed";
     return {};
   };
 }
@@ -221,8 +225,10 @@ Write disk_writer(const std::string& directory) {
 std::vector<std::string> split(const std::string& list) {
   std::vector<std::string> parts(1);
   for (const char c : list) {
-    if (c == ',') parts.emplace_back();
-    else parts.back() += c;
+    if (c == ',')
+      parts.emplace_back();
+    else
+      parts.back() += c;
   }
   return parts;
 }
