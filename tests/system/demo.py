@@ -91,9 +91,9 @@ class Demo:
         self.apps, self.exits = {}, {}
         self.checks = []  # (promise, held, measured)
 
-    def note(self, kind, **values):
+    def note(self, event, /, **values):
         with self.control_lock, open(self.control_path, "a", encoding="utf-8") as out:
-            out.write(json.dumps({"t": kind, **values}) + "\n")
+            out.write(json.dumps({"t": event, **values}) + "\n")
 
     def check(self, promise, held, measured):
         self.checks.append({"promise": promise, "held": bool(held), "measured": str(measured)})

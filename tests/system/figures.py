@@ -49,7 +49,10 @@ def _swaps(run):
     activations = {event["index"]: event for event in run.controls("activation") if event["ok"]}
     calm = [event["elapsed_ms"] for event in activations.values() if event["all_up"]]
     rough = [event["elapsed_ms"] for event in activations.values() if not event["all_up"]]
-    swaps = run.of("swap")
+    # An app's first version is no swap: it loads what is in force already.
+    started = {camera: min((event["b"] for event in events if event["t"] == "frame"), default=math.inf)
+               for camera, events in run.apps.items()}
+    swaps = [(camera, swap) for camera, swap in run.of("swap") if swap["swapped"] > started[camera]]
     # Everybody agrees on one earliest instant at which an activation was in force: its acknowledgement, or the first app that
     # saw it if that was before the acknowledgement had reached the caller.
     in_force = {index: event["end"] for index, event in activations.items()}
@@ -103,23 +106,21 @@ def _reads(run, keys):
         history = keys.get(read["key"])
         newer = history.newer_acked_at(read["seq"]) if history else math.inf
         slack.append(read["bound"] - max(0, read["b"] - newer if newer < math.inf else 0))
-    ends = [event for _, event in run.of("end")]
-    total = sum(end["reads"] for end in ends)
-    l1 = sum(end["l1_hits"] for end in ends)
-    arena = sum(end["arena_hits"] for end in ends)
+    # From the receipts: the library's own counters also hold the model handle's look at its pointer, a thousand a second.
+    sources = collections.Counter(read["source"] for read in reads)
     attempts = run.of("read")
     return {
         "reads": len(attempts),
         "reads_failed": dict(collections.Counter(read["code"] for _, read in attempts if not read["ok"])),
         "reads_by_basis": dict(collections.Counter(read["basis"] for read in reads)),
-        "reads_by_source": dict(collections.Counter(read["source"] for read in reads)),
+        "reads_by_source": dict(sources),
         "reads_of_others": sum(read["ok"] and read.get("writer") != camera for camera, read in attempts),
         "reads_fallback_flagged": sum(read["fallback"] for read in reads),
         "bound_us_p50": _us(percentile([read["bound"] for read in proven], 50)),
         "bound_us_p99": _us(percentile([read["bound"] for read in proven], 99)),
         "bound_slack_us_p50": _us(percentile(slack, 50)),
-        "hit_ratio_l1": round(l1 / total, 4) if total else None,
-        "hit_ratio_arena": round(arena / (total - l1), 4) if total > l1 else None,
+        "hit_ratio_l1": round(sources["l1"] / len(attempts), 4) if attempts else None,
+        "hit_ratio_arena": round(sources["arena"] / (len(attempts) - sources["l1"]), 4) if len(attempts) > sources["l1"] else None,
     }
 
 

@@ -217,12 +217,15 @@ class Figures(Cases):
     def test_frames_and_swaps(self):
         apps = {"edge-1": [frame(1, 100, "1.0.0", 10), frame(2, 266, "1.0.0", 10), frame(3, 1100, "2.0.0", 20, due=1070 * MS),
                            {"t": "swap", "version": "2.0.0", "activation": 20, "seen": 1012 * MS, "swapped": 1013 * MS}],
-                "edge-2": [{"t": "swap", "version": "2.0.0", "activation": 20, "seen": 1008 * MS, "swapped": 1009 * MS}],
-                "edge-3": [{"t": "swap", "version": "2.0.0", "activation": 20, "seen": 9000 * MS, "swapped": 9001 * MS}]}
+                "edge-2": [frame(1, 100, "1.0.0", 10),
+                           {"t": "swap", "version": "2.0.0", "activation": 20, "seen": 1008 * MS, "swapped": 1009 * MS}],
+                "edge-3": [frame(1, 100, "1.0.0", 10), {"t": "swap", "version": "2.0.0", "activation": 20, "seen": 9000 * MS, "swapped": 9001 * MS}]}
+        apps["edge-4"] = [{"t": "swap", "version": "2.0.0", "activation": 20, "seen": 7000 * MS, "swapped": 7001 * MS},
+                          frame(1, 7100, "2.0.0", 20)]  # started late: its first version is no swap
         away = {"t": "away", "edge": "edge-3", "from": 900 * MS, "to": 8000 * MS}
         found = self.verdict(apps, [*TWO, away])["figures"]
-        self.assertEqual((found["frames"], found["swaps"]), (3, 3))
-        self.assertEqual(found["frames_by_basis"], {"lease": 3})
+        self.assertEqual((found["frames"], found["swaps"]), (6, 3))
+        self.assertEqual(found["frames_by_basis"], {"lease": 6})
         self.assertEqual(found["frame_ms_p50"], 21)
         self.assertEqual(found["adoption_lag_ms_p99"], 4, "counted from the first app that saw it; the edge that was away is left out")
         self.assertEqual(found["swap_frame_gap_ms_max"], 51, "from when it was due")
@@ -238,9 +241,9 @@ class Figures(Cases):
         self.assertIsNone(self.verdict([], [kill])["figures"]["failover_ms"])
 
     def test_reads(self):
-        end = {"t": "end", "at": 0, "frames": 0, "pending": 0, "reads": 10, "l1_hits": 5, "arena_hits": 4, "edge_reads": 1, "fallbacks": 0}
-        found = self.verdict([write(1, 0, 5, "origin"), write(2, 6, 10, "origin"), read(2, 20, 7), read(1, 20, 15), end])["figures"]
-        self.assertEqual((found["hit_ratio_l1"], found["hit_ratio_arena"]), (0.5, 0.8))
+        found = self.verdict([write(1, 0, 5, "origin"), write(2, 6, 10, "origin"), read(2, 20, 7, source="l1"), read(1, 20, 15),
+                              not_found(5000, 5000)])["figures"]
+        self.assertEqual((found["hit_ratio_l1"], found["hit_ratio_arena"]), (0.3333, 0.5))
         self.assertEqual((found["bound_us_p50"], found["bound_us_p99"]), (7000, 15000))
         self.assertEqual(found["bound_slack_us_p50"], 5000)
 
