@@ -83,7 +83,7 @@ def main(name, options, run):
 
 
 class Writer:
-    """bench/tools/writer.cc: writes one after another, on demand. Answers (begin, end, why not) of each write."""
+    """bench/tools/writer.cc: writes one after another, on demand. Answers (begin, end, index) of each acknowledged write."""
 
     def __init__(self, bin_dir, kind, where, log):
         self.process = Process(f"writer {kind}", [os.path.join(bin_dir, "bench-writer"), kind, where], log,
@@ -102,8 +102,8 @@ class Writer:
         self.process.child.stdin.flush()
 
     def _parse(self, line):
-        begin, end, *why = line.decode(errors="replace").split(" ", 2)
-        return int(begin), int(end), why[0] if why else ""
+        begin, end, index, *why = line.decode(errors="replace").split(" ", 3)
+        return int(begin), int(end), int(index), why[0] if why else ""
 
     def batch(self, count):
         """`count` writes; a Failure when one was refused."""
@@ -113,10 +113,10 @@ class Writer:
             if not line:
                 raise Failure(f"{self.process.name} ended; {self.process.log} ends:\n{self.process.last_words()}")
             writes.append(self._parse(line))
-        refused = [why for _, _, why in writes if why]
+        refused = [why for *_, why in writes if why]
         if refused:
             raise Failure(f"{self.process.name}: {len(refused)} of {count} writes were not acknowledged: {refused[0]}")
-        return writes
+        return [tuple(write) for *write, _ in writes]
 
     def start(self):
         """Writes without end; `until` reads along."""
@@ -133,7 +133,7 @@ class Writer:
                 raise Failure(f"{self.process.name} ended; {self.process.log} ends:\n{self.process.last_words()}")
             *lines, self.rest = (self.rest + (chunk or b"")).split(b"\n")
             for line in lines:
-                begin, end, why = self._parse(line)
+                begin, end, _, why = self._parse(line)
                 if not why and wanted(begin, end):
                     return begin, end
         raise Failure(f"{self.process.name}: no acknowledged write within {seconds} s")

@@ -1,6 +1,6 @@
 // Writes one small value after another and waits for each: into hubs, into etcd, into three Raft ledgers inside this
-// process, or onto the disk alone. Prints "BEGIN END" in CLOCK_MONOTONIC nanoseconds for each acknowledged write, and
-// "BEGIN END why" for one that was not.
+// process, or onto the disk alone; or swaps a model back and forth. Prints "BEGIN END INDEX" in CLOCK_MONOTONIC
+// nanoseconds for each acknowledged write (INDEX 0 where there is none), and "BEGIN END 0 why" for one that was not.
 //
 // It writes batches on demand: a line "N" on stdin asks for N writes, "0" for writes without end until stdin closes or
 // the process is killed. After each batch it prints an empty line. So a bench can let two systems take turns.
@@ -37,8 +37,13 @@ constexpr int kWriteTimeoutMs = 20'000;
 constexpr int kEtcdTryMs =
     300;  // one member's time before the next is asked: a member that waits for a dead leader says nothing
 
-// Empty when the write was acknowledged, else why not.
-using Write = std::function<std::string()>;
+struct Outcome {
+  Outcome(std::string reason) : why(std::move(reason)) {}
+  Outcome(const char* reason) : why(reason) {}
+  std::string why;  // empty when the write was acknowledged
+  unsigned long long index = 0;
+};
+using Write = std::function<Outcome()>;
 
 long long now_ns() {
   timespec t{};
@@ -51,17 +56,19 @@ long long now_ns() {
   std::exit(1);
 }
 
-// ---- three real hubs, as `tidelock set` talks to them, through one connection for all writes
-Write hub_writer(const std::string& client_toml) {
+// ---- real hubs, as the command line talks to them, through one connection for all writes
+Write operator_writer(const std::string& client_toml, decltype(AdminRequest::body) request) {
   const auto config = read_operator_config(client_toml);
   if (!config) die(config.error().message);
   auto connected = Operator::connect(*config, kWriteTimeoutMs);
   if (!connected) die(connected.error().message);
-  return [cluster = std::shared_ptr<Operator>(std::move(*connected))] {
-    const auto answer =
-        cluster->ask(WriteKeys{{KeyWrite{"config:bench", Bytes(kValueBytes, 'v'), 0, false, Condition::kNone, {}}}});
+  return [cluster = std::shared_ptr<Operator>(std::move(*connected)), request = std::move(request)]() -> Outcome {
+    const auto answer = cluster->ask(request);
     if (!answer) return answer.error().message;
-    return answer->code == Code::kOk ? std::string() : answer->message;
+    if (answer->code != Code::kOk) return answer->message;
+    Outcome outcome("");
+    outcome.index = answer->index.value;
+    return outcome;
   };
 }
 
@@ -214,11 +221,11 @@ class RaftTrio {
 Write disk_writer(const std::string& directory) {
   const int fd = ::open((directory + "/append").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (fd < 0) die(directory + ": cannot be written");
-  return [fd]() -> std::string {
+  return [fd]() -> Outcome {
     const std::string bytes(kValueBytes, 'v');
     if (::write(fd, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()) || ::fdatasync(fd) != 0)
       return "the disk failed";
-    return {};
+    return "";
   };
 }
 
@@ -235,19 +242,23 @@ std::vector<std::string> split(const std::string& list) {
 
 void write_once(const Write& write) {
   const long long begin = now_ns();
-  const std::string why = write();
+  const Outcome outcome = write();
   const long long end = now_ns();
-  std::printf("%lld %lld%s%s\n", begin, end, why.empty() ? "" : " ", why.c_str());
+  std::printf("%lld %lld %llu%s%s\n", begin, end, outcome.index, outcome.why.empty() ? "" : " ", outcome.why.c_str());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) die("usage: bench-writer hubs CLIENT.TOML | etcd HOST:PORT,... | raft DIR | disk DIR");
+  if (argc != 3)
+    die("usage: bench-writer hubs CLIENT.TOML | swaps CLIENT.TOML | etcd HOST:PORT,... | raft DIR | disk DIR");
   const std::string kind = argv[1], where = argv[2];
   Write write;
   if (kind == "hubs") {
-    write = hub_writer(where);
+    write = operator_writer(
+        where, WriteKeys{{KeyWrite{"config:bench", Bytes(kValueBytes, 'v'), 0, false, Condition::kNone, {}}}});
+  } else if (kind == "swaps") {
+    write = operator_writer(where, RollbackModel{"detector"});
   } else if (kind == "etcd") {
     write = [etcd = std::make_shared<Etcd>(split(where))] { return etcd->put(); };
   } else if (kind == "raft") {
