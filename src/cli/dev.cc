@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,22 +29,29 @@ class Ports {
   ~Ports() {
     for (const int fd : fds_) ::close(fd);
   }
+  // Below the range from which systems take ports for outgoing connections: from there, a node's port could be taken while it
+  // restarts, by a connection of its own peers.
   Result<std::string> next() {
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    if (fd < 0 || ::bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-        ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-      if (fd >= 0) ::close(fd);
-      return fail(Code::kBusy, "no free port on 127.0.0.1");
+    for (int attempt = 0; attempt < 1'000; ++attempt) {
+      std::uint16_t chance = 0;
+      if (getrandom(&chance, sizeof chance, 0) != static_cast<ssize_t>(sizeof chance)) break;
+      const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      if (fd < 0) break;
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      address.sin_port = htons(static_cast<std::uint16_t>(kPortFirst + chance % kPorts));
+      if (::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+        fds_.push_back(fd);
+        return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+      }
+      ::close(fd);
     }
-    fds_.push_back(fd);
-    return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    return fail(Code::kBusy, "no free port on 127.0.0.1");
   }
 
  private:
+  static constexpr int kPortFirst = 12'000, kPorts = 20'000;
   std::vector<int> fds_;
 };
 
