@@ -442,6 +442,11 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    // CLI11 says only that a subcommand is required; what was written instead is what helps.
+    if (const auto unknown = app.remaining(true); !unknown.empty() && error.get_name() == "RequiredError") {
+      std::cerr << "tidelock: unknown " << (unknown.front().starts_with("-") ? "option" : "command") << " '" << unknown.front() << "'; `tidelock --help` lists what there is" << std::endl;
+      return 2;
+    }
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const std::exception& error) {
     return report(common, Error{Code::kInvalid, error.what(), {}, 0});

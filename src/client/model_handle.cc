@@ -151,12 +151,12 @@ class Handle : public ModelHandle {
   }
 
   // Loads and warms a version from the model room, once.
-  std::shared_ptr<const Loaded> load(const ModelPointer& pointer) {
+  std::shared_ptr<const Loaded> load(const ModelPointer& pointer, bool in_force) {
     if (auto here = loaded(pointer)) return here;
     auto result = try_load(pointer);
     const std::lock_guard lock(mutex_);
     if (!result) {
-      last_problem_ = result.error().message;
+      if (in_force) last_problem_ = result.error().message;
       return nullptr;
     }
     loaded_.push_back(*result);
@@ -238,7 +238,7 @@ class Handle : public ModelHandle {
         next_staged_ns = now_ns + kStagedEveryMs * 1'000'000;
         const ReadOutcome staged = client_.peek(staged_key_, Contract{Consistency::kEventual, {}, {}, {}}, bytes);
         if (staged.found) {
-          if (const auto pointer = decode<ModelPointer>(bytes, "model pointer")) (void)load(*pointer);
+          if (const auto pointer = decode<ModelPointer>(bytes, "model pointer")) (void)load(*pointer, false);
         }
       }
     }
@@ -250,7 +250,7 @@ class Handle : public ModelHandle {
     const auto use = std::atomic_load(&in_use_);
     if (use != nullptr && same(*use, *pointer) && activation.value == activation_.load(std::memory_order_relaxed)) return;
     seen(*pointer, activation);
-    if (auto next = load(*pointer)) adopt(std::move(next), activation, monotonic_ns_now());
+    if (auto next = load(*pointer, true)) adopt(std::move(next), activation, monotonic_ns_now());
   }
 
   ClientImpl& client_;
