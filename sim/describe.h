@@ -1,0 +1,16 @@
+// One line for each thing that happens, for a person who replays a seed (TIDELOCK_SIM_VERBOSE=1).
+#pragma once
+
+#include <string>
+
+#include "protocol/edge_core.h"
+#include "protocol/hub_core.h"
+
+namespace tidelock::sim {
+
+std::string describe(const EdgeFrame& frame);
+std::string describe(const HubFrame& frame);
+std::string describe(const EdgeActions::Op& op);  // empty when it says nothing
+std::string describe(const Command& command);
+
+}  // namespace tidelock::sim
