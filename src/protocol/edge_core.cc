@@ -113,7 +113,14 @@ EdgeCore::Held* EdgeCore::find(std::string_view key) {
     std::optional<EdgeEntry> stored = store_.find(key);  // L2: unverified after a restart, a local value as it was
     if (!stored) return nullptr;
     if (now_ >= stored->expires_at) return nullptr;
-    if (!stored->local) stored->epoch = 0;
+    stored->epoch = 0;
+    if (stored->local && policy(key).scope == Scope::kRegion && !outbox_.pending(key)) {
+      stored->local = false;  // it was flushed, or lost against a newer stamp, while it rested in L2
+      stored->version = Index{};
+      stored->proven_at = kNever;
+    } else if (stored->local && policy(key).scope == Scope::kRegion) {
+      unsequenced_.insert(std::string(key));
+    }
     const std::string owned(key);
     hold(owned, std::move(*stored), false);
     it = entries_.find(key);
@@ -187,9 +194,31 @@ void EdgeCore::new_epoch() {
   for (auto& [key, held] : entries_) {
     if (covered(key, held.entry)) held.entry.proven_at = std::max(held.entry.proven_at, fresh_at_);
   }
-  ++epoch_;
+  epoch_ = session_epoch_;
   if (welcome_.reset) strong_epoch_ = epoch_;
   emit(PageEpochs{epoch_, strong_epoch_});
+}
+
+// C2, C3: no lease, no mark and no proven fetch of the time before counts any more, in this process or in an app's.
+void EdgeCore::drop_proofs() {
+  fresh_at_ = lease_until_ = kNever;
+  emit(PageDropProofs{});
+  std::vector<std::string> proven;
+  for (const auto& [key, held] : entries_) {
+    if (held.entry.proven_at != kNever) proven.push_back(key);
+  }
+  for (const std::string& key : proven) {
+    const auto it = entries_.find(key);
+    if (it == entries_.end()) continue;
+    EdgeEntry entry = it->second.entry;
+    entry.proven_at = kNever;
+    hold(key, std::move(entry), true);
+  }
+}
+
+// F10. `applied_` speaks of covered entries only: an unverified one may be older than that.
+bool EdgeCore::token_met(std::string_view key, const EdgeEntry& entry, Index token) const {
+  return token.value == 0 || (covered(key, entry) && applied_ >= token) || (!entry.local && entry.version >= token);
 }
 
 std::vector<std::string> EdgeCore::keys(std::string_view after, std::size_t limit, Nanos now) const {

@@ -228,6 +228,7 @@ class EdgeCore {
   void on_fetch_answer(FetchAnswer& answer);
   void drop_session(const std::string& reason);
   void new_epoch();
+  void drop_proofs();
   void probe();
   Nanos probe_interval() const;
   void send(decltype(EdgeFrame::body) body);
@@ -239,6 +240,7 @@ class EdgeCore {
   void forget(const std::string& key, bool bump);
   void evict();
   bool covered(std::string_view key, const EdgeEntry& entry) const;  // F8
+  bool token_met(std::string_view key, const EdgeEntry& entry, Index token) const;  // F10
   Nanos bound_of(std::string_view key, const EdgeEntry& entry) const;
   const Namespace& policy(std::string_view key) const { return namespace_of(namespaces_, key); }
   bool blocked(std::string_view key) const;
@@ -288,7 +290,8 @@ class EdgeCore {
   Nanos writers_ns_ = kForever;
   std::map<BlockKey, std::vector<std::string>> blocks_;
   std::map<std::uint16_t, int> blocked_slots_;
-  std::uint64_t epoch_ = 1;         // F8: rises with each session
+  std::uint64_t epoch_ = 1;          // F8: of the newest session whose first mark took effect
+  std::uint64_t session_epoch_ = 1;  // F8: of this session; one that ended before its first mark leaves a gap
   std::uint64_t strong_epoch_ = 1;  // F8: rises only when the replay of strong records had a hole
   ClusterSettings settings_;
   std::vector<Namespace> namespaces_;
@@ -300,10 +303,11 @@ class EdgeCore {
   std::uint64_t next_in_ = 1, next_out_ = 1;
   Welcome welcome_;
   bool first_mark_done_ = false;
+  bool fault_shown_ = false;             // C3: proofs were dropped for it
   bool in_record_ = false;               // generations are held odd by on_record
   std::vector<BlockKey> unlisted_;       // F11: close with the first mark
   Nanos connect_at_ = kNever;
-  Nanos greeting_since_ = kNever;
+  Nanos greeting_since_ = kNever;  // the hello was sent then: whatever this session tells was computed later
   Nanos backoff_ns_ = 0;
   std::string hint_;
   std::uint64_t last_nonce_ = 0, last_request_ = 0, last_link_ = 0, last_command_ = 0, last_local_ = 0;

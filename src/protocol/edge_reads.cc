@@ -100,8 +100,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
     ReadDone done = answer_from(read, EdgeEntry{}, Basis::kLocal, 0);
     return done;
   }
-  const bool token_met = applied_ >= read.contract.token || (entry != nullptr && !entry->local && entry->version >= read.contract.token);  // F10
-  if (entry != nullptr && token_met) {
+  if (entry != nullptr && token_met(read.key, *entry, read.contract.token)) {
     const Nanos bound = bound_of(read.key, *entry);
     switch (demand.consistency) {
       case Consistency::kStrong:
@@ -111,7 +110,8 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
         if (ns.consistency == Consistency::kStrong && now_ < lease_until_ && !blocked(read.key) && covered(read.key, *entry)) {
           return answer_from(read, *entry, Basis::kLease, 0);
         }
-        if (entry->proven_at != kNever && entry->proven_at >= waiting.began) {
+        // An own write that is not sequenced yet is no answer to a strong read: it waits until the hub has it.
+        if (!entry->local && entry->proven_at != kNever && entry->proven_at >= waiting.began) {
           ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
           done.receipt.source = Source::kHub;
           return done;
@@ -160,6 +160,7 @@ void EdgeCore::ask_for(const WaitingRead& waiting) {
   const auto it = entries_.find(key);
   const EdgeEntry* entry = it == entries_.end() || now_ >= it->second.entry.expires_at ? nullptr : &it->second.entry;
   const bool strong = demand.consistency == Consistency::kStrong;
+  if (strong && entry != nullptr && entry->local && outbox_.pending(key)) return;  // its record will come
   const bool leased = ns.consistency == Consistency::kStrong && !blocked(key);
   if (entry != nullptr && covered(key, *entry) && (!strong || leased)) {
     const Nanos within = strong ? 100 * kMillisecond : demand.bound_ns / 2;

@@ -111,6 +111,9 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   ++counters_.sessions_total;
   welcome_ = welcome;
   first_mark_done_ = false;
+  // F8: what a session verified before its first mark is not covered by the marks of the next one, where nobody is
+  // registered for it. So each session has an epoch of its own, whether or not a mark ever comes.
+  ++session_epoch_;
   highest_term_ = welcome.term;
   unlisted_.clear();  // F11: held in this term, but not open at the hub any more
   for (const auto& [key, keys] : blocks_) {
@@ -145,17 +148,24 @@ void EdgeCore::on_record(const Record& record) {
       const auto it = request.invalidated.find(changed.key);
       if (it != request.invalidated.end()) it->second = std::max(it->second, record.index);
     }
-    const auto it = entries_.find(changed.key);
-    const EdgeEntry* held = it == entries_.end() ? nullptr : &it->second.entry;
+    const Held* found = find(changed.key);  // in L2 as well: a replay must not bring back what is older than that
+    const EdgeEntry* held = found == nullptr ? nullptr : &found->entry;
     if (held != nullptr && !held->local && held->version >= record.index) continue;  // a newer version is held
-    if (held != nullptr && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) continue;  // overlay
+    if (held != nullptr && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) {  // D8: overlay
+      if (changed.ttl_left_ns != kForever && held->epoch != 0) {  // the hub's interest ends with that value
+        EdgeEntry uncovered = *held;
+        uncovered.epoch = 0;
+        hold(changed.key, std::move(uncovered), true);
+      }
+      continue;
+    }
     const bool strong = policy(changed.key).consistency == Consistency::kStrong;
     EdgeEntry entry;
     entry.version = record.index;
     entry.stamp = changed.stamp;
-    entry.epoch = first_mark_done_ ? epoch_ : epoch_ + 1;
-    if (changed.ttl_left_ns != kForever) {
-      entry.expires_at = saturating_add(fresh_at_ == kNever ? now_ : fresh_at_, shrink(changed.ttl_left_ns, settings_.rho_ppm));
+    entry.epoch = session_epoch_;
+    if (changed.ttl_left_ns != kForever) {  // C5: told after the hello, and behind every mark so far
+      entry.expires_at = saturating_add(std::max(fresh_at_, greeting_since_), shrink(changed.ttl_left_ns, settings_.rho_ppm));
     }
     if (changed.value) {
       entry.value = changed.value;
@@ -180,9 +190,18 @@ void EdgeCore::on_record(const Record& record) {
     }
     std::vector<std::string> hit;
     for (const auto& [key, held] : entries_) {
-      if (!held.entry.local && slot_of_key(key) == slot && policy(key).consistency != Consistency::kStrong) hit.push_back(key);
+      if (slot_of_key(key) == slot && policy(key).consistency != Consistency::kStrong) hit.push_back(key);
     }
-    for (const std::string& key : hit) forget(key, true);
+    for (const std::string& key : hit) {
+      EdgeEntry entry = entries_.at(key).entry;
+      if (entry.local && policy(key).scope != Scope::kRegion) continue;
+      if (entry.local && outbox_.pending(key)) {  // D8: it stays, but nobody is registered for it any more
+        entry.epoch = 0;
+        hold(key, std::move(entry), true);
+      } else {
+        forget(key, true);
+      }
+    }
   }
   in_record_ = false;
   for (const std::uint16_t ns : touched) emit(PageEndWrite{ns});
@@ -225,9 +244,9 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
   if (!mark.proof) return;
   guard_.on_mark(welcome_.hub_boot, mark.hub_h, t0, now_);
   if (guard_.fault()) {  // C3: no proofs until reset
-    if (fresh_at_ != kNever || lease_until_ != kNever) {
-      fresh_at_ = lease_until_ = kNever;
-      emit(PageDropProofs{});
+    if (!fault_shown_) {
+      fault_shown_ = true;
+      drop_proofs();
       note("clock_fault", "the relative rate of this clock and the hub's is outside 1 +- 2 rho");
     }
     return;
@@ -268,13 +287,20 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       continue;
     }
     Held* held = find(found.key);
-    if (held != nullptr && held->entry.local && outbox_.pending(found.key)) continue;           // our own newer write
+    if (held != nullptr && held->entry.local && held->entry.stamp > found.stamp && outbox_.pending(found.key)) {
+      // D8: our own newer write stays, and now it is known that the hub has none that is newer still.
+      EdgeEntry own = held->entry;
+      own.epoch = found.ttl_left_ns == kForever ? session_epoch_ : 0;
+      if (answer.proof && !guard_.fault()) own.proven_at = std::max(own.proven_at, request.sent_at);
+      hold(found.key, std::move(own), false);
+      continue;
+    }
     if (held != nullptr && !held->entry.local && held->entry.version > answer.index) continue;  // newer than the answer
     EdgeEntry entry;
     entry.version = found.version;
     entry.stamp = found.stamp;
-    entry.epoch = first_mark_done_ ? epoch_ : epoch_ + 1;  // verified in this session, whose first mark may be on its way
-    if (answer.proof) entry.proven_at = request.sent_at;
+    entry.epoch = session_epoch_;  // verified in this session, whose first mark may be on its way
+    if (answer.proof && !guard_.fault()) entry.proven_at = request.sent_at;
     if (found.ttl_left_ns != kForever) {
       entry.expires_at = saturating_add(request.sent_at, shrink(found.ttl_left_ns, settings_.rho_ppm));
     }
@@ -323,12 +349,10 @@ Nanos EdgeCore::probe_interval() const {  // F9
 }
 
 void EdgeCore::on_disrupted() {  // C2
-  fresh_at_ = lease_until_ = kNever;
-  for (auto& [key, held] : entries_) held.entry.proven_at = kNever;
+  drop_proofs();
   probes_.clear();
   requests_.clear();
   guard_.disrupted();
-  emit(PageDropProofs{});
   note("clock_disrupted", "suspend or clock jump: every lease and proof was dropped");
   if (state_ != State::kIdle) drop_session("this machine was suspended or its clock jumped");
 }

@@ -91,6 +91,10 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   }
   Nanos ttl = write.write.ttl_ns;
   if (write.write.keep_ttl) ttl = old_expiry == kForever ? 0 : std::max<Nanos>(1, old_expiry - now_);
+  // G8: a write comes after what its writer could read here, so its stamp must too. (A stamp too far ahead is not learnt:
+  // then that value wins, at the hub and here.)
+  const Held* before = find(write.write.key);
+  if (before != nullptr) (void)hlc_.observe(before->entry.stamp, write.wall_ms);
   WriteBehind record;
   record.key = write.write.key;
   record.value = write.write.value;
@@ -104,14 +108,20 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   entry.value = record.value;
   entry.stamp = record.stamp;
   entry.local = true;
-  entry.epoch = first_mark_done_ || state_ != State::kOpen ? epoch_ : epoch_ + 1;
+  // I2: a mark vouches for it only where the hub has us registered for the key, so that a newer write of somebody else would
+  // have come. Otherwise the first bounded read asks the hub; interest in a value that expires ends with that value.
+  const bool wins = before == nullptr || now_ >= before->entry.expires_at || before->entry.stamp < record.stamp;
+  const bool registered = before != nullptr && covered(write.write.key, before->entry) &&
+                          (before->entry.local || before->entry.expires_at == kForever);
+  entry.epoch = registered ? before->entry.epoch : 0;
+  entry.proven_at = registered ? before->entry.proven_at : kNever;
   if (ttl > 0) entry.expires_at = saturating_add(now_, ttl);
   OutboxActions actions;
   outbox_.accept(now_, write.wall_ms, std::move(record), actions);
   const bool refused = std::any_of(actions.done.begin(), actions.done.end(), [&](const OutboxDone& done) {
     return done.token == write.token.value && done.code != Code::kOk;
   });
-  if (!refused) {
+  if (!refused && wins) {
     hold(write.write.key, std::move(entry), true);  // D8: reads overlay the edge's own pending writes
     unsequenced_.insert(write.write.key);
   }

@@ -44,6 +44,10 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
       event.what);
   if (leading_ && !active_ && !claim_) claim();
   if (active_) {
+    if (!state_.seeded() && !seed_) {
+      seed_ = next_id();
+      append(*seed_, options_.seed);
+    }
     retry_deferred();
     advance_ops();
     retry_parked();
@@ -92,6 +96,14 @@ void HubCore::on_dropped(const HubDropped& event) {
   if (beacon_ == event.id) beacon_.reset();
   if (lease_change_ == event.id) lease_change_.reset();
   if (seed_ == event.id) seed_.reset();
+  std::erase_if(registering_, [&](const auto& entry) { return entry.second == event.id; });  // I10: the next probe tries again
+  if (active_) {
+    for (auto& [id, op] : ops_) {  // S1: the abort itself came to nothing, or may have: an abort can be repeated
+      if (op.abort != event.id) continue;
+      op.abort = next_id();
+      append(*op.abort, Abort{op.id, op.block});
+    }
+  }
   const auto it = ops_.find(event.id);
   if (it == ops_.end()) return;
   Op& op = it->second;
@@ -100,7 +112,8 @@ void HubCore::on_dropped(const HubDropped& event) {
     finish(op, Code::kUnavailable, "the ledger refused the write; nothing happened", {});
   } else if (op.state == Op::State::kAppended && active_) {  // S1: with an unknown outcome the hub appends an abort
     op.state = Op::State::kAborting;
-    append(next_id(), Abort{op.id, op.block});
+    op.abort = next_id();
+    append(*op.abort, Abort{op.id, op.block});
   }
 }
 
@@ -184,10 +197,6 @@ void HubCore::become_active(Index index, Nanos tb) {
   rollout_moved_at_ = now_;
   last_demand_ = now_;
   note("became_active", "term " + std::to_string(term_.value));
-  if (!state_.seeded()) {
-    seed_ = next_id();
-    append(*seed_, options_.seed);
-  }
 }
 
 void HubCore::step_down(const std::string& why) {
@@ -209,9 +218,10 @@ void HubCore::step_down(const std::string& why) {
     }
   }
   ops_.clear();
-  for (auto& [token, request] : std::exchange(deferred_, {})) parked_.emplace_back(std::pair{token, std::move(request)});
+  in_flight_.clear();
+  for (auto& [token, request] : std::exchange(deferred_, {})) parked_.push_back({std::pair{token, std::move(request)}, 0});
   for (const Parked& parked : parked_) {
-    if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&parked)) {
+    if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&parked.what)) {
       AdminAnswer reply;
       reply.code = Code::kNotActive;
       reply.message = "this hub is no longer active; nothing happened";

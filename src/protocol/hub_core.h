@@ -135,6 +135,7 @@ class HubCore {
     bool open = false;  // Hello was accepted
     SessionNo number;
     NodeId edge;
+    std::string site;
     Boot boot;
     std::uint64_t next_in = 1;
     std::uint64_t next_out = 1;
@@ -158,13 +159,19 @@ class HubCore {
     std::optional<AskToken> asked;              // an operator waits
     std::optional<std::pair<NodeId, RequestNo>> edge_request;  // an edge waits, in its current session
     std::string model_operation;                // "activate", ... for notes
+    std::uint64_t append_number = 0;            // A3: of its append; 0 before
+    std::vector<std::string> keys;              // of an appended write
+    std::optional<CommandId> abort;             // kAborting: the latest attempt
   };
   struct OpenBlock {
     CommandId op;
     std::vector<std::string> keys;
     std::map<NodeId, Boot> acked;  // S3: by the current session only
   };
-  using Parked = std::variant<std::pair<ConnId, Probe>, std::pair<ConnId, Fetch>, std::pair<AskToken, AdminRequest>>;
+  struct Parked {
+    std::variant<std::pair<ConnId, Probe>, std::pair<ConnId, Fetch>, std::pair<AskToken, AdminRequest>> what;
+    std::uint64_t appends = 0;  // A3: it waits for own writes up to this one; later ones nobody can have seen before it
+  };
 
   // authority (hub_core.cc)
   void on_leadership(const HubLeadership& event);
@@ -186,7 +193,7 @@ class HubCore {
   void on_disconnected(ConnId conn);
   void on_hello(Session& session, SessionNo number, const Hello& hello);
   bool on_probe(Session& session, const Probe& probe);  // false: park
-  bool on_fetch(Session& session, const Fetch& fetch);  // false: park
+  bool on_fetch(Session& session, const Fetch& fetch, std::uint64_t appends);  // false: park
   void send(Session& session, decltype(HubFrame::body) body);
   void end_session(ConnId conn, const std::string& reason);
   void close_all_sessions(const std::string& reason);
@@ -211,14 +218,16 @@ class HubCore {
   void on_block_ack(Session& session, const BlockAck& ack);
   void on_write_through(Session& session, const WriteThrough& write);
   void on_write_batch(Session& session, const WriteBatch& batch);
-  bool own_write_in_flight(std::string_view key) const;
+  bool own_write_in_flight(const std::string& key, std::uint64_t appends) const;
+  void forget_op(CommandId id);
+  void ensure_registered(const Session& session);
   bool is_strong(std::string_view key) const;
   Nanos short_wait_until() const;   // A4: ordinary writes
   Nanos strong_wait_until() const;  // A4, S6: strong writes
 
   // operators (hub_models.cc)
   void on_asked(AskToken token, const AdminRequest& request);
-  bool answer_read(AskToken token, const AdminRequest& request);  // false: park
+  bool answer_read(AskToken token, const AdminRequest& request, std::uint64_t appends);  // false: park
   Result<Op> model_write(const AdminRequest& request);
   std::vector<ModelView> describe_models() const;
   std::vector<EdgeView> describe_edges() const;
@@ -257,18 +266,25 @@ class HubCore {
   std::optional<CommandId> lease_change_;
   Nanos rollout_moved_at_ = kNever;
   std::optional<CommandId> seed_;
-  std::set<NodeId> registering_, removing_;
+  std::map<NodeId, CommandId> registering_;
+  std::set<NodeId> removing_;
 
   std::map<NodeId, Nanos> leases_;  // A3: edge -> hub instant at which its lease has ended
   std::map<ConnId, std::unique_ptr<Session>> sessions_;
   std::map<NodeId, ConnId> by_edge_;
   std::map<CommandId, Op> ops_;
+  std::uint64_t appends_ = 0;                                  // A3: own writes appended so far
+  std::map<std::string, std::set<std::uint64_t>> in_flight_;  // A3: key -> numbers of own appends without an outcome
   std::deque<CommandId> queue_;  // ops in arrival order that are not yet appended
   std::map<BlockNo, OpenBlock> blocks_;
   BlockNo last_block_;
   std::vector<Parked> parked_;
   std::vector<std::pair<AskToken, AdminRequest>> deferred_;  // activations that wait for edges to come back
-  std::deque<Record> ring_;  // F11: strong records, newest last
+  struct Kept {
+    Record record;
+    Nanos ledger_time = 0;  // at which its times to live were told
+  };
+  std::deque<Kept> ring_;    // F11: strong records, newest last
   Index ring_from_;          // every strong record above it is in the ring
 };
 

@@ -36,7 +36,7 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
     return;
   }
   if (std::holds_alternative<ReadKey>(request.body) || std::holds_alternative<DescribeModels>(request.body)) {
-    if (!answer_read(token, request)) parked_.emplace_back(std::pair{token, request});
+    if (!answer_read(token, request, appends_)) parked_.push_back({std::pair{token, request}, appends_});
     return;
   }
   if (const auto* activate = std::get_if<ActivateModel>(&request.body);
@@ -60,13 +60,13 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
   start_write(std::move(*op));
 }
 
-bool HubCore::answer_read(AskToken token, const AdminRequest& request) {
+bool HubCore::answer_read(AskToken token, const AdminRequest& request, std::uint64_t appends) {
   last_demand_ = now_;
   if (!has_authority(now_)) return false;  // A3
   AdminAnswer reply;
   reply.index = state_.applied();
   if (const auto* read = std::get_if<ReadKey>(&request.body)) {
-    if (own_write_in_flight(read->key)) return false;
+    if (own_write_in_flight(read->key, appends)) return false;
     auto stored = state_.find(read->key);
     if (stored && stored->value && stored->expires_at > ledger_now()) {
       reply.index = stored->version;

@@ -69,11 +69,11 @@ void HubCore::on_frame(const HubFrameIn& event) {
     return;
   }
   if (const auto* probe = std::get_if<Probe>(&frame.body)) {
-    if (!on_probe(session, *probe)) parked_.emplace_back(std::pair{event.conn, *probe});
+    if (!on_probe(session, *probe)) parked_.push_back({std::pair{event.conn, *probe}, appends_});
   } else if (const auto* ack = std::get_if<BlockAck>(&frame.body)) {
     on_block_ack(session, *ack);
   } else if (const auto* fetch = std::get_if<Fetch>(&frame.body)) {
-    if (!on_fetch(session, *fetch)) parked_.emplace_back(std::pair{event.conn, *fetch});
+    if (!on_fetch(session, *fetch, appends_)) parked_.push_back({std::pair{event.conn, *fetch}, appends_});
   } else if (const auto* write = std::get_if<WriteThrough>(&frame.body)) {
     on_write_through(session, *write);
   } else if (const auto* batch = std::get_if<WriteBatch>(&frame.body)) {
@@ -123,6 +123,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   for (auto& [block_number, block] : blocks_) block.acked.erase(hello.edge);  // S3: from the current session only
   session.open = true;
   session.edge = hello.edge;
+  session.site = hello.site;
   session.boot = hello.boot;
   session.applied = hello.applied;
   session.staged = hello.staged;
@@ -141,20 +142,32 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   const bool replay = !welcome.reset;
   send(session, std::move(welcome));
   if (replay) {
-    for (const Record& record : ring_) {
-      if (record.index > hello.applied) send(session, record);
+    for (const Kept& kept : ring_) {
+      if (kept.record.index <= hello.applied) continue;
+      Record record = kept.record;
+      const Nanos passed = std::max<Nanos>(0, saturating_sub(ledger_now(), kept.ledger_time));
+      for (ChangedKey& changed : record.keys) {  // C5: a copy expires no later than the hub's, however late it is told
+        if (changed.ttl_left_ns != kForever) changed.ttl_left_ns = std::max<Nanos>(0, changed.ttl_left_ns - passed);
+      }
+      send(session, std::move(record));
     }
   }
   for (const auto& [block_number, block] : blocks_) send(session, Block{term_, block_number, block.keys});  // S1
   last_demand_ = now_;
   note("session_open", hello.edge);
-  if (!state_.edges().contains(hello.edge) && registering_.insert(hello.edge).second) {  // A6
-    append(next_id(), RegisterEdge{hello.edge, hello.site});
-  }
+  ensure_registered(session);
+}
+
+void HubCore::ensure_registered(const Session& session) {  // A6
+  if (state_.edges().contains(session.edge) || registering_.contains(session.edge)) return;
+  const CommandId id = next_id();
+  registering_[session.edge] = id;
+  append(id, RegisterEdge{session.edge, session.site});
 }
 
 bool HubCore::on_probe(Session& session, const Probe& probe) {
   last_demand_ = now_;
+  ensure_registered(session);
   if (!has_authority(now_)) return false;  // A3: answered once an entry of ours was applied
   session.flush_age_ns = probe.flush_age_ns;
   session.flushed = probe.flushed;
@@ -191,11 +204,11 @@ void HubCore::register_interest(Session& session, const std::string& key, Nanos 
   }
 }
 
-bool HubCore::on_fetch(Session& session, const Fetch& fetch) {  // F7
+bool HubCore::on_fetch(Session& session, const Fetch& fetch, std::uint64_t appends) {  // F7
   last_demand_ = now_;
   if (!has_authority(now_)) return false;
   for (const auto& wanted : fetch.wanted) {
-    if (own_write_in_flight(wanted.key)) return false;  // A3: a successor may already have shown it
+    if (own_write_in_flight(wanted.key, appends)) return false;  // A3: a successor may already have shown it
   }
   FetchAnswer answer;
   answer.request = fetch.request;
@@ -211,6 +224,8 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch) {  // F7
       found.ttl_left_ns = stored->expires_at == kForever ? kForever : saturating_sub(stored->expires_at, ledger);
       found.same = wanted.known == stored->version;
       if (!found.same) found.value = std::move(stored->value);
+    } else {
+      found.stamp = state_.newest_stamp(wanted.key);  // D8: an edge's older pending write will lose against a deletion as well
     }
     register_interest(session, wanted.key, found.ttl_left_ns == kForever ? kForever : saturating_add(ledger, found.ttl_left_ns));
     answer.found.push_back(std::move(found));
@@ -238,7 +253,8 @@ ChangedKey HubCore::changed_key(const ChangedValue& change) const {
   changed.stamp = change.now.stamp;
   if (change.now.value && change.now.value->size() <= kPushValueBytesMax) changed.value = change.now.value;
   if (change.now.expires_at != kForever) {
-    changed.ttl_left_ns = std::max<Nanos>(0, saturating_sub(change.now.expires_at, state_.ledger_time()));
+    const Nanos ledger = std::max(state_.ledger_time(), ledger_now());  // C5: the append took its time
+    changed.ttl_left_ns = std::max<Nanos>(0, saturating_sub(change.now.expires_at, ledger));
   }
   return changed;
 }
@@ -252,9 +268,9 @@ void HubCore::keep_for_replay(const Applied& applied, BlockNo block) {
     if (is_strong(change.key)) record.keys.push_back(changed_key(change));
   }
   if (record.keys.empty()) return;
-  ring_.push_back(std::move(record));
+  ring_.push_back({std::move(record), std::max(state_.ledger_time(), ledger_now())});
   if (ring_.size() > kRingMax) {
-    ring_from_ = ring_.front().index;
+    ring_from_ = ring_.front().record.index;
     ring_.pop_front();
   }
 }
@@ -300,7 +316,11 @@ void HubCore::feed(const Applied& applied, BlockNo block) {
         session->slot_interest.reset(change.slot);
       }
     }
-    if (!record.keys.empty() || !record.slots.empty()) send(*session, std::move(record));
+    if (!record.keys.empty() || !record.slots.empty()) {
+      send(*session, std::move(record));
+    } else if (block.value != 0) {  // no strong key of it changed: the block ends all the same
+      send(*session, Unblock{term_, block});
+    }
   }
 }
 
@@ -310,12 +330,14 @@ void HubCore::retry_parked() {
   parked_.clear();
   for (Parked& item : waiting) {
     bool done = true;
-    if (const auto* probe = std::get_if<std::pair<ConnId, Probe>>(&item)) {
+    if (const auto* probe = std::get_if<std::pair<ConnId, Probe>>(&item.what)) {
       if (const auto it = sessions_.find(probe->first); it != sessions_.end()) done = on_probe(*it->second, probe->second);
-    } else if (const auto* fetch = std::get_if<std::pair<ConnId, Fetch>>(&item)) {
-      if (const auto it = sessions_.find(fetch->first); it != sessions_.end()) done = on_fetch(*it->second, fetch->second);
-    } else if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&item)) {
-      done = answer_read(asked->first, asked->second);
+    } else if (const auto* fetch = std::get_if<std::pair<ConnId, Fetch>>(&item.what)) {
+      if (const auto it = sessions_.find(fetch->first); it != sessions_.end()) {
+        done = on_fetch(*it->second, fetch->second, item.appends);
+      }
+    } else if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&item.what)) {
+      done = answer_read(asked->first, asked->second, item.appends);
     }
     if (!done) parked_.push_back(std::move(item));
   }

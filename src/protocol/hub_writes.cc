@@ -27,22 +27,29 @@ Nanos HubCore::strong_wait_until() const {  // A4
   return saturating_add(claimed_at_, stretch(settings.authority_window_ns + lease_at_claim_ns_, settings.rho_ppm));
 }
 
-bool HubCore::own_write_in_flight(std::string_view key) const {
-  if (!is_strong(key)) return false;
-  for (const auto& [id, op] : ops_) {
-    if (op.state != Op::State::kAppended && op.state != Op::State::kAborting) continue;
-    const auto* put = std::get_if<Put>(&op.body);
-    if (put == nullptr) continue;
-    for (const KeyWrite& write : put->writes) {
-      if (write.key == key) return true;
-    }
+// A3, for keys of every namespace: a strong read of a bounded key is answered here as well.
+bool HubCore::own_write_in_flight(const std::string& key, std::uint64_t appends) const {
+  const auto it = in_flight_.find(key);
+  return it != in_flight_.end() && *it->second.begin() <= appends;
+}
+
+void HubCore::forget_op(CommandId id) {
+  const auto it = ops_.find(id);
+  if (it == ops_.end()) return;
+  for (const std::string& key : it->second.keys) {
+    const auto numbers = in_flight_.find(key);
+    if (numbers == in_flight_.end()) continue;
+    numbers->second.erase(it->second.append_number);
+    if (numbers->second.empty()) in_flight_.erase(numbers);
   }
-  return false;
+  ops_.erase(it);
 }
 
 void HubCore::start_write(Op op) {
   TIDELOCK_ASSERT(active_);
-  if (const auto outcome = state_.outcome(op.id)) {  // A1: found applied before, by id; S1: its block closed with it
+  // A1: found applied before, by id; S1: its block closed with it. Not before the deposed hub's authority has ended (A4): it
+  // may not have applied that entry yet and still tell edges that nothing newer exists (I2).
+  if (const auto outcome = state_.outcome(op.id); outcome && now_ >= short_wait_until()) {
     const bool conflict = outcome->second == Code::kConflict;
     finish(op, outcome->second, conflict ? "the condition did not hold" : "", outcome->first);
     return;
@@ -105,6 +112,13 @@ bool HubCore::block_satisfied(const OpenBlock& block) const {
 
 void HubCore::append_op(Op& op) {
   op.state = Op::State::kAppended;
+  op.append_number = ++appends_;
+  if (const auto* put = std::get_if<Put>(&op.body)) {
+    for (const KeyWrite& write : put->writes) op.keys.push_back(write.key);
+  } else if (const auto* batch = std::get_if<Batch>(&op.body)) {
+    for (const BatchRecord& record : batch->records) op.keys.push_back(record.key);
+  }
+  for (const std::string& key : op.keys) in_flight_[key].insert(op.append_number);
   if (auto* put = std::get_if<Put>(&op.body)) {
     append(op.id, *put);
   } else if (auto* batch = std::get_if<Batch>(&op.body)) {
@@ -123,6 +137,12 @@ void HubCore::advance_ops() {
     if (it == ops_.end()) continue;
     Op& op = it->second;
     bool ready = now_ >= short_wait_until();  // A4
+    if (ready && op.state == Op::State::kQueued) {
+      if (const auto outcome = state_.outcome(id)) {  // A1: a retry that came before the wait was over
+        finish(op, outcome->second, outcome->second == Code::kConflict ? "the condition did not hold" : "", outcome->first);
+        continue;
+      }
+    }
     if (const auto* removal = std::get_if<RemoveEdge>(&op.body)) {  // A6
       const auto lease = leases_.find(removal->edge);
       const Nanos lapsed = std::max(lease == leases_.end() ? kNever : lease->second, strong_wait_until());
@@ -165,7 +185,12 @@ void HubCore::finish(Op& op, Code code, std::string message, Index index) {
   if (code == Code::kOk && !op.model_operation.empty()) {
     note(op.model_operation, "index " + std::to_string(index.value));
   }
-  ops_.erase(CommandId{op.id});  // `op` is gone after this line when it was a member
+  if (const auto* batch = std::get_if<Batch>(&op.body); batch != nullptr && code != Code::kOk) {
+    if (Session* session = session_of(batch->edge)) {  // D5: under its number nothing is lost by sending it again
+      send(*session, BatchDone{batch->incarnation, batch->number, {}, 0, Code::kBusy, message});
+    }
+  }
+  forget_op(CommandId{op.id});  // `op` is gone after this line when it was a member
 }
 
 void HubCore::on_write_applied(const Applied& applied) {
@@ -177,7 +202,8 @@ void HubCore::on_write_applied(const Applied& applied) {
   } else if (applied.applied_before) {
     if (op.block.value != 0) close_block(op.block, true);  // S1: a retry found applied by id closes its block too
     finish(op, applied.code, applied.message, *applied.applied_before);
-  } else {  // fenced or aborted: no effect, now or ever
+  } else if (active_ && applied.command.term == term_) {  // fenced or aborted: no effect, now or ever. (An entry of an
+    // earlier term with this id, fenced now, says nothing about the append that this hub made or will make.)
     if (op.block.value != 0) close_block(op.block, true);
     finish(op, Code::kUnavailable, "the write was fenced; nothing happened", {});
   }
@@ -211,7 +237,7 @@ void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
   const auto refuse = [&](Code code, std::string why) {
     send(session, BatchDone{write.incarnation, write.number, {}, 0, code, std::move(why)});
   };
-  if (state_.last_batch(session.edge, write.incarnation) >= write.number) {
+  if (state_.last_batch(session.edge, write.incarnation) >= write.number && now_ >= short_wait_until()) {  // as in start_write
     send(session, BatchDone{write.incarnation, write.number, state_.applied(), 0, Code::kOk, "applied before"});
     return;
   }
@@ -245,7 +271,7 @@ void HubCore::on_batch_applied(const Applied& applied) {
   const auto& batch = std::get<Batch>(applied.command.body);
   const auto it = ops_.find(applied.command.id);
   if (it == ops_.end()) return;  // another hub's, or an earlier term's: the edge asks again
-  ops_.erase(it);
+  forget_op(applied.command.id);
   Session* session = session_of(batch.edge);
   if (session == nullptr) return;
   BatchDone done;

@@ -154,6 +154,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
   const bool clock_sound = slept_ns < kMillisecond && slept_ns > -kMillisecond;  // C2
   const bool here_is_truth = policy.scope != Scope::kRegion;  // this gateway's writes are all there are
 
+  Nanos told_at = kNever;  // when the bound in `outcome` was counted
   for (int tier = 0; tier < Values::kTiers; ++tier) {
     // 4. the value
     const Candidate candidate = values.lookup(tier, word);
@@ -167,6 +168,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     // 5. the clock, for U
     const auto after = clock.now();
     if (after.latest >= candidate.expires_at) continue;  // C5
+    told_at = after.latest;
 
     const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch;  // F8
     const bool leased = clock_sound && policy.consistency == Consistency::kStrong && before.latest < lease_until &&
@@ -203,7 +205,9 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
                             : leased            ? Basis::kLease
                             : bound != kForever ? Basis::kProof
                                                 : Basis::kNone;
-    if (contract.token > applied && (candidate.local || contract.token > candidate.version)) {  // F10
+    // F10: `applied` speaks of covered entries only: an unverified one may be older than that.
+    if ((contract.token > applied || !covered) && contract.token.value != 0 &&
+        (candidate.local || contract.token > candidate.version)) {
       outcome.must_ask = MustAsk::kToken;
       continue;
     }
@@ -231,6 +235,11 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
         outcome.must_ask = MustAsk::kNo;
         return outcome;
     }
+  }
+  // F6: what is left to fall back on came from one tier, and then others were looked at: that time counts as well.
+  if (outcome.receipt.bound_ns != kForever && told_at != kNever) {
+    const Nanos passed = saturating_sub(clock.now().latest, told_at);
+    outcome.receipt.bound_ns = saturating_add(outcome.receipt.bound_ns, stretch(passed, rho_ppm));
   }
   return outcome;
 }

@@ -308,6 +308,11 @@ std::optional<StoredValue> StateMachine::find(std::string_view key) const {
   return value;
 }
 
+Stamp StateMachine::newest_stamp(std::string_view key) const {
+  const auto value = stored(key);
+  return value ? value->stamp : Stamp{};
+}
+
 std::vector<std::string> StateMachine::keys(std::string_view prefix, std::size_t limit) const {
   std::vector<std::string> found;
   if (limit == 0) return found;
