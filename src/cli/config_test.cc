@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 namespace tidelock {
@@ -14,8 +15,8 @@ namespace {
 class Folder {
  public:
   Folder() {
-    char name[] = "/tmp/tidelock-config-XXXXXX";
-    path = ::mkdtemp(name);
+    std::string name = std::filesystem::temp_directory_path() / "tidelock-config-XXXXXX";
+    path = ::mkdtemp(name.data());
   }
   ~Folder() {
     ::unlink(file().c_str());
