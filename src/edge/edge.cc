@@ -32,6 +32,7 @@
 #include "memory/page.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
+#include "store/models/files.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 #include "wire/http/server.h"
@@ -118,7 +119,8 @@ class Edge::Impl {
   Result<void> start() {
     if (const auto ok = check_node_id(config_.id); !ok)
       return fail(Code::kInvalid, "id = \"" + config_.id + "\": " + ok.error().message);
-    for (const auto& step : {&Impl::open_store, &Impl::open_memory, &Impl::open_core, &Impl::open_faces}) {
+    for (const auto& step :
+         {&Impl::check_identity, &Impl::open_store, &Impl::open_memory, &Impl::open_core, &Impl::open_faces}) {
       if (auto done = (this->*step)(); !done) return done;
     }
     thread_ = std::thread([this] { loop_->run(); });
@@ -133,6 +135,27 @@ class Edge::Impl {
   std::string http_address() const { return web_ ? web_->address() : std::string(); }
 
  private:
+  // Files and addresses that can never work are refused now, not retried for ever by a link.
+  Result<void> check_identity() {
+    for (const auto& [hub, address] : config_.hubs) {
+      NodeClientOptions options;
+      options.address = address;
+      options.tls = config_.tls;
+      options.expected_hub = hub;
+      if (const auto usable = NodeClient::make(options); !usable) return fail(usable.error());
+    }
+    if (config_.hubs.empty()) return {};
+    const auto pem = files::read_all(config_.tls.certificate_file, 1u << 20);
+    if (!pem) return fail(pem.error());
+    const auto self = identity_of_certificate(*pem);
+    if (!self) return fail(self.error());
+    if (self->role != NodeRole::kEdge || self->id != config_.id) {
+      return fail(Code::kInvalid, "certificate file \"" + config_.tls.certificate_file + "\" is of " +
+                                      std::string(role_name(self->role)) + " \"" + self->id +
+                                      "\"; it must be of edge \"" + config_.id + "\"");
+    }
+    return {};
+  }
   Result<void> open_store() {
     had_data_ = std::filesystem::exists(config_.data_dir + "/db");
     if (const auto made = make_folder("data_dir", config_.data_dir); !made) return made;
