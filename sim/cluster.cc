@@ -1,7 +1,7 @@
 // Nodes, ledger, hubs and network of the model cluster.
 //
-// A node takes one event at a time from its inbox, and reads its clock after it took it (C6). While it carries out actions
-// it may be stopped between any two of them: everybody else goes on meanwhile. A crash drops the rest of them.
+// A node takes one event at a time from its inbox, and reads its clock after it took it (C6). While it carries out
+// actions it may be stopped between any two of them: everybody else goes on meanwhile. A crash drops the rest of them.
 
 #include "sim/cluster.h"
 
@@ -87,7 +87,8 @@ void Cluster::elect(int number) {
   const std::uint64_t election = ++election_;
   world_.trace(1, static_cast<std::uint64_t>(number));
   for (auto& hub : hubs_) {
-    const Nanos told = std::max(world_.now(), hub->ledger_blocked_until) + world_.between(0, world_.chance(700) ? 20 * kMs : 2 * kSecond);
+    const Nanos told = std::max(world_.now(), hub->ledger_blocked_until) +
+                       world_.between(0, world_.chance(700) ? 20 * kMs : 2 * kSecond);
     world_.at(told, [this, hub = hub.get(), number, election] {
       if (election != election_) return;  // a later word is on its way
       post(*hub, hub->incarnation, [this, hub, number] {
@@ -99,9 +100,11 @@ void Cluster::elect(int number) {
 
 void Cluster::ledger_append(Hub& hub, CommandId id, Bytes command) {
   const std::uint64_t incarnation = hub.incarnation;
-  const Nanos arrives = std::max(world_.now(), hub.ledger_blocked_until) + world_.between(10 * kMicrosecond, world_.chance(950) ? kMs : 300 * kMs);
+  const Nanos arrives = std::max(world_.now(), hub.ledger_blocked_until) +
+                        world_.between(10 * kMicrosecond, world_.chance(950) ? kMs : 300 * kMs);
   const auto drop = [this, &hub, incarnation, id](Code code) {
-    const Nanos told = std::max(world_.now(), hub.ledger_blocked_until) + world_.between(0, world_.chance(800) ? 5 * kMs : kSecond);
+    const Nanos told =
+        std::max(world_.now(), hub.ledger_blocked_until) + world_.between(0, world_.chance(800) ? 5 * kMs : kSecond);
     world_.at(told, [this, &hub, incarnation, id, code] {
       post(hub, incarnation, [this, &hub, id, code] { step_hub(hub, HubDropped{id, code}); });
     });
@@ -121,7 +124,8 @@ void Cluster::ledger_commit(const Bytes& command) {
   const std::uint64_t index = log_.size();
   world_.trace(2, index, hash64(command));
   const Applied applied = history_.commit(Index{index}, command);
-  if (world_.verbose()) world_.say("ledger " + std::to_string(index) + (applied.effective ? " " : " ignored ") + describe(applied.command));
+  if (world_.verbose())
+    world_.say("ledger " + std::to_string(index) + (applied.effective ? " " : " ignored ") + describe(applied.command));
   check_lease(applied);
   for (auto& hub : hubs_) {
     if (hub->up) deliver(*hub, index);
@@ -153,7 +157,8 @@ void Cluster::start_hub(Hub& hub) {
   hub.inbox.clear();
   if (world_.chance(150)) {  // a snapshot of another hub that is ahead
     for (const auto& other : hubs_) {
-      if (other->up && other->core && other.get() != &hub && other->core->state().applied().value > 0) hub.rows.rows = other->rows.rows;
+      if (other->up && other->core && other.get() != &hub && other->core->state().applied().value > 0)
+        hub.rows.rows = other->rows.rows;
     }
   }
   HubOptions options;
@@ -167,7 +172,8 @@ void Cluster::start_hub(Hub& hub) {
   if (!log_.empty()) deliver(hub, log_.size());
   if (leader_ >= 0) {
     const bool leads = leader_ == hub.number;
-    post(hub, hub.incarnation, [this, &hub, leads] { step_hub(hub, HubLeadership{leads, hubs_[static_cast<std::size_t>(leader_)]->id}); });
+    post(hub, hub.incarnation,
+         [this, &hub, leads] { step_hub(hub, HubLeadership{leads, hubs_[static_cast<std::size_t>(leader_)]->id}); });
   }
 }
 
@@ -210,7 +216,8 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
     if (const auto* done = std::get_if<WriteDone>(&send.frame.body)) {
       if (done->code == Code::kOk) history_.acknowledged(done->index);
     } else if (const auto* batch = std::get_if<BatchDone>(&send.frame.body)) {
-      if (batch->code == Code::kOk) history_.acknowledged_batch(edges_[static_cast<std::size_t>(conn.edge)]->id, batch->incarnation, batch->number);
+      if (batch->code == Code::kOk)
+        history_.acknowledged_batch(edges_[static_cast<std::size_t>(conn.edge)]->id, batch->incarnation, batch->number);
     }
     if (world_.verbose()) world_.say(hub.id + " to edge-" + std::to_string(conn.edge) + ": " + describe(send.frame));
     conn.last_to_edge = std::max({conn.last_to_edge, world_.now() + network_delay(), reach(conn.edge, conn.hub)});
@@ -218,7 +225,8 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
       const Conn& over = conns_.at(id);
       if (world_.now() > over.cut_to_edge) return;
       Edge& edge = *edges_[static_cast<std::size_t>(over.edge)];
-      post(edge, over.edge_incarnation, [this, &edge, link = over.link, frame] { step_edge(edge, EdgeFrameIn{link, frame}); });
+      post(edge, over.edge_incarnation,
+           [this, &edge, link = over.link, frame] { step_edge(edge, EdgeFrameIn{link, frame}); });
     });
   }
   for (const auto& close : actions.close) {
@@ -231,7 +239,8 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
     world_.at(conn.last_to_edge, [this, id = conn.id.value] {
       const Conn& over = conns_.at(id);
       Edge& edge = *edges_[static_cast<std::size_t>(over.edge)];
-      post(edge, over.edge_incarnation, [this, &edge, link = over.link] { step_edge(edge, EdgeLinkDown{link, "closed by the hub"}); });
+      post(edge, over.edge_incarnation,
+           [this, &edge, link = over.link] { step_edge(edge, EdgeLinkDown{link, "closed by the hub"}); });
     });
   }
   for (const auto& answer : actions.answers) {
@@ -240,7 +249,8 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
     if (it == asked_.end()) continue;
     const Asked& asked = it->second;
     if (asked.write && answer.answer.code == Code::kOk) history_.acknowledged(answer.answer.index);
-    world_.in(network_delay(), [this, client = asked.client, attempt = asked.attempt, from = hub.number, reply = answer.answer] { client_answer(client, attempt, from, reply); });
+    world_.in(network_delay(), [this, client = asked.client, attempt = asked.attempt, from = hub.number,
+                                reply = answer.answer] { client_answer(client, attempt, from, reply); });
   }
   if (hub.core && actions.wake_at != kForever) {
     const std::uint64_t wake = ++hub.wake_no;
@@ -304,7 +314,8 @@ void Cluster::cut(Conn& conn) {
   world_.at(conn.cut_to_edge + later(), [this, id = conn.id.value] {
     const Conn& over = conns_.at(id);
     Edge& edge = *edges_[static_cast<std::size_t>(over.edge)];
-    post(edge, over.edge_incarnation, [this, &edge, link = over.link] { step_edge(edge, EdgeLinkDown{link, "broken"}); });
+    post(edge, over.edge_incarnation,
+         [this, &edge, link = over.link] { step_edge(edge, EdgeLinkDown{link, "broken"}); });
   });
   world_.at(conn.cut_to_hub + later(), [this, id = conn.id] {
     const Conn& over = conns_.at(id.value);

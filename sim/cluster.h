@@ -1,10 +1,10 @@
-// Cluster runs real hub cores, edge cores and outboxes over a model ledger, a model network and model pages, in one seed's
-// virtual time, breaks what can break, and lets History judge everything that anybody was told.
+// Cluster runs real hub cores, edge cores and outboxes over a model ledger, a model network and model pages, in one
+// seed's virtual time, breaks what can break, and lets History judge everything that anybody was told.
 //
-// Faults: crashes of hubs and edges between any two actions (kill and power loss), pauses anywhere, suspends, partitions,
-// broken streams that lose their tail, failovers with several hubs that believe they lead, appends with unknown outcome that
-// commit much later, snapshots, clocks with any offset and any rate within rho.
-// After `faults_ns` everything is healed, and the cluster must converge (I10).
+// Faults: crashes of hubs and edges between any two actions (kill and power loss), pauses anywhere, suspends,
+// partitions, broken streams that lose their tail, failovers with several hubs that believe they lead, appends with
+// unknown outcome that commit much later, snapshots, clocks with any offset and any rate within rho. After `faults_ns`
+// everything is healed, and the cluster must converge (I10).
 #pragma once
 
 #include <deque>
@@ -186,8 +186,9 @@ class Cluster {
     bool write = false;
     CommandId id;
   };
-  std::map<std::uint64_t, Asked> asked_;  // by ask token
+  std::map<std::uint64_t, Asked> asked_;                        // by ask token
   std::map<std::pair<int, std::uint64_t>, CommandId> through_;  // (edge, request) -> id, of the current session
+  std::map<CommandId, RequestNo> last_request_;                 // what the edge still waits for
   std::uint64_t next_conn_ = 0, next_ask_ = 0, values_ = 0, boots_ = 0;
   bool load_ = true, faults_ = true;
   ClusterReport report_;

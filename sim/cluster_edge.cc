@@ -13,8 +13,10 @@ constexpr Nanos kMs = kMillisecond;
 
 void put_rows(std::map<Bytes, Bytes>& rows, const OutboxRows& changes) {
   for (const auto& [key, value] : changes) {
-    if (value) rows[key] = *value;
-    else rows.erase(key);
+    if (value)
+      rows[key] = *value;
+    else
+      rows.erase(key);
   }
 }
 }  // namespace
@@ -52,23 +54,30 @@ void Cluster::start_edge(Edge& edge, bool revoke) {
   options.writer = static_cast<std::uint64_t>(edge.number) + 1;
   options.memory_bytes = world_.chance(200) ? 900 : 1u << 20;  // sometimes a few entries only: the others rest in L2
   options.namespaces = seed_.namespaces;
+  options.settings = seed_.settings;
   if (edge.page) {
     if (revoke) {
       edge.page->revoked = true;
       edge.page->lease_until = edge.page->fresh_at = edge.page->behind_at = kNever;
-    } else {  // F11: no session before its lease has surely lapsed
-      options.session_after = edge.page->lease_until;
     }
+  }
+  for (const auto& [number, weak] :
+       pages_) {  // F11: no session before the lease of any that was left behind has surely lapsed
+    const auto left = weak.lock();
+    if (left && !left->revoked && number == edge.number)
+      options.session_after = std::max(options.session_after, left->lease_until);
   }
   edge.page = std::make_shared<Page>();
   edge.page->namespaces = seed_.namespaces;
+  edge.page->rho_ppm = seed_.settings.rho_ppm;
   edge.page->suspended_ns = edge.suspended_ns;
   edge.page->first_slot_version = ++boots_ << 32;
   pages_.emplace_back(edge.number, edge.page);
   const std::vector<std::pair<Bytes, Bytes>> rows(edge.outbox.begin(), edge.outbox.end());
   OutboxOptions outbox;
   outbox.answer_wait_ns = 5 * kSecond;
-  auto restored = Outbox::restore(outbox, rows, h(edge), static_cast<std::uint64_t>(world_.now() / kMs + edge.wall_offset_ms) + 1'000'000,
+  auto restored = Outbox::restore(outbox, rows, h(edge),
+                                  static_cast<std::uint64_t>(world_.now() / kMs + edge.wall_offset_ms) + 1'000'000,
                                   Rng(world_.rng().next()));
   if (!restored) return world_.violated("D2: the outbox does not open: " + restored.error().message);
   edge.core = std::make_unique<EdgeCore>(options, edge.store, std::move(*restored), Rng(world_.rng().next()));
@@ -96,7 +105,8 @@ void Cluster::crash_edge(Edge& edge, bool power) {
       edge.page->lease_until = edge.page->fresh_at = edge.page->behind_at = kNever;
     }
   }
-  edge.outbox_disk = edge.outbox;  // a process that was killed: the next one finds everything, and syncs it with its first commit
+  edge.outbox_disk =
+      edge.outbox;  // a process that was killed: the next one finds everything, and syncs it with its first commit
   edge.unsynced.clear();
   for (auto& [id, conn] : conns_) {
     if (conn.open && conn.edge == edge.number) cut(conn);
@@ -112,10 +122,12 @@ void Cluster::step_edge(Edge& edge, decltype(EdgeEvent::what) what) {
   const Index applied_before = edge.core->applied();
   const bool disrupted = std::holds_alternative<EdgeDisrupted>(what);
   const auto* write = std::get_if<EdgeWrite>(&what);
-  if (const auto* in = std::get_if<EdgeFrameIn>(&what); in != nullptr && in->link == edge.link && std::holds_alternative<WriteDone>(in->frame.body)) {
+  if (const auto* in = std::get_if<EdgeFrameIn>(&what);
+      in != nullptr && in->link == edge.link && std::holds_alternative<WriteDone>(in->frame.body)) {
     const auto& done = std::get<WriteDone>(in->frame.body);  // the edge goes on under another id
     const auto id = through_.find({edge.number, done.request.value + (edge.incarnation << 32)});
-    if (done.code == Code::kUnavailable && id != through_.end()) history_.declared_void(id->second);
+    if (done.code == Code::kUnavailable && id != through_.end() && last_request_.at(id->second) == done.request)
+      history_.declared_void(id->second);
   }
   edge.core->step(EdgeEvent{h(edge), what}, actions);
   edge.store.step = nullptr;
@@ -212,7 +224,9 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
         put_rows(edge.outbox_disk, edge.unsynced.front().second);
         edge.unsynced.pop_front();
       }
-      post(edge, incarnation, [this, &edge, number, sync] { step_edge(edge, EdgeOutboxPersisted{number, sync ? AckLevel::kDisk : AckLevel::kOs}); });
+      post(edge, incarnation, [this, &edge, number, sync] {
+        step_edge(edge, EdgeOutboxPersisted{number, sync ? AckLevel::kDisk : AckLevel::kOs});
+      });
     });
   } else if (const auto* link = std::get_if<LinkOpen>(&op)) {
     edge.link = link->link;
@@ -220,20 +234,24 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
   } else if (const auto* close = std::get_if<LinkClose>(&op)) {
     if (edge.link == close->link) edge.link = {};
     for (auto& [id, conn] : conns_) {
-      if (!conn.open || conn.edge != edge.number || conn.edge_incarnation != incarnation || conn.link != close->link) continue;
+      if (!conn.open || conn.edge != edge.number || conn.edge_incarnation != incarnation || conn.link != close->link)
+        continue;
       conn.open = false;
       conn.cut_to_edge = world_.now();
       conn.last_to_hub = std::max({conn.last_to_hub, world_.now() + network_delay(), reach(conn.edge, conn.hub)});
-      world_.at(conn.last_to_hub, [this, conn_id = conn.id, hub_number = conn.hub, hub_incarnation = conn.hub_incarnation] {
-        Hub& hub = *hubs_[static_cast<std::size_t>(hub_number)];
-        post(hub, hub_incarnation, [this, &hub, conn_id] { step_hub(hub, HubDisconnected{conn_id}); });
-      });
+      world_.at(conn.last_to_hub,
+                [this, conn_id = conn.id, hub_number = conn.hub, hub_incarnation = conn.hub_incarnation] {
+                  Hub& hub = *hubs_[static_cast<std::size_t>(hub_number)];
+                  post(hub, hub_incarnation, [this, &hub, conn_id] { step_hub(hub, HubDisconnected{conn_id}); });
+                });
     }
   } else if (auto* send = std::get_if<LinkSend>(&op)) {
     for (auto& [id, conn] : conns_) {
-      if (!conn.open || conn.edge != edge.number || conn.edge_incarnation != incarnation || conn.link != send->link) continue;
+      if (!conn.open || conn.edge != edge.number || conn.edge_incarnation != incarnation || conn.link != send->link)
+        continue;
       if (const auto* through = std::get_if<WriteThrough>(&send->frame.body)) {
         through_[{edge.number, through->request.value + (incarnation << 32)}] = through->id;
+        last_request_[through->id] = through->request;
       }
       conn.last_to_hub = std::max({conn.last_to_hub, world_.now() + network_delay(), reach(conn.edge, conn.hub)});
       world_.at(conn.last_to_hub, [this, conn_id = conn.id, frame = std::move(send->frame)] {

@@ -13,7 +13,8 @@ std::uint16_t slot_of_key(const std::string& key) { return slot_of(key); }
 }  // namespace
 
 std::string Cluster::any_key() {
-  constexpr std::array<const char*, 8> kFamilies = {"cfg:", "cfg:", "cfg:", "plain:", "plain:", "feat:", "feat:", "ttl:"};
+  constexpr std::array<const char*, 8> kFamilies = {
+      "cfg:", "cfg:", "cfg:", "plain:", "plain:", "feat:", "feat:", "ttl:"};
   return kFamilies[world_.rng().below(kFamilies.size())] + std::to_string(world_.rng().below(3));
 }
 
@@ -42,7 +43,8 @@ void Cluster::page_reader(int number, int app) {
     page = edge.page;
   }
   if (page && world_.now() >= edge.paused_until) {
-    if (world_.chance(100)) snapshot_page(edge, app);
+    if (world_.chance(100))
+      snapshot_page(edge, app);
     else {
       const std::string key = any_key();
       read_page(edge, app, key, any_contract(key));
@@ -66,7 +68,8 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
     }
   };
   const std::shared_ptr<Page> page = edge.app_pages[static_cast<std::size_t>(app)];
-  L1 private_cache = std::exchange(edge.apps[static_cast<std::size_t>(app)], L1{});  // an app reads with one thread at a time
+  L1 private_cache =
+      std::exchange(edge.apps[static_cast<std::size_t>(app)], L1{});  // an app reads with one thread at a time
   const Index floor = history_.floor(key);
   const PageLoads loads(world_, *page);
   const AppClock clock{*this, edge, loads};
@@ -123,9 +126,11 @@ void Cluster::snapshot_page(Edge& edge, int app) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     Index from, to{~0ull};
     for (const Version& version : history_.versions(names[i])) {
-      const bool this_one = outcomes[i].negative ? !version.value && version.index >= floors[i] : version.index == outcomes[i].receipt.version;
+      const bool this_one = outcomes[i].negative ? !version.value && version.index >= floors[i]
+                                                 : version.index == outcomes[i].receipt.version;
       if (this_one && from.value == 0) from = version.index;
-      if (outcomes[i].negative ? false : version.index > outcomes[i].receipt.version && to.value == ~0ull) to = version.index;
+      if (outcomes[i].negative ? false : version.index > outcomes[i].receipt.version && to.value == ~0ull)
+        to = version.index;
     }
     if (outcomes[i].negative) return;
     low = std::max(low, from);
@@ -149,7 +154,8 @@ void Cluster::edge_reader(int number) {
     post(edge, edge.incarnation, [this, &edge, read]() mutable {
       read.token = ReadToken{++edge.next_token};
       const Namespace& ns = namespace_of(seed_.namespaces, read.key);
-      const Consistency consistency = read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);
+      const Consistency consistency =
+          read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);
       edge.reads[read.token.value] = {read.key, read.contract, history_.floor(read.key), consistency};
       step_edge(edge, read);
     });
@@ -164,7 +170,8 @@ void Cluster::edge_writer(int number) {
     EdgeWrite write;
     write.write.key = any_key();
     if (!world_.chance(100)) write.write.value = next_value();
-    if (write.write.key.starts_with("ttl:") && write.write.value) write.write.ttl_ns = world_.between(100 * kMs, 3 * kSecond);
+    if (write.write.key.starts_with("ttl:") && write.write.value)
+      write.write.ttl_ns = world_.between(100 * kMs, 3 * kSecond);
     const bool behind = write.write.key.starts_with("feat:");
     if (behind) {
       constexpr AckLevel kLevels[] = {AckLevel::kOs, AckLevel::kDisk, AckLevel::kOrigin};
@@ -360,8 +367,9 @@ void Cluster::check_lease(const Applied& applied) {
       const Edge& edge = *edges_[static_cast<std::size_t>(number)];
       if (h(edge) >= page->lease_until || edge.suspended_ns != page->suspended_ns) continue;
       if (slot_blocks(page->slot_word(slot_of_key(change.key))) != 0) continue;
-      world_.violated("I3: index " + std::to_string(applied.index.value) + " writes '" + change.key + "' while a page of " + edge.id +
-                      " has a lease for another " + std::to_string(page->lease_until - h(edge)) + " ns and no block");
+      world_.violated("I3: index " + std::to_string(applied.index.value) + " writes '" + change.key +
+                      "' while a page of " + edge.id + " has a lease for another " +
+                      std::to_string(page->lease_until - h(edge)) + " ns and no block");
     }
   }
 }
@@ -375,7 +383,8 @@ ClusterReport Cluster::run() {
     world_.in(world_.between(0, 50 * kMs), [this, i] { edge_reader(i); });
     world_.in(world_.between(0, 50 * kMs), [this, i] { edge_writer(i); });
   }
-  for (int i = 0; i < static_cast<int>(clients_.size()); ++i) world_.in(world_.between(0, kSecond), [this, i] { client_turn(i); });
+  for (int i = 0; i < static_cast<int>(clients_.size()); ++i)
+    world_.in(world_.between(0, kSecond), [this, i] { client_turn(i); });
   world_.in(world_.between(kSecond, 3 * kSecond), [this] { fault(); });
   world_.run_until(options_.faults_ns);
 

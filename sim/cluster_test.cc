@@ -1,5 +1,5 @@
-// Seeds of the model cluster. TIDELOCK_SIM_SEEDS=N runs N of them, TIDELOCK_SIM_FIRST=S begins at S, TIDELOCK_SIM_SEED=S runs
-// that one.
+// Seeds of the model cluster. TIDELOCK_SIM_SEEDS=N runs N of them, TIDELOCK_SIM_FIRST=S begins at S,
+// TIDELOCK_SIM_SEED=S runs that one.
 
 #include "sim/cluster.h"
 
@@ -47,11 +47,12 @@ TEST(Cluster, NoSeedBreaksARule) {
   EXPECT_GT(sum.strong_page_reads_served, seeds);
   EXPECT_GT(sum.writes_acknowledged, seeds * 5);
   RecordProperty("events", static_cast<int>(sum.events));
-  std::printf("%llu seeds: %llu events, %llu reads judged, %llu served by pages (%llu strong), %llu writes, %llu terms\n",
-              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(sum.events),
-              static_cast<unsigned long long>(sum.reads), static_cast<unsigned long long>(sum.page_reads_served),
-              static_cast<unsigned long long>(sum.strong_page_reads_served), static_cast<unsigned long long>(sum.writes_acknowledged),
-              static_cast<unsigned long long>(sum.terms));
+  std::printf(
+      "%llu seeds: %llu events, %llu reads judged, %llu served by pages (%llu strong), %llu writes, %llu terms\n",
+      static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(sum.events),
+      static_cast<unsigned long long>(sum.reads), static_cast<unsigned long long>(sum.page_reads_served),
+      static_cast<unsigned long long>(sum.strong_page_reads_served),
+      static_cast<unsigned long long>(sum.writes_acknowledged), static_cast<unsigned long long>(sum.terms));
 }
 
 TEST(Cluster, TheSameSeedGivesTheSameTrace) {  // I12

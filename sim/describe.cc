@@ -7,9 +7,12 @@ template <class... Parts>
 std::string join(const Parts&... parts) {
   std::string text;
   const auto add = [&](const auto& part) {
-    if constexpr (std::is_convertible_v<decltype(part), std::string_view>) text += std::string_view(part);
-    else if constexpr (std::is_integral_v<std::decay_t<decltype(part)>>) text += std::to_string(part);
-    else text += std::to_string(part.value);
+    if constexpr (std::is_convertible_v<decltype(part), std::string_view>)
+      text += std::string_view(part);
+    else if constexpr (std::is_integral_v<std::decay_t<decltype(part)>>)
+      text += std::to_string(part);
+    else
+      text += std::to_string(part.value);
     text += ' ';
   };
   (add(parts), ...);
@@ -19,8 +22,8 @@ std::string stamp(const Stamp& stamp) {
   return "@" + std::to_string(stamp.wall_ms) + "." + std::to_string(stamp.counter) + "." + std::to_string(stamp.writer);
 }
 std::string describe(const EdgeEntry& entry) {
-  return join("v", entry.version, entry.value ? *entry.value : std::string("absent"), "epoch", entry.epoch, "proven", entry.proven_at, stamp(entry.stamp),
-              entry.local ? "local" : "");
+  return join("v", entry.version, entry.value ? *entry.value : std::string("absent"), "epoch", entry.epoch, "proven",
+              entry.proven_at, stamp(entry.stamp), entry.local ? "local" : "");
 }
 
 struct Describe {
@@ -33,14 +36,19 @@ struct Describe {
     for (const auto& one : m.wanted) text += join(one.key, one.known);
     return text;
   }
-  std::string operator()(const WriteThrough& m) const { return join("write", m.request, m.writes.front().key, "id", m.id.client % 10'000, m.id.sequence); }
+  std::string operator()(const WriteThrough& m) const {
+    return join("write", m.request, m.writes.front().key, "id", m.id.client % 10'000, m.id.sequence);
+  }
   std::string operator()(const WriteBatch& m) const { return join("batch", m.number); }
   std::string operator()(const Staged& m) const { return join("staged", m.model.name); }
   // hub -> edge
-  std::string operator()(const Welcome& m) const { return join("welcome term", m.term, "h0", m.h0, m.reset ? "reset" : ""); }
+  std::string operator()(const Welcome& m) const {
+    return join("welcome term", m.term, "h0", m.h0, m.reset ? "reset" : "");
+  }
   std::string operator()(const Record& m) const {
     std::string text = join("record", m.index, "term", m.term, "block", m.block);
-    for (const auto& one : m.keys) text += join(one.key, one.value ? *one.value : std::string(one.deleted ? "deleted" : "hint"), stamp(one.stamp));
+    for (const auto& one : m.keys)
+      text += join(one.key, one.value ? *one.value : std::string(one.deleted ? "deleted" : "hint"), stamp(one.stamp));
     return text;
   }
   std::string operator()(const Mark& m) const { return join("mark", m.nonce, "index", m.index, "lease", m.lease_ns); }
@@ -48,7 +56,12 @@ struct Describe {
   std::string operator()(const Unblock& m) const { return join("unblock", m.term, m.number); }
   std::string operator()(const FetchAnswer& m) const {
     std::string text = join("answer", m.request, "index", m.index);
-    for (const auto& one : m.found) text += join(one.key, one.version, one.same ? "same" : one.value ? *one.value : std::string("absent"), stamp(one.stamp));
+    for (const auto& one : m.found)
+      text += join(one.key, one.version,
+                   one.same    ? "same"
+                   : one.value ? *one.value
+                               : std::string("absent"),
+                   stamp(one.stamp));
     return text;
   }
   std::string operator()(const WriteDone& m) const { return join("done", m.request, code_name(m.code), m.index); }
@@ -68,8 +81,8 @@ struct Describe {
   std::string operator()(const LinkClose& m) const { return join("link closes", m.link, m.reason); }
   std::string operator()(const LinkSend& m) const { return "sends " + sim::describe(m.frame); }
   std::string operator()(const ReadDone& m) const {
-    return join("read", m.token, code_name(m.code), "v", m.receipt.version, basis_name(m.receipt.basis), m.receipt.bound_ns,
-                m.receipt.fallback ? "fallback" : "");
+    return join("read", m.token, code_name(m.code), "v", m.receipt.version, basis_name(m.receipt.basis),
+                m.receipt.bound_ns, m.receipt.fallback ? "fallback" : "");
   }
   std::string operator()(const WriteDoneOp& m) const { return join("write", m.token, code_name(m.code), m.index); }
   std::string operator()(const EdgeNote& m) const { return join(m.event, m.detail); }
@@ -86,8 +99,10 @@ std::string describe(const HubFrame& frame) { return std::visit(Describe{}, fram
 std::string describe(const EdgeActions::Op& op) { return std::visit(Describe{}, op); }
 std::string describe(const Command& command) {
   constexpr const char* kNames[] = {"claim", "beacon", "put", "abort", "register", "remove", "lease", "seed", "batch"};
-  std::string text = join(kNames[command.body.index()], "id", command.id.client % 10'000, command.id.sequence, "term", command.term);
-  if (const auto* abort = std::get_if<Abort>(&command.body)) text += join("of", abort->target.client % 10'000, abort->target.sequence);
+  std::string text =
+      join(kNames[command.body.index()], "id", command.id.client % 10'000, command.id.sequence, "term", command.term);
+  if (const auto* abort = std::get_if<Abort>(&command.body))
+    text += join("of", abort->target.client % 10'000, abort->target.sequence);
   if (const auto* put = std::get_if<Put>(&command.body)) {
     for (const auto& one : put->writes) text += join(one.key, one.value ? *one.value : std::string("deleted"));
   }

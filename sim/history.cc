@@ -18,7 +18,8 @@ Applied History::commit(Index index, BytesView command) {
     }
   }
   if (!applied.effective) return applied;
-  if (const auto* batch = std::get_if<Batch>(&applied.command.body)) batches_[{batch->edge, batch->incarnation, batch->number}] = index;
+  if (const auto* batch = std::get_if<Batch>(&applied.command.body))
+    batches_[{batch->edge, batch->incarnation, batch->number}] = index;
   for (const ChangedValue& change : applied.changed) {
     Version version;
     version.index = index;
@@ -33,7 +34,8 @@ Applied History::commit(Index index, BytesView command) {
 }
 
 void History::acknowledged(Index index) {
-  if (index > last()) return world_.violated("I7: index " + number(index.value) + " was acknowledged before it was committed");
+  if (index > last())
+    return world_.violated("I7: index " + number(index.value) + " was acknowledged before it was committed");
   const auto it = changed_.find(index);
   if (it == changed_.end()) return;
   for (const std::string& key : it->second) {
@@ -47,11 +49,13 @@ void History::acknowledged(Index index) {
 
 void History::acknowledged_batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) {
   const auto it = batches_.find({edge, incarnation, number});
-  if (it == batches_.end()) return world_.violated("D5: a batch of " + edge + " was acknowledged before it was committed");
+  if (it == batches_.end())
+    return world_.violated("D5: a batch of " + edge + " was acknowledged before it was committed");
   acknowledged(it->second);
 }
 
 void History::declared_void(CommandId id) {
+  world_.say("void: id " + number(id.client % 10'000) + " " + number(id.sequence));
   void_.insert(id);
   if (effective_.contains(id)) world_.violated("S1: a write that took effect was declared void");
 }
@@ -86,15 +90,17 @@ void History::check_read(const Told& told, const std::string& where) {
   ++reads_;
   const auto& all = versions(told.key);
   const auto complain = [&](const std::string& what) {
-    world_.violated(what + ": " + where + " read of '" + told.key + "' got " + (told.found ? "version " : "nothing, version ") +
-                    number(told.receipt.version.value) + " basis " + std::string(basis_name(told.receipt.basis)) + " source " + std::string(source_name(told.receipt.source)) + " bound " +
-                    std::to_string(told.receipt.bound_ns) + " floor " + number(told.floor.value) + " newest " +
-                    number(all.empty() ? 0 : all.back().index.value));
+    world_.violated(
+        what + ": " + where + " read of '" + told.key + "' got " + (told.found ? "version " : "nothing, version ") +
+        number(told.receipt.version.value) + " basis " + std::string(basis_name(told.receipt.basis)) + " source " +
+        std::string(source_name(told.receipt.source)) + " bound " + std::to_string(told.receipt.bound_ns) + " floor " +
+        number(told.floor.value) + " newest " + number(all.empty() ? 0 : all.back().index.value));
   };
   bool expires = false;
   for (const Version& version : all) expires = expires || version.expires_at != kForever;
 
-  // Which version it was. An own write that is not sequenced is placed by its stamp; of "absent" the newest absence counts.
+  // Which version it was. An own write that is not sequenced is placed by its stamp; of "absent" the newest absence
+  // counts.
   Index version = told.receipt.version;
   Stamp stamp;
   const bool local = told.receipt.basis == Basis::kLocal || (told.found && version.value == 0);

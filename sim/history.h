@@ -1,5 +1,5 @@
-// History is what truly happened, and the judge of every read: it knows the committed log, who acknowledged what when, and
-// which strong reads ended with what. It shares the state machine with the hubs, and nothing else.
+// History is what truly happened, and the judge of every read: it knows the committed log, who acknowledged what when,
+// and which strong reads ended with what. It shares the state machine with the hubs, and nothing else.
 #pragma once
 
 #include <map>
@@ -23,15 +23,18 @@ class MapRows : public StateRows {
     const auto it = rows.find(key);
     return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
   }
-  void visit(std::string_view prefix, const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+  void visit(std::string_view prefix,
+             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
     for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
       if (!visit(it->first, it->second)) return;
     }
   }
   void commit(const StateBatch& batch) {
     for (const auto& [key, value] : batch.rows) {
-      if (value) rows[key] = *value;
-      else rows.erase(key);
+      if (value)
+        rows[key] = *value;
+      else
+        rows.erase(key);
     }
   }
   std::map<std::string, Bytes, std::less<>> rows;
@@ -78,7 +81,7 @@ class History {
   // The newest version of the key that was acknowledged or strongly read so far (I1).
   Index floor(const std::string& key) const;
   void check_read(const Told& told, const std::string& where);  // I1, I2, F10
-  void check_end();                                       // I8
+  void check_end();                                             // I8
 
   const StateMachine& state() const { return state_; }
   Index last() const { return state_.applied(); }

@@ -1,5 +1,5 @@
-// The page and arena of one edge boot as plain memory, and a reader that may be stopped before each of its loads. It obeys
-// src/protocol/read_order.h, the very order that the library uses.
+// The page and arena of one edge boot as plain memory, and a reader that may be stopped before each of its loads. It
+// obeys src/protocol/read_order.h, the very order that the library uses.
 #pragma once
 
 #include <map>
@@ -77,7 +77,8 @@ struct L1 {
 class PageValues {
  public:
   static constexpr int kTiers = 2;
-  PageValues(const PageLoads& loads, const Page& page, L1* l1, std::string key) : loads_(loads), page_(page), l1_(l1), key_(std::move(key)) {}
+  PageValues(const PageLoads& loads, const Page& page, L1* l1, std::string key)
+      : loads_(loads), page_(page), l1_(l1), key_(std::move(key)) {}
 
   Candidate lookup(int tier, std::uint64_t word) {
     loads_.pause();

@@ -47,7 +47,9 @@ class World {
   void maybe_pause(std::uint64_t one_in) {
     if (depth_ >= kDepthMax || !pauses_ || !rng_.one_in(one_in)) return;
     const std::uint64_t kind = rng_.below(100);
-    const Nanos span = kind < 70 ? between(1, kMillisecond) : kind < 95 ? between(1, 100 * kMillisecond) : between(1, 4 * kSecond);
+    const Nanos span = kind < 70   ? between(1, kMillisecond)
+                       : kind < 95 ? between(1, 100 * kMillisecond)
+                                   : between(1, 4 * kSecond);
     ++depth_;
     run_until(now_ + span);
     --depth_;
@@ -72,7 +74,8 @@ class World {
 
   // A rule was broken. The run ends; the first message counts.
   void violated(std::string what) {
-    if (violation_.empty()) violation_ = "seed " + std::to_string(seed_) + " at " + std::to_string(now_) + " ns: " + std::move(what);
+    if (violation_.empty())
+      violation_ = "seed " + std::to_string(seed_) + " at " + std::to_string(now_) + " ns: " + std::move(what);
   }
   bool failed() const { return !violation_.empty(); }
   const std::string& violation() const { return violation_; }

@@ -10,8 +10,8 @@
 namespace tidelock {
 namespace {
 
-// "stale": the hub's records of feature keys never arrive, and the stream is renumbered so that nobody notices: the edge
-// goes on proving freshness over values that are old.
+// "stale": the hub's records of feature keys never arrive, and the stream is renumbered so that nobody notices: the
+// edge goes on proving freshness over values that are old.
 FrameHooks stale_feed() {
   FrameHooks hooks;
   auto dropped = std::make_shared<std::pair<std::uint64_t, std::uint64_t>>(0, 0);  // session, records dropped in it
@@ -19,7 +19,8 @@ FrameHooks stale_feed() {
     if (dropped->first != frame.session.value) *dropped = {frame.session.value, 0};
     if (const auto* record = std::get_if<Record>(&frame.body)) {
       bool features = !record->keys.empty();
-      for (const ChangedKey& key : record->keys) features = features && key.key.starts_with("feature:") && key.value.has_value();
+      for (const ChangedKey& key : record->keys)
+        features = features && key.key.starts_with("feature:") && key.value.has_value();
       if (features) {
         ++dropped->second;
         return false;
@@ -64,8 +65,10 @@ TestHooks hooks_from_environment() {
   }
   if (const char* fault = std::getenv("TIDELOCK_BREAK")) {
     const std::string name = fault;
-    if (name == "stale") hooks.frames = stale_feed();
-    else if (name == "lost-write") hooks.frames = lossy_batches();
+    if (name == "stale")
+      hooks.frames = stale_feed();
+    else if (name == "lost-write")
+      hooks.frames = lossy_batches();
     else if (!name.empty()) {
       std::fprintf(stderr, "TIDELOCK_BREAK=%s: must be stale or lost-write\n", fault);
       std::exit(2);

@@ -4,8 +4,8 @@
 //   auto value = (*client)->get("feature:track:17", {.bound_ns = 500'000'000});
 //   if (value) use(value->bytes, value->receipt.bound_ns);
 //
-// Reads that hit stay in this process: a few loads from memory shared with the edge and one clock read, no lock, no system
-// call. What is not there, or not fresh enough, is asked of the edge over its Unix socket.
+// Reads that hit stay in this process: a few loads from memory shared with the edge and one clock read, no lock, no
+// system call. What is not there, or not fresh enough, is asked of the edge over its Unix socket.
 //
 // Threads:   every method may be called from any thread; each thread keeps its own connection and read cache index.
 // Cost:      L1 hit about 0.1 us, arena hit below 1 us, edge about 50 us, hub a round trip.
@@ -37,8 +37,8 @@ struct Value {
 };
 
 struct SetOptions {
-  std::int64_t ttl_ms = 0;          // 0: the namespace's default
-  std::string ack;                  // "os", "disk", "origin", "quorum"; empty: the namespace's default (D1)
+  std::int64_t ttl_ms = 0;  // 0: the namespace's default
+  std::string ack;          // "os", "disk", "origin", "quorum"; empty: the namespace's default (D1)
 };
 struct Written {
   Index version;    // write-through: the index where the write is visible; 0 while it is not sequenced
@@ -55,7 +55,8 @@ class Client {
   virtual ~Client() = default;
 
   // kNotFound is an error with a receipt in `receipt_of_absence` when given: absence has a bound, too.
-  virtual Result<Value> get(std::string_view key, const Contract& contract = {}, Receipt* receipt_of_absence = nullptr) = 0;
+  virtual Result<Value> get(std::string_view key, const Contract& contract = {},
+                            Receipt* receipt_of_absence = nullptr) = 0;
   // As get, into a caller's string whose capacity is reused; allocates nothing on a hit.
   virtual Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) = 0;
   virtual Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options = {}) = 0;

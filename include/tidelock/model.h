@@ -8,13 +8,16 @@
 //   }
 //
 // A watcher thread looks at the strong pointer `model:NAME:current@default` about every millisecond (a read in this
-// process's own memory), loads and warms a staged version beside the one in use, and swaps one pointer; frames in flight
-// finish on the version they began with and name it.
+// process's own memory), loads and warms a staged version beside the one in use, and swaps one pointer; frames in
+// flight finish on the version they began with and name it.
 //
 // Threads:   acquire may be called from any thread and takes no lock beyond one atomic shared_ptr load.
-// Proof:     acquire reads the pointer itself: `proven` is true only if the pointer was read under its contract and names
-//            exactly the version whose loaded model is returned. Otherwise the last verified version is returned, flagged.
-// Verified:  a version is loaded only after the edge verified signature, hashes and golden outputs (M4), and its file is
+// Proof:     acquire reads the pointer itself: `proven` is true only if the pointer was read under its contract and
+// names
+//            exactly the version whose loaded model is returned. Otherwise the last verified version is returned,
+//            flagged.
+// Verified:  a version is loaded only after the edge verified signature, hashes and golden outputs (M4), and its file
+// is
 //            hashed again before it is parsed.
 #pragma once
 
@@ -30,17 +33,17 @@
 namespace tidelock {
 
 struct ModelOptions {
-  std::string engine = "opencv";      // or "onnxruntime"
-  std::int64_t poll_us = 1'000;       // how often the watcher looks at the pointer
+  std::string engine = "opencv";           // or "onnxruntime"
+  std::int64_t poll_us = 1'000;            // how often the watcher looks at the pointer
   std::int64_t first_timeout_ms = 30'000;  // open() waits this long for a first version
 };
 
 struct ModelReceipt {
-  std::string version;         // the version that `model` is
-  Index activation;            // ledger index of the activation that put it in force: the fencing token (S5)
-  bool proven = false;         // the strong pointer named this version when acquire looked
-  bool fallback = false;       // last verified version, not provably the one in force
-  Nanos bound_ns = kForever;   // true bound on the pointer's age
+  std::string version;        // the version that `model` is
+  Index activation;           // ledger index of the activation that put it in force: the fencing token (S5)
+  bool proven = false;        // the strong pointer named this version when acquire looked
+  bool fallback = false;      // last verified version, not provably the one in force
+  Nanos bound_ns = kForever;  // true bound on the pointer's age
   Basis basis = Basis::kNone;
 };
 

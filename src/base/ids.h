@@ -15,13 +15,13 @@ struct Number {
   friend constexpr auto operator<=>(const Number&, const Number&) = default;
 };
 
-using Index = Number<struct IndexTag>;          // position in the ledger; 0 = before the first entry
-using Term = Number<struct TermTag>;            // A1: the index of the claim that opened it; 0 = none
-using Boot = Number<struct BootTag>;            // one start of a process: random, never 0, never reused
-using SessionNo = Number<struct SessionTag>;    // counts the sessions of one edge boot from 1
-using Nonce = Number<struct NonceTag>;          // F1: never reused within a boot
-using RequestNo = Number<struct RequestTag>;    // F1: never reused within a boot
-using BlockNo = Number<struct BlockTag>;        // S1: counts the strong writes of one term from 1
+using Index = Number<struct IndexTag>;        // position in the ledger; 0 = before the first entry
+using Term = Number<struct TermTag>;          // A1: the index of the claim that opened it; 0 = none
+using Boot = Number<struct BootTag>;          // one start of a process: random, never 0, never reused
+using SessionNo = Number<struct SessionTag>;  // counts the sessions of one edge boot from 1
+using Nonce = Number<struct NonceTag>;        // F1: never reused within a boot
+using RequestNo = Number<struct RequestTag>;  // F1: never reused within a boot
+using BlockNo = Number<struct BlockTag>;      // S1: counts the strong writes of one term from 1
 
 using NodeId = std::string;  // "hub-1", "edge-3": the name in the node's certificate
 

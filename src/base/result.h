@@ -1,5 +1,5 @@
-// Errors are values. A code says what the caller may do next; the message says what was wrong, with the field, the value
-// and what would be right. Exceptions do not cross a room.
+// Errors are values. A code says what the caller may do next; the message says what was wrong, with the field, the
+// value and what would be right. Exceptions do not cross a room.
 #pragma once
 
 #include <cstdint>

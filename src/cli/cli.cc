@@ -44,14 +44,17 @@ int report(const Common& common, const Error& error, const std::string& next_ste
 
 int done(const Common& common, Json json, const std::string& text) {
   json["ok"] = true;
-  if (common.json) std::cout << json.dump() << std::endl;
-  else std::cout << text << std::endl;
+  if (common.json)
+    std::cout << json.dump() << std::endl;
+  else
+    std::cout << text << std::endl;
   return 0;
 }
 
 Result<std::unique_ptr<Operator>> connect(const Common& common) {
   if (common.config.empty()) {
-    return fail(Code::kInvalid, "no configuration; give --config client.toml (`tidelock dev init` and `tidelock hub init` make one)");
+    return fail(Code::kInvalid,
+                "no configuration; give --config client.toml (`tidelock dev init` and `tidelock hub init` make one)");
   }
   const auto config = read_operator_config(common.config);
   if (!config) return fail(config.error());
@@ -66,10 +69,15 @@ int ask(const Common& common, decltype(AdminRequest::body) request,
   const std::int64_t began = monotonic_ns_now();
   const auto answer = (*cluster)->ask(std::move(request));
   const std::int64_t ended = monotonic_ns_now();
-  if (!answer) return report(common, answer.error(), "is a majority of the hubs up? try `tidelock --config FILE status`");
+  if (!answer)
+    return report(common, answer.error(), "is a majority of the hubs up? try `tidelock --config FILE status`");
   if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
-  Json json{{"index", answer->index.value}, {"hub", answer->hub}, {"term", answer->term.value},
-            {"begin_ns", began}, {"end_ns", ended}, {"elapsed_ms", static_cast<double>(ended - began) / 1e6}};
+  Json json{{"index", answer->index.value},
+            {"hub", answer->hub},
+            {"term", answer->term.value},
+            {"begin_ns", began},
+            {"end_ns", ended},
+            {"elapsed_ms", static_cast<double>(ended - began) / 1e6}};
   return show(*answer, std::move(json));
 }
 
@@ -97,9 +105,12 @@ Result<void> start_log(const LogSettings& settings, const std::string& node) {
   const auto level = parse_log_level(settings.level);
   if (!level) return fail(level.error());
   options.level = *level;
-  if (settings.format == "json") options.format = LogFormat::kJson;
-  else if (settings.format == "text") options.format = LogFormat::kText;
-  else if (settings.format != "auto") return fail(Code::kInvalid, "log.format = \"" + settings.format + "\": must be auto, json or text");
+  if (settings.format == "json")
+    options.format = LogFormat::kJson;
+  else if (settings.format == "text")
+    options.format = LogFormat::kText;
+  else if (settings.format != "auto")
+    return fail(Code::kInvalid, "log.format = \"" + settings.format + "\": must be auto, json or text");
   static std::string name;
   name = node;
   options.node = name;
@@ -154,8 +165,10 @@ void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t tot
   if (!terminal) return;
   const int width = 30;
   const int filled = total == 0 ? width : static_cast<int>(sent * width / total);
-  std::fprintf(stderr, "\r%-28.28s [%s%s] %3d %%", what.c_str(), std::string(static_cast<std::size_t>(filled), '#').c_str(),
-               std::string(static_cast<std::size_t>(width - filled), ' ').c_str(), total == 0 ? 100 : static_cast<int>(sent * 100 / total));
+  std::fprintf(stderr, "\r%-28.28s [%s%s] %3d %%", what.c_str(),
+               std::string(static_cast<std::size_t>(filled), '#').c_str(),
+               std::string(static_cast<std::size_t>(width - filled), ' ').c_str(),
+               total == 0 ? 100 : static_cast<int>(sent * 100 / total));
   if (sent >= total) std::fputc('\n', stderr);
 }
 
@@ -169,20 +182,30 @@ int publish(const Common& common, const std::string& folder, const std::string& 
   if (!cluster) return report(common, cluster.error());
   for (const ManifestFile& file : release->manifest.files) {
     const auto sent = (*cluster)->upload(folder + "/" + file.path, file.sha256, file.size_bytes,
-                                         [&](const NodeId& hub, std::uint64_t bytes) { progress_bar(file.path + " to " + hub, bytes, file.size_bytes); });
+                                         [&](const NodeId& hub, std::uint64_t bytes) {
+                                           progress_bar(file.path + " to " + hub, bytes, file.size_bytes);
+                                         });
     if (!sent) return report(common, sent.error());
   }
   const auto answer = (*cluster)->ask(PublishModel{name, version, encode(release->signed_manifest)});
   if (!answer) return report(common, answer.error());
   if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
-  return done(common, {{"index", answer->index.value}, {"name", name}, {"version", version}, {"bytes", manifest_files_bytes(release->manifest)}},
+  return done(common,
+              {{"index", answer->index.value},
+               {"name", name},
+               {"version", version},
+               {"bytes", manifest_files_bytes(release->manifest)}},
               name + " " + version + " published at index " + std::to_string(answer->index.value) +
                   "; next: tidelock model stage " + name + " " + version);
 }
 
 Json model_json(const ModelView& model) {
-  return {{"name", model.name}, {"current", model.current}, {"previous", model.previous}, {"staged", model.staged},
-          {"activation", model.activation.value}, {"published", model.published}};
+  return {{"name", model.name},
+          {"current", model.current},
+          {"previous", model.previous},
+          {"staged", model.staged},
+          {"activation", model.activation.value},
+          {"published", model.published}};
 }
 
 int model_status(const Common& common, const std::string& name) {
@@ -207,11 +230,14 @@ int model_status(const Common& common, const std::string& name) {
     }
     json["staged_edges"] = edges;
     json["edges"] = view->edges.size();
-    return done(common, json, name + ": in force " + (model.current.empty() ? "none" : model.current) + " (index " +
-                                  std::to_string(model.activation.value) + "), staged " + (model.staged.empty() ? "none" : model.staged) +
-                                  ", verified by " + std::to_string(edges.size()) + " of " + std::to_string(view->edges.size()) + " edges:" + text);
+    return done(common, json,
+                name + ": in force " + (model.current.empty() ? "none" : model.current) + " (index " +
+                    std::to_string(model.activation.value) + "), staged " +
+                    (model.staged.empty() ? "none" : model.staged) + ", verified by " + std::to_string(edges.size()) +
+                    " of " + std::to_string(view->edges.size()) + " edges:" + text);
   }
-  return report(common, Error{Code::kNotFound, "no model '" + name + "'; `tidelock model list` shows what is published", {}, 0});
+  return report(
+      common, Error{Code::kNotFound, "no model '" + name + "'; `tidelock model list` shows what is published", {}, 0});
 }
 
 int cluster_status(const Common& common) {
@@ -228,13 +254,16 @@ int cluster_status(const Common& common) {
       hub["active"] = view->active;
       hub["term"] = view->term.value;
       hub["applied"] = view->index.value;
-      text += id + (view->active ? "  active, term " + std::to_string(view->term.value) : "  standing by") + ", applied " +
-              std::to_string(view->index.value) + "\n";
+      text += id + (view->active ? "  active, term " + std::to_string(view->term.value) : "  standing by") +
+              ", applied " + std::to_string(view->index.value) + "\n";
       if (view->active) {
         active = id;
         for (const EdgeView& edge : view->edges) {
-          edges.push_back({{"id", edge.edge}, {"site", edge.site}, {"connected", edge.connected},
-                           {"lease_left_ms", edge.lease_left_ns / kMillisecond}, {"applied", edge.applied.value}});
+          edges.push_back({{"id", edge.edge},
+                           {"site", edge.site},
+                           {"connected", edge.connected},
+                           {"lease_left_ms", edge.lease_left_ns / kMillisecond},
+                           {"applied", edge.applied.value}});
           text += "  " + edge.edge + "  " + edge.site + (edge.connected ? "  connected" : "  away") + ", applied " +
                   std::to_string(edge.applied.value) + "\n";
         }
@@ -253,19 +282,22 @@ int cluster_status(const Common& common) {
 }  // namespace
 
 int run_cli(int argc, char** argv, const TestHooks& hooks) {
-  CLI::App app{"Tidelock: a distributed cache for machine-learning inference at the edge.\n"
-               "Every read carries a proof of how fresh it is.\n\n"
-               "First steps:   tidelock dev init --dir demo --hubs 1 --edges 1\n"
-               "               tidelock hub --config demo/hub-1/hub.toml &\n"
-               "               tidelock edge --config demo/edge-1/edge.toml &\n"
-               "               tidelock --config demo/client.toml status"};
+  CLI::App app{
+      "Tidelock: a distributed cache for machine-learning inference at the edge.\n"
+      "Every read carries a proof of how fresh it is.\n\n"
+      "First steps:   tidelock dev init --dir demo --hubs 1 --edges 1\n"
+      "               tidelock hub --config demo/hub-1/hub.toml &\n"
+      "               tidelock edge --config demo/edge-1/edge.toml &\n"
+      "               tidelock --config demo/client.toml status"};
   app.require_subcommand(1);
   app.set_version_flag("--version", "tidelock 0.1.0");
   app.fallthrough();
   Common common;
   app.add_option("--config", common.config, "configuration file (TOML)");
   app.add_flag("--json", common.json, "print one JSON object");
-  app.add_option("--timeout-ms", common.timeout_ms, "how long to look for an active hub")->check(CLI::Range(1, 600'000))->capture_default_str();
+  app.add_option("--timeout-ms", common.timeout_ms, "how long to look for an active hub")
+      ->check(CLI::Range(1, 600'000))
+      ->capture_default_str();
   int exit_code = 0;
 
   bool print_only = false;
@@ -283,8 +315,12 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   hub_init->add_option("--grpc", init.grpc, "address for nodes, host:port")->capture_default_str();
   hub_init->add_option("--http", init.http, "address for metrics and join, host:port")->capture_default_str();
   hub_init->callback([&] {
-    if (const auto ok = init_first_hub(init); !ok) exit_code = report(common, ok.error());
-    else exit_code = done(common, {{"config", init.directory + "/" + init.id + "/hub.toml"}}, "made " + init.directory + "; next: tidelock hub --config " + init.directory + "/" + init.id + "/hub.toml");
+    if (const auto ok = init_first_hub(init); !ok)
+      exit_code = report(common, ok.error());
+    else
+      exit_code = done(
+          common, {{"config", init.directory + "/" + init.id + "/hub.toml"}},
+          "made " + init.directory + "; next: tidelock hub --config " + init.directory + "/" + init.id + "/hub.toml");
   });
   TokenOptions token;
   auto* hub_token = hub->add_subcommand("token", "make a token with which one node joins");
@@ -299,8 +335,11 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   });
   hub->callback([&] {
     if (!hub->get_subcommands().empty()) return;
-    if (common.config.empty() && !defaults) exit_code = report(common, Error{Code::kInvalid, "tidelock hub needs --config FILE", {}, 0}, "`tidelock hub init --dir DIR` makes one");
-    else exit_code = run_hub(common, print_only, defaults, hooks);
+    if (common.config.empty() && !defaults)
+      exit_code = report(common, Error{Code::kInvalid, "tidelock hub needs --config FILE", {}, 0},
+                         "`tidelock hub init --dir DIR` makes one");
+    else
+      exit_code = run_hub(common, print_only, defaults, hooks);
   });
 
   auto* edge = app.add_subcommand("edge", "run an edge");
@@ -308,35 +347,47 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   edge->add_flag("--print-config", print_only, "print the effective configuration and exit");
   edge->add_flag("--defaults", defaults, "with --print-config: the shipped defaults");
   edge->callback([&] {
-    if (common.config.empty() && !defaults) exit_code = report(common, Error{Code::kInvalid, "tidelock edge needs --config FILE", {}, 0}, "`tidelock dev init --dir DIR` makes one");
-    else exit_code = run_edge(common, print_only, defaults, hooks);
+    if (common.config.empty() && !defaults)
+      exit_code = report(common, Error{Code::kInvalid, "tidelock edge needs --config FILE", {}, 0},
+                         "`tidelock dev init --dir DIR` makes one");
+    else
+      exit_code = run_edge(common, print_only, defaults, hooks);
   });
 
   JoinOptions join;
   auto* join_command = app.add_subcommand("join", "enrol this node: get a certificate from a hub with a token");
-  join_command->footer("example: tidelock join --hub 10.0.0.1:7401 --id edge-7 --dir /var/lib/tidelock --token tljoin1...");
+  join_command->footer(
+      "example: tidelock join --hub 10.0.0.1:7401 --id edge-7 --dir /var/lib/tidelock --token tljoin1...");
   join_command->add_option("--token", join.token, "from `tidelock hub token`")->required();
   join_command->add_option("--hub", join.hub_http, "HTTP address of a hub, host:port")->required();
   join_command->add_option("--role", join.role, "hub, edge or client")->capture_default_str();
   join_command->add_option("--id", join.id, "name of this node")->required();
   join_command->add_option("--dir", join.directory, "where tls/ is made")->required();
   join_command->callback([&] {
-    if (const auto ok = join_node(join); !ok) exit_code = report(common, ok.error());
-    else exit_code = done(common, {{"tls", join.directory + "/tls"}}, "enrolled; certificate and key are in " + join.directory + "/tls");
+    if (const auto ok = join_node(join); !ok)
+      exit_code = report(common, ok.error());
+    else
+      exit_code = done(common, {{"tls", join.directory + "/tls"}},
+                       "enrolled; certificate and key are in " + join.directory + "/tls");
   });
 
   auto* dev = app.add_subcommand("dev", "make a cluster for this machine");
   dev->require_subcommand(1);
   DevOptions dev_options;
-  auto* dev_init = dev->add_subcommand("init", "CA, certificates, keys and configuration for hubs and edges on this machine");
+  auto* dev_init =
+      dev->add_subcommand("init", "CA, certificates, keys and configuration for hubs and edges on this machine");
   dev_init->footer("example: tidelock dev init --dir demo --hubs 3 --edges 4 --sites 2");
   dev_init->add_option("--dir", dev_options.directory, "folder to make")->required();
   dev_init->add_option("--hubs", dev_options.hubs, "1, 3 or 5")->capture_default_str();
   dev_init->add_option("--edges", dev_options.edges, "0 to 1000")->capture_default_str();
   dev_init->add_option("--sites", dev_options.sites, "sites the edges are spread over")->capture_default_str();
   dev_init->callback([&] {
-    if (const auto ok = make_dev_cluster(dev_options); !ok) exit_code = report(common, ok.error());
-    else exit_code = done(common, {{"dir", dev_options.directory}}, "made " + dev_options.directory + "; next: tidelock hub --config " + dev_options.directory + "/hub-1/hub.toml");
+    if (const auto ok = make_dev_cluster(dev_options); !ok)
+      exit_code = report(common, ok.error());
+    else
+      exit_code = done(common, {{"dir", dev_options.directory}},
+                       "made " + dev_options.directory + "; next: tidelock hub --config " + dev_options.directory +
+                           "/hub-1/hub.toml");
   });
 
   std::string key;
@@ -365,10 +416,13 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   set->footer("example: tidelock --config client.toml set limits:speed 80");
   set->add_option("key", key)->required();
   set->add_option("value", value)->required();
-  set->add_option("--ttl-ms", ttl_ms, "time to live, 0 = for ever")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  set->add_option("--ttl-ms", ttl_ms, "time to live, 0 = for ever")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   set->callback([&] {
     exit_code = ask(common, WriteKeys{{KeyWrite{key, value, ttl_ms * kMillisecond, false, Condition::kNone, {}}}},
-                    [&](const AdminAnswer& answer, Json json) { return done(common, json, "written at index " + std::to_string(answer.index.value)); });
+                    [&](const AdminAnswer& answer, Json json) {
+                      return done(common, json, "written at index " + std::to_string(answer.index.value));
+                    });
   });
   auto* status = app.add_subcommand("status", "which hub is active, which edges are connected");
   status->footer("example: tidelock --config client.toml status --json");
@@ -378,15 +432,19 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   remove->footer("example: tidelock --config client.toml remove-edge edge-7");
   remove->add_option("edge", edge_id)->required();
   remove->callback([&] {
-    exit_code = ask(common, RemoveEdgeRequest{edge_id}, [&](const AdminAnswer&, Json json) { return done(common, json, edge_id + " removed"); });
+    exit_code = ask(common, RemoveEdgeRequest{edge_id},
+                    [&](const AdminAnswer&, Json json) { return done(common, json, edge_id + " removed"); });
   });
 
   auto* model = app.add_subcommand("model", "publish, stage, activate and roll back models");
   model->require_subcommand(1);
   model->footer("the life of a version: publish -> stage -> (edges verify) -> activate -> rollback");
   std::string folder, name, version, key_file;
-  auto* model_publish = model->add_subcommand("publish", "sign a release folder and bring it to the hubs; nobody is affected");
-  model_publish->footer("example: tidelock --config client.toml model publish detector-2.0.0/ --name detector --version 2.0.0 --key model-key.pem");
+  auto* model_publish =
+      model->add_subcommand("publish", "sign a release folder and bring it to the hubs; nobody is affected");
+  model_publish->footer(
+      "example: tidelock --config client.toml model publish detector-2.0.0/ --name detector --version 2.0.0 --key "
+      "model-key.pem");
   model_publish->add_option("folder", folder, "model.onnx, labels.txt, golden/...")->required();
   model_publish->add_option("--name", name)->required();
   model_publish->add_option("--version", version)->required();
@@ -401,7 +459,9 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   with_version(stage);
   stage->callback([&] {
     exit_code = ask(common, StageModel{name, version}, [&](const AdminAnswer& answer, Json json) {
-      return done(common, json, name + " " + version + " is being staged (index " + std::to_string(answer.index.value) + "); watch: tidelock model status " + name);
+      return done(common, json,
+                  name + " " + version + " is being staged (index " + std::to_string(answer.index.value) +
+                      "); watch: tidelock model status " + name);
     });
   });
   auto* activate = model->add_subcommand("activate", "put a staged version in force on every gateway at one index");
@@ -444,7 +504,8 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   } catch (const CLI::ParseError& error) {
     // CLI11 says only that a subcommand is required; what was written instead is what helps.
     if (const auto unknown = app.remaining(true); !unknown.empty() && error.get_name() == "RequiredError") {
-      std::cerr << "tidelock: unknown " << (unknown.front().starts_with("-") ? "option" : "command") << " '" << unknown.front() << "'; `tidelock --help` lists what there is" << std::endl;
+      std::cerr << "tidelock: unknown " << (unknown.front().starts_with("-") ? "option" : "command") << " '"
+                << unknown.front() << "'; `tidelock --help` lists what there is" << std::endl;
       return 2;
     }
     return app.exit(error) == 0 ? 0 : 2;

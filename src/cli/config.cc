@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,7 +14,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
-#include <toml++/toml.h>
 
 namespace tidelock {
 namespace {
@@ -33,7 +33,8 @@ class Reader {
     try {
       root_ = toml::parse_file(path_);
     } catch (const toml::parse_error& error) {
-      return fail(Code::kInvalid, path_ + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));
+      return fail(Code::kInvalid,
+                  path_ + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));
     }
     return {};
   }
@@ -48,12 +49,13 @@ class Reader {
   // Whole numbers within [low, high].
   template <class T>
   void number(const std::string& key, T& out, std::int64_t low, std::int64_t high, std::int64_t unit = 1) {
-    with(key, false, "a whole number from " + std::to_string(low) + " to " + std::to_string(high), [&](const toml::node& node) {
-      const auto value = node.value_exact<std::int64_t>();
-      if (!value || *value < low || *value > high) return false;
-      out = static_cast<T>(*value * unit);
-      return true;
-    });
+    with(key, false, "a whole number from " + std::to_string(low) + " to " + std::to_string(high),
+         [&](const toml::node& node) {
+           const auto value = node.value_exact<std::int64_t>();
+           if (!value || *value < low || *value > high) return false;
+           out = static_cast<T>(*value * unit);
+           return true;
+         });
   }
   // ["hub-1=127.0.0.1:7401", ...]
   void addresses(const std::string& key, std::vector<std::pair<NodeId, std::string>>& out) {
@@ -79,13 +81,15 @@ class Reader {
     if (!view || !problem_.empty()) return;
     const auto* list = view.as_array();
     if (list == nullptr || list->size() > kNamespacesMax) {
-      problem_ = path_ + ": " + key + " must be written as up to " + std::to_string(kNamespacesMax) + " tables [[" + key + "]]";
+      problem_ = path_ + ": " + key + " must be written as up to " + std::to_string(kNamespacesMax) + " tables [[" +
+                 key + "]]";
       return;
     }
     for (const auto& item : *list) {
       const auto* table = item.as_table();
       if (table == nullptr) {
-        problem_ = path_ + ":" + std::to_string(item.source().begin.line) + ": " + key + " must be written as [[" + key + "]]";
+        problem_ =
+            path_ + ":" + std::to_string(item.source().begin.line) + ": " + key + " must be written as [[" + key + "]]";
         return;
       }
       Reader inner(path_);
@@ -121,7 +125,8 @@ class Reader {
   }
 
  private:
-  void with(const std::string& key, bool required, const std::string& expected, const std::function<bool(const toml::node&)>& take) {
+  void with(const std::string& key, bool required, const std::string& expected,
+            const std::function<bool(const toml::node&)>& take) {
     known_.insert(key);
     const auto view = table_->at_path(key);
     if (!problem_.empty()) return;
@@ -130,8 +135,8 @@ class Reader {
       return;
     }
     if (!take(*view.node())) {
-      problem_ = path_ + ":" + std::to_string(view.node()->source().begin.line) + ": " + key + " = " + shown(*view.node()) +
-                 ": must be " + expected;
+      problem_ = path_ + ":" + std::to_string(view.node()->source().begin.line) + ": " + key + " = " +
+                 shown(*view.node()) + ": must be " + expected;
     }
   }
   void refuse_unknown(const toml::table& table, const std::string& prefix) {
@@ -142,8 +147,8 @@ class Reader {
       } else if (!known_.contains(key) && problem_.empty()) {
         std::string all;
         for (const std::string& one : known_) all += (all.empty() ? "" : ", ") + one;
-        problem_ = path_ + ":" + std::to_string(node.source().begin.line) + ": unknown key '" + key + "' = " + shown(node) +
-                   "; known keys are " + all;
+        problem_ = path_ + ":" + std::to_string(node.source().begin.line) + ": unknown key '" + key +
+                   "' = " + shown(node) + "; known keys are " + all;
       }
     }
   }
@@ -194,9 +199,12 @@ void read_namespaces(Reader& reader, std::vector<Namespace>& namespaces) {
     table.number("ttl_ms", ns.ttl_ns, 0, std::int64_t{316'224'000'000}, kMillisecond);
     table.number("deadline_ms", ns.deadline_ns, 0, 3'600'000, kMillisecond);
     table.number("fallback_cap_ms", ns.fallback_cap_ns, 1, std::int64_t{316'224'000'000}, kMillisecond);
-    const auto same = std::find_if(namespaces.begin(), namespaces.end(), [&](const Namespace& one) { return one.prefix == ns.prefix; });
-    if (same != namespaces.end()) *same = std::move(ns);
-    else namespaces.insert(namespaces.begin(), std::move(ns));
+    const auto same = std::find_if(namespaces.begin(), namespaces.end(),
+                                   [&](const Namespace& one) { return one.prefix == ns.prefix; });
+    if (same != namespaces.end())
+      *same = std::move(ns);
+    else
+      namespaces.insert(namespaces.begin(), std::move(ns));
   });
 }
 
@@ -263,9 +271,12 @@ Result<HubSettings> read_hub_config(const std::string& path) {
   read_namespaces(reader, hub.seed.namespaces);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
-  if (const auto ok = validate_namespaces(hub.seed.namespaces); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
-  if (const auto ok = check_node_id(hub.id); !ok) return fail(Code::kInvalid, path + ": id = \"" + hub.id + "\": " + ok.error().message);
-  if (const auto ok = validate_settings(cluster); !ok) return fail(Code::kInvalid, path + ": [cluster] " + ok.error().message);
+  if (const auto ok = validate_namespaces(hub.seed.namespaces); !ok)
+    return fail(Code::kInvalid, path + ": " + ok.error().message);
+  if (const auto ok = check_node_id(hub.id); !ok)
+    return fail(Code::kInvalid, path + ": id = \"" + hub.id + "\": " + ok.error().message);
+  if (const auto ok = validate_settings(cluster); !ok)
+    return fail(Code::kInvalid, path + ": [cluster] " + ok.error().message);
   hub.hubs = {hubs.begin(), hubs.end()};
   if (!model_key.empty()) {
     auto key = read_file(model_key);
@@ -295,7 +306,8 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
-  if (const auto ok = check_node_id(edge.id); !ok) return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
+  if (const auto ok = check_node_id(edge.id); !ok)
+    return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
   edge.hubs = {hubs.begin(), hubs.end()};
   return settings;
 }

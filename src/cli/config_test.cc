@@ -31,7 +31,8 @@ class Folder {
 };
 
 const std::string kGood =
-    "id = \"hub-1\"\ndata_dir = \"/x\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhubs = [\"hub-1=127.0.0.1:1\"]\n"
+    "id = \"hub-1\"\ndata_dir = \"/x\"\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"\nhubs = "
+    "[\"hub-1=127.0.0.1:1\"]\n"
     "[tls]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"\n";
 
 TEST(Config, AHubsFileSeedsTheNamespacesOfAnEmptyCluster) {
@@ -39,10 +40,11 @@ TEST(Config, AHubsFileSeedsTheNamespacesOfAnEmptyCluster) {
   const auto plain = read_hub_config(folder.write(kGood));
   ASSERT_TRUE(plain.has_value()) << plain.error().message;
   EXPECT_EQ(plain->hub.seed.namespaces, default_namespaces());
-  const auto more = read_hub_config(folder.write(kGood +
-                                                 "[[namespace]]\nprefix = \"limits:\"\nconsistency = \"strong\"\nscope = \"region\"\n"
-                                                 "write_mode = \"through\"\n[[namespace]]\nprefix = \"feature:\"\nconsistency = \"bounded\"\n"
-                                                 "bound_ms = 2000\nbound_floor_ms = 100\nscope = \"region\"\nwrite_mode = \"behind\"\nflush_age_ms = 500\n"));
+  const auto more = read_hub_config(folder.write(
+      kGood +
+      "[[namespace]]\nprefix = \"limits:\"\nconsistency = \"strong\"\nscope = \"region\"\n"
+      "write_mode = \"through\"\n[[namespace]]\nprefix = \"feature:\"\nconsistency = \"bounded\"\n"
+      "bound_ms = 2000\nbound_floor_ms = 100\nscope = \"region\"\nwrite_mode = \"behind\"\nflush_age_ms = 500\n"));
   ASSERT_TRUE(more.has_value()) << more.error().message;
   EXPECT_EQ(more->hub.seed.namespaces.size(), default_namespaces().size() + 1);
   EXPECT_EQ(namespace_of(more->hub.seed.namespaces, "limits:speed").consistency, Consistency::kStrong);
@@ -60,12 +62,15 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
       {"a key that is not known", kGood + "grcp = 1\n", ":10: unknown key 'tls.grcp' = 1; known keys are"},
       {"a number for a string", "id = 7\n" + kGood.substr(kGood.find('\n') + 1), ":1: id = 7: must be a string"},
       {"not TOML", "id = \n", ":1: "},
-      {"a list without ids", kGood.substr(0, kGood.find("hubs")) + "hubs = [\"127.0.0.1:1\"]\n" + kGood.substr(kGood.find("[tls]")),
+      {"a list without ids",
+       kGood.substr(0, kGood.find("hubs")) + "hubs = [\"127.0.0.1:1\"]\n" + kGood.substr(kGood.find("[tls]")),
        ":5: hubs = [ \"127.0.0.1:1\" ]: must be a list like"},
-      {"out of range", kGood + "[cluster]\nrho_ppm = 0\n", ":11: cluster.rho_ppm = 0: must be a whole number from 1 to 99999"},
+      {"out of range", kGood + "[cluster]\nrho_ppm = 0\n",
+       ":11: cluster.rho_ppm = 0: must be a whole number from 1 to 99999"},
       {"an unknown choice", kGood + "[[namespace]]\nprefix = \"a:\"\nconsistency = \"sometimes\"\n",
        ":12: consistency = \"sometimes\": must be one of eventual, bounded, strong"},
-      {"a namespace that makes no sense", kGood + "[[namespace]]\nprefix = \"a:\"\nconsistency = \"strong\"\n", "namespace 'a:':"},
+      {"a namespace that makes no sense", kGood + "[[namespace]]\nprefix = \"a:\"\nconsistency = \"strong\"\n",
+       "namespace 'a:':"},
   };
   for (const Case& c : cases) {
     Folder folder;

@@ -29,8 +29,8 @@ class Ports {
   ~Ports() {
     for (const int fd : fds_) ::close(fd);
   }
-  // Below the range from which systems take ports for outgoing connections: from there, a node's port could be taken while it
-  // restarts, by a connection of its own peers.
+  // Below the range from which systems take ports for outgoing connections: from there, a node's port could be taken
+  // while it restarts, by a connection of its own peers.
   Result<std::string> next() {
     for (int attempt = 0; attempt < 1'000; ++attempt) {
       std::uint16_t chance = 0;
@@ -75,7 +75,8 @@ Result<void> write_identity(const KeyPair& ca, const PeerIdentity& identity, con
 }
 
 std::string tls_section(const std::string& directory) {
-  return "\n[tls]\nca = \"" + directory + "/ca.pem\"\ncertificate = \"" + directory + "/cert.pem\"\nkey = \"" + directory + "/key.pem\"\n";
+  return "\n[tls]\nca = \"" + directory + "/ca.pem\"\ncertificate = \"" + directory + "/cert.pem\"\nkey = \"" +
+         directory + "/key.pem\"\n";
 }
 
 Result<KeyPair> new_ca(const std::string& directory, const std::string& cluster) {
@@ -100,16 +101,30 @@ std::string hub_toml(const std::string& id, const std::string& root, const std::
                      const std::string& hubs) {
   const std::string home = root + "/" + id;
   return "# A Tidelock hub. `tidelock hub --config FILE --print-config` shows every key with its value.\n"
-         "id = \"" + id + "\"\n"
-         "data_dir = \"" + home + "/data\"\n"
-         "grpc = \"" + grpc + "\"            # sessions of edges, ledger, operators\n"
-         "http = \"" + http + "\"            # /metrics, /healthz, /readyz, /join\n"
-         "hubs = [" + hubs + "]  # every hub of the cluster, this one included\n"
-         "model_key = \"" + root + "/model-key.pub.pem\"  # manifests must be signed with it; only an empty cluster reads this\n"
+         "id = \"" +
+         id +
+         "\"\n"
+         "data_dir = \"" +
+         home +
+         "/data\"\n"
+         "grpc = \"" +
+         grpc +
+         "\"            # sessions of edges, ledger, operators\n"
+         "http = \"" +
+         http +
+         "\"            # /metrics, /healthz, /readyz, /join\n"
+         "hubs = [" +
+         hubs +
+         "]  # every hub of the cluster, this one included\n"
+         "model_key = \"" +
+         root +
+         "/model-key.pub.pem\"  # manifests must be signed with it; only an empty cluster reads this\n"
          "\n[join]\n"
-         "ca_key = \"" + root + "/ca/ca-key.pem\"   # lets this hub enrol nodes\n"
-         "tokens = \"" + home + "/tokens\"\n" +
-         tls_section(home + "/tls");
+         "ca_key = \"" +
+         root +
+         "/ca/ca-key.pem\"   # lets this hub enrol nodes\n"
+         "tokens = \"" +
+         home + "/tokens\"\n" + tls_section(home + "/tls");
 }
 
 }  // namespace
@@ -118,8 +133,10 @@ Result<void> make_dev_cluster(const DevOptions& options) {
   if (options.hubs != 1 && options.hubs != 3 && options.hubs != 5) {
     return fail(Code::kInvalid, "--hubs " + std::to_string(options.hubs) + ": must be 1, 3 or 5");
   }
-  if (options.edges < 0 || options.edges > 1000) return fail(Code::kInvalid, "--edges " + std::to_string(options.edges) + ": must be 0 to 1000");
-  if (options.sites < 1 || options.sites > 1000) return fail(Code::kInvalid, "--sites " + std::to_string(options.sites) + ": must be 1 to 1000");
+  if (options.edges < 0 || options.edges > 1000)
+    return fail(Code::kInvalid, "--edges " + std::to_string(options.edges) + ": must be 0 to 1000");
+  if (options.sites < 1 || options.sites > 1000)
+    return fail(Code::kInvalid, "--sites " + std::to_string(options.sites) + ": must be 1 to 1000");
   std::error_code error;
   fs::create_directories(options.directory, error);
   if (error) return fail(Code::kInvalid, options.directory + ": " + error.message());
@@ -145,7 +162,10 @@ Result<void> make_dev_cluster(const DevOptions& options) {
     if (auto ok = write_identity(*ca, {NodeRole::kHub, id}, root + "/" + id + "/tls"); !ok) return ok;
     auto http = ports.next();
     if (!http) return fail(http.error());
-    if (auto ok = write_file(root + "/" + id + "/hub.toml", hub_toml(id, root, grpc[static_cast<std::size_t>(i - 1)], *http, hubs), 0644); !ok) return ok;
+    if (auto ok = write_file(root + "/" + id + "/hub.toml",
+                             hub_toml(id, root, grpc[static_cast<std::size_t>(i - 1)], *http, hubs), 0644);
+        !ok)
+      return ok;
   }
   for (int i = 1; i <= options.edges; ++i) {
     const std::string id = "edge-" + std::to_string(i);
@@ -158,20 +178,36 @@ Result<void> make_dev_cluster(const DevOptions& options) {
     const int site = 1 + (i - 1) * options.sites / std::max(options.edges, 1);
     const std::string toml =
         "# A Tidelock edge. `tidelock edge --config FILE --print-config` shows every key with its value.\n"
-        "id = \"" + id + "\"\n"
-        "site = \"site-" + std::to_string(site) + "\"\n"
-        "data_dir = \"" + home + "/data\"\n"
-        "run_dir = \"" + home + "/run\"       # page and arena that apps map; put it on tmpfs\n"
-        "redis = \"" + *redis + "\"            # Redis protocol over TCP\n"
-        "redis_unix = \"" + home + "/run/redis.sock\"\n"
-        "http = \"" + *http + "\"\n"
-        "hubs = [" + hubs + "]\n" +
-        tls_section(home + "/tls");
+        "id = \"" +
+        id +
+        "\"\n"
+        "site = \"site-" +
+        std::to_string(site) +
+        "\"\n"
+        "data_dir = \"" +
+        home +
+        "/data\"\n"
+        "run_dir = \"" +
+        home +
+        "/run\"       # page and arena that apps map; put it on tmpfs\n"
+        "redis = \"" +
+        *redis +
+        "\"            # Redis protocol over TCP\n"
+        "redis_unix = \"" +
+        home +
+        "/run/redis.sock\"\n"
+        "http = \"" +
+        *http +
+        "\"\n"
+        "hubs = [" +
+        hubs + "]\n" + tls_section(home + "/tls");
     if (auto ok = write_file(home + "/edge.toml", toml, 0644); !ok) return ok;
   }
   if (auto ok = write_identity(*ca, {NodeRole::kClient, "operator"}, root + "/client/tls"); !ok) return ok;
   return write_file(root + "/client.toml",
-                    "# An operator's connection: tidelock --config client.toml status\nhubs = [" + hubs + "]\n" + tls_section(root + "/client/tls"), 0644);
+                    "# An operator's connection: tidelock --config client.toml status\nhubs = [" + hubs + "]\n" +
+                        tls_section(root + "/client/tls"),
+                    0644);
 }
 
 Result<void> init_first_hub(const HubInitOptions& options) {
@@ -179,16 +215,22 @@ Result<void> init_first_hub(const HubInitOptions& options) {
   fs::create_directories(options.directory, error);
   if (error) return fail(Code::kInvalid, options.directory + ": " + error.message());
   const std::string root = fs::absolute(options.directory).lexically_normal().string();
-  if (fs::exists(root + "/ca/ca-key.pem")) return fail(Code::kConflict, root + " holds a cluster already; choose another --dir");
+  if (fs::exists(root + "/ca/ca-key.pem"))
+    return fail(Code::kConflict, root + " holds a cluster already; choose another --dir");
   const auto ca = new_ca(root + "/ca", options.id);
   if (!ca) return fail(ca.error());
   if (auto ok = new_model_key(root); !ok) return ok;
   if (auto ok = write_identity(*ca, {NodeRole::kHub, options.id}, root + "/" + options.id + "/tls"); !ok) return ok;
   if (auto ok = write_identity(*ca, {NodeRole::kClient, "operator"}, root + "/client/tls"); !ok) return ok;
   const std::string hubs = "\"" + options.id + "=" + options.grpc + "\"";
-  if (auto ok = write_file(root + "/" + options.id + "/hub.toml", hub_toml(options.id, root, options.grpc, options.http, hubs), 0644); !ok) return ok;
+  if (auto ok = write_file(root + "/" + options.id + "/hub.toml",
+                           hub_toml(options.id, root, options.grpc, options.http, hubs), 0644);
+      !ok)
+    return ok;
   return write_file(root + "/client.toml",
-                    "# An operator's connection: tidelock --config client.toml status\nhubs = [" + hubs + "]\n" + tls_section(root + "/client/tls"), 0644);
+                    "# An operator's connection: tidelock --config client.toml status\nhubs = [" + hubs + "]\n" +
+                        tls_section(root + "/client/tls"),
+                    0644);
 }
 
 Result<std::string> make_token(const TokenOptions& options) {
@@ -197,7 +239,8 @@ Result<std::string> make_token(const TokenOptions& options) {
   if (options.minutes < 1 || options.minutes > 7 * 24 * 60) {
     return fail(Code::kInvalid, "--minutes " + std::to_string(options.minutes) + ": must be 1 to 10080");
   }
-  const auto token = make_join_token(*role, options.id, static_cast<std::int64_t>(wall_ms_now() / 1000) + options.minutes * 60);
+  const auto token =
+      make_join_token(*role, options.id, static_cast<std::int64_t>(wall_ms_now() / 1000) + options.minutes * 60);
   if (!token) return fail(token.error());
   const std::string text = token_text(*token);
   const int fd = ::open(options.tokens_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

@@ -1,4 +1,5 @@
-// `tidelock dev init` and `tidelock hub init`: make a CA, certificates, keys and configuration files that are ready to run.
+// `tidelock dev init` and `tidelock hub init`: make a CA, certificates, keys and configuration files that are ready to
+// run.
 #pragma once
 
 #include <string>
@@ -13,7 +14,8 @@ struct DevOptions {
   int edges = 4;
   int sites = 2;
 };
-// Every port is picked free on the loopback interface. A folder that holds a cluster already is left as it is (kConflict).
+// Every port is picked free on the loopback interface. A folder that holds a cluster already is left as it is
+// (kConflict).
 Result<void> make_dev_cluster(const DevOptions& options);
 
 struct HubInitOptions {

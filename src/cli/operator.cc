@@ -47,7 +47,8 @@ std::vector<NodeId> Operator::hubs() const {
 Result<AdminAnswer> Operator::ask_one(const NodeId& id, decltype(AdminRequest::body) request, int timeout_ms) {
   for (Hub& hub : hubs_) {
     if (hub.id != id) continue;
-    const auto raw = hub.client->call(encode(NodeCall{AdminRequest{CommandId{boot_, ++sequence_}, std::move(request)}}), timeout_ms);
+    const auto raw =
+        hub.client->call(encode(NodeCall{AdminRequest{CommandId{boot_, ++sequence_}, std::move(request)}}), timeout_ms);
     if (!raw) return fail(raw.error());
     return decode<AdminAnswer>(*raw, "answer");
   }
@@ -70,7 +71,8 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
     if (raw) {
       auto answer = decode<AdminAnswer>(*raw, "answer");
       if (!answer) return answer;
-      const bool again = answer->code == Code::kNotActive || answer->code == Code::kMaybeApplied || answer->code == Code::kUnavailable;
+      const bool again =
+          answer->code == Code::kNotActive || answer->code == Code::kMaybeApplied || answer->code == Code::kUnavailable;
       may_have_left = may_have_left || answer->code == Code::kMaybeApplied;
       if (!again) {
         first_ = (first_ + turn) % hubs_.size();
@@ -83,7 +85,8 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
         call = encode(NodeCall{full});
       }
       // Straight to the hub that was named.
-      const auto hinted = std::find_if(hubs_.begin(), hubs_.end(), [&](const Hub& one) { return one.id == answer->hint; });
+      const auto hinted =
+          std::find_if(hubs_.begin(), hubs_.end(), [&](const Hub& one) { return one.id == answer->hint; });
       if (hinted != hubs_.end() && hinted->id != hub.id) {
         first_ = static_cast<std::size_t>(hinted - hubs_.begin()) + hubs_.size() - (turn + 1) % hubs_.size();
       }
@@ -98,7 +101,8 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
     }
   }
   if (may_have_left) last.code = Code::kMaybeApplied;
-  last.message = "no hub gave an answer within " + std::to_string(timeout_ms_) + " ms; the last word was: " + last.message;
+  last.message =
+      "no hub gave an answer within " + std::to_string(timeout_ms_) + " ms; the last word was: " + last.message;
   return fail(last);
 }
 
@@ -133,12 +137,14 @@ Result<void> Operator::upload(const std::string& path, const Bytes& sha256, std:
           return std::optional<Bytes>(std::move(chunk));
         },
         10'000);
-    if (done) ++complete;
-    else why += " " + hub.id + ": " + done.error().message + ";";
+    if (done)
+      ++complete;
+    else
+      why += " " + hub.id + ": " + done.error().message + ";";
   }
   if (complete >= hubs_.size() / 2 + 1) return {};
-  return fail(Code::kUnavailable, path + " reached " + std::to_string(complete) + " of " + std::to_string(hubs_.size()) +
-                                      " hubs, a majority is needed;" + why);
+  return fail(Code::kUnavailable, path + " reached " + std::to_string(complete) + " of " +
+                                      std::to_string(hubs_.size()) + " hubs, a majority is needed;" + why);
 }
 
 }  // namespace tidelock

@@ -1,5 +1,5 @@
-// An operator's connection to the cluster: asks the hubs in turn until the active one answers, with one command id, so that
-// a write survives a failover and still counts once.
+// An operator's connection to the cluster: asks the hubs in turn until the active one answers, with one command id, so
+// that a write survives a failover and still counts once.
 //
 // Threads: one. Blocking.
 #pragma once
@@ -21,8 +21,8 @@ class Operator {
   static Result<std::unique_ptr<Operator>> connect(const OperatorConfig& config, int timeout_ms);
   ~Operator();
 
-  // The answer of the active hub. Errors of the request itself (kConflict, kInvalid, ...) come back in the answer's code;
-  // a Result error means that no hub gave an answer in time: kMaybeApplied once a write may have left.
+  // The answer of the active hub. Errors of the request itself (kConflict, kInvalid, ...) come back in the answer's
+  // code; a Result error means that no hub gave an answer in time: kMaybeApplied once a write may have left.
   Result<AdminAnswer> ask(decltype(AdminRequest::body) request);
   // What one hub says of itself.
   Result<AdminAnswer> ask_one(const NodeId& hub, decltype(AdminRequest::body) request, int timeout_ms);

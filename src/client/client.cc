@@ -58,7 +58,8 @@ std::int64_t integer_of(const RespValue& reply, std::string_view field, std::int
 }  // namespace
 
 Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
-  if (options.run_dir.empty()) return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+  if (options.run_dir.empty())
+    return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
   auto client = std::make_unique<ClientImpl>(std::move(options));
   // Somebody must be there: the page, or at least the socket.
   auto pong = client->ask({"PING"});
@@ -68,7 +69,8 @@ Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
 
 ClientImpl::ClientImpl(ClientOptions options)
     : options_(std::move(options)),
-      reader_(LocalReaderOptions{options_.run_dir + "/page", options_.run_dir + "/arena", L1Options{options_.l1_bytes, 8}, 64u << 10}),
+      reader_(LocalReaderOptions{options_.run_dir + "/page", options_.run_dir + "/arena",
+                                 L1Options{options_.l1_bytes, 8}, 64u << 10}),
       keeper_([this] { keep_up(); }) {}
 
 ClientImpl::~ClientImpl() {
@@ -132,7 +134,9 @@ Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract,
   const ElapsedClock clock;  // only a difference is used
   const Nanos asked_at = clock.now();
   auto asked = read_at_edge(key, contract, out, found);
-  if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied || asked.error().code == Code::kStale) return asked;
+  if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied ||
+      asked.error().code == Code::kStale)
+    return asked;
   if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
     out = std::move(held);
     found = true;
@@ -146,10 +150,12 @@ Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract,
   return asked;
 }
 
-Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, std::string& out, bool& found) {
+Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, std::string& out,
+                                         bool& found) {
   edge_reads_.fetch_add(1, std::memory_order_relaxed);
   std::vector<std::string> command = {"TL.GET", std::string(key)};
-  const Consistency asked = contract.consistency.value_or(contract.bound_ns ? Consistency::kBounded : Consistency::kEventual);
+  const Consistency asked =
+      contract.consistency.value_or(contract.bound_ns ? Consistency::kBounded : Consistency::kEventual);
   if (contract.bound_ns && asked == Consistency::kBounded) {
     command.insert(command.end(), {"BOUND", std::to_string(*contract.bound_ns / kMillisecond)});
   } else if (contract.consistency == Consistency::kStrong) {
@@ -157,12 +163,14 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
   } else if (contract.consistency == Consistency::kEventual) {
     command.emplace_back("EVENTUAL");
   }
-  if (contract.deadline_ns) command.insert(command.end(), {"DEADLINE", std::to_string(*contract.deadline_ns / kMillisecond)});
+  if (contract.deadline_ns)
+    command.insert(command.end(), {"DEADLINE", std::to_string(*contract.deadline_ns / kMillisecond)});
   if (contract.token.value != 0) command.insert(command.end(), {"TOKEN", std::to_string(contract.token.value)});
   const ElapsedClock wall;  // only a difference is used: the time spent waiting for the answer (F6)
   const Nanos sent_at = wall.now();
   // F3: one deadline, held here too when the edge is frozen; the margin is for its answer to arrive.
-  const auto reply = ask(command, contract.deadline_ns ? saturating_add(*contract.deadline_ns, kDeadlineMargin) : kForever);
+  const auto reply =
+      ask(command, contract.deadline_ns ? saturating_add(*contract.deadline_ns, kDeadlineMargin) : kForever);
   if (!reply) return fail(reply.error());
   if (reply->is_error()) return fail(error_of(reply->text));
   const RespValue* value = reply->find("value");
@@ -175,7 +183,8 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
   const std::int64_t writers_ms = integer_of(*reply, "writers_ms", -1);
   receipt.writers_ns = writers_ms < 0 ? kForever : writers_ms * kMillisecond;
   if (const RespValue* basis = reply->find("basis")) receipt.basis = basis_of(basis->text);
-  if (const RespValue* source = reply->find("source")) receipt.source = source->text == "hub" ? Source::kHub : Source::kEdge;
+  if (const RespValue* source = reply->find("source"))
+    receipt.source = source->text == "hub" ? Source::kHub : Source::kEdge;
   receipt.fallback = integer_of(*reply, "fallback", 0) != 0;
   if (receipt.fallback) fallbacks_.fetch_add(1, std::memory_order_relaxed);
   found = !value->is_null();

@@ -27,9 +27,12 @@ class ClientImpl : public Client {
   ClientStats stats() const override;
 
   // A read from memory only: never asks, never waits. The outcome says whether the contract held.
-  ReadOutcome peek(std::string_view key, const Contract& contract, std::string& out) { return reader_.read(key, contract, out); }
+  ReadOutcome peek(std::string_view key, const Contract& contract, std::string& out) {
+    return reader_.read(key, contract, out);
+  }
   const std::string& run_dir() const { return options_.run_dir; }
-  // One question to the edge, on a connection of the pool. Waits at most `wait_ns`, and never longer than the options say.
+  // One question to the edge, on a connection of the pool. Waits at most `wait_ns`, and never longer than the options
+  // say.
   Result<RespValue> ask(const std::vector<std::string>& command, Nanos wait_ns = kForever);
 
  private:

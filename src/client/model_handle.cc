@@ -1,5 +1,5 @@
-// A handle keeps up to three versions loaded: the one in use, the one that is staged, the one before (for a rollback). The
-// watcher loads and warms; acquire only compares the pointer with what is loaded and flips one shared_ptr.
+// A handle keeps up to three versions loaded: the one in use, the one that is staged, the one before (for a rollback).
+// The watcher loads and warms; acquire only compares the pointer with what is loaded and flips one shared_ptr.
 
 #include <algorithm>
 #include <atomic>
@@ -102,7 +102,8 @@ class Handle : public ModelHandle {
     if (receipt.fallback) {
       // This version was in force when it was last proven; that is what can be said about it now.
       const std::int64_t proven_ns = last_proven_ns_.load(std::memory_order_relaxed);
-      if (receipt.basis == Basis::kNone) receipt.bound_ns = proven_ns == 0 ? kForever : stretch(monotonic_ns_now() - proven_ns, 1'000);
+      if (receipt.basis == Basis::kNone)
+        receipt.bound_ns = proven_ns == 0 ? kForever : stretch(monotonic_ns_now() - proven_ns, 1'000);
       if (receipt.activation.value == 0) receipt.activation = Index{activation_.load(std::memory_order_relaxed)};
     }
     return ModelUse{use->model, std::move(receipt)};
@@ -162,7 +163,8 @@ class Handle : public ModelHandle {
     loaded_.push_back(*result);
     const auto in_use = std::atomic_load(&in_use_);
     while (loaded_.size() > kLoadedMax) {  // the oldest that is not in use; frames in flight keep theirs alive (M10)
-      const auto victim = std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& model) { return model != in_use; });
+      const auto victim =
+          std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& model) { return model != in_use; });
       loaded_.erase(victim);
     }
     return *result;
@@ -171,10 +173,12 @@ class Handle : public ModelHandle {
   Result<std::shared_ptr<const Loaded>> try_load(const ModelPointer& pointer) {
     const std::string folder = client_.run_dir() + "/models/" + name_ + "/" + pointer.version;
     // M4: the edge leaves this mark after signature, hashes and golden outputs held.
-    if (!std::filesystem::exists(folder + "/tidelock.verified")) return fail(Code::kUnavailable, folder + " is not verified yet");
+    if (!std::filesystem::exists(folder + "/tidelock.verified"))
+      return fail(Code::kUnavailable, folder + " is not verified yet");
     const auto encoded = read_all(folder + "/tidelock.manifest");
     if (!encoded) return fail(encoded.error());
-    if (sha256(*encoded) != pointer.manifest_sha256) return fail(Code::kCorrupt, folder + " holds another manifest than the pointer names");
+    if (sha256(*encoded) != pointer.manifest_sha256)
+      return fail(Code::kCorrupt, folder + " holds another manifest than the pointer names");
     const auto signed_manifest = decode<SignedManifest>(*encoded, "signed manifest");
     if (!signed_manifest) return fail(signed_manifest.error());
     const auto manifest = decode<Manifest>(signed_manifest->manifest, "manifest");
@@ -231,7 +235,8 @@ class Handle : public ModelHandle {
         follow(bytes, outcome.receipt.version);
       } else if (now_ns >= next_ask_ns) {  // not in this gateway's memory yet, or not provable: let the edge look
         next_ask_ns = now_ns + 100'000'000;
-        const auto asked = client_.get(current_key_, Contract{Consistency::kStrong, {}, 50 * kMillisecond, {}}, nullptr);
+        const auto asked =
+            client_.get(current_key_, Contract{Consistency::kStrong, {}, 50 * kMillisecond, {}}, nullptr);
         if (asked && std::atomic_load(&in_use_) == nullptr) follow(asked->bytes, asked->receipt.version);
       }
       if (now_ns >= next_staged_ns) {
@@ -248,7 +253,8 @@ class Handle : public ModelHandle {
     const auto pointer = decode<ModelPointer>(bytes, "model pointer");
     if (!pointer) return;
     const auto use = std::atomic_load(&in_use_);
-    if (use != nullptr && same(*use, *pointer) && activation.value == activation_.load(std::memory_order_relaxed)) return;
+    if (use != nullptr && same(*use, *pointer) && activation.value == activation_.load(std::memory_order_relaxed))
+      return;
     seen(*pointer, activation);
     if (auto next = load(*pointer, true)) adopt(std::move(next), activation, monotonic_ns_now());
   }
@@ -278,7 +284,8 @@ class Handle : public ModelHandle {
 Result<std::unique_ptr<ModelHandle>> ModelHandle::open(Client& client, std::string name, ModelOptions options) {
   auto* impl = dynamic_cast<ClientImpl*>(&client);
   if (impl == nullptr) return fail(Code::kInvalid, "the client must come from Client::connect");
-  if (options.poll_us < 100) return fail(Code::kInvalid, "poll_us = " + std::to_string(options.poll_us) + ": must be at least 100");
+  if (options.poll_us < 100)
+    return fail(Code::kInvalid, "poll_us = " + std::to_string(options.poll_us) + ": must be at least 100");
   EngineOptions engine_options;
   engine_options.name = options.engine;
   auto engine = open_engine(engine_options);

@@ -2,9 +2,9 @@
 //
 //   struct Probe { Nonce nonce; bool wants_lease; template <class A> void fields(A& a) { a(nonce, wants_lease); } };
 //
-// and `encode` / `decode` walk that list. Format: little-endian base-128 varints for unsigned integers, zigzag varints for
-// signed ones, one byte for bool and enum, length-prefixed bytes, count-prefixed vectors, index-prefixed variants, a
-// presence byte for optionals. Unknown variant indexes, trailing bytes and counts beyond the bytes left are kCorrupt.
+// and `encode` / `decode` walk that list. Format: little-endian base-128 varints for unsigned integers, zigzag varints
+// for signed ones, one byte for bool and enum, length-prefixed bytes, count-prefixed vectors, index-prefixed variants,
+// a presence byte for optionals. Unknown variant indexes, trailing bytes and counts beyond the bytes left are kCorrupt.
 //
 // Threads: pure functions. Cost: one pass. Limits: a vector never reserves more elements than bytes are left.
 #pragma once
@@ -44,9 +44,7 @@ class Encoder {
   void put(std::uint64_t v) { put_varint(v); }
   void put(std::uint32_t v) { put_varint(v); }
   void put(std::uint16_t v) { put_varint(v); }
-  void put(std::int64_t v) {
-    put_varint((static_cast<std::uint64_t>(v) << 1) ^ static_cast<std::uint64_t>(v >> 63));
-  }
+  void put(std::int64_t v) { put_varint((static_cast<std::uint64_t>(v) << 1) ^ static_cast<std::uint64_t>(v >> 63)); }
   void put(const std::string& v) {
     put_varint(v.size());
     out_.append(v);

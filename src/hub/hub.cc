@@ -1,5 +1,5 @@
-// One thread (`core`) owns the HubCore and everything it touches; gRPC, ledger and HTTP threads only push into its queue.
-// The order of a step: rows are committed, then appends, frames, closes and answers go out.
+// One thread (`core`) owns the HubCore and everything it touches; gRPC, ledger and HTTP threads only push into its
+// queue. The order of a step: rows are committed, then appends, frames, closes and answers go out.
 
 #include "hub/hub.h"
 
@@ -68,7 +68,8 @@ static Result<std::pair<std::string, int>> split_address(const std::string& addr
     }
   }
   if (colon == 0 || port < 0 || port > 65535) {
-    return fail(Code::kInvalid, std::string(field) + " = \"" + address + "\": must be host:port, for example 127.0.0.1:7400");
+    return fail(Code::kInvalid,
+                std::string(field) + " = \"" + address + "\": must be host:port, for example 127.0.0.1:7400");
   }
   return std::pair{address.substr(0, colon), port};
 }
@@ -82,7 +83,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     std::error_code error;
     std::filesystem::create_directories(config_.data_dir + "/ledger", error);
     if (error) return fail(Code::kInvalid, "data_dir = \"" + config_.data_dir + "\": " + error.message());
-    auto kv = Kv::open(config_.data_dir + "/db", {std::string(kStateFamily), std::string(kRaftLogFamily), std::string(kRaftStateFamily)});
+    auto kv = Kv::open(config_.data_dir + "/db",
+                       {std::string(kStateFamily), std::string(kRaftLogFamily), std::string(kRaftStateFamily)});
     if (!kv) return fail(kv.error());
     kv_ = std::move(*kv);
     auto blobs = HubModelStore::open(config_.data_dir + "/models", config_);
@@ -97,9 +99,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     core_ = std::make_unique<HubCore>(options, *rows_);
     const StateMachine& state = core_->state();
     if (state.seeded() && !(state.settings() == config_.seed.settings)) {  // A2
-      return fail(Code::kConflict,
-                  "the settings of this hub differ from the cluster's: authority_window_ns, rho_ppm and lease lengths are "
-                  "ledger state, set when the cluster is made; take [cluster] out of the configuration or make it equal");
+      return fail(
+          Code::kConflict,
+          "the settings of this hub differ from the cluster's: authority_window_ns, rho_ppm and lease lengths are "
+          "ledger state, set when the cluster is made; take [cluster] out of the configuration or make it equal");
     }
     remember_state();
     applied_.store(state.applied().value, std::memory_order_release);
@@ -155,7 +158,9 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     add_metrics();
     std::vector<HttpRoute> routes = standard_routes(
         metrics_, [] { return std::string(); },
-        [this] { return ledger_->status().leader.empty() ? std::string("no leader of the ledger is known yet") : std::string(); });
+        [this] {
+          return ledger_->status().leader.empty() ? std::string("no leader of the ledger is known yet") : std::string();
+        });
     routes.push_back({"POST", "/join", [this](const HttpRequest& request) { return answer_join(config_, request); }});
     HttpServerOptions http_options;
     http_options.host = http->first;
@@ -196,16 +201,19 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   }
   Result<void> on_install(const LedgerSnapshot& snapshot) override {
     return on_core_thread([&]() -> Result<void> {
-      if (auto imported = kv_->import_family(std::string(kStateFamily), snapshot.directory + "/state"); !imported) return imported;
+      if (auto imported = kv_->import_family(std::string(kStateFamily), snapshot.directory + "/state"); !imported)
+        return imported;
       step(HubInstalled{});
       log(LogLevel::kInfo, "hub", "snapshot installed", {{"index", snapshot.index.value}});
       return {};
     });
   }
   Result<Index> on_snapshot(const std::string& directory) override {
-    // The index is read first: the export may hold later entries too, and those are skipped when they are delivered again.
+    // The index is read first: the export may hold later entries too, and those are skipped when they are delivered
+    // again.
     const Index index{applied_.load(std::memory_order_acquire)};
-    if (auto exported = kv_->export_family(std::string(kStateFamily), directory + "/state"); !exported) return fail(exported.error());
+    if (auto exported = kv_->export_family(std::string(kStateFamily), directory + "/state"); !exported)
+      return fail(exported.error());
     return index;
   }
   void on_failed(const Error& error) override {
@@ -257,10 +265,12 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
       return;
     }
     auto& admin = std::get<AdminRequest>(call->body);
-    const bool reads = std::holds_alternative<ReadKey>(admin.body) || std::holds_alternative<DescribeModels>(admin.body) ||
+    const bool reads = std::holds_alternative<ReadKey>(admin.body) ||
+                       std::holds_alternative<DescribeModels>(admin.body) ||
                        std::holds_alternative<DescribeCluster>(admin.body);
     if (peer.role != NodeRole::kClient && !reads) {
-      reply(encode(answer_of({Code::kDenied, "only an operator's certificate (role client) may change the cluster", {}, 0})));
+      reply(encode(
+          answer_of({Code::kDenied, "only an operator's certificate (role client) may change the cluster", {}, 0})));
       return;
     }
     if (auto* publish = std::get_if<PublishModel>(&admin.body)) {  // M2: the bytes must rest at a majority first
@@ -275,7 +285,9 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     }
     ask(std::move(admin), std::move(reply));
   }
-  Result<ChunkSource> on_download(const PeerIdentity&, Bytes request) override { return models_->download(std::move(request)); }
+  Result<ChunkSource> on_download(const PeerIdentity&, Bytes request) override {
+    return models_->download(std::move(request));
+  }
   Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity& peer, Bytes first) override {
     return models_->upload(peer, std::move(first));
   }
@@ -364,8 +376,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (!actions.rows.rows.empty()) {
       KvBatch batch;
       for (auto& [key, value] : actions.rows.rows) {
-        if (value) batch.put(std::string(kStateFamily), std::move(key), std::move(*value));
-        else batch.erase(std::string(kStateFamily), std::move(key));
+        if (value)
+          batch.put(std::string(kStateFamily), std::move(key), std::move(*value));
+        else
+          batch.erase(std::string(kStateFamily), std::move(key));
       }
       // Not synced: the ledger's log is, and both share one write-ahead log, so a restart replays from what is here.
       if (const auto ok = kv_->commit(batch, Sync::kNone); !ok) on_failed(ok.error());

@@ -1,7 +1,8 @@
 // Hub runs one hub process: ledger, sessions, operators' calls, model store, HTTP.
 //
 // Threads:  start and the destructor belong to the owner; everything inside runs on the hub's own threads.
-// Errors:   start names what is wrong with configuration, ports, certificates or disk. A store that fails later ends the
+// Errors:   start names what is wrong with configuration, ports, certificates or disk. A store that fails later ends
+// the
 //           process (D3): the ledger is replayed at the next start.
 #pragma once
 
@@ -20,14 +21,14 @@ namespace tidelock {
 struct HubConfig {
   NodeId id;
   std::string data_dir;
-  std::string grpc_address;               // host:port
-  std::string http_address;               // host:port
-  std::map<NodeId, std::string> hubs;     // every hub of the cluster with its gRPC address, this one included
+  std::string grpc_address;            // host:port
+  std::string http_address;            // host:port
+  std::map<NodeId, std::string> hubs;  // every hub of the cluster with its gRPC address, this one included
   TlsFiles tls;
-  std::string ca_key_file;                // lets this hub answer `join`; empty: it does not
-  std::string join_tokens_file;           // open tokens, one a line (written by `hub token`)
-  Seed seed;                              // of an empty cluster
-  ClockShim shim;                         // the identity but in test builds
+  std::string ca_key_file;       // lets this hub answer `join`; empty: it does not
+  std::string join_tokens_file;  // open tokens, one a line (written by `hub token`)
+  Seed seed;                     // of an empty cluster
+  ClockShim shim;                // the identity but in test builds
   std::uint32_t election_timeout_ms = 300;
   std::uint32_t heartbeat_ms = 30;
   std::uint32_t snapshot_threshold_entries = 8192;

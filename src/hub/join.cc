@@ -36,8 +36,10 @@ Result<JoinToken> take_token(const std::string& path, const std::string& number)
   std::optional<JoinToken> found;
   while (std::getline(lines, line)) {
     auto token = parse_join_token(line);
-    if (token && token->number == number && !found) found = std::move(*token);
-    else if (!line.empty()) rest += line + "\n";
+    if (token && token->number == number && !found)
+      found = std::move(*token);
+    else if (!line.empty())
+      rest += line + "\n";
   }
   if (!found) return fail(Code::kDenied, "the token is unknown or was used already");
   const std::string next = path + ".next";
@@ -51,7 +53,8 @@ Result<JoinToken> take_token(const std::string& path, const std::string& number)
 }
 
 Result<Bytes> serve(const HubConfig& config, const HttpRequest& request) {
-  if (config.ca_key_file.empty()) return fail(Code::kDenied, "this hub does not hold the CA key; ask the hub that was set up with `hub init`");
+  if (config.ca_key_file.empty())
+    return fail(Code::kDenied, "this hub does not hold the CA key; ask the hub that was set up with `hub init`");
   const auto asked = decode<JoinRequest>(request.body, "join request");
   if (!asked) return fail(asked.error());
   auto token = take_token(config.join_tokens_file, asked->token_number);
@@ -61,7 +64,8 @@ Result<Bytes> serve(const HubConfig& config, const HttpRequest& request) {
   if (!identity) return fail(identity.error());
   const auto ca_pem = read_text(config.tls.ca_file);
   const auto ca_key = read_text(config.ca_key_file);
-  if (!ca_pem || !ca_key) return fail(Code::kBusy, "the CA's files cannot be read: " + config.tls.ca_file + ", " + config.ca_key_file);
+  if (!ca_pem || !ca_key)
+    return fail(Code::kBusy, "the CA's files cannot be read: " + config.tls.ca_file + ", " + config.ca_key_file);
   NodeNames names;
   names.dns = {"localhost"};
   names.ip = {"127.0.0.1"};
@@ -81,18 +85,22 @@ HttpResponse answer_join(const HubConfig& config, const HttpRequest& request) {
   return HttpResponse{200, "application/octet-stream", *answer};
 }
 
-Result<Joined> join_cluster(const std::string& hub_http_address, const std::string& text, const PeerIdentity& identity) {
+Result<Joined> join_cluster(const std::string& hub_http_address, const std::string& text,
+                            const PeerIdentity& identity) {
   const auto token = parse_join_token(text);
   if (!token) return fail(token.error());
   auto csr = make_csr(identity);
   if (!csr) return fail(csr.error());
   JoinRequest request{token->number, csr->csr_pem, join_proof(*token, csr->csr_pem)};
-  const auto response = http_request(hub_http_address, "POST", "/join", encode(request), "application/octet-stream", 10'000);
+  const auto response =
+      http_request(hub_http_address, "POST", "/join", encode(request), "application/octet-stream", 10'000);
   if (!response) return fail(response.error());
-  if (response->status != 200) return fail(Code::kDenied, hub_http_address + " refused to enrol this node: " + response->body);
+  if (response->status != 200)
+    return fail(Code::kDenied, hub_http_address + " refused to enrol this node: " + response->body);
   const auto reply = decode<JoinReply>(response->body, "join reply");
   if (!reply) return fail(reply.error());
-  if (const auto ok = verify_join_answer(*token, csr->csr_pem, reply->certificate_pem, reply->ca_pem, reply->proof); !ok) {
+  if (const auto ok = verify_join_answer(*token, csr->csr_pem, reply->certificate_pem, reply->ca_pem, reply->proof);
+      !ok) {
     return fail(ok.error());
   }
   return Joined{KeyPair{reply->certificate_pem, csr->key_pem}, reply->ca_pem};

@@ -1,5 +1,5 @@
-// `join --token`: a node without a certificate asks a hub for one. Carried over HTTP because the node cannot speak mutual
-// TLS yet; request and answer are bound to the token, which never travels (codec/certificate.h).
+// `join --token`: a node without a certificate asks a hub for one. Carried over HTTP because the node cannot speak
+// mutual TLS yet; request and answer are bound to the token, which never travels (codec/certificate.h).
 #pragma once
 
 #include <string>
@@ -31,13 +31,15 @@ struct JoinReply {
   }
 };
 
-// Serves POST /join: checks the token against `join_tokens_file`, signs with the CA key, forgets the token (single use).
+// Serves POST /join: checks the token against `join_tokens_file`, signs with the CA key, forgets the token (single
+// use).
 HttpResponse answer_join(const HubConfig& config, const HttpRequest& request);
 // The joining side: the key pair and the CA bundle.
 struct Joined {
   KeyPair pair;
   std::string ca_pem;
 };
-Result<Joined> join_cluster(const std::string& hub_http_address, const std::string& token_text, const PeerIdentity& identity);
+Result<Joined> join_cluster(const std::string& hub_http_address, const std::string& token_text,
+                            const PeerIdentity& identity);
 
 }  // namespace tidelock

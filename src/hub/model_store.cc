@@ -94,8 +94,10 @@ Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView
     const auto answer = decode<AdminAnswer>(*raw, "answer");
     const auto absent = answer && answer->value ? decode<std::vector<Bytes>>(*answer->value, "missing blobs")
                                                 : Result<std::vector<Bytes>>(fail(Code::kCorrupt, "no answer"));
-    if (absent && absent->empty()) ++complete;
-    else lacking += " " + peer.id;
+    if (absent && absent->empty())
+      ++complete;
+    else
+      lacking += " " + peer.id;
   }
   const std::size_t majority = (peers_.size() + 1) / 2 + 1;
   if (complete >= majority) return {};
@@ -162,7 +164,8 @@ Result<ChunkSource> HubModelStore::download(Bytes request) {
 }
 
 Result<std::unique_ptr<UploadConsumer>> HubModelStore::upload(const PeerIdentity& peer, Bytes first) {
-  if (peer.role != NodeRole::kClient) return fail(Code::kDenied, "only an operator's certificate (role client) may publish");
+  if (peer.role != NodeRole::kClient)
+    return fail(Code::kDenied, "only an operator's certificate (role client) may publish");
   const auto what = decode<BlobUpload>(first, "upload");
   if (!what) return fail(what.error());
   if (const auto ok = check_digest(what->sha256); !ok) return fail(ok.error());

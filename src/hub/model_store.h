@@ -1,7 +1,8 @@
 // HubModelStore is a hub's part of the model store (M2): its own folder of blobs, uploads into it, downloads out of it,
 // and pulling what is missing from the other hubs.
 //
-// Threads: any. Blocking: download, upload and check_published read disks and ask other hubs; call them from bulk threads.
+// Threads: any. Blocking: download, upload and check_published read disks and ask other hubs; call them from bulk
+// threads.
 #pragma once
 
 #include <memory>
@@ -22,7 +23,8 @@ class HubModelStore {
   ~HubModelStore();
 
   std::vector<Bytes> missing(const std::vector<Bytes>& sha256s) const;
-  // M2: the signature holds, and a majority of hubs has every file synced in its own folder. Says what is missing where.
+  // M2: the signature holds, and a majority of hubs has every file synced in its own folder. Says what is missing
+  // where.
   Result<void> check_published(BytesView signed_manifest, BytesView model_key);
   Result<ChunkSource> download(Bytes request);
   Result<std::unique_ptr<UploadConsumer>> upload(const PeerIdentity& peer, Bytes first);

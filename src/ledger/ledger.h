@@ -1,6 +1,7 @@
 // Ledger is the replicated log of the hubs: append commands, receive the committed entries in order.
 //
-// Threads:   append, compacted_to and status may be called from any thread. The listener is called from the ledger's own
+// Threads:   append, compacted_to and status may be called from any thread. The listener is called from the ledger's
+// own
 //            thread, never concurrently, never from inside append.
 // Durable:   an entry handed to on_committed is on the disks of a majority of hubs (synced writes).
 // Unknown:   an append may end unknown: on_dropped(kMaybeApplied) means that the entry may still be committed later, by
@@ -26,7 +27,8 @@ struct LedgerEntry {
   Bytes command;  // as it was handed to append
 };
 
-// A committed state of the machine behind the log, in files: what a hub that was down for long installs instead of entries.
+// A committed state of the machine behind the log, in files: what a hub that was down for long installs instead of
+// entries.
 struct LedgerSnapshot {
   Index index;            // every entry up to here is contained
   std::string directory;  // holds the files; owned by whoever made it
@@ -54,9 +56,9 @@ struct LedgerStatus {
   bool leading = false;
   NodeId leader;
   std::uint64_t raft_term = 0;
-  Index last_index;    // last entry in the local log
-  Index commit_index;  // known to be committed
-  Index first_index;   // oldest entry still in the local log
+  Index last_index;                        // last entry in the local log
+  Index commit_index;                      // known to be committed
+  Index first_index;                       // oldest entry still in the local log
   std::uint64_t leader_changes_total = 0;  // raft_leader_changes_total
   std::uint64_t snapshots_installed_total = 0;
 };

@@ -78,8 +78,8 @@ struct RemoveEdgeRequest {  // A6
 
 struct AdminRequest {
   CommandId id;  // the same for every retry
-  std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels, DescribeCluster,
-               RemoveEdgeRequest>
+  std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels,
+               DescribeCluster, RemoveEdgeRequest>
       body;
   template <class A>
   void fields(A& a) {

@@ -15,7 +15,8 @@
 
 namespace tidelock {
 
-// Hybrid logical clock (D, DESIGN 5): wall time of the writer in milliseconds with a counter, and the writer as tie-break.
+// Hybrid logical clock (D, DESIGN 5): wall time of the writer in milliseconds with a counter, and the writer as
+// tie-break.
 struct Stamp {
   std::uint64_t wall_ms = 0;
   std::uint32_t counter = 0;
@@ -144,8 +145,8 @@ struct Command {
 
 // A value as the hubs keep it.
 struct StoredValue {
-  Index version;               // the index that wrote it
-  std::optional<Bytes> value;  // nullopt: deleted (a tombstone of a write-behind key keeps its stamp)
+  Index version;                // the index that wrote it
+  std::optional<Bytes> value;   // nullopt: deleted (a tombstone of a write-behind key keeps its stamp)
   Nanos expires_at = kForever;  // ledger time
   Stamp stamp;                  // of a write-behind record; zero otherwise
   template <class A>

@@ -1,4 +1,5 @@
-// The step of an edge, and its entries: what is held, what covers it, and the order in which page and arena show a change.
+// The step of an edge, and its entries: what is held, what covers it, and the order in which page and arena show a
+// change.
 
 #include "protocol/edge_core.h"
 
@@ -23,10 +24,12 @@ EdgeCore::EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, R
       outbox_(std::move(outbox)),
       hlc_(options_.writer),
       rng_(rng),
+      settings_(options_.settings),
       namespaces_(options_.namespaces) {
   TIDELOCK_ASSERT(options_.boot.value != 0);
   hlc_.start_after(outbox_.newest_stamp());  // G8: stamps never go back across a restart
-  connect_at_ = options_.session_after;      // F11
+  guard_.set_rho(settings_.rho_ppm);
+  connect_at_ = options_.session_after;  // F11
 }
 
 void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
@@ -67,19 +70,24 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
         }
         if constexpr (std::is_same_v<What, EdgeDisrupted>) on_disrupted();
         if constexpr (std::is_same_v<What, EdgeForget>) {
-          if (policy(what.key).consistency != Consistency::kStrong && !outbox_.pending(what.key)) forget(what.key, true);
+          if (policy(what.key).consistency != Consistency::kStrong && !outbox_.pending(what.key))
+            forget(what.key, true);
         }
       },
       event.what);
 
   if (state_ == State::kIdle) {
-    if (now_ >= connect_at_) connect(std::exchange(hint_, {}));
-    else wake(connect_at_);
+    if (now_ >= connect_at_)
+      connect(std::exchange(hint_, {}));
+    else
+      wake(connect_at_);
   }
   if (state_ == State::kConnecting || state_ == State::kGreeting) {
     const Nanos deadline = saturating_add(greeting_since_, 3 * kSecond);
-    if (now_ >= deadline) drop_session("no welcome within 3 s");
-    else wake(deadline);
+    if (now_ >= deadline)
+      drop_session("no welcome within 3 s");
+    else
+      wake(deadline);
   }
   if (state_ == State::kOpen) {
     flush_wanted();
@@ -88,8 +96,10 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
       const Nanos oldest = std::min_element(probes_.begin(), probes_.end(), [](const auto& a, const auto& b) {
                              return a.second < b.second;
                            })->second;
-      if (now_ >= saturating_add(oldest, patience)) drop_session("a probe was not answered in time");
-      else wake(saturating_add(oldest, patience));
+      if (now_ >= saturating_add(oldest, patience))
+        drop_session("a probe was not answered in time");
+      else
+        wake(saturating_add(oldest, patience));
     }
   }
   if (state_ == State::kOpen) {
@@ -130,8 +140,8 @@ EdgeCore::Held* EdgeCore::find(std::string_view key) {
   return &it->second;
 }
 
-// F5, writer order: generation odd, L2 and arena, slot version, generation even; blocks, applied and fresh_at come later,
-// from the caller.
+// F5, writer order: generation odd, L2 and arena, slot version, generation even; blocks, applied and fresh_at come
+// later, from the caller.
 void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump) {
   const std::uint16_t ns = namespace_number(namespaces_, key);
   if (!in_record_) emit(PageBeginWrite{ns});
@@ -188,8 +198,8 @@ Nanos EdgeCore::bound_of(std::string_view key, const EdgeEntry& entry) const {
 
 bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.contains(slot_of_key(key)); }
 
-// F8: the entries of the former session become unverified, except strong ones when every strong record was replayed. Their
-// proof is the `fresh_at` with which that session ended.
+// F8: the entries of the former session become unverified, except strong ones when every strong record was replayed.
+// Their proof is the `fresh_at` with which that session ended.
 void EdgeCore::new_epoch() {
   for (auto& [key, held] : entries_) {
     if (covered(key, held.entry)) held.entry.proven_at = std::max(held.entry.proven_at, fresh_at_);

@@ -32,13 +32,13 @@
 
 namespace tidelock {
 
-using LinkNo = Number<struct LinkTag>;      // one attempt to connect; never reused within a boot
-using ReadToken = Number<struct ReadTag>;   // whom the shell answers
+using LinkNo = Number<struct LinkTag>;     // one attempt to connect; never reused within a boot
+using ReadToken = Number<struct ReadTag>;  // whom the shell answers
 using WriteToken = Number<struct WriteTag>;
 
 // A value as an edge holds it, in memory and in L2.
 struct EdgeEntry {
-  Index version;               // 0 with no value: known to be absent
+  Index version;  // 0 with no value: known to be absent
   std::optional<Bytes> value;
   Nanos expires_at = kForever;  // elapsed clock of this machine boot
   std::uint64_t epoch = 0;      // the epoch in which it was verified (F8); 0 = never
@@ -62,7 +62,9 @@ struct EdgeOptions {
   std::size_t memory_bytes = 64u << 20;
   std::size_t reads_max = 10'000;
   Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant
-  std::vector<Namespace> namespaces = default_namespaces();  // until the first welcome; an edge cannot change policy
+  // Until the first welcome: what the last run of this edge was told. An edge cannot change policy.
+  std::vector<Namespace> namespaces = default_namespaces();
+  ClusterSettings settings;  // proofs that were kept in L2 are judged by its rho
 };
 
 // ---- events
@@ -102,40 +104,96 @@ struct EdgeStagedModel {  // M4
   std::string error;
 };
 struct EdgeDisrupted {};  // C2
-struct EdgeForget {  // FLUSHALL: drop this edge's copy. Strong keys and own writes that are still pending stay
+struct EdgeForget {       // FLUSHALL: drop this edge's copy. Strong keys and own writes that are still pending stay
   std::string key;
 };
 
 struct EdgeEvent {
   Nanos now = 0;
-  std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted, EdgeOutboxFailed,
-               EdgeStagedModel, EdgeDisrupted, EdgeForget>
+  std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted,
+               EdgeOutboxFailed, EdgeStagedModel, EdgeDisrupted, EdgeForget>
       what;
 };
 
 // ---- actions
-struct PageBeginWrite { std::uint16_t ns; };   // generation odd
-struct PageEndWrite { std::uint16_t ns; };     // generation even
-struct PageBumpSlot { std::uint16_t slot; };
-struct PageOpenBlock { std::vector<std::uint16_t> slots; };
-struct PageCloseBlock { std::vector<std::uint16_t> slots; };
-struct PageApplied { Index applied; };
-struct PageFresh { Nanos fresh_at; };
-struct PageLease { Nanos until; };
-struct PageDropProofs {};                      // C2
-struct PageEpochs { std::uint64_t verified, strong; };  // F8: entries of lower epochs are unverified
-struct PagePolicies { std::vector<Namespace> namespaces; ClusterSettings settings; };
-struct PageWriters { Nanos writers_ns; };
-struct ArenaPut { std::string key; EdgeEntry entry; std::uint16_t ns; };
-struct ArenaErase { std::string key; };
-struct StorePut { std::string key; EdgeEntry entry; };
-struct StoreErase { std::string key; };
-struct OutboxPersist { OutboxRows rows; std::uint64_t number; bool sync; };  // answered by EdgeOutboxPersisted
-struct LinkOpen { LinkNo link; std::string hint; };  // connect to `hint` (a hub id) or, empty, to the next hub of the list
-struct LinkClose { LinkNo link; std::string reason; };
-struct LinkSend { LinkNo link; EdgeFrame frame; };
-struct SessionOpened { NodeId hub; Term term; bool reset; Bytes model_key; };
-struct StrongChanged { std::string key; std::optional<Bytes> value; Index version; };
+struct PageBeginWrite {
+  std::uint16_t ns;
+};  // generation odd
+struct PageEndWrite {
+  std::uint16_t ns;
+};  // generation even
+struct PageBumpSlot {
+  std::uint16_t slot;
+};
+struct PageOpenBlock {
+  std::vector<std::uint16_t> slots;
+};
+struct PageCloseBlock {
+  std::vector<std::uint16_t> slots;
+};
+struct PageApplied {
+  Index applied;
+};
+struct PageFresh {
+  Nanos fresh_at;
+};
+struct PageLease {
+  Nanos until;
+};
+struct PageDropProofs {};  // C2
+struct PageEpochs {
+  std::uint64_t verified, strong;
+};  // F8: entries of lower epochs are unverified
+struct PagePolicies {
+  std::vector<Namespace> namespaces;
+  ClusterSettings settings;
+};
+struct PageWriters {
+  Nanos writers_ns;
+};
+struct ArenaPut {
+  std::string key;
+  EdgeEntry entry;
+  std::uint16_t ns;
+};
+struct ArenaErase {
+  std::string key;
+};
+struct StorePut {
+  std::string key;
+  EdgeEntry entry;
+};
+struct StoreErase {
+  std::string key;
+};
+struct OutboxPersist {
+  OutboxRows rows;
+  std::uint64_t number;
+  bool sync;
+};  // answered by EdgeOutboxPersisted
+struct LinkOpen {
+  LinkNo link;
+  std::string hint;
+};  // connect to `hint` (a hub id) or, empty, to the next hub of the list
+struct LinkClose {
+  LinkNo link;
+  std::string reason;
+};
+struct LinkSend {
+  LinkNo link;
+  EdgeFrame frame;
+};
+struct SessionOpened {
+  NodeId hub;
+  Term term;
+  bool reset;
+  Bytes model_key;
+};
+struct StrongChanged {
+  std::string key;
+  std::optional<Bytes> value;
+  Index version;
+};
 struct ReadDone {
   ReadToken token;
   Code code = Code::kOk;  // kOk, kNotFound (with a receipt), kStale (bound in receipt), kUnavailable, kInvalid, kBusy
@@ -148,19 +206,22 @@ struct WriteDoneOp {
   WriteToken token;
   Code code = Code::kOk;
   std::string message;
-  Index index;       // write-through: where it is visible (durable at a majority of hubs)
+  Index index;  // write-through: where it is visible (durable at a majority of hubs)
   AckLevel level = AckLevel::kOs;
-  Nanos retry_after_ns = 0;      // kBusy
-  bool changed = true;           // a delete found something; a condition held
-  std::optional<Bytes> old;      // SET ... GET
+  Nanos retry_after_ns = 0;  // kBusy
+  bool changed = true;       // a delete found something; a condition held
+  std::optional<Bytes> old;  // SET ... GET
 };
-struct EdgeNote { std::string event; std::string detail; };
+struct EdgeNote {
+  std::string event;
+  std::string detail;
+};
 
 struct EdgeActions {
-  using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied, PageFresh,
-                          PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, ArenaPut, ArenaErase, StorePut,
-                          StoreErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened, StrongChanged, ReadDone,
-                          WriteDoneOp, EdgeNote>;
+  using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied,
+                          PageFresh, PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, ArenaPut,
+                          ArenaErase, StorePut, StoreErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened,
+                          StrongChanged, ReadDone, WriteDoneOp, EdgeNote>;
   std::vector<Op> ops;
   Nanos wake_at = kForever;  // an EdgeTick is due then
 };
@@ -239,7 +300,7 @@ class EdgeCore {
   void hold(const std::string& key, EdgeEntry entry, bool bump);
   void forget(const std::string& key, bool bump);
   void evict();
-  bool covered(std::string_view key, const EdgeEntry& entry) const;  // F8
+  bool covered(std::string_view key, const EdgeEntry& entry) const;                 // F8
   bool token_met(std::string_view key, const EdgeEntry& entry, Index token) const;  // F10
   Nanos bound_of(std::string_view key, const EdgeEntry& entry) const;
   const Namespace& policy(std::string_view key) const { return namespace_of(namespaces_, key); }
@@ -258,7 +319,8 @@ class EdgeCore {
   void write_local(const EdgeWrite& write, const Namespace& ns);
   void write_behind(const EdgeWrite& write, const Namespace& ns);
   void write_through(const EdgeWrite& write, const Namespace& ns);
-  // Conditions and the old value of a local or write-behind key; false: the condition failed and the write was answered.
+  // Conditions and the old value of a local or write-behind key; false: the condition failed and the write was
+  // answered.
   bool admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at);
   void send_through(WaitingWrite& waiting);
   void on_write_done(const WriteDone& done);
@@ -267,7 +329,9 @@ class EdgeCore {
   void drop_superseded();
 
   template <class Op>
-  void emit(Op op) { out_->ops.emplace_back(std::move(op)); }
+  void emit(Op op) {
+    out_->ops.emplace_back(std::move(op));
+  }
   void note(std::string event, std::string detail) { emit(EdgeNote{std::move(event), std::move(detail)}); }
   void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
 
@@ -292,7 +356,7 @@ class EdgeCore {
   std::map<std::uint16_t, int> blocked_slots_;
   std::uint64_t epoch_ = 1;          // F8: of the newest session whose first mark took effect
   std::uint64_t session_epoch_ = 1;  // F8: of this session; one that ended before its first mark leaves a gap
-  std::uint64_t strong_epoch_ = 1;  // F8: rises only when the replay of strong records had a hole
+  std::uint64_t strong_epoch_ = 1;   // F8: rises only when the replay of strong records had a hole
   ClusterSettings settings_;
   std::vector<Namespace> namespaces_;
 
@@ -303,9 +367,9 @@ class EdgeCore {
   std::uint64_t next_in_ = 1, next_out_ = 1;
   Welcome welcome_;
   bool first_mark_done_ = false;
-  bool fault_shown_ = false;             // C3: proofs were dropped for it
-  bool in_record_ = false;               // generations are held odd by on_record
-  std::vector<BlockKey> unlisted_;       // F11: close with the first mark
+  bool fault_shown_ = false;        // C3: proofs were dropped for it
+  bool in_record_ = false;          // generations are held odd by on_record
+  std::vector<BlockKey> unlisted_;  // F11: close with the first mark
   Nanos connect_at_ = kNever;
   Nanos greeting_since_ = kNever;  // the hello was sent then: whatever this session tells was computed later
   Nanos backoff_ns_ = 0;

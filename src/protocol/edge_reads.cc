@@ -46,7 +46,8 @@ ReadDone EdgeCore::answer_from(const EdgeRead& read, const EdgeEntry& entry, Bas
 void EdgeCore::note_demand(const Namespace& ns, Consistency consistency, Nanos bound) {  // F9
   if (ns.scope != Scope::kRegion || consistency != Consistency::kBounded) return;
   if (now_ >= saturating_add(demand_since_, 60 * kSecond)) {
-    demand_before_ns_ = demand_since_ == kNever || now_ >= saturating_add(demand_since_, 120 * kSecond) ? kForever : demand_ns_;
+    demand_before_ns_ =
+        demand_since_ == kNever || now_ >= saturating_add(demand_since_, 120 * kSecond) ? kForever : demand_ns_;
     demand_ns_ = kForever;
     demand_since_ = now_;
   }
@@ -107,7 +108,8 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
         // F4, F5: lease and blocks together, then the value; or a proven read at the hub that was sent after this read
         // began, at an instant with no own write in flight there (A3).
         // A lease covers keys of strong namespaces only: nobody blocks the writers of others.
-        if (ns.consistency == Consistency::kStrong && now_ < lease_until_ && !blocked(read.key) && covered(read.key, *entry)) {
+        if (ns.consistency == Consistency::kStrong && now_ < lease_until_ && !blocked(read.key) &&
+            covered(read.key, *entry)) {
           return answer_from(read, *entry, Basis::kLease, 0);
         }
         // An own write that is not sequenced yet is no answer to a strong read: it waits until the hub has it.
@@ -118,7 +120,8 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
         }
         break;
       case Consistency::kBounded:  // F3
-        if (bound <= demand.bound_ns) return answer_from(read, *entry, entry->local ? Basis::kLocal : Basis::kProof, bound);
+        if (bound <= demand.bound_ns)
+          return answer_from(read, *entry, entry->local ? Basis::kLocal : Basis::kProof, bound);
         break;
       case Consistency::kEventual:
         return answer_from(read, *entry, entry->local ? Basis::kLocal : Basis::kEventual, bound);
@@ -164,8 +167,8 @@ void EdgeCore::ask_for(const WaitingRead& waiting) {
   const bool leased = ns.consistency == Consistency::kStrong && !blocked(key);
   if (entry != nullptr && covered(key, *entry) && (!strong || leased)) {
     const Nanos within = strong ? 100 * kMillisecond : demand.bound_ns / 2;
-    const bool in_flight = std::any_of(probes_.begin(), probes_.end(),
-                                       [&](const auto& probe) { return now_ - probe.second <= within; });
+    const bool in_flight =
+        std::any_of(probes_.begin(), probes_.end(), [&](const auto& probe) { return now_ - probe.second <= within; });
     if (!in_flight && probes_.size() < 16) probe();
     return;
   }
@@ -217,8 +220,10 @@ void EdgeCore::expire_waiting() {
   reads_ = std::move(still);
   std::vector<WriteToken> late;
   for (const auto& [token, waiting] : writes_) {
-    if (now_ >= waiting.deadline) late.push_back(token);
-    else wake(waiting.deadline);
+    if (now_ >= waiting.deadline)
+      late.push_back(token);
+    else
+      wake(waiting.deadline);
   }
   for (const WriteToken token : late) {
     const WaitingWrite& waiting = writes_.at(token);

@@ -65,8 +65,10 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
   }
   if (state_ == State::kGreeting) {
     const auto* welcome = std::get_if<Welcome>(&frame.body);
-    if (welcome == nullptr) drop_session("the first message of a session must be a welcome");
-    else on_welcome(*welcome);
+    if (welcome == nullptr)
+      drop_session("the first message of a session must be a welcome");
+    else
+      on_welcome(*welcome);
     return;
   }
   std::visit(
@@ -75,7 +77,8 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
         if constexpr (std::is_same_v<Body, Record>) on_record(body);
         if constexpr (std::is_same_v<Body, Mark>) on_mark(body);
         if constexpr (std::is_same_v<Body, Block>) on_block(body);
-        if constexpr (std::is_same_v<Body, Unblock>) close_blocks({{body.term, body.number}});  // S2: same term, same number
+        if constexpr (std::is_same_v<Body, Unblock>)
+          close_blocks({{body.term, body.number}});  // S2: same term, same number
         if constexpr (std::is_same_v<Body, FetchAnswer>) {
           FetchAnswer answer = body;
           on_fetch_answer(answer);
@@ -100,7 +103,8 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
     return;
   }
   if (welcome.term < highest_term_ || welcome.h0 < applied_) {
-    drop_session("the hub is behind: term " + std::to_string(welcome.term.value) + " index " + std::to_string(welcome.h0.value));
+    drop_session("the hub is behind: term " + std::to_string(welcome.term.value) + " index " +
+                 std::to_string(welcome.h0.value));
     return;
   }
   if (!validate_namespaces(welcome.namespaces) || !validate_settings(welcome.settings)) {
@@ -117,7 +121,8 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   highest_term_ = welcome.term;
   unlisted_.clear();  // F11: held in this term, but not open at the hub any more
   for (const auto& [key, keys] : blocks_) {
-    const bool listed = std::find(welcome.open_blocks.begin(), welcome.open_blocks.end(), key) != welcome.open_blocks.end();
+    const bool listed =
+        std::find(welcome.open_blocks.begin(), welcome.open_blocks.end(), key) != welcome.open_blocks.end();
     if (key.first == welcome.term && !listed) unlisted_.push_back(key);
   }
   backoff_ns_ = 0;
@@ -165,7 +170,8 @@ void EdgeCore::on_record(const Record& record) {
     entry.stamp = changed.stamp;
     entry.epoch = session_epoch_;
     if (changed.ttl_left_ns != kForever) {  // C5: told after the hello, and behind every mark so far
-      entry.expires_at = saturating_add(std::max(fresh_at_, greeting_since_), shrink(changed.ttl_left_ns, settings_.rho_ppm));
+      entry.expires_at =
+          saturating_add(std::max(fresh_at_, greeting_since_), shrink(changed.ttl_left_ns, settings_.rho_ppm));
     }
     if (changed.value) {
       entry.value = changed.value;
@@ -268,7 +274,8 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
   emit(PageWriters{writers_ns_});
   emit(PageFresh{fresh_at_});
   if (mark.lease_ns > 0) {  // F4: counted from send, and shown only now that `applied` has reached its floor
-    const Nanos until = saturating_sub(saturating_add(t0, shrink(mark.lease_ns, settings_.rho_ppm)), settings_.lease_margin_ns);
+    const Nanos until =
+        saturating_sub(saturating_add(t0, shrink(mark.lease_ns, settings_.rho_ppm)), settings_.lease_margin_ns);
     lease_until_ = std::max(lease_until_, until);
     emit(PageLease{lease_until_});
   }
@@ -287,11 +294,15 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       continue;
     }
     Held* held = find(found.key);
-    if (held != nullptr && held->entry.local && held->entry.stamp > found.stamp && outbox_.pending(found.key)) {
-      // D8: our own newer write stays, and now it is known that the hub has none that is newer still.
+    const auto pending = held != nullptr && held->entry.local ? outbox_.pending(found.key) : std::nullopt;
+    if (pending && held->entry.stamp > found.stamp) {
+      // D8: our own newer write stays, and now it is known that the hub has none that is newer still. Unless ours may
+      // have been applied and deleted since, the tombstone collected: then "no such key" without a stamp says nothing
+      // about it (G9).
       EdgeEntry own = held->entry;
-      own.epoch = found.ttl_left_ns == kForever ? session_epoch_ : 0;
-      if (answer.proof && !guard_.fault()) own.proven_at = std::max(own.proven_at, request.sent_at);
+      const bool unknown = pending->in_flight && found.version.value == 0 && found.stamp == Stamp{};
+      own.epoch = unknown || found.ttl_left_ns != kForever ? 0 : session_epoch_;
+      if (!unknown && answer.proof && !guard_.fault()) own.proven_at = std::max(own.proven_at, request.sent_at);
       hold(found.key, std::move(own), false);
       continue;
     }
@@ -340,8 +351,8 @@ void EdgeCore::probe() {  // F1
 }
 
 Nanos EdgeCore::probe_interval() const {  // F9
-  const Nanos renewal = std::max<Nanos>(500 * kMillisecond,
-                                        lease_until_ == kNever ? kSecond : (lease_until_ - fresh_at_) / 2);
+  const Nanos renewal =
+      std::max<Nanos>(500 * kMillisecond, lease_until_ == kNever ? kSecond : (lease_until_ - fresh_at_) / 2);
   const Nanos tightest = std::min(demand_ns_, demand_before_ns_);
   if (tightest == kForever) return renewal;
   const Nanos third = std::max<Nanos>(20 * kMillisecond, saturating_sub(tightest, round_trip_ns_) / 3);

@@ -1,4 +1,5 @@
-// Writes at the edge: kept on the gateway, sent behind through the durable outbox, or through the hub (DESIGN 5, D1, D8).
+// Writes at the edge: kept on the gateway, sent behind through the durable outbox, or through the hub (DESIGN 5, D1,
+// D8).
 
 #include <algorithm>
 #include <utility>
@@ -27,9 +28,12 @@ void EdgeCore::on_write(const EdgeWrite& write) {
   EdgeWrite full = write;
   const Namespace& ns = policy(write.write.key);
   if (full.write.value && full.write.ttl_ns == 0 && !full.write.keep_ttl) full.write.ttl_ns = ns.ttl_ns;
-  if (ns.write_mode == WriteMode::kThrough) write_through(full, ns);
-  else if (ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion) write_behind(full, ns);
-  else write_local(full, ns);
+  if (ns.write_mode == WriteMode::kThrough)
+    write_through(full, ns);
+  else if (ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion)
+    write_behind(full, ns);
+  else
+    write_local(full, ns);
 }
 
 bool EdgeCore::admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at) {
@@ -72,8 +76,10 @@ void EdgeCore::write_local(const EdgeWrite& write, const Namespace&) {
     entry.value = write.write.value;
     entry.local = true;
     entry.epoch = epoch_;
-    if (write.write.keep_ttl) entry.expires_at = old_expiry;
-    else if (write.write.ttl_ns > 0) entry.expires_at = saturating_add(now_, write.write.ttl_ns);
+    if (write.write.keep_ttl)
+      entry.expires_at = old_expiry;
+    else if (write.write.ttl_ns > 0)
+      entry.expires_at = saturating_add(now_, write.write.ttl_ns);
     done.index = entry.version;
     hold(write.write.key, std::move(entry), true);
   } else {
@@ -91,8 +97,8 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   }
   Nanos ttl = write.write.ttl_ns;
   if (write.write.keep_ttl) ttl = old_expiry == kForever ? 0 : std::max<Nanos>(1, old_expiry - now_);
-  // G8: a write comes after what its writer could read here, so its stamp must too. (A stamp too far ahead is not learnt:
-  // then that value wins, at the hub and here.)
+  // G8: a write comes after what its writer could read here, so its stamp must too. (A stamp too far ahead is not
+  // learnt: then that value wins, at the hub and here.)
   const Held* before = find(write.write.key);
   if (before != nullptr) (void)hlc_.observe(before->entry.stamp, write.wall_ms);
   WriteBehind record;
@@ -108,8 +114,9 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   entry.value = record.value;
   entry.stamp = record.stamp;
   entry.local = true;
-  // I2: a mark vouches for it only where the hub has us registered for the key, so that a newer write of somebody else would
-  // have come. Otherwise the first bounded read asks the hub; interest in a value that expires ends with that value.
+  // I2: a mark vouches for it only where the hub has us registered for the key, so that a newer write of somebody else
+  // would have come. Otherwise the first bounded read asks the hub; interest in a value that expires ends with that
+  // value.
   const bool wins = before == nullptr || now_ >= before->entry.expires_at || before->entry.stamp < record.stamp;
   const bool registered = before != nullptr && covered(write.write.key, before->entry) &&
                           (before->entry.local || before->entry.expires_at == kForever);
@@ -185,7 +192,8 @@ void EdgeCore::on_write_done(const WriteDone& answer) {
 }
 
 void EdgeCore::drain_outbox(OutboxActions actions) {
-  if (actions.persist_number != 0) emit(OutboxPersist{std::move(actions.persist), actions.persist_number, actions.sync});
+  if (actions.persist_number != 0)
+    emit(OutboxPersist{std::move(actions.persist), actions.persist_number, actions.sync});
   if (actions.send && state_ == State::kOpen) send(std::move(*actions.send));
   for (OutboxDone& outcome : actions.done) {
     WriteDoneOp done;

@@ -1,5 +1,5 @@
-// The hub's authority: claims, terms, beacons, lease lengths. Everything a proof rests on is decided here from the ledger
-// alone (A1-A6); the ledger engine's own idea of a leader only tells who may append.
+// The hub's authority: claims, terms, beacons, lease lengths. Everything a proof rests on is decided here from the
+// ledger alone (A1-A6); the ledger engine's own idea of a leader only tells who may append.
 
 #include "protocol/hub_core.h"
 
@@ -78,6 +78,7 @@ void HubCore::append(CommandId id, decltype(Command::body) body) {
   command.ledger_time = ledger_now();
   command.body = std::move(body);
   first_attempt_.try_emplace(id, now_);  // A2: retries do not move tb
+  ++outstanding_[id];
   out_->append.push_back({id, encode(command)});
 }
 
@@ -87,7 +88,14 @@ Nanos HubCore::ledger_now() const {
 }
 
 void HubCore::on_dropped(const HubDropped& event) {
-  const bool never_happened = event.code != Code::kMaybeApplied;
+  // An id may have been appended in an earlier term as well (an edge repeats it in its new session). Of which of the
+  // two this is the word cannot be told, so then nothing is known.
+  bool alone = true;
+  if (const auto it = outstanding_.find(event.id); it != outstanding_.end()) {
+    alone = --it->second == 0;
+    if (alone) outstanding_.erase(it);
+  }
+  const bool never_happened = event.code != Code::kMaybeApplied && alone;
   if (never_happened) first_attempt_.erase(event.id);
   if (claim_ == event.id) {
     claim_.reset();
@@ -96,7 +104,8 @@ void HubCore::on_dropped(const HubDropped& event) {
   if (beacon_ == event.id) beacon_.reset();
   if (lease_change_ == event.id) lease_change_.reset();
   if (seed_ == event.id) seed_.reset();
-  std::erase_if(registering_, [&](const auto& entry) { return entry.second == event.id; });  // I10: the next probe tries again
+  std::erase_if(registering_,
+                [&](const auto& entry) { return entry.second == event.id; });  // I10: the next probe tries again
   if (active_) {
     for (auto& [id, op] : ops_) {  // S1: the abort itself came to nothing, or may have: an abort can be repeated
       if (op.abort != event.id) continue;
@@ -123,6 +132,8 @@ void HubCore::on_committed(const HubCommitted& event) {
   if (state_.ledger_time() > ledger_before) ledger_seen_at_ = now_;
   const Command& command = applied.command;
 
+  if (const auto it = outstanding_.find(command.id); it != outstanding_.end() && --it->second == 0)
+    outstanding_.erase(it);
   Nanos tb = kNever;
   if (const auto it = first_attempt_.find(command.id); it != first_attempt_.end()) {
     tb = it->second;
@@ -174,7 +185,8 @@ void HubCore::on_committed(const HubCommitted& event) {
   } else if (const auto* removed = std::get_if<RemoveEdge>(&command.body)) {
     removing_.erase(removed->edge);
     leases_.erase(removed->edge);
-    if (Session* session = session_of(removed->edge)) end_session(session->conn, "this edge was removed from the cluster");
+    if (Session* session = session_of(removed->edge))
+      end_session(session->conn, "this edge was removed from the cluster");
     if (const auto it = ops_.find(command.id); it != ops_.end()) finish(it->second, Code::kOk, {}, event.index);
   }
 }
@@ -183,12 +195,12 @@ void HubCore::become_active(Index index, Nanos tb) {
   active_ = true;
   claim_.reset();
   term_ = Term{index.value};
-  claimed_at_ = now_;                          // A4: local time of application, not of proposal
+  claimed_at_ = now_;  // A4: local time of application, not of proposal
   // A4: the ledger's setting at the claim. An empty cluster has granted nothing: no session opens before it is seeded.
   lease_at_claim_ns_ = state_.seeded() ? state_.lease_ns() : 0;
   authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
-  // The ledger's clock goes on from what this hub saw of it, so that a failover does not stretch times to live. A hub that
-  // has seen none of it (it just started) goes on from the ledger itself.
+  // The ledger's clock goes on from what this hub saw of it, so that a failover does not stretch times to live. A hub
+  // that has seen none of it (it just started) goes on from the ledger itself.
   const Nanos unseen = ledger_seen_at_ == kNever ? 0 : std::max<Nanos>(0, saturating_sub(now_, ledger_seen_at_));
   ledger_base_ = saturating_add(state_.ledger_time(), unseen);
   ledger_base_h_ = now_;
@@ -212,14 +224,17 @@ void HubCore::step_down(const std::string& why) {
     if (op.asked) {
       AdminAnswer reply;
       reply.code = appended ? Code::kMaybeApplied : Code::kNotActive;
-      reply.message = appended ? "the hub lost its term while the write was on its way; repeat with the same id to learn the outcome"
-                               : "this hub is no longer active; nothing happened";
+      reply.message =
+          appended
+              ? "the hub lost its term while the write was on its way; repeat with the same id to learn the outcome"
+              : "this hub is no longer active; nothing happened";
       answer(*op.asked, std::move(reply));
     }
   }
   ops_.clear();
   in_flight_.clear();
-  for (auto& [token, request] : std::exchange(deferred_, {})) parked_.push_back({std::pair{token, std::move(request)}, 0});
+  for (auto& [token, request] : std::exchange(deferred_, {}))
+    parked_.push_back({std::pair{token, std::move(request)}, 0});
   for (const Parked& parked : parked_) {
     if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&parked.what)) {
       AdminAnswer reply;

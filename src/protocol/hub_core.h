@@ -1,5 +1,5 @@
-// HubCore decides everything a hub does: claiming a term and testing authority (A), sessions, feed and proofs (F), blocks
-// and strong writes (S), model operations (M). It owns the state machine.
+// HubCore decides everything a hub does: claiming a term and testing authority (A), sessions, feed and proofs (F),
+// blocks and strong writes (S), model operations (M). It owns the state machine.
 //
 // Pure:     step(event, actions); the time is in the event and was read after the event was taken from its queue (C6).
 //           Chance is not used. Rows are read through the StateRows given at construction.
@@ -30,8 +30,8 @@
 
 namespace tidelock {
 
-using ConnId = Number<struct ConnTag>;    // one connection of an edge at this hub process; never reused
-using AskToken = Number<struct AskTag>;   // whom the shell answers
+using ConnId = Number<struct ConnTag>;   // one connection of an edge at this hub process; never reused
+using AskToken = Number<struct AskTag>;  // whom the shell answers
 
 struct HubOptions {
   NodeId id;
@@ -74,8 +74,8 @@ struct HubDisrupted {};  // C2: this machine was suspended or its clock jumped
 
 struct HubEvent {
   Nanos now = 0;
-  std::variant<HubTick, HubLeadership, HubDropped, HubCommitted, HubInstalled, HubConnected, HubFrameIn, HubDisconnected,
-               HubAsked, HubDisrupted>
+  std::variant<HubTick, HubLeadership, HubDropped, HubCommitted, HubInstalled, HubConnected, HubFrameIn,
+               HubDisconnected, HubAsked, HubDisrupted>
       what;
 };
 
@@ -140,8 +140,8 @@ class HubCore {
     std::uint64_t next_in = 1;
     std::uint64_t next_out = 1;
     std::unordered_map<std::string, Nanos> interest;  // key -> ledger time at which the value handed out has expired
-    std::size_t sweep_at = 1'024;  // expired interest is swept when the table has grown to this
-    std::bitset<65536> slot_interest;  // F7: coarse, once `interest` is full
+    std::size_t sweep_at = 1'024;                     // expired interest is swept when the table has grown to this
+    std::bitset<65536> slot_interest;                 // F7: coarse, once `interest` is full
     std::set<BlockNo> acked;
     Nanos flush_age_ns = kForever;
     bool flushed = false;
@@ -156,12 +156,12 @@ class HubCore {
     bool strong = false;
     BlockNo block;
     std::variant<Put, Batch, RemoveEdge> body;
-    std::optional<AskToken> asked;              // an operator waits
+    std::optional<AskToken> asked;                             // an operator waits
     std::optional<std::pair<NodeId, RequestNo>> edge_request;  // an edge waits, in its current session
-    std::string model_operation;                // "activate", ... for notes
-    std::uint64_t append_number = 0;            // A3: of its append; 0 before
-    std::vector<std::string> keys;              // of an appended write
-    std::optional<CommandId> abort;             // kAborting: the latest attempt
+    std::string model_operation;                               // "activate", ... for notes
+    std::uint64_t append_number = 0;                           // A3: of its append; 0 before
+    std::vector<std::string> keys;                             // of an appended write
+    std::optional<CommandId> abort;                            // kAborting: the latest attempt
   };
   struct OpenBlock {
     CommandId op;
@@ -192,7 +192,7 @@ class HubCore {
   void on_frame(const HubFrameIn& event);
   void on_disconnected(ConnId conn);
   void on_hello(Session& session, SessionNo number, const Hello& hello);
-  bool on_probe(Session& session, const Probe& probe);  // false: park
+  bool on_probe(Session& session, const Probe& probe);                         // false: park
   bool on_fetch(Session& session, const Fetch& fetch, std::uint64_t appends);  // false: park
   void send(Session& session, decltype(HubFrame::body) body);
   void end_session(ConnId conn, const std::string& reason);
@@ -252,8 +252,8 @@ class HubCore {
   NodeId leader_;
   bool active_ = false;
   Term term_;
-  Nanos claimed_at_ = 0;          // A4: when our claim was applied here
-  Nanos lease_at_claim_ns_ = 0;   // A4: the ledger's setting at our claim
+  Nanos claimed_at_ = 0;         // A4: when our claim was applied here
+  Nanos lease_at_claim_ns_ = 0;  // A4: the ledger's setting at our claim
   Nanos authority_until_ = kNever;
   std::optional<CommandId> claim_;
   std::optional<CommandId> beacon_;
@@ -262,6 +262,7 @@ class HubCore {
   Nanos ledger_seen_at_ = kNever;  // when an applied command last moved the ledger's clock
   std::uint64_t sequence_ = 0;
   std::map<CommandId, Nanos> first_attempt_;  // A2: tb of every own append
+  std::map<CommandId, int> outstanding_;      // appends of an id that have neither committed nor been dropped
   bool shortening_ = false;                   // A5
   std::optional<CommandId> lease_change_;
   Nanos rollout_moved_at_ = kNever;
@@ -273,9 +274,9 @@ class HubCore {
   std::map<ConnId, std::unique_ptr<Session>> sessions_;
   std::map<NodeId, ConnId> by_edge_;
   std::map<CommandId, Op> ops_;
-  std::uint64_t appends_ = 0;                                  // A3: own writes appended so far
+  std::uint64_t appends_ = 0;                                 // A3: own writes appended so far
   std::map<std::string, std::set<std::uint64_t>> in_flight_;  // A3: key -> numbers of own appends without an outcome
-  std::deque<CommandId> queue_;  // ops in arrival order that are not yet appended
+  std::deque<CommandId> queue_;                               // ops in arrival order that are not yet appended
   std::map<BlockNo, OpenBlock> blocks_;
   BlockNo last_block_;
   std::vector<Parked> parked_;
@@ -284,8 +285,8 @@ class HubCore {
     Record record;
     Nanos ledger_time = 0;  // at which its times to live were told
   };
-  std::deque<Kept> ring_;    // F11: strong records, newest last
-  Index ring_from_;          // every strong record above it is in the ring
+  std::deque<Kept> ring_;  // F11: strong records, newest last
+  Index ring_from_;        // every strong record above it is in the ring
 };
 
 }  // namespace tidelock

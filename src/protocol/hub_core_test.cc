@@ -1,5 +1,5 @@
-// The hub core by the book: one test per rule of docs/protocol.md, in virtual time. The bench commits appends when a test
-// says so, as the ledger would.
+// The hub core by the book: one test per rule of docs/protocol.md, in virtual time. The bench commits appends when a
+// test says so, as the ledger would.
 
 #include "protocol/hub_core.h"
 
@@ -24,7 +24,8 @@ class MapRows : public StateRows {
     const auto it = rows.find(key);
     return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
   }
-  void visit(std::string_view prefix, const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+  void visit(std::string_view prefix,
+             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
     for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
       if (!visit(it->first, it->second)) return;
     }
@@ -39,8 +40,28 @@ class Bench {
     options.id = id;
     options.boot = Boot{boot};
     options.seed.namespaces = default_namespaces();
-    options.seed.namespaces.push_back({"cfg:", Consistency::kStrong, 0, 0, Scope::kRegion, WriteMode::kThrough, 0, 0, {OnStale::kRefresh, OnStale::kFail}, kSecond, kForever});
-    options.seed.namespaces.push_back({"plain:", Consistency::kBounded, kSecond, kMs, Scope::kRegion, WriteMode::kThrough, 0, 0, {OnStale::kRefresh, OnStale::kFail}, kSecond, kForever});
+    options.seed.namespaces.push_back({"cfg:",
+                                       Consistency::kStrong,
+                                       0,
+                                       0,
+                                       Scope::kRegion,
+                                       WriteMode::kThrough,
+                                       0,
+                                       0,
+                                       {OnStale::kRefresh, OnStale::kFail},
+                                       kSecond,
+                                       kForever});
+    options.seed.namespaces.push_back({"plain:",
+                                       Consistency::kBounded,
+                                       kSecond,
+                                       kMs,
+                                       Scope::kRegion,
+                                       WriteMode::kThrough,
+                                       0,
+                                       0,
+                                       {OnStale::kRefresh, OnStale::kFail},
+                                       kSecond,
+                                       kForever});
     const auto valid = validate_namespaces(options.seed.namespaces);
     EXPECT_TRUE(valid.has_value()) << valid.error().message;
     const auto key = make_signing_key();
@@ -53,8 +74,10 @@ class Bench {
     HubActions actions;
     core->step(HubEvent{now, std::move(what)}, actions);
     for (auto& [key, value] : actions.rows.rows) {
-      if (value) rows.rows[key] = *value;
-      else rows.rows.erase(key);
+      if (value)
+        rows.rows[key] = *value;
+      else
+        rows.rows.erase(key);
     }
     for (auto& append : actions.append) pending.push_back(append);
     for (auto& send : actions.send) sent[send.conn.value].push_back(send.frame);
@@ -96,7 +119,8 @@ class Bench {
     step(HubTick{});
     commit();
   }
-  void connect(std::uint64_t conn, const NodeId& edge, std::uint64_t boot = 1, std::uint64_t session = 1, Term term = {}, Index applied = {}) {
+  void connect(std::uint64_t conn, const NodeId& edge, std::uint64_t boot = 1, std::uint64_t session = 1,
+               Term term = {}, Index applied = {}) {
     numbers[conn] = {session, 0};
     step(HubConnected{ConnId{conn}, edge});
     from(conn, Hello{kProtocolVersion, edge, "site-1", Boot{boot}, term, applied, {}});
@@ -134,7 +158,8 @@ class Bench {
     return false;
   }
   void write(std::uint64_t token, const std::string& key, const std::string& value, std::uint64_t id = 0) {
-    step(HubAsked{AskToken{token}, AdminRequest{CommandId{77, id == 0 ? token : id}, WriteKeys{{KeyWrite{key, value, 0, false, Condition::kNone, {}}}}}});
+    step(HubAsked{AskToken{token}, AdminRequest{CommandId{77, id == 0 ? token : id},
+                                                WriteKeys{{KeyWrite{key, value, 0, false, Condition::kNone, {}}}}}});
   }
 
   MapRows rows;
@@ -331,8 +356,10 @@ TEST(A5, TheLeaseIsShortenedOnlyWhenNothingLongIsLeft) {
   manifest.files.push_back({"model.onnx", FileRole::kModel, 3, sha256("abc")});
   const auto signed_manifest = sign_manifest(manifest, bench.private_key);
   ASSERT_TRUE(signed_manifest.has_value()) << signed_manifest.error().message;
-  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, PublishModel{"m", "1.0.0", encode(*signed_manifest)}}});
-  if (bench.last<Block>(1) != nullptr) bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
+  bench.step(
+      HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, PublishModel{"m", "1.0.0", encode(*signed_manifest)}}});
+  if (bench.last<Block>(1) != nullptr)
+    bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
   bench.commit();
   ASSERT_EQ(bench.answers[1].code, Code::kOk) << bench.answers[1].message;
   bench.step(HubAsked{AskToken{2}, AdminRequest{CommandId{77, 2}, StageModel{"m", "1.0.0"}}});
@@ -486,8 +513,9 @@ TEST(S4, AWriteThatTouchesAStrongKeyIsStrongAsAWhole) {
   bench.connect(1, "edge-1");
   bench.commit();
   bench.probe(1);
-  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, WriteKeys{{KeyWrite{"plain:a", "1", 0, false, Condition::kNone, {}},
-                                                                            KeyWrite{"cfg:b", "2", 0, false, Condition::kNone, {}}}}}});
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1},
+                                                WriteKeys{{KeyWrite{"plain:a", "1", 0, false, Condition::kNone, {}},
+                                                           KeyWrite{"cfg:b", "2", 0, false, Condition::kNone, {}}}}}});
   ASSERT_EQ(bench.count<Block>(1), 1);
   EXPECT_FALSE(bench.pending_puts());
   bench.from(1, BlockAck{bench.last<Block>(1)->term, bench.last<Block>(1)->number});
@@ -530,7 +558,8 @@ TEST(S5, ARollbackIsANewActivationWithAHigherIndex) {
   const AdminAnswer back = model.ask(RollbackModel{"m"});
   ASSERT_EQ(back.code, Code::kOk) << back.message;
   EXPECT_GT(back.index, second.index);
-  EXPECT_EQ(decode<ModelPointer>(*bench.core->state().find(model_current_key("m"))->value, "pointer")->version, "1.0.0");
+  EXPECT_EQ(decode<ModelPointer>(*bench.core->state().find(model_current_key("m"))->value, "pointer")->version,
+            "1.0.0");
 }
 
 TEST(M5, ActivationsThatCannotBeMeantAreRefused) {
@@ -550,10 +579,13 @@ TEST(M5, ActivationsThatCannotBeMeantAreRefused) {
   manifest.name = "m";
   manifest.version = "1.0.0";
   manifest.files.push_back({"model.onnx", FileRole::kModel, 4, sha256("other")});
-  EXPECT_EQ(model.ask(PublishModel{"m", "1.0.0", encode(*sign_manifest(manifest, bench.private_key))}).code, Code::kConflict);
+  EXPECT_EQ(model.ask(PublishModel{"m", "1.0.0", encode(*sign_manifest(manifest, bench.private_key))}).code,
+            Code::kConflict);
   // A key that the cluster does not know (M4).
   manifest.version = "3.0.0";
-  EXPECT_EQ(model.ask(PublishModel{"m", "3.0.0", encode(*sign_manifest(manifest, make_signing_key()->private_pem))}).code, Code::kDenied);
+  EXPECT_EQ(
+      model.ask(PublishModel{"m", "3.0.0", encode(*sign_manifest(manifest, make_signing_key()->private_pem))}).code,
+      Code::kDenied);
   // Two at once: the first waits for edge-1's acknowledgement.
   bench.probe(1);
   model.publish("2.0.0");
@@ -579,7 +611,9 @@ TEST(M5, AfterAFailoverAnActivationWaitsForTheEdgesToComeBack) {
 TEST(C5, AFailoverDoesNotStretchTimesToLive) {
   Bench bench;
   bench.lead_and_wait();
-  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, WriteKeys{{KeyWrite{"plain:k", "v", 10 * kSecond, false, Condition::kNone, {}}}}}});
+  bench.step(HubAsked{AskToken{1},
+                      AdminRequest{CommandId{77, 1},
+                                   WriteKeys{{KeyWrite{"plain:k", "v", 10 * kSecond, false, Condition::kNone, {}}}}}});
   bench.commit();
   bench.step(HubLeadership{false, "hub-2"});
   bench.now += 4 * kSecond;  // nobody led for so long

@@ -1,4 +1,5 @@
-// What operators ask: reads and writes of keys, and the life of a model version as strong writes of a few bytes (M2-M5, S5).
+// What operators ask: reads and writes of keys, and the life of a model version as strong writes of a few bytes (M2-M5,
+// S5).
 
 #include <algorithm>
 #include <map>
@@ -31,7 +32,8 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
   if (!active_ || !state_.seeded()) {
     AdminAnswer reply;
     reply.code = Code::kNotActive;
-    reply.message = leader_.empty() ? "no hub is active yet; repeat in a moment" : "this hub is not active; ask " + leader_;
+    reply.message =
+        leader_.empty() ? "no hub is active yet; repeat in a moment" : "this hub is not active; ask " + leader_;
     answer(token, std::move(reply));
     return;
   }
@@ -101,7 +103,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
     return std::any_of(ops_.begin(), ops_.end(), [&](const auto& entry) {
       const auto* put = std::get_if<Put>(&entry.second.body);
       return entry.first != request.id && put != nullptr &&
-             std::any_of(put->writes.begin(), put->writes.end(), [&](const KeyWrite& write) { return write.key == key; });
+             std::any_of(put->writes.begin(), put->writes.end(),
+                         [&](const KeyWrite& write) { return write.key == key; });
     });
   };
   const auto published = [&](const std::string& name, const std::string& version) -> Result<Bytes> {
@@ -123,10 +126,12 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
         return fail(Code::kDenied, "key '" + one.key + "': model keys are written by `tidelock model`");
       }
       if (namespace_of(state_.namespaces(), one.key).scope != Scope::kRegion) {
-        return fail(Code::kInvalid, "key '" + one.key + "' belongs to a namespace that never leaves the gateway; write it at an edge");
+        return fail(Code::kInvalid,
+                    "key '" + one.key + "' belongs to a namespace that never leaves the gateway; write it at an edge");
       }
       if (namespace_of(state_.namespaces(), one.key).write_mode != WriteMode::kThrough) {
-        return fail(Code::kInvalid, "key '" + one.key + "' belongs to a write-behind namespace; write it at an edge");  // D8
+        return fail(Code::kInvalid,
+                    "key '" + one.key + "' belongs to a write-behind namespace; write it at an edge");  // D8
       }
       if (one.value) {
         if (const auto ok = validate_value(*one.value); !ok) return fail(ok.error());
@@ -136,7 +141,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
     return op;
   }
 
-  if (const auto* publish = std::get_if<PublishModel>(&request.body)) {  // M2; X3: nothing is parsed before its signature
+  if (const auto* publish =
+          std::get_if<PublishModel>(&request.body)) {  // M2; X3: nothing is parsed before its signature
     const auto manifest = open_manifest(publish->signed_manifest, state_.model_key());
     if (!manifest) return fail(manifest.error());
     if (manifest->name != publish->name || manifest->version != publish->version) {
@@ -145,8 +151,9 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
     }
     const std::string key = model_version_key(publish->name, publish->version);
     if (const auto stored = state_.find(key); stored && stored->value && *stored->value != publish->signed_manifest) {
-      return fail(Code::kConflict, "model '" + publish->name + "' version '" + publish->version +
-                                       "' is published with other content; a version never changes, choose a new number");
+      return fail(Code::kConflict,
+                  "model '" + publish->name + "' version '" + publish->version +
+                      "' is published with other content; a version never changes, choose a new number");
     }
     op.body = Put{{KeyWrite{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}}}, {}};
     op.model_operation = "model_published";
@@ -166,7 +173,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
   if (const auto* activate = std::get_if<ActivateModel>(&request.body)) {  // M5
     const std::string key = model_current_key(activate->name);
     if (busy_with(key)) {
-      return fail(Code::kConflict, "another activation of '" + activate->name + "' is on its way; wait for it and look again");
+      return fail(Code::kConflict,
+                  "another activation of '" + activate->name + "' is on its way; wait for it and look again");
     }
     auto digest = published(activate->name, activate->version);
     if (!digest) return fail(digest.error());
@@ -190,13 +198,15 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
   if (const auto* rollback = std::get_if<RollbackModel>(&request.body)) {  // S5
     const std::string key = model_current_key(rollback->name);
     if (busy_with(key)) {
-      return fail(Code::kConflict, "another activation of '" + rollback->name + "' is on its way; wait for it and look again");
+      return fail(Code::kConflict,
+                  "another activation of '" + rollback->name + "' is on its way; wait for it and look again");
     }
     Index version;
     const auto current = pointer(key, &version);
     if (!current) return fail(Code::kNotFound, "model '" + rollback->name + "' has no version in force");
     if (current->previous.empty()) {
-      return fail(Code::kConflict, "'" + rollback->name + "' " + current->version + " is the first activation; there is nothing to return to");
+      return fail(Code::kConflict, "'" + rollback->name + "' " + current->version +
+                                       " is the first activation; there is nothing to return to");
     }
     auto digest = published(rollback->name, current->previous);
     if (!digest) return fail(digest.error());
@@ -208,7 +218,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
   }
 
   const auto& removal = std::get<RemoveEdgeRequest>(request.body);  // A6
-  if (!state_.edges().contains(removal.edge)) return fail(Code::kNotFound, "no edge '" + removal.edge + "' is registered");
+  if (!state_.edges().contains(removal.edge))
+    return fail(Code::kNotFound, "no edge '" + removal.edge + "' is registered");
   removing_.insert(removal.edge);
   op.body = RemoveEdge{removal.edge};
   return op;
@@ -258,8 +269,9 @@ std::vector<ModelView> HubCore::describe_models() const {
 
 bool HubCore::rollout_open() const {
   const std::vector<ModelView> models = describe_models();
-  return std::any_of(models.begin(), models.end(),
-                     [](const ModelView& model) { return !model.staged.empty() && model.staged != model.current && model.staged != model.previous; });
+  return std::any_of(models.begin(), models.end(), [](const ModelView& model) {
+    return !model.staged.empty() && model.staged != model.current && model.staged != model.previous;
+  });
 }
 
 std::vector<EdgeView> HubCore::describe_edges() const {

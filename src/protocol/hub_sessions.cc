@@ -55,8 +55,9 @@ void HubCore::on_frame(const HubFrameIn& event) {
   Session& session = *it->second;
   const EdgeFrame& frame = event.frame;
   if (frame.number != session.next_in || (session.open && frame.session != session.number)) {  // F2
-    end_session(event.conn, "message " + std::to_string(frame.number) + " of session " + std::to_string(frame.session.value) +
-                                " where " + std::to_string(session.next_in) + " was due");
+    end_session(event.conn, "message " + std::to_string(frame.number) + " of session " +
+                                std::to_string(frame.session.value) + " where " + std::to_string(session.next_in) +
+                                " was due");
     return;
   }
   ++session.next_in;
@@ -90,7 +91,8 @@ void HubCore::on_frame(const HubFrameIn& event) {
       std::erase_if(session.staged, [&](const StagedModel& model) {
         return model.name == staged->model.name && model.version == staged->model.version;
       });
-      note("stage_failed", session.edge + " " + staged->model.name + " " + staged->model.version + ": " + staged->error);
+      note("stage_failed",
+           session.edge + " " + staged->model.name + " " + staged->model.version + ": " + staged->error);
     }
   }
 }
@@ -108,7 +110,8 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   } else if (!active_ || !state_.seeded()) {
     refusal = "this hub is not active";
   } else if (hello.highest_term > term_) {
-    refusal = "this hub's term " + std::to_string(term_.value) + " is older than " + std::to_string(hello.highest_term.value);
+    refusal =
+        "this hub's term " + std::to_string(term_.value) + " is older than " + std::to_string(hello.highest_term.value);
   } else if (hello.applied > state_.applied()) {
     refusal = "this hub has applied " + std::to_string(state_.applied().value) + ", the edge " +
               std::to_string(hello.applied.value);
@@ -225,9 +228,11 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch, std::uint64_t appen
       found.same = wanted.known == stored->version;
       if (!found.same) found.value = std::move(stored->value);
     } else {
-      found.stamp = state_.newest_stamp(wanted.key);  // D8: an edge's older pending write will lose against a deletion as well
+      found.stamp =
+          state_.newest_stamp(wanted.key);  // D8: an edge's older pending write will lose against a deletion as well
     }
-    register_interest(session, wanted.key, found.ttl_left_ns == kForever ? kForever : saturating_add(ledger, found.ttl_left_ns));
+    register_interest(session, wanted.key,
+                      found.ttl_left_ns == kForever ? kForever : saturating_add(ledger, found.ttl_left_ns));
     answer.found.push_back(std::move(found));
   }
   send(session, std::move(answer));
@@ -309,8 +314,10 @@ void HubCore::feed(const Applied& applied, BlockNo block) {
         record.keys.push_back(change.key);
       } else if (const auto it = session->interest.find(change.key.key); it != session->interest.end()) {
         record.keys.push_back(change.key);
-        if (!change.key.value && !change.key.deleted) session->interest.erase(it);  // only a hint: it fetches again
-        else it->second = change.expires_at;
+        if (!change.key.value && !change.key.deleted)
+          session->interest.erase(it);  // only a hint: it fetches again
+        else
+          it->second = change.expires_at;
       } else if (session->slot_interest.test(change.slot)) {
         record.slots.push_back(change.slot);
         session->slot_interest.reset(change.slot);
@@ -331,7 +338,8 @@ void HubCore::retry_parked() {
   for (Parked& item : waiting) {
     bool done = true;
     if (const auto* probe = std::get_if<std::pair<ConnId, Probe>>(&item.what)) {
-      if (const auto it = sessions_.find(probe->first); it != sessions_.end()) done = on_probe(*it->second, probe->second);
+      if (const auto it = sessions_.find(probe->first); it != sessions_.end())
+        done = on_probe(*it->second, probe->second);
     } else if (const auto* fetch = std::get_if<std::pair<ConnId, Fetch>>(&item.what)) {
       if (const auto it = sessions_.find(fetch->first); it != sessions_.end()) {
         done = on_fetch(*it->second, fetch->second, item.appends);

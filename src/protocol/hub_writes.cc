@@ -47,14 +47,15 @@ void HubCore::forget_op(CommandId id) {
 
 void HubCore::start_write(Op op) {
   TIDELOCK_ASSERT(active_);
-  // A1: found applied before, by id; S1: its block closed with it. Not before the deposed hub's authority has ended (A4): it
-  // may not have applied that entry yet and still tell edges that nothing newer exists (I2).
+  // A1: found applied before, by id; S1: its block closed with it. Not before the deposed hub's authority has ended
+  // (A4): it may not have applied that entry yet and still tell edges that nothing newer exists (I2).
   if (const auto outcome = state_.outcome(op.id); outcome && now_ >= short_wait_until()) {
     const bool conflict = outcome->second == Code::kConflict;
     finish(op, outcome->second, conflict ? "the condition did not hold" : "", outcome->first);
     return;
   }
-  if (const auto it = ops_.find(op.id); it != ops_.end()) {  // a retry of a write that is on its way: answer the newest asker
+  if (const auto it = ops_.find(op.id);
+      it != ops_.end()) {  // a retry of a write that is on its way: answer the newest asker
     if (op.asked) it->second.asked = op.asked;
     if (op.edge_request) it->second.edge_request = op.edge_request;
     return;
@@ -100,8 +101,8 @@ void HubCore::on_block_ack(Session& session, const BlockAck& ack) {
 }
 
 bool HubCore::block_satisfied(const OpenBlock& block) const {
-  // S3, and the exception of A4: the block was sent after the short wait (advance_ops opens none before it), so once every
-  // registered edge has acknowledged it, no page can serve the old value, whatever the deposed hub granted.
+  // S3, and the exception of A4: the block was sent after the short wait (advance_ops opens none before it), so once
+  // every registered edge has acknowledged it, no page can serve the old value, whatever the deposed hub granted.
   if (now_ < strong_wait_until()) {
     return std::all_of(state_.edges().begin(), state_.edges().end(),
                        [&](const auto& edge) { return block.acked.contains(edge.first); });
@@ -139,7 +140,8 @@ void HubCore::advance_ops() {
     bool ready = now_ >= short_wait_until();  // A4
     if (ready && op.state == Op::State::kQueued) {
       if (const auto outcome = state_.outcome(id)) {  // A1: a retry that came before the wait was over
-        finish(op, outcome->second, outcome->second == Code::kConflict ? "the condition did not hold" : "", outcome->first);
+        finish(op, outcome->second, outcome->second == Code::kConflict ? "the condition did not hold" : "",
+               outcome->first);
         continue;
       }
     }
@@ -215,7 +217,8 @@ void HubCore::on_write_through(Session& session, const WriteThrough& write) {
   op.edge_request = std::pair{session.edge, write.request};
   std::string problem;
   if (write.writes.empty() || write.writes.size() > kKeysPerWriteMax) {
-    problem = "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " + std::to_string(write.writes.size());
+    problem = "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " +
+              std::to_string(write.writes.size());
   }
   for (const KeyWrite& one : write.writes) {
     if (const auto ok = validate_key(one.key); !ok) problem = ok.error().message;
@@ -237,7 +240,8 @@ void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
   const auto refuse = [&](Code code, std::string why) {
     send(session, BatchDone{write.incarnation, write.number, {}, 0, code, std::move(why)});
   };
-  if (state_.last_batch(session.edge, write.incarnation) >= write.number && now_ >= short_wait_until()) {  // as in start_write
+  if (state_.last_batch(session.edge, write.incarnation) >= write.number &&
+      now_ >= short_wait_until()) {  // as in start_write
     send(session, BatchDone{write.incarnation, write.number, state_.applied(), 0, Code::kOk, "applied before"});
     return;
   }
@@ -279,7 +283,8 @@ void HubCore::on_batch_applied(const Applied& applied) {
   done.number = batch.number;
   done.index = applied.index;
   done.superseded = applied.superseded;
-  if (!applied.effective && !applied.applied_before && state_.last_batch(batch.edge, batch.incarnation) < batch.number) {
+  if (!applied.effective && !applied.applied_before &&
+      state_.last_batch(batch.edge, batch.incarnation) < batch.number) {
     done.code = applied.code == Code::kOk ? Code::kBusy : applied.code;
     done.message = applied.message;
   } else if (applied.code != Code::kOk) {

@@ -158,10 +158,10 @@ struct Record {  // one ledger entry, as far as it concerns this session (F2)
 struct Mark {  // F1: "after your probe I was the legitimate sequencer and had issued exactly up to index"
   Nonce nonce;
   Index index;
-  bool proof = false;   // false: no authority at the answer; nothing follows from it (A3)
-  Nanos lease_ns = 0;   // 0: no lease
-  Nanos hub_h = 0;      // C3
-  Nanos writers_ns = 0; // the largest flush age any live writer declares; kForever while a writer is away
+  bool proof = false;    // false: no authority at the answer; nothing follows from it (A3)
+  Nanos lease_ns = 0;    // 0: no lease
+  Nanos hub_h = 0;       // C3
+  Nanos writers_ns = 0;  // the largest flush age any live writer declares; kForever while a writer is away
   template <class A>
   void fields(A& a) {
     a(nonce, index, proof, lease_ns, hub_h, writers_ns);
@@ -187,7 +187,7 @@ struct Unblock {  // S1: given up before the append, or aborted
 struct FetchAnswer {  // F7: read at `index`, interest registered in the same step
   struct Found {
     std::string key;
-    Index version;    // 0: no such key
+    Index version;      // 0: no such key
     bool same = false;  // the version that was asked about is the newest; no value travels
     std::optional<Bytes> value;
     Nanos ttl_left_ns = kForever;

@@ -585,7 +585,7 @@ std::optional<PendingWrite> Outbox::pending(std::string_view key) const {
   const auto it = newest_.find(std::string(key));
   if (it == newest_.end()) return std::nullopt;
   const Record& record = records_.at(it->second);
-  return PendingWrite{record.value, record.expires_at, record.stamp};
+  return PendingWrite{record.value, record.expires_at, record.stamp, record.in_flight};
 }
 
 std::vector<std::string> Outbox::pending_keys() const {

@@ -127,6 +127,7 @@ struct PendingWrite {
   std::optional<Bytes> value;  // nullopt: deleted
   Nanos expires_at = kForever;
   Stamp stamp;
+  bool in_flight = false;  // in a composed batch: the hub may have applied it already
 };
 
 class Outbox {

@@ -16,7 +16,8 @@ class NoStore : public EdgeStore {
 class Bench {
  public:
   Bench()
-      : core_({.id = "edge-1", .site = "s", .boot = Boot{7}}, store_, *Outbox::restore({}, {}, now, 1, Rng(1)), Rng(2)) {
+      : core_({.id = "edge-1", .site = "s", .boot = Boot{7}}, store_, *Outbox::restore({}, {}, now, 1, Rng(1)),
+              Rng(2)) {
     step(EdgeTick{});
     step(EdgeLinkUp{link_});
     Welcome welcome;
@@ -68,7 +69,9 @@ class Bench {
   int probes = 0;
 
  private:
-  void answer(decltype(HubFrame::body) body) { step(EdgeFrameIn{link_, HubFrame{SessionNo{1}, ++number_, std::move(body)}}); }
+  void answer(decltype(HubFrame::body) body) {
+    step(EdgeFrameIn{link_, HubFrame{SessionNo{1}, ++number_, std::move(body)}});
+  }
 
   NoStore store_;
   EdgeCore core_;

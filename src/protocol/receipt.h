@@ -31,17 +31,17 @@ enum class Basis : std::uint8_t {
 enum class Source : std::uint8_t { kL1, kArena, kEdge, kHub };
 
 struct Receipt {
-  Index version;                   // ledger index that wrote the value; of a local value: the edge's own count
-  Nanos bound_ns = kForever;       // U: the value was the newest sequenced one at most this long before the read ended
-  Nanos writers_ns = 0;            // write-behind namespaces: what live writers may still hold back; kForever: one is away
+  Index version;              // ledger index that wrote the value; of a local value: the edge's own count
+  Nanos bound_ns = kForever;  // U: the value was the newest sequenced one at most this long before the read ended
+  Nanos writers_ns = 0;       // write-behind namespaces: what live writers may still hold back; kForever: one is away
   Basis basis = Basis::kNone;
   Source source = Source::kEdge;
-  bool fallback = false;           // F3: served although the contract could not be met; bound_ns is true all the same
+  bool fallback = false;  // F3: served although the contract could not be met; bound_ns is true all the same
 
   friend bool operator==(const Receipt&, const Receipt&) = default;
 };
 
-std::string_view basis_name(Basis basis);    // "lease", "proof", ...
+std::string_view basis_name(Basis basis);  // "lease", "proof", ...
 std::string_view source_name(Source source);
 
 }  // namespace tidelock

@@ -93,8 +93,8 @@ class StateMachine {
 
   // What a reader would get at applied(): nullopt when absent, deleted or expired by ledger time.
   std::optional<StoredValue> find(std::string_view key) const;
-  // The newest stamp that took effect on the key, of a tombstone or of an expired value as well; zero when none is kept (then
-  // every edge has sent all it had of that age, see state_machine.cc).
+  // The newest stamp that took effect on the key, of a tombstone or of an expired value as well; zero when none is kept
+  // (then every edge has sent all it had of that age, see state_machine.cc).
   Stamp newest_stamp(std::string_view key) const;
   // Keys with a live value under a prefix, at most `limit`.
   std::vector<std::string> keys(std::string_view prefix, std::size_t limit) const;

@@ -1,7 +1,8 @@
 // Kv is one RocksDB database with named column families, behind values and Results.
 //
 // Threads:   every method may be called from any thread.
-// Durable:   commit(batch, Sync::kDisk) returns after the write-ahead log was synced; Sync::kNone after the write reached
+// Durable:   commit(batch, Sync::kDisk) returns after the write-ahead log was synced; Sync::kNone after the write
+// reached
 //            the kernel (it survives kill -9, not a power cut). Batches are atomic across families.
 // Errors:    a failed write or sync turns the store read-only for good (D3): commit answers kBusy with the first cause.
 //            A checksum mismatch is kCorrupt. Opening a damaged or foreign directory is kCorrupt with the path; a
@@ -32,7 +33,9 @@ class KvBatch {
     std::optional<Bytes> value;  // nullopt erases
     std::optional<Bytes> end;    // with no value: erases [key, end)
   };
-  void put(std::string family, Bytes key, Bytes value) { writes.push_back({std::move(family), std::move(key), std::move(value), {}}); }
+  void put(std::string family, Bytes key, Bytes value) {
+    writes.push_back({std::move(family), std::move(key), std::move(value), {}});
+  }
   void erase(std::string family, Bytes key) { writes.push_back({std::move(family), std::move(key), {}, {}}); }
   void erase_range(std::string family, Bytes begin, Bytes end) {
     writes.push_back({std::move(family), std::move(begin), {}, std::move(end)});
