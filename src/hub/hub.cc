@@ -411,6 +411,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (!closing_.empty()) wake_at_ = std::min(wake_at_, closing_.front().at);
     active_.store(core_->active(), std::memory_order_relaxed);
     session_count_.store(core_->sessions(), std::memory_order_relaxed);
+    open_blocks_.store(core_->open_blocks(), std::memory_order_relaxed);
     applied_.store(core_->state().applied().value, std::memory_order_release);  // after the commit
     term_.store(core_->state().term().value, std::memory_order_relaxed);
   }
@@ -432,6 +433,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
                         [this] { return active_.load() ? 1.0 : 0.0; });
     metrics_.gauge_from("tidelock_hub_sessions", "Open sessions of edges.", {},
                         [this] { return static_cast<double>(session_count_.load()); });
+    metrics_.gauge_from("tidelock_hub_open_blocks", "Strong writes that wait for edges or for the ledger.", {},
+                        [this] { return static_cast<double>(open_blocks_.load()); });
     metrics_.gauge_from("tidelock_ledger_applied_index", "Ledger index applied at this hub.", {},
                         [this] { return static_cast<double>(applied_.load()); });
     metrics_.gauge_from("tidelock_ledger_term", "Newest claim applied at this hub.", {},
@@ -473,7 +476,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   Bytes model_key_;
   std::atomic<bool> ledger_seen_{false};
   std::atomic<bool> active_{false};
-  std::atomic<std::uint64_t> session_count_{0}, applied_{0}, term_{0};
+  std::atomic<std::uint64_t> session_count_{0}, open_blocks_{0}, applied_{0}, term_{0};
 
   std::unique_ptr<RaftPeers> peers_;
   std::unique_ptr<RaftLedger> ledger_;

@@ -15,9 +15,7 @@ class NoStore : public EdgeStore {
 // An edge with an open session whose hub answers each probe at once.
 class Bench {
  public:
-  Bench()
-      : core_({.id = "edge-1", .site = "s", .boot = Boot{7}}, store_, *Outbox::restore({}, {}, now, 1, Rng(1)),
-              Rng(2)) {
+  Bench() : core_(options(), store_, *Outbox::restore({}, {}, now, 1, Rng(1)), Rng(2)) {
     step(EdgeTick{});
     step(EdgeLinkUp{link_});
     Welcome welcome;
@@ -69,6 +67,13 @@ class Bench {
   int probes = 0;
 
  private:
+  static EdgeOptions options() {
+    EdgeOptions options;
+    options.id = "edge-1";
+    options.site = "s";
+    options.boot = Boot{7};
+    return options;
+  }
   void answer(decltype(HubFrame::body) body) {
     step(EdgeFrameIn{link_, HubFrame{SessionNo{1}, ++number_, std::move(body)}});
   }

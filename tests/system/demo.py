@@ -250,7 +250,9 @@ class Demo:
                 outcome["failure"] = failure
         caller = threading.Thread(target=call)
         caller.start()
-        time.sleep(0.6)  # long enough for the request to be at the hub, shorter than the lease that it waits for
+        # The request is at the hub and waits for the edge that cannot answer: the hub itself says so.
+        self.wait("the activation", lambda: not caller.is_alive() or self.cluster.metrics(active).get("tidelock_hub_open_blocks"), 10,
+                  step=0.02)
         in_the_middle = caller.is_alive()
         killed = self.cluster.kill(active)
         self.note("kill", role="hub", id=active, active=True, at=killed)
