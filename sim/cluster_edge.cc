@@ -246,13 +246,13 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
                 });
     }
   } else if (auto* send = std::get_if<LinkSend>(&op)) {
+    if (const auto* through = std::get_if<WriteThrough>(&send->frame.body)) {
+      through_[{edge.number, through->request.value + (incarnation << 32)}] = through->id;
+      last_request_[through->id] = through->request;
+    }
     for (auto& [id, conn] : conns_) {
       if (!conn.open || conn.edge != edge.number || conn.edge_incarnation != incarnation || conn.link != send->link)
         continue;
-      if (const auto* through = std::get_if<WriteThrough>(&send->frame.body)) {
-        through_[{edge.number, through->request.value + (incarnation << 32)}] = through->id;
-        last_request_[through->id] = through->request;
-      }
       conn.last_to_hub = std::max({conn.last_to_hub, world_.now() + network_delay(), reach(conn.edge, conn.hub)});
       world_.at(conn.last_to_hub, [this, conn_id = conn.id, frame = std::move(send->frame)] {
         const Conn& over = conns_.at(conn_id.value);

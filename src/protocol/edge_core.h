@@ -64,7 +64,7 @@ struct EdgeOptions {
   Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant
   // Until the first welcome: what the last run of this edge was told. An edge cannot change policy.
   std::vector<Namespace> namespaces = default_namespaces();
-  ClusterSettings settings;  // proofs that were kept in L2 are judged by its rho
+  ClusterSettings settings{};  // proofs that were kept in L2 are judged by its rho
 };
 
 // ---- events
