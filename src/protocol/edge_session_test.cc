@@ -1,0 +1,343 @@
+// The edge core by the book, part two: sessions, blocks, clocks, and writes (F9-F11, S2, C, D). One suite per rule of
+// docs/protocol.md.
+
+#include <gtest/gtest.h>
+
+#include "protocol/edge_core_fixture.h"
+
+namespace tidelock {
+namespace {
+
+using namespace edge_core_fixture;
+
+TEST(EdgeF9, TheProbeIntervalFollowsTheTightestBound) {
+  Bench bench;
+  bench.open(30 * kSecond);
+  const Nanos idle = bench.wake_at - bench.now;
+  EXPECT_GT(idle, 10 * kSecond) << "nobody asks: only the lease is renewed";
+  bench.hold("plain:k", Index{7}, "v");
+  bench.read(1, "plain:k", bounded(600 * kMs));
+  EXPECT_LE(bench.wake_at - bench.now, 200 * kMs);
+  bench.now += 200 * kMs;
+  const int probes = bench.count<Probe>();
+  bench.tick();
+  EXPECT_EQ(bench.count<Probe>(), probes + 1);
+}
+
+TEST(EdgeF10, ATokenIsMetByACoveredEntryOnly) {
+  struct Case {
+    const char* why;
+    Index token;
+    bool covered, served;
+  };
+  for (const Case& c :
+       {Case{"applied has reached it", Index{10}, true, true}, Case{"it has not", Index{11}, true, false},
+        Case{"the entry is of that index itself", Index{7}, false, true},
+        Case{"applied speaks of verified entries only", Index{9}, false, false}}) {
+    Bench bench;
+    bench.open();
+    bench.hold("plain:k", Index{7}, "v");
+    if (!c.covered) {
+      bench.disconnect();
+      bench.open();
+    }
+    Contract contract = bounded(60 * kSecond);
+    contract.token = c.token;
+    bench.read(1, "plain:k", contract);
+    EXPECT_EQ(bench.answered(1), c.served) << c.why;
+  }
+}
+
+TEST(EdgeF11, TheHelloSaysWhatThisEdgeHas) {
+  Bench bench;
+  bench.open(kSecond, Term{4}, Index{17});
+  bench.disconnect();
+  bench.tick(kSecond);
+  bench.step(EdgeLinkUp{bench.link});
+  const Hello* hello = bench.last<Hello>();
+  EXPECT_EQ(hello->edge, "edge-1");
+  EXPECT_EQ(hello->boot, Boot{1});
+  EXPECT_EQ(hello->highest_term, Term{4});
+  EXPECT_EQ(hello->applied, Index{17});
+  EXPECT_EQ(bench.sent.back().session, SessionNo{2});
+  EXPECT_EQ(bench.sent.back().number, 1u);
+}
+
+TEST(EdgeF11, AHubThatIsBehindIsRefused) {
+  struct Case {
+    const char* why;
+    Term term;
+    Index h0;
+    bool accepted;
+  };
+  for (const Case& c : {Case{"the same", Term{4}, Index{17}, true}, Case{"a lower term", Term{3}, Index{18}, false},
+                        Case{"a lower index", Term{5}, Index{16}, false}}) {
+    Bench bench;
+    bench.open(kSecond, Term{4}, Index{17});
+    bench.disconnect();
+    bench.greet(c.term, c.h0);
+    EXPECT_EQ(bench.core->session_open(), c.accepted) << c.why;
+  }
+}
+
+TEST(EdgeF11, AnUnlistedBlockOfThisTermClosesWithTheFirstMark) {
+  for (const bool listed : {false, true}) {
+    Bench bench;
+    bench.open();
+    bench.hub(Block{Term{1}, BlockNo{1}, {"cfg:k"}});
+    bench.disconnect();
+    std::vector<std::pair<Term, BlockNo>> blocks;
+    if (listed) blocks.emplace_back(Term{1}, BlockNo{1});
+    bench.greet(Term{1}, Index{10}, false, blocks);
+    EXPECT_EQ(bench.core->open_blocks(), 1u) << "not before h0 is applied";
+    bench.mark(Index{10});
+    EXPECT_EQ(bench.core->open_blocks(), listed ? 1u : 0u);
+  }
+}
+
+TEST(EdgeF11, NoSessionBeforeAFormerPageHasSurelyLapsed) {
+  Bench bench(1'005 * kSecond);
+  bench.tick(4'999 * kMs);
+  EXPECT_EQ(bench.trace, "");
+  EXPECT_EQ(bench.wake_at, 1'005 * kSecond);
+  bench.tick(kMs);
+  EXPECT_EQ(bench.trace, "connect");
+}
+
+TEST(EdgeS2, ABlockIsAcknowledgedAfterThePageShowsIt) {
+  Bench bench;
+  bench.open();
+  bench.hold("cfg:k", Index{7}, "v");
+  bench.hub(Block{Term{1}, BlockNo{3}, {"cfg:k"}});
+  EXPECT_EQ(bench.trace, "open ack");
+  EXPECT_EQ(bench.last<BlockAck>()->number, BlockNo{3});
+  bench.read(1, "cfg:k", strong(0));
+  EXPECT_NE(bench.reads[1].receipt.basis, Basis::kLease) << "I5";
+  bench.hub(Block{Term{1}, BlockNo{3}, {"cfg:k"}});
+  EXPECT_EQ(bench.trace, "ack") << "shown once, acknowledged in each session";
+}
+
+TEST(EdgeS2, ABlockClosesOnlyByItsOwnEnd) {
+  struct Case {
+    const char* why;
+    decltype(HubFrame::body) body;
+    bool closes;
+  };
+  const ChangedKey change{"cfg:k", false, "w", kForever, {}};
+  const Case cases[] = {{"its record", Record{Index{11}, Term{1}, BlockNo{3}, {change}, {}}, true},
+                        {"another write of the key", Record{Index{11}, Term{1}, BlockNo{2}, {change}, {}}, false},
+                        {"a record of another term", Record{Index{11}, Term{9}, BlockNo{3}, {change}, {}}, false},
+                        {"its unblock", Unblock{Term{1}, BlockNo{3}}, true},
+                        {"an unblock of another number", Unblock{Term{1}, BlockNo{4}}, false}};
+  for (const Case& c : cases) {
+    Bench bench;
+    bench.open();
+    bench.hub(Block{Term{1}, BlockNo{3}, {"cfg:k"}});
+    bench.hub(c.body);
+    EXPECT_EQ(bench.core->open_blocks(), c.closes ? 0u : 1u) << c.why;
+    bench.tick(kSecond);
+    bench.mark(Index{12});
+    EXPECT_EQ(bench.core->open_blocks(), c.closes ? 0u : 1u) << c.why << ": a mark of the same term closes nothing";
+  }
+}
+
+TEST(EdgeC2, ASuspendDropsEveryProofAndTheSession) {
+  Bench bench;
+  bench.open();
+  bench.hold("plain:k", Index{7}, "v");
+  bench.step(EdgeDisrupted{});
+  EXPECT_TRUE(bench.trace.starts_with("drop odd put store bump even hangup")) << bench.trace;
+  EXPECT_EQ(bench.core->fresh_at(), kNever);
+  EXPECT_EQ(bench.core->lease_until(), kNever);
+  bench.read(1, "plain:k", bounded(60 * kSecond, 0));
+  EXPECT_EQ(bench.reads[1].receipt.bound_ns, kForever);
+  EXPECT_TRUE(bench.reads[1].receipt.fallback);
+}
+
+TEST(EdgeC3, AClockFaultGivesNoProofUntilReset) {
+  Bench bench;
+  bench.open();
+  bench.hold("plain:k", Index{7}, "v");
+  bench.now += 10 * kSecond;
+  bench.tick();
+  bench.hub(Mark{bench.last<Probe>()->nonce, Index{12}, true, kSecond, bench.now + kSecond,
+                 0});  // its second took 1.1 of ours
+  EXPECT_TRUE(bench.core->clock_fault());
+  EXPECT_EQ(bench.core->lease_until(), kNever);
+  bench.read(1, "plain:k", bounded(60 * kSecond, 10 * kMs));
+  bench.answer(Index{12}, Index{12}, "w");  // a proven fetch is a proof as well
+  bench.tick(10 * kMs);
+  EXPECT_EQ(bench.reads[1].receipt.bound_ns, kForever);
+  EXPECT_TRUE(bench.reads[1].receipt.fallback);
+}
+
+TEST(EdgeC6, TheTimeOfTheEventDecidesNotTheTimeOfTheOneBefore) {
+  Bench bench;
+  bench.open();
+  bench.hold("cfg:k", Index{7}, "v");
+  bench.now = bench.core->lease_until();  // the process was stopped between two events
+  bench.read(1, "cfg:k", strong(0));
+  EXPECT_NE(bench.reads[1].receipt.basis, Basis::kLease);
+}
+
+TEST(EdgeI4, NothingGoesBack) {
+  Bench bench;
+  bench.greet();
+  const Nonce first = bench.last<Probe>()->nonce;
+  bench.now += kSecond;
+  bench.tick();
+  const Nonce second = bench.last<Probe>()->nonce;
+  ASSERT_NE(first, second);
+  bench.hub(Mark{second, Index{12}, true, 2 * kSecond, bench.now, 0});
+  const Nanos fresh = bench.core->fresh_at(), lease = bench.core->lease_until();
+  bench.hub(Mark{first, Index{11}, true, kSecond, bench.now, 0});  // an older probe, answered later
+  EXPECT_EQ(bench.core->applied(), Index{12});
+  EXPECT_EQ(bench.core->fresh_at(), fresh);
+  EXPECT_EQ(bench.core->lease_until(), lease);
+}
+
+TEST(EdgeD1, AWriteBehindIsAcknowledgedAtItsLevel) {
+  struct Case {
+    const char* why;
+    AckLevel asked, stored;
+    bool acknowledged;
+  };
+  for (const Case& c : {Case{"os, with the kernel", AckLevel::kOs, AckLevel::kOs, true},
+                        Case{"disk, with the kernel only", AckLevel::kDisk, AckLevel::kOs, false},
+                        Case{"disk, synced", AckLevel::kDisk, AckLevel::kDisk, true},
+                        Case{"origin, synced here only", AckLevel::kOrigin, AckLevel::kDisk, false}}) {
+    Bench bench;
+    bench.write(1, "feat:k", "v", c.asked);
+    EXPECT_FALSE(bench.writes.contains(1)) << c.why;
+    bench.step(EdgeOutboxPersisted{bench.persisted, c.stored});
+    EXPECT_EQ(bench.writes.contains(1), c.acknowledged) << c.why;
+  }
+}
+
+TEST(EdgeD8, ReadsOverlayTheEdgesOwnPendingWrites) {
+  Bench bench;
+  bench.open();
+  bench.hold("feat:k", Index{7}, "old");
+  bench.write(1, "feat:k", "mine");
+  bench.read(2, "feat:k", bounded(kSecond));
+  EXPECT_EQ(bench.reads[2].value, "mine");
+  EXPECT_EQ(bench.reads[2].receipt.basis, Basis::kLocal);
+  bench.record(Index{11}, "feat:k", "theirs", {}, Term{1}, Stamp{900, 0, 2});
+  bench.read(3, "feat:k", bounded(kSecond));
+  EXPECT_EQ(bench.reads[3].value, "mine") << "an older stamp loses";
+  bench.record(Index{12}, "feat:k", "newer", {}, Term{1}, Stamp{1'200, 0, 2});
+  bench.read(4, "feat:k", bounded(kSecond));
+  EXPECT_EQ(bench.reads[4].value, "newer") << "ours will be superseded";
+}
+
+TEST(EdgeD8, AnOwnWriteIsProvenOnlyWhenTheHubHasUsRegistered) {  // I2
+  struct Case {
+    const char* why;
+    Index version;
+    std::optional<Bytes> value;
+    Stamp stamp;
+    const char* read;
+    Basis basis;
+  };
+  const Case cases[] = {{"the hub has none", {}, std::nullopt, {}, "mine", Basis::kLocal},
+                        {"the hub's is older", Index{5}, "theirs", {900, 0, 2}, "mine", Basis::kLocal},
+                        {"the hub's is newer", Index{5}, "theirs", {1'200, 0, 2}, "theirs", Basis::kProof}};
+  for (const Case& c : cases) {
+    Bench bench;
+    bench.open();
+    bench.write(1, "feat:k", "mine");
+    bench.read(2, "feat:k", bounded(kSecond));
+    ASSERT_FALSE(bench.answered(2)) << c.why << ": somebody may have written it, and nobody would have told us";
+    bench.answer(Index{10}, c.version, c.value, kForever, c.stamp);
+    ASSERT_TRUE(bench.answered(2)) << c.why;
+    EXPECT_EQ(bench.reads[2].value, c.read) << c.why;
+    EXPECT_EQ(bench.reads[2].receipt.basis, c.basis) << c.why;
+  }
+}
+
+TEST(EdgeD8, AnOwnRecordComesBackWithoutItsBytes) {
+  Bench bench;
+  bench.open();
+  bench.write(1, "feat:k", "mine");
+  const Stamp stamp = bench.arena["feat:k"].stamp;
+  bench.hub(Record{Index{11}, Term{1}, {}, {ChangedKey{"feat:k", false, std::nullopt, kForever, stamp}}, {}});
+  EXPECT_EQ(bench.arena["feat:k"].value, "mine");
+  EXPECT_EQ(bench.arena["feat:k"].version, Index{11});
+  EXPECT_FALSE(bench.arena["feat:k"].local);
+}
+
+TEST(EdgeD8, ASupersededOwnWriteIsDropped) {  // D5
+  Bench bench;
+  bench.open();
+  bench.write(1, "feat:k", "mine", AckLevel::kOrigin);
+  bench.step(EdgeOutboxPersisted{bench.persisted, AckLevel::kDisk});
+  ASSERT_NE(bench.last<WriteBatch>(), nullptr);
+  const WriteBatch batch = *bench.last<WriteBatch>();
+  bench.hub(BatchDone{
+      batch.incarnation, batch.number, Index{11}, 1, Code::kOk, {}});  // no record of it came: a newer stamp won
+  EXPECT_FALSE(bench.arena.contains("feat:k"));
+  EXPECT_TRUE(bench.writes.contains(1));
+}
+
+TEST(EdgeG8, AWriteIsStampedAfterWhatItsWriterCouldRead) {
+  Bench bench;
+  bench.open();
+  bench.read(1, "feat:k", bounded(kSecond));
+  bench.answer(Index{10}, Index{5}, "theirs", kForever, Stamp{1'300, 4, 2});  // their wall clock is ahead of ours
+  bench.write(2, "feat:k", "mine", AckLevel::kDisk, 1'000);
+  EXPECT_GT(bench.arena["feat:k"].stamp, (Stamp{1'300, 4, 2}));
+  EXPECT_EQ(bench.arena["feat:k"].value, "mine");
+}
+
+TEST(EdgeA1, AWriteThroughIsRepeatedUnderOneIdUntilItsOutcomeIsKnown) {
+  Bench bench;
+  bench.open();
+  bench.write(1, "plain:k", "v");
+  const WriteThrough first = *bench.last<WriteThrough>();
+  bench.disconnect();
+  bench.open();
+  const WriteThrough again = *bench.last<WriteThrough>();
+  EXPECT_EQ(again.id, first.id);
+  EXPECT_NE(again.request, first.request);
+  bench.hub(WriteDone{first.request, Code::kOk, {}, Index{11}});
+  EXPECT_FALSE(bench.writes.contains(1)) << "F1: not outstanding in this session";
+  bench.hub(WriteDone{again.request, Code::kUnavailable, {}, {}});
+  const WriteThrough anew = *bench.last<WriteThrough>();
+  EXPECT_NE(anew.id, first.id) << "under the former id nothing happened, nor ever will";
+  bench.hub(WriteDone{anew.request, Code::kOk, {}, Index{12}});
+  ASSERT_TRUE(bench.writes.contains(1));
+  EXPECT_EQ(bench.writes[1].index, Index{12});
+}
+
+TEST(EdgeI10, EveryRequestEnds) {
+  struct Case {
+    const char* why;
+    bool connected;
+    Code code;
+  };
+  for (const Case& c :
+       {Case{"sent, and never answered", true, Code::kMaybeApplied}, Case{"never sent", false, Code::kUnavailable}}) {
+    Bench bench;
+    if (c.connected) bench.open();
+    bench.write(1, "plain:k", "v");
+    bench.read(2, "plain:k", bounded(kMs));
+    for (int i = 0; i < 60; ++i) bench.tick(100 * kMs);
+    ASSERT_TRUE(bench.writes.contains(1)) << c.why;
+    EXPECT_EQ(bench.writes[1].code, c.code) << c.why;
+    EXPECT_EQ(bench.reads[2].code, Code::kStale) << c.why;
+  }
+}
+
+TEST(EdgeI8, APendingWriteIsThereAfterARestart) {
+  Bench bench;
+  bench.write(1, "feat:k", "mine");
+  bench.step(EdgeOutboxPersisted{bench.persisted, AckLevel::kDisk});
+  bench.start();
+  bench.read(2, "feat:k", Contract{Consistency::kEventual, {}, 0, {}});
+  EXPECT_EQ(bench.reads[2].value, "mine");
+  EXPECT_EQ(bench.reads[2].receipt.basis, Basis::kLocal);
+  EXPECT_EQ(bench.core->outbox().counters().pending, 1u);
+}
+
+}  // namespace
+}  // namespace tidelock
