@@ -272,6 +272,7 @@ class EdgeCore {
     EdgeWrite write;
     CommandId id;
     RequestNo request;
+    Nanos accepted_at = 0;
     Nanos deadline = 0;
     bool sent = false;
   };
@@ -323,6 +324,7 @@ class EdgeCore {
   // answered.
   bool admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at);
   void send_through(WaitingWrite& waiting);
+  SentAt sent_now() const { return {heard_h_, saturating_sub(now_, heard_at_)}; }
   void on_write_done(const WriteDone& done);
   void expire_waiting();
   void drain_outbox(OutboxActions actions);
@@ -366,6 +368,7 @@ class EdgeCore {
   SessionNo session_;
   std::uint64_t next_in_ = 1, next_out_ = 1;
   Welcome welcome_;
+  Nanos heard_h_ = 0, heard_at_ = 0;  // the hub's clock as this session last told it, and when that came
   bool first_mark_done_ = false;
   bool fault_shown_ = false;        // C3: proofs were dropped for it
   bool in_record_ = false;          // generations are held odd by on_record

@@ -114,6 +114,8 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   state_ = State::kOpen;
   ++counters_.sessions_total;
   welcome_ = welcome;
+  heard_h_ = welcome.hub_h;
+  heard_at_ = now_;
   first_mark_done_ = false;
   // F8: what a session verified before its first mark is not covered by the marks of the next one, where nobody is
   // registered for it. So each session has an epoch of its own, whether or not a mark ever comes.
@@ -246,6 +248,8 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
   if (it == probes_.end()) return;  // F1: not outstanding in this session
   const Nanos t0 = it->second;
   probes_.erase(it);
+  heard_h_ = mark.hub_h;
+  heard_at_ = now_;
   round_trip_ns_ = round_trip_ns_ == 0 ? now_ - t0 : (7 * round_trip_ns_ + (now_ - t0)) / 8;
   if (!mark.proof) return;
   guard_.on_mark(welcome_.hub_boot, mark.hub_h, t0, now_);

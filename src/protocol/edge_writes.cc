@@ -154,6 +154,7 @@ void EdgeCore::write_through(const EdgeWrite& write, const Namespace& ns) {
   WaitingWrite waiting;
   waiting.write = write;
   waiting.id = CommandId{options_.boot.value, ++last_command_};
+  waiting.accepted_at = now_;
   waiting.deadline = saturating_add(now_, std::max(ns.deadline_ns, 5 * kSecond));
   auto [it, fresh] = writes_.emplace(write.token, std::move(waiting));
   TIDELOCK_ASSERT(fresh);
@@ -165,7 +166,10 @@ void EdgeCore::send_through(WaitingWrite& waiting) {
   if (state_ != State::kOpen) return;
   waiting.request = RequestNo{++last_request_};
   waiting.sent = true;
-  send(WriteThrough{waiting.request, waiting.id, {waiting.write.write}});  // the id is the same for every retry
+  KeyWrite write = waiting.write.write;  // its lifetime counts from acceptance here
+  if (write.ttl_ns > 0) write.ttl_ns = std::max<Nanos>(1, write.ttl_ns - saturating_sub(now_, waiting.accepted_at));
+  send(
+      WriteThrough{waiting.request, waiting.id, {std::move(write)}, sent_now()});  // the id is the same for every retry
 }
 
 void EdgeCore::on_write_done(const WriteDone& answer) {
@@ -194,7 +198,10 @@ void EdgeCore::on_write_done(const WriteDone& answer) {
 void EdgeCore::drain_outbox(OutboxActions actions) {
   if (actions.persist_number != 0)
     emit(OutboxPersist{std::move(actions.persist), actions.persist_number, actions.sync});
-  if (actions.send && state_ == State::kOpen) send(std::move(*actions.send));
+  if (actions.send && state_ == State::kOpen) {
+    actions.send->sent = sent_now();
+    send(std::move(*actions.send));
+  }
   for (OutboxDone& outcome : actions.done) {
     WriteDoneOp done;
     done.token = WriteToken{outcome.token};

@@ -87,6 +87,14 @@ Nanos HubCore::ledger_now() const {
   return saturating_add(ledger_base_, std::max<Nanos>(0, saturating_sub(now_, ledger_base_h_)));
 }
 
+// What the ledger's clock surely shows by now, from all that was applied here. Entries of a dead hub are often applied
+// late, after its successor has committed its claim; so it is not the newest of them that tells most.
+Nanos HubCore::ledger_seen() const {
+  if (ledger_base_h_ == kNever) return state_.ledger_time();
+  const Nanos passed = shrink(saturating_sub(now_, ledger_base_h_), state_.settings().rho_ppm);
+  return std::max(state_.ledger_time(), saturating_add(ledger_base_, passed));
+}
+
 void HubCore::on_dropped(const HubDropped& event) {
   // An id may have been appended in an earlier term as well (an edge repeats it in its new session). Of which of the
   // two this is the word cannot be told, so then nothing is known.
@@ -129,8 +137,11 @@ void HubCore::on_dropped(const HubDropped& event) {
 void HubCore::on_committed(const HubCommitted& event) {
   const Nanos ledger_before = state_.ledger_time();
   const Applied applied = state_.apply(event.index, event.command, out_->rows);
-  if (state_.ledger_time() > ledger_before) ledger_seen_at_ = now_;
   const Command& command = applied.command;
+  if (!active_ && state_.ledger_time() > ledger_before && state_.ledger_time() >= ledger_seen()) {
+    ledger_base_ = state_.ledger_time();
+    ledger_base_h_ = now_;
+  }
 
   if (const auto it = outstanding_.find(command.id); it != outstanding_.end() && --it->second == 0)
     outstanding_.erase(it);
@@ -201,8 +212,7 @@ void HubCore::become_active(Index index, Nanos tb) {
   authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
   // The ledger's clock goes on from what this hub saw of it, so that a failover does not stretch times to live. A hub
   // that has seen none of it (it just started) goes on from the ledger itself.
-  const Nanos unseen = ledger_seen_at_ == kNever ? 0 : std::max<Nanos>(0, saturating_sub(now_, ledger_seen_at_));
-  ledger_base_ = saturating_add(state_.ledger_time(), unseen);
+  ledger_base_ = ledger_seen();
   ledger_base_h_ = now_;
   last_block_ = {};
   shortening_ = false;
@@ -213,6 +223,8 @@ void HubCore::become_active(Index index, Nanos tb) {
 
 void HubCore::step_down(const std::string& why) {
   if (!active_) return;
+  ledger_base_ = ledger_now();  // the clock that it drove so far, it sees from here on
+  ledger_base_h_ = now_;
   active_ = false;
   authority_until_ = kNever;
   note("stepped_down", why);

@@ -137,6 +137,7 @@ class HubCore {
     NodeId edge;
     std::string site;
     Boot boot;
+    Nanos opened_at = kNever;
     std::uint64_t next_in = 1;
     std::uint64_t next_out = 1;
     std::unordered_map<std::string, Nanos> interest;  // key -> ledger time at which the value handed out has expired
@@ -153,6 +154,7 @@ class HubCore {
     enum class State : std::uint8_t { kQueued, kBlocking, kAppended, kAborting };
     CommandId id;
     State state = State::kQueued;
+    Nanos began = 0;  // when the writing node handed it over, or earlier: its times to live count from there
     bool strong = false;
     BlockNo block;
     std::variant<Put, Batch, RemoveEdge> body;
@@ -183,6 +185,7 @@ class HubCore {
   void append(CommandId id, decltype(Command::body) body);
   CommandId next_id() { return {options_.boot.value, ++sequence_}; }
   Nanos ledger_now() const;
+  Nanos ledger_seen() const;
   void keep_authority();
   void shorten_or_lengthen_lease();
   void want_short_lease();
@@ -216,6 +219,7 @@ class HubCore {
   void on_write_applied(const Applied& applied);
   void on_batch_applied(const Applied& applied);
   void on_block_ack(Session& session, const BlockAck& ack);
+  Nanos sent_at(const Session& session, const SentAt& sent) const;
   void on_write_through(Session& session, const WriteThrough& write);
   void on_write_batch(Session& session, const WriteBatch& batch);
   bool own_write_in_flight(const std::string& key, std::uint64_t appends) const;
@@ -257,9 +261,8 @@ class HubCore {
   Nanos authority_until_ = kNever;
   std::optional<CommandId> claim_;
   std::optional<CommandId> beacon_;
-  Nanos last_demand_ = kNever;  // when a proof was last asked for (A2)
-  Nanos ledger_base_ = 0, ledger_base_h_ = 0;
-  Nanos ledger_seen_at_ = kNever;  // when an applied command last moved the ledger's clock
+  Nanos last_demand_ = kNever;                      // when a proof was last asked for (A2)
+  Nanos ledger_base_ = 0, ledger_base_h_ = kNever;  // the ledger's clock showed this, or more, at that instant
   std::uint64_t sequence_ = 0;
   std::map<CommandId, Nanos> first_attempt_;  // A2: tb of every own append
   std::map<CommandId, int> outstanding_;      // appends of an id that have neither committed nor been dropped

@@ -624,7 +624,8 @@ TEST(C5, AFailoverDoesNotStretchTimesToLive) {
   bench.from(1, Fetch{RequestNo{1}, {{"plain:k", {}}}});
   bench.commit();
   ASSERT_EQ(bench.count<FetchAnswer>(1), 1);
-  EXPECT_EQ(bench.last<FetchAnswer>(1)->found[0].ttl_left_ns, 6 * kSecond);
+  EXPECT_GE(bench.last<FetchAnswer>(1)->found[0].ttl_left_ns, 6 * kSecond);
+  EXPECT_LE(bench.last<FetchAnswer>(1)->found[0].ttl_left_ns, 6 * kSecond + 2 * kMs) << "what rates may hide";
 }
 
 TEST(F1, TheMarkComesBehindEverythingSequencedBefore) {
@@ -796,6 +797,78 @@ TEST(D8, ABatchMayNotTouchAWriteThroughKey) {
   EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kInvalid);
   bench.from(1, WriteBatch{5, 1, "not a frame"});
   EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kInvalid);
+}
+
+// Times to live count from acceptance at the writing node (docs/protocol.md, "The ledger's clock"). A demo's judge
+// found features of 30 s that were served for 30.5 s around a failover: the way to the hub and the hub's own wait were
+// not counted, and neither was the time that a dead hub's last entries waited for its successor.
+TEST(C5, WhatAWriteWaitsForIsPartOfItsTimeToLive) {
+  struct Case {
+    const char* why;
+    SentAt sent;  // hub_h counts from when the session was opened
+    Nanos waits;
+    Nanos left_most, left_least;
+  };
+  const Case cases[] = {
+      {"sent and appended at once", {2 * kSecond, 0}, 0, 30 * kSecond, 30 * kSecond},
+      {"a second under way", {kSecond, 0}, 0, 29 * kSecond, 29 * kSecond - 20 * kMs},
+      {"heard long before it was sent", {0, 2 * kSecond}, 0, 30 * kSecond, 30 * kSecond - 20 * kMs},
+      {"a message that comes from the future", {99 * kSecond, 0}, 0, 30 * kSecond, 30 * kSecond},
+      {"a message older than its session", {-99 * kSecond, 0}, 0, 28 * kSecond, 28 * kSecond - 20 * kMs},
+      {"a second in the hub's queue", {2 * kSecond, 0}, kSecond, 29 * kSecond, 29 * kSecond - 20 * kMs},
+  };
+  for (const Case& c : cases) {
+    Bench bench;
+    bench.lead_and_wait();
+    bench.connect(1, "edge-1");
+    bench.commit();
+    const Nanos opened = bench.now;
+    bench.now += 2 * kSecond;
+    const std::vector<BatchRecord> records = {{"feature:a", "1", Stamp{10, 0, 1}, 30 * kSecond}};
+    if (c.waits > 0) {  // a new term: nothing is appended before the short wait of A4
+      bench.step(HubDisrupted{});
+      bench.commit();
+      bench.connect(2, "edge-1", 1, 2);
+    }
+    const std::uint64_t conn = c.waits > 0 ? 2 : 1;
+    const SentAt sent = {c.waits > 0 ? bench.now : opened + c.sent.hub_h, c.sent.since_ns};
+    bench.from(conn, WriteBatch{5, 1, compress(encode(records)), sent});
+    bench.now += c.waits;
+    bench.step(HubTick{});
+    bench.commit();
+    const auto stored = bench.core->state().find("feature:a");
+    ASSERT_TRUE(stored) << c.why;
+    const Nanos left = stored->expires_at - bench.core->state().ledger_time();
+    EXPECT_LE(left, c.left_most) << c.why;
+    EXPECT_GE(left, c.left_least) << c.why;
+  }
+}
+
+TEST(C5, EntriesThatAreAppliedLateDoNotStopTheLedgersClock) {
+  Bench bench("hub-2", 22);
+  const auto other = [&](std::uint64_t sequence, Nanos ledger_time, decltype(Command::body) body) {
+    Command command{{7, sequence}, Term{1}, ledger_time, std::move(body)};
+    if (std::holds_alternative<Claim>(command.body)) command.term = {};
+    bench.step(HubCommitted{Index{++bench.index}, encode(command)});
+  };
+  Seed seed;
+  seed.namespaces = default_namespaces();
+  other(1, 0, Claim{"hub-1", Boot{1}});
+  other(2, 100 * kSecond, seed);
+  other(3, 100 * kSecond, RegisterEdge{"edge-1", "s"});
+  bench.now += 10 * kSecond;
+  other(4, 110 * kSecond, Beacon{});  // seen as it was appended
+  // The other hub appends one more entry and dies. We apply it only when our own claim has been committed.
+  bench.now += 2 * kSecond;
+  other(5, 110 * kSecond + 100 * kMs, Beacon{});
+  bench.lead();
+  ASSERT_TRUE(bench.core->active());
+  bench.now += kSecond;
+  bench.write(1, "plain:k", "v");
+  bench.commit();
+  // 3 s have passed since 110 s was seen, less what the rates of two clocks may hide (C5).
+  EXPECT_GE(bench.core->state().ledger_time(), 113 * kSecond - 10 * kMs);
+  EXPECT_LE(bench.core->state().ledger_time(), 113 * kSecond);
 }
 
 }  // namespace

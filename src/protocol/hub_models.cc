@@ -59,6 +59,7 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
   }
   op->id = request.id;
   op->asked = token;
+  op->began = now_;
   start_write(std::move(*op));
 }
 

@@ -125,6 +125,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   if (Session* former = session_of(hello.edge)) end_session(former->conn, "the edge opened a newer session");
   for (auto& [block_number, block] : blocks_) block.acked.erase(hello.edge);  // S3: from the current session only
   session.open = true;
+  session.opened_at = now_;
   session.edge = hello.edge;
   session.site = hello.site;
   session.boot = hello.boot;
@@ -135,6 +136,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   Welcome welcome;
   welcome.hub = options_.id;
   welcome.hub_boot = options_.boot;
+  welcome.hub_h = now_;
   welcome.term = term_;
   welcome.h0 = state_.applied();
   welcome.reset = hello.applied < ring_from_;

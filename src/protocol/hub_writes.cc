@@ -111,13 +111,25 @@ bool HubCore::block_satisfied(const OpenBlock& block) const {
                      [&](const auto& lease) { return lease.second <= now_ || block.acked.contains(lease.first); });
 }
 
+// The instant at which a message left its edge, or an earlier one: its answer to our clock had to travel first (C5).
+// Not before the session was open, whatever a message says.
+Nanos HubCore::sent_at(const Session& session, const SentAt& sent) const {
+  const Nanos left = saturating_add(sent.hub_h, shrink(sent.since_ns, state_.settings().rho_ppm));
+  return std::clamp(left, session.opened_at, now_);
+}
+
 void HubCore::append_op(Op& op) {
   op.state = Op::State::kAppended;
+  // A time to live counts from acceptance at the writing node: the way here and every wait at this hub are part of it.
+  const Nanos waited = stretch(saturating_sub(now_, op.began), state_.settings().rho_ppm);
+  const auto age = [waited](auto& written) {
+    if (written.ttl_ns > 0) written.ttl_ns = std::max<Nanos>(1, written.ttl_ns - waited);
+  };
   op.append_number = ++appends_;
-  if (const auto* put = std::get_if<Put>(&op.body)) {
-    for (const KeyWrite& write : put->writes) op.keys.push_back(write.key);
-  } else if (const auto* batch = std::get_if<Batch>(&op.body)) {
-    for (const BatchRecord& record : batch->records) op.keys.push_back(record.key);
+  if (auto* put = std::get_if<Put>(&op.body)) {
+    for (KeyWrite& write : put->writes) age(write), op.keys.push_back(write.key);
+  } else if (auto* batch = std::get_if<Batch>(&op.body)) {
+    for (BatchRecord& record : batch->records) age(record), op.keys.push_back(record.key);
   }
   for (const std::string& key : op.keys) in_flight_[key].insert(op.append_number);
   if (auto* put = std::get_if<Put>(&op.body)) {
@@ -214,6 +226,7 @@ void HubCore::on_write_applied(const Applied& applied) {
 void HubCore::on_write_through(Session& session, const WriteThrough& write) {
   Op op;
   op.id = write.id;
+  op.began = sent_at(session, write.sent);
   op.edge_request = std::pair{session.edge, write.request};
   std::string problem;
   if (write.writes.empty() || write.writes.size() > kKeysPerWriteMax) {
@@ -267,6 +280,7 @@ void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
   if (ops_.size() >= kOpsMax) return refuse(Code::kBusy, "too many writes are waiting at this hub");
   Op op;
   op.id = next_id();
+  op.began = sent_at(session, write.sent);
   op.body = Batch{session.edge, write.incarnation, write.number, std::move(*records)};
   start_write(std::move(op));
 }

@@ -78,22 +78,34 @@ struct Fetch {  // F7; with known versions it is a revalidation: values do not t
     a(request, wanted);
   }
 };
-struct WriteThrough {
-  RequestNo request;
-  CommandId id;  // the same for every retry of this write, in whatever session
-  std::vector<KeyWrite> writes;
+// When a message left, in terms that its reader can judge: the reader's own clock as its last welcome or mark told it,
+// and how long ago that was heard. So times to live can count what the message spent under way and in queues.
+struct SentAt {
+  Nanos hub_h = 0;
+  Nanos since_ns = 0;  // on the sender's clock
   template <class A>
   void fields(A& a) {
-    a(request, id, writes);
+    a(hub_h, since_ns);
+  }
+};
+struct WriteThrough {
+  RequestNo request;
+  CommandId id;                  // the same for every retry of this write, in whatever session
+  std::vector<KeyWrite> writes;  // times to live are what is left at `sent`
+  SentAt sent{};
+  template <class A>
+  void fields(A& a) {
+    a(request, id, writes, sent);
   }
 };
 struct WriteBatch {  // D5
   std::uint64_t incarnation = 0;
   std::uint64_t number = 0;
-  Bytes records;  // compressed (codec/compress.h) encoding of vector<BatchRecord>
+  Bytes records;  // compressed (codec/compress.h) encoding of vector<BatchRecord>; times to live are left at `sent`
+  SentAt sent{};
   template <class A>
   void fields(A& a) {
-    a(incarnation, number, records);
+    a(incarnation, number, records, sent);
   }
 };
 struct Staged {  // also sent when staging failed: `error` then says why
@@ -128,9 +140,10 @@ struct Welcome {  // F11
   std::vector<Namespace> namespaces;
   Bytes model_key;
   std::vector<std::pair<Term, BlockNo>> open_blocks;  // those of this term that follow; others of this term close at h0
+  Nanos hub_h = 0;                                    // the hub's clock when it opened the session
   template <class A>
   void fields(A& a) {
-    a(protocol_version, hub, hub_boot, term, h0, reset, settings, namespaces, model_key, open_blocks);
+    a(protocol_version, hub, hub_boot, term, h0, reset, settings, namespaces, model_key, open_blocks, hub_h);
   }
 };
 struct ChangedKey {

@@ -468,7 +468,7 @@ void Outbox::transmit(Nanos now, OutboxActions& out) {
   if (in_flight_->attempts++ > 0) ++counters_.resent;
   in_flight_->sent = true;
   in_flight_->sent_at = now;
-  out.send = WriteBatch{incarnation_, in_flight_->number, compress(encode(records))};
+  out.send = WriteBatch{incarnation_, in_flight_->number, compress(encode(records)), {}};
 }
 
 void Outbox::back_off(Nanos now) {

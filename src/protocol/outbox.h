@@ -102,7 +102,7 @@ struct OutboxActions {
   OutboxRows persist;
   std::uint64_t persist_number = 0;  // of `persist`; 0 when there is nothing to persist
   bool sync = false;
-  std::optional<WriteBatch> send;  // its composition is on disk already; into the open session
+  std::optional<WriteBatch> send;  // its composition is on disk already; into the open session, which fills in `sent`
   std::vector<OutboxDone> done;
   std::vector<std::string> alarms;  // D6: a record was moved to the dead-letter log; a new incarnation began
   Nanos wake_at = kForever;         // tick() is due then
