@@ -198,14 +198,14 @@ Nanos EdgeCore::bound_of(std::string_view key, const EdgeEntry& entry) const {
 
 bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.contains(slot_of_key(key)); }
 
-// F8: the entries of the former session become unverified, except strong ones when every strong record was replayed.
-// Their proof is the `fresh_at` with which that session ended.
-void EdgeCore::new_epoch() {
+// F8: the entries of the former session become unverified. Their proof is the `fresh_at` with which that session ended.
+// Strong ones stay verified when every strong record is replayed.
+void EdgeCore::raise_epochs(std::uint64_t verified, std::uint64_t strong) {
   for (auto& [key, held] : entries_) {
     if (covered(key, held.entry)) held.entry.proven_at = std::max(held.entry.proven_at, fresh_at_);
   }
-  epoch_ = session_epoch_;
-  if (welcome_.reset) strong_epoch_ = epoch_;
+  epoch_ = verified;
+  strong_epoch_ = strong;
   emit(PageEpochs{epoch_, strong_epoch_});
 }
 

@@ -289,7 +289,7 @@ class EdgeCore {
   void close_blocks(const std::vector<BlockKey>& closing);
   void on_fetch_answer(FetchAnswer& answer);
   void drop_session(const std::string& reason);
-  void new_epoch();
+  void raise_epochs(std::uint64_t verified, std::uint64_t strong);
   void drop_proofs();
   void probe();
   Nanos probe_interval() const;
@@ -350,6 +350,7 @@ class EdgeCore {
 
   // proofs
   Index applied_;
+  Index fed_;  // F11: every record of a strong key up to here was carried out, in this session or an earlier one
   Term highest_term_;
   Nanos fresh_at_ = kNever;
   Nanos lease_until_ = kNever;

@@ -121,6 +121,10 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   // registered for it. So each session has an epoch of its own, whether or not a mark ever comes.
   ++session_epoch_;
   highest_term_ = welcome.term;
+  if (welcome.reset) {  // F11: a hole in the strong records. Not with the first mark: this session may end before it
+    raise_epochs(epoch_, session_epoch_);
+    fed_ = welcome.h0;
+  }
   unlisted_.clear();  // F11: held in this term, but not open at the hub any more
   for (const auto& [key, keys] : blocks_) {
     const bool listed =
@@ -144,6 +148,10 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
 }
 
 void EdgeCore::on_record(const Record& record) {
+  // F11: a replay begins at the last mark, and we may have been fed further. Carried out once more, it would show older
+  // values again, one after the other, under a lease that is still alive.
+  if (record.index <= fed_) return;
+  fed_ = record.index;
   // S4: the keys of one index change inside one odd generation of every namespace touched.
   std::set<std::uint16_t> touched;
   for (const ChangedKey& changed : record.keys) touched.insert(namespace_number(namespaces_, changed.key));
@@ -262,7 +270,7 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
     return;
   }
   if (!first_mark_done_) {  // F8: before the first mark takes effect
-    new_epoch();
+    raise_epochs(session_epoch_, strong_epoch_);
     first_mark_done_ = true;
     close_blocks(std::exchange(unlisted_, {}));  // F11: h0 is applied now
   }

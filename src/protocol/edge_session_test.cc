@@ -95,6 +95,50 @@ TEST(EdgeF11, AnUnlistedBlockOfThisTermClosesWithTheFirstMark) {
   }
 }
 
+// Seed 76 of the model cluster: fed 777 to 780 (a deletion) after its last mark, then the session was lost; the replay
+// showed 777 again under the lease of the former session (I1).
+TEST(EdgeF11, AReplayDoesNotShowOlderValuesAgain) {
+  struct Case {
+    const char* why;
+    std::optional<Bytes> second;
+    bool deleted;
+  };
+  for (const Case& c : {Case{"replaced", "new", false}, Case{"deleted", {}, true},
+                        Case{"too large to be pushed: not held any more", {}, false}}) {
+    Bench bench;
+    bench.open(10 * kSecond);
+    const auto feed = [&] {
+      bench.hub(Record{Index{11}, Term{1}, {}, {ChangedKey{"cfg:k", false, "old", kForever, {}}}, {}});
+      bench.read(1, "cfg:k", strong(0));
+      bench.hub(Record{Index{12}, Term{1}, {}, {ChangedKey{"cfg:k", c.deleted, c.second, kForever, {}}}, {}});
+    };
+    feed();
+    EXPECT_EQ(bench.reads[1].value, "old") << c.why;
+    bench.disconnect();
+    bench.greet(Term{1}, Index{12});
+    feed();  // (10, 12] are replayed
+    EXPECT_NE(bench.reads[1].value, "old") << c.why;
+    bench.hub(Record{Index{13}, Term{1}, {}, {ChangedKey{"cfg:k", false, "newer", kForever, {}}}, {}});
+    bench.read(2, "cfg:k", strong(0));
+    EXPECT_EQ(bench.reads[2].value, "newer") << c.why << ": what is new is carried out";
+  }
+}
+
+TEST(EdgeF11, AHoleInTheReplayUnverifiesAtOnce) {
+  // A session that says *reset* and ends before its first mark; the next one replays, from the same index.
+  Bench bench;
+  bench.open(10 * kSecond);
+  bench.hold("cfg:k", Index{7}, "v");
+  bench.disconnect();
+  bench.greet(Term{1}, Index{15}, true);
+  bench.record(Index{16}, "cfg:other", "x");
+  bench.disconnect();
+  bench.greet(Term{1}, Index{16});
+  bench.record(Index{12}, "cfg:k", "newer");
+  bench.read(1, "cfg:k", strong(0));
+  EXPECT_NE(bench.reads[1].receipt.basis, Basis::kLease) << "a record of it may have been in the hole";
+}
+
 TEST(EdgeF11, NoSessionBeforeAFormerPageHasSurelyLapsed) {
   Bench bench(1'005 * kSecond);
   bench.tick(4'999 * kMs);
