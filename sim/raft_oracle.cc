@@ -99,14 +99,15 @@ void RaftOracle::sent(std::uint64_t from, std::uint64_t to, const RaftPeek& m) {
     case RaftPeek::kAppendResult: {
       if (m.rejected > 0 || m.last_index == 0) break;
       const auto leader = claimed_.find(m.term);
-      const auto claim = leader == claimed_.end() ? std::map<std::uint64_t, std::uint64_t>::const_iterator{}
-                                                  : leader->second.find(m.last_index);
-      if (leader == claimed_.end() || claim == leader->second.end()) {
-        wrong(from, "acknowledges entry " + std::to_string(m.last_index) + ", which no leader of term " +
-                        std::to_string(m.term) + " has sent");
+      const auto snapshot = led_from_.find(m.term);
+      const std::string text = "acknowledges entry " + std::to_string(m.last_index) + " in term " + std::to_string(m.term);
+      if (leader == claimed_.end() || snapshot == led_from_.end()) return wrong(from, text + ", which nobody leads");
+      if (m.last_index <= snapshot->second) break;  // the leader itself knows it from a snapshot only
+      const auto claim = leader->second.find(m.last_index);
+      if (claim == leader->second.end()) {
+        wrong(from, text + ", which its leader does not have");
       } else if (!disks_.at(from)->image().has(m.last_index, claim->second)) {
-        wrong(from, "acknowledges entry " + std::to_string(m.last_index) + " of term " +
-                        std::to_string(claim->second) + ", which is not on its disk");
+        wrong(from, text + ", which is not on its disk as the leader has it");
       }
       break;
     }
@@ -120,6 +121,11 @@ void RaftOracle::leads(std::uint64_t number, std::uint64_t term,
   const auto [it, fresh] = leaders_.emplace(term, number);
   if (it->second != number) wrong(number, "leads term " + std::to_string(term) + " beside " + std::to_string(it->second));
   if (!fresh) return;
+  led_from_[term] = snapshot;
+  const RaftEntry* own = nullptr;
+  for (std::uint64_t index = snapshot; (own = log_of_the_leader(++index)) != nullptr;) {
+    claims(number, term, index, own->term);
+  }
   for (auto at = log_.upper_bound(snapshot); at != log_.end(); ++at) {
     const RaftEntry* entry = log_of_the_leader(at->first);
     if (entry == nullptr || entry->term != at->second.term) {

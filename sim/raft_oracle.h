@@ -4,7 +4,7 @@
 // What it refuses (RAFT 4, RAFT 10):
 //   one vote per member and term, and one leader per term; a vote leaves only after it is on disk;
 //   two logs with the same term at one index hold the same entry there, and all before it (by induction over sends);
-//   an acknowledgement names an entry that is on the sender's disk and that this leader has sent it;
+//   an acknowledgement names an entry that is on the sender's disk just as the leader of that term has it;
 //   what is handed out is on the disks of a majority, is the same everywhere, in order, without holes, once;
 //   whoever comes to lead has everything that was ever handed out;
 //   messages go to members, terms on a disk never fall.
@@ -76,6 +76,7 @@ class RaftOracle {
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> votes_;         // (member, term) -> candidate
   std::map<std::uint64_t, std::uint64_t> leaders_;                                 // term -> member
   std::map<std::uint64_t, std::map<std::uint64_t, std::uint64_t>> claimed_;        // leader's term -> index -> term
+  std::map<std::uint64_t, std::uint64_t> led_from_;                                // leader's term -> its snapshot then
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> entries_;       // (term, index) -> hash
   std::map<std::uint64_t, Entry> log_;                                             // handed out: index -> entry
   std::map<std::uint64_t, std::uint64_t> positions_;                               // member -> index

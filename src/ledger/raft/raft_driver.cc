@@ -227,8 +227,10 @@ struct RaftDriver::Callbacks {
         break;
       case TL_RAFT_VOTE: put(WireVote{m->term, m->last_index, m->last_term, m->disrupt_leader, m->pre_vote}); break;
       case TL_RAFT_VOTE_RESULT:
-        put(WireVoteResult{m->term, m->granted, m->pre_vote, static_cast<std::uint16_t>(m->features),
-                           static_cast<std::uint16_t>(m->capacity)});
+        // 0.22.1 answers a pre-vote with the candidate's own term. A candidate behind ours would never learn of it: its
+        // log is refused for its term, ours for its end, and nobody leads. A refusal names the term it rests on.
+        put(WireVoteResult{m->pre_vote && !m->granted ? std::max(m->term, d.term()) : m->term, m->granted, m->pre_vote,
+                           static_cast<std::uint16_t>(m->features), static_cast<std::uint16_t>(m->capacity)});
         break;
       case TL_RAFT_INSTALL: d.send_install(m->peer, version, m->term); break;
       case TL_RAFT_TIMEOUT_NOW: put(WireTimeoutNow{m->term, m->last_index, m->last_term}); break;
