@@ -127,6 +127,7 @@ void RaftOracle::leads(std::uint64_t number, std::uint64_t term,
     claims(number, term, index, own->term);
   }
   for (auto at = log_.upper_bound(snapshot); at != log_.end(); ++at) {
+    if (at->second.known_in >= term) continue;  // it may be a newer leader's; this one has slept
     const RaftEntry* entry = log_of_the_leader(at->first);
     if (entry == nullptr || entry->term != at->second.term) {
       return wrong(number, "leads term " + std::to_string(term) + " without entry " + std::to_string(at->first) +
@@ -204,7 +205,7 @@ void RaftOracle::handed_out(std::uint64_t number, const LedgerEntry& entry) {
   if (!on_a_majority(number, index, stored->second.term)) {
     return wrong(number, "handed out entry " + here + ", which is not on the disks of a majority");
   }
-  log_[index] = {stored->second.term, hash};
+  log_[index] = {stored->second.term, hash, image.vote.term};
   if (!commands_.emplace(hash, index).second && commands_unique_) wrong(number, "handed out one command twice, at " + here);
 }
 

@@ -6,7 +6,7 @@
 //   two logs with the same term at one index hold the same entry there, and all before it (by induction over sends);
 //   an acknowledgement names an entry that is on the sender's disk just as the leader of that term has it;
 //   what is handed out is on the disks of a majority, is the same everywhere, in order, without holes, once;
-//   whoever comes to lead has everything that was ever handed out;
+//   whoever leads a term has everything that was handed out in the terms before;
 //   messages go to members, terms on a disk never fall.
 #pragma once
 
@@ -63,6 +63,7 @@ class RaftOracle {
  private:
   struct Entry {
     std::uint64_t term = 0, hash = 0;
+    std::uint64_t known_in = 0;  // it was committed in this term or before
   };
   void wrong(std::uint64_t number, const std::string& what) const;
   void voted(std::uint64_t number, std::uint64_t term, std::uint64_t candidate);

@@ -138,6 +138,11 @@ void RaftWorld::pause(std::size_t i, Nanos span) {
 }
 
 void RaftWorld::propose(std::size_t i, std::vector<RaftProposal> proposals) {
+  if (world_.verbose()) {
+    for (const RaftProposal& p : proposals) {
+      tell(i, "is asked to append command " + std::to_string(p.id.sequence) + ", '" + p.command.substr(0, 20) + "'");
+    }
+  }
   ask(i, RaftProposed{std::move(proposals)});
 }
 
@@ -309,7 +314,12 @@ bool RaftWorld::carry_out(std::size_t i) {
       }
       return !struck(i);
     case Stage::kDropped:
-      for (const auto& [id, code] : actions.dropped) app_.on_dropped(i, id, code);
+      for (const auto& [id, code] : actions.dropped) {
+        if (world_.verbose()) {
+          tell(i, "drops command " + std::to_string(id.sequence) + ": " + std::string(code_name(code)));
+        }
+        app_.on_dropped(i, id, code);
+      }
       return next_stage(Stage::kLeadership);
     case Stage::kLeadership:
       if (actions.leadership) {

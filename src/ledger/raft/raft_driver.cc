@@ -188,6 +188,7 @@ struct RaftDriver::Callbacks {
     meta.configuration.assign(static_cast<const char*>(in->configuration), in->configuration_size);
     d.installing_ = meta;
     d.out_->install = std::move(meta);
+    d.drop_pending(0);  // the snapshot may contain it, and then it is never handed out
     d.writes_.clear();  // whatever is being written is dropped with the log
     d.log_.clear();
     d.log_bytes_ = 0;
@@ -314,7 +315,7 @@ Result<void> RaftDriver::start(const RaftDriverSettings& settings, RaftLoaded lo
       }
       if (above) configurations_.push_back({index, entry.payload});
     }
-    if (above) bytes_since_snapshot_ += entry.payload.size();
+    if (above && index <= applied_) bytes_since_snapshot_ += entry.payload.size();
     log_bytes_ += entry.payload.size();
   }
   if (!snapshot_ && !loaded.entries.empty() && loaded.entries[0].type != RaftEntryType::kChange) {
@@ -513,6 +514,7 @@ void RaftDriver::on(const RaftPersisted& event) {
 
 void RaftDriver::on(const RaftSnapshotTaken& event) {
   snapshot_asked_ = false;
+  snapshot_retry_at_ = applied_ + 1;  // a state machine that got no further is not asked again before there is more
   const std::uint64_t index = event.index.value;
   // An install, or a newer snapshot, may have overtaken it; then persist.snapshot stays empty and the files are
   // rubbish.
@@ -618,13 +620,8 @@ void RaftDriver::after_step() {
 }
 
 void RaftDriver::apply_committed() {
-  const std::uint64_t commit = commit_index().value;
-  while (!pending_.empty() && pending_.front().index <= commit) {
-    pending_bytes_ -= pending_.front().bytes;
-    pending_.pop_front();
-  }
   if (installing_) return;
-  const std::uint64_t end = std::min(commit, tl_raft_last_stored(raft_.get()));
+  const std::uint64_t end = std::min(commit_index().value, tl_raft_last_stored(raft_.get()));
   while (applied_ < end) {
     const std::uint64_t index = applied_ + 1;
     if (index < first_ || index > last_index().value) {
@@ -639,13 +636,18 @@ void RaftDriver::apply_committed() {
     }
     term_applied_ = entry.term;
     applied_ = index;
+    bytes_since_snapshot_ += entry.payload.size();
+    if (!pending_.empty() && pending_.front().index == index) {
+      pending_bytes_ -= pending_.front().bytes;
+      pending_.pop_front();
+    }
     if (entry.type == RaftEntryType::kCommand) out_->committed.push_back({Index{index}, entry.payload});
   }
 }
 
 void RaftDriver::note_leadership() {
   const RaftLeadership now{leading(), leader()};
-  if (!now.leading) drop_pending(Code::kMaybeApplied);
+  if (!now.leading) drop_pending(commit_index().value);  // what is committed is still handed out
   if (now.leader != 0 && (now.leader != leader_seen_ || term() != leader_term_seen_)) {
     leader_seen_ = now.leader;
     leader_term_seen_ = term();
@@ -656,10 +658,15 @@ void RaftDriver::note_leadership() {
   out_->leadership = now;
 }
 
-void RaftDriver::drop_pending(Code code) {
-  for (const Pending& p : pending_) out_->dropped.emplace_back(p.id, code);
-  pending_.clear();
-  pending_bytes_ = 0;
+// Nobody here will learn the end of what was submitted above `index`.
+void RaftDriver::drop_pending(std::uint64_t index) {
+  const auto first =
+      std::find_if(pending_.begin(), pending_.end(), [index](const Pending& p) { return p.index > index; });
+  for (auto it = first; it != pending_.end(); ++it) {
+    out_->dropped.emplace_back(it->id, Code::kMaybeApplied);
+    pending_bytes_ -= it->bytes;
+  }
+  pending_.erase(first, pending_.end());
 }
 
 void RaftDriver::fail_with(Code code, std::string message) {
@@ -693,7 +700,6 @@ void RaftDriver::put_entries(std::uint64_t index, std::vector<RaftEntry> entries
     const RaftEntry& entry = entries[i];
     write.terms.push_back(entry.term);
     log_bytes_ += entry.payload.size();
-    bytes_since_snapshot_ += entry.payload.size();
     if (entry.type == RaftEntryType::kChange) configurations_.push_back({index + i, entry.payload});
     log_.push_back(entry);
   }
@@ -704,9 +710,9 @@ void RaftDriver::put_entries(std::uint64_t index, std::vector<RaftEntry> entries
 }
 
 void RaftDriver::truncate(std::uint64_t index) {
+  drop_pending(index - 1);  // before the commit index passes what stands there instead, which it may in this very step
   while (last_index().value >= index) {
     log_bytes_ -= log_.back().payload.size();
-    bytes_since_snapshot_ -= log_.back().payload.size();
     log_.pop_back();
   }
   while (!configurations_.empty() && configurations_.back().index >= index) configurations_.pop_back();

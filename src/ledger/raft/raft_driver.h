@@ -158,7 +158,7 @@ class RaftDriver {
   std::uint64_t leader_changes_total() const { return leader_changes_; }
   std::uint64_t malformed_total() const { return malformed_; }
   std::uint64_t log_bytes() const { return log_bytes_; }
-  // Commands submitted here and not yet known to be committed.
+  // Commands submitted here and not yet handed out.
   std::size_t pending() const { return pending_.size(); }
   std::uint64_t pending_bytes() const { return pending_bytes_; }
   // Members by the newest configuration that this member has seen.
@@ -193,7 +193,7 @@ class RaftDriver {
   void after_step();
   void apply_committed();
   void note_leadership();
-  void drop_pending(Code code);
+  void drop_pending(std::uint64_t index);
   void fail_with(Code code, std::string message);
   bool check(int code, const char* what);
 
@@ -236,8 +236,8 @@ class RaftDriver {
   std::deque<Write> writes_;
   std::uint64_t writes_total_ = 0;
   bool snapshot_asked_ = false;
-  std::uint64_t snapshot_retry_at_ = 0;  // not before this index, after a failed attempt
-  std::uint64_t bytes_since_snapshot_ = 0;
+  std::uint64_t snapshot_retry_at_ = 0;  // not before this index is applied
+  std::uint64_t bytes_since_snapshot_ = 0;  // of what was applied
 
   std::optional<RaftLeadership> leadership_;
   std::uint64_t leader_seen_ = 0;
