@@ -403,6 +403,7 @@ void RaftDriver::on(RaftReceived& event) {
   } else if (auto* append = std::get_if<WireAppend>(&wire.what)) {
     m.type = TL_RAFT_APPEND;
     m.term = append->term;
+    if (fault == nullptr && m.term >= term()) skip_compacted(append->prev_index, append->prev_term, append->entries);
     m.prev_index = append->prev_index;
     m.prev_term = append->prev_term;
     // 0.22.1 sets its commit index to min(leader's, last entry of the message), which falls when an old message with a
@@ -459,6 +460,17 @@ void RaftDriver::on(RaftReceived& event) {
   const tl_raft_sink sink = Callbacks::sink(this);
   check(tl_raft_receive(raft_.get(), now_ms_, &m, &sink), "receive");
   incoming_ = nullptr;
+}
+
+// A leader that missed our acknowledgements begins below what we still have. What a snapshot contains is committed, so
+// it is the leader's as well; 0.22.1 refuses it as unknown, which the leader takes for old news, and sends it for ever.
+void RaftDriver::skip_compacted(std::uint64_t& prev_index, std::uint64_t& prev_term,
+                                std::vector<RaftEntry>& entries) const {
+  if (!snapshot_ || prev_index >= snapshot_->index || prev_index >= first_) return;
+  const std::uint64_t known = std::min<std::uint64_t>(snapshot_->index - prev_index, entries.size());
+  entries.erase(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(known));
+  prev_index = snapshot_->index;
+  prev_term = snapshot_->term;
 }
 
 void RaftDriver::on(RaftProposed& event) {

@@ -197,6 +197,7 @@ class RaftDriver {
   void fail_with(Code code, std::string message);
   bool check(int code, const char* what);
 
+  void skip_compacted(std::uint64_t& prev_index, std::uint64_t& prev_term, std::vector<RaftEntry>& entries) const;
   void put_vote(std::uint64_t term, std::uint64_t voted_for);
   void put_entries(std::uint64_t index, std::vector<RaftEntry> entries);
   void truncate(std::uint64_t index);
