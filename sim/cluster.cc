@@ -51,6 +51,7 @@ Cluster::Cluster(ClusterOptions options) : options_(options), world_(options.see
     edge->next_hub = static_cast<int>(rng.below(static_cast<std::uint64_t>(options_.hubs)));
     edges_.push_back(std::move(edge));
   }
+  ledger_ = make_model_ledger(world_, *this, {options_.hubs});
   for (int i = 0; i < 2; ++i) clients_.push_back({rng.next() | 1, 0, 0, 0, {}, 0, false, {}, {}});
 }
 Cluster::~Cluster() = default;
@@ -80,71 +81,63 @@ void Cluster::pause(Node& node, Nanos span) {
   world_.at(node.paused_until, [this, &node] { drain(node); });
 }
 
-// ---- ledger: one log; who leads is told late, and appends of anybody may end unknown
+// ---- what the ledger asks and tells
 
-void Cluster::elect(int number) {
-  leader_ = number;
-  const std::uint64_t election = ++election_;
-  world_.trace(1, static_cast<std::uint64_t>(number));
-  for (auto& hub : hubs_) {
-    const Nanos told = std::max(world_.now(), hub->ledger_blocked_until) +
-                       world_.between(0, world_.chance(700) ? 20 * kMs : 2 * kSecond);
-    world_.at(told, [this, hub = hub.get(), number, election] {
-      if (election != election_) return;  // a later word is on its way
-      post(*hub, hub->incarnation, [this, hub, number] {
-        step_hub(*hub, HubLeadership{hub->number == number, hubs_[static_cast<std::size_t>(number)]->id});
-      });
-    });
-  }
+Nanos Cluster::clock(int hub) const { return h(hub_of(hub)); }
+Nanos Cluster::when(int hub, Nanos reading) const { return hub_of(hub).clock.when(reading); }
+Nanos Cluster::paused_until(int hub) const { return hub_of(hub).paused_until; }
+Nanos Cluster::arrival(int from, int to) { return std::max(world_.now() + network_delay(), link_opens(from, to)); }
+Nanos Cluster::link_opens(int from, int to) const {
+  const auto it = hubs_apart_until_.find({from, to});
+  return it == hubs_apart_until_.end() ? 0 : it->second;
+}
+bool Cluster::disk_fails(int) { return false; }
+bool Cluster::append_goes_astray(int) { return faults_ && world_.chance(30); }
+
+SimSnapshot Cluster::snapshot(int number) {
+  const Hub& hub = hub_of(number);
+  return {hub.core->state().applied(), std::make_shared<SimRows>(hub.rows.rows)};
 }
 
-void Cluster::ledger_append(Hub& hub, CommandId id, Bytes command) {
-  const std::uint64_t incarnation = hub.incarnation;
-  const Nanos arrives = std::max(world_.now(), hub.ledger_blocked_until) +
-                        world_.between(10 * kMicrosecond, world_.chance(950) ? kMs : 300 * kMs);
-  const auto drop = [this, &hub, incarnation, id](Code code) {
-    const Nanos told =
-        std::max(world_.now(), hub.ledger_blocked_until) + world_.between(0, world_.chance(800) ? 5 * kMs : kSecond);
-    world_.at(told, [this, &hub, incarnation, id, code] {
-      post(hub, incarnation, [this, &hub, id, code] { step_hub(hub, HubDropped{id, code}); });
-    });
-  };
-  world_.at(arrives, [this, &hub, drop, command = std::move(command)] {
-    const bool leads = leader_ == hub.number;
-    const std::uint64_t kind = world_.rng().below(1'000);
-    if (leads && (!faults_ || kind < 970)) return ledger_commit(command);
-    if (!leads && kind < 600) return drop(Code::kNotActive);
-    drop(Code::kMaybeApplied);
-    if (kind % 2 == 0) world_.in(world_.between(0, 3 * kSecond), [this, command] { ledger_commit(command); });
+void Cluster::on_commit(Index index, const Bytes& command) {
+  const Applied applied = history_.commit(index, command);
+  if (world_.verbose()) {
+    world_.say("ledger " + std::to_string(index.value) + (applied.effective ? " " : " ignored ") +
+               describe(applied.command));
+  }
+  check_lease(applied);
+}
+
+void Cluster::on_committed(int number, Index index, const Bytes& command) {
+  Hub& hub = hub_of(number);
+  post(hub, hub.incarnation, [this, &hub, index, command] { step_hub(hub, HubCommitted{index, command}); });
+}
+
+void Cluster::on_dropped(int number, CommandId id, Code code) {
+  Hub& hub = hub_of(number);
+  post(hub, hub.incarnation, [this, &hub, id, code] { step_hub(hub, HubDropped{id, code}); });
+}
+
+void Cluster::on_leadership(int number, bool leading, int leader) {
+  Hub& hub = hub_of(number);
+  const NodeId name = leader < 0 ? NodeId{} : hub_of(leader).id;
+  post(hub, hub.incarnation, [this, &hub, leading, name] { step_hub(hub, HubLeadership{leading, name}); });
+}
+
+void Cluster::on_install(int number, const SimSnapshot& snapshot) {
+  Hub& hub = hub_of(number);
+  post(hub, hub.incarnation, [this, &hub, rows = snapshot.rows] {
+    hub.rows.rows = *rows;
+    step_hub(hub, HubInstalled{});
   });
 }
 
-void Cluster::ledger_commit(const Bytes& command) {
-  log_.push_back(command);
-  const std::uint64_t index = log_.size();
-  world_.trace(2, index, hash64(command));
-  const Applied applied = history_.commit(Index{index}, command);
-  if (world_.verbose())
-    world_.say("ledger " + std::to_string(index) + (applied.effective ? " " : " ignored ") + describe(applied.command));
-  check_lease(applied);
-  for (auto& hub : hubs_) {
-    if (hub->up) deliver(*hub, index);
-  }
-}
-
-// The hub learns that the log has grown to `index`, and takes what it has not applied, in order.
-void Cluster::deliver(Hub& hub, std::uint64_t index) {
-  const Nanos delay = world_.between(10 * kMicrosecond, world_.chance(970) ? kMs : 200 * kMs);
-  hub.last_delivery = std::max(hub.last_delivery, std::max(world_.now(), hub.ledger_blocked_until) + delay);
-  world_.at(hub.last_delivery, [this, &hub, incarnation = hub.incarnation, index] {
-    if (hub.incarnation != incarnation) return;
-    if (world_.now() < hub.ledger_blocked_until) return deliver(hub, index);  // cut off while it was under way
-    post(hub, incarnation, [this, &hub, incarnation, index] {
-      while (hub.incarnation == incarnation && !world_.failed() && hub.core->state().applied().value < index) {
-        const std::uint64_t next = hub.core->state().applied().value + 1;
-        step_hub(hub, HubCommitted{Index{next}, log_[next - 1]});
-      }
-    });
+void Cluster::on_failed(int number, const std::string& why) {
+  Hub& hub = hub_of(number);
+  world_.say(hub.id + " stops: " + why);
+  crash_hub(hub);
+  world_.in(world_.between(100 * kMs, 3 * kSecond), [this, &hub] {
+    if (!hub.up) start_hub(hub);
   });
 }
 
@@ -155,12 +148,6 @@ void Cluster::start_hub(Hub& hub) {
   hub.busy = false;
   ++hub.incarnation;
   hub.inbox.clear();
-  if (world_.chance(150)) {  // a snapshot of another hub that is ahead
-    for (const auto& other : hubs_) {
-      if (other->up && other->core && other.get() != &hub && other->core->state().applied().value > 0)
-        hub.rows.rows = other->rows.rows;
-    }
-  }
   HubOptions options;
   options.id = hub.id;
   options.boot = Boot{world_.rng().next() | 1};
@@ -168,13 +155,7 @@ void Cluster::start_hub(Hub& hub) {
   options.rollout_quiet_ns = 4 * kSecond;
   hub.core = std::make_unique<HubCore>(options, hub.rows);
   world_.trace(3, static_cast<std::uint64_t>(hub.number), hub.core->state().applied().value);
-  hub.last_delivery = world_.now();
-  if (!log_.empty()) deliver(hub, log_.size());
-  if (leader_ >= 0) {
-    const bool leads = leader_ == hub.number;
-    post(hub, hub.incarnation,
-         [this, &hub, leads] { step_hub(hub, HubLeadership{leads, hubs_[static_cast<std::size_t>(leader_)]->id}); });
-  }
+  ledger_->start(hub.number, hub.core->state().applied());
 }
 
 void Cluster::crash_hub(Hub& hub) {
@@ -184,6 +165,7 @@ void Cluster::crash_hub(Hub& hub) {
   hub.busy = false;
   ++hub.incarnation;
   hub.inbox.clear();
+  ledger_->stop(hub.number, false);
   for (auto& [id, conn] : conns_) {
     if (conn.open && conn.hub == hub.number) cut(conn);
   }
@@ -206,7 +188,7 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
   world_.trace(5, static_cast<std::uint64_t>(hub.number), hub.core->state().applied().value);
   for (auto& append : actions.append) {
     if (stopped()) return;
-    ledger_append(hub, append.id, std::move(append.command));
+    ledger_->append(hub.number, append.id, std::move(append.command));
   }
   for (auto& send : actions.send) {
     if (stopped()) return;

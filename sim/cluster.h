@@ -18,6 +18,7 @@
 #include "protocol/edge_core.h"
 #include "protocol/hub_core.h"
 #include "sim/history.h"
+#include "sim/ledger.h"
 #include "sim/page.h"
 #include "sim/world.h"
 
@@ -39,10 +40,10 @@ struct ClusterReport {
   std::uint64_t terms = 0;
 };
 
-class Cluster {
+class Cluster : private LedgerHost {
  public:
   explicit Cluster(ClusterOptions options);
-  ~Cluster();
+  ~Cluster() override;
   ClusterReport run();
 
  private:
@@ -60,8 +61,6 @@ class Cluster {
     NodeId id;
     MapRows rows;
     std::unique_ptr<HubCore> core;
-    Nanos ledger_blocked_until = 0;
-    Nanos last_delivery = 0;
   };
   struct SimStore : EdgeStore {
     std::optional<EdgeEntry> find(std::string_view key) const override;
@@ -127,10 +126,22 @@ class Cluster {
   Nanos h(const Node& node) const { return node.clock.at(world_.now()); }
 
   // ledger
-  void elect(int hub);
-  void ledger_append(Hub& hub, CommandId id, Bytes command);
-  void ledger_commit(const Bytes& command);
-  void deliver(Hub& hub, std::uint64_t from);
+  Hub& hub_of(int number) { return *hubs_[static_cast<std::size_t>(number)]; }
+  const Hub& hub_of(int number) const { return *hubs_[static_cast<std::size_t>(number)]; }
+  Nanos clock(int hub) const override;
+  Nanos when(int hub, Nanos reading) const override;
+  Nanos paused_until(int hub) const override;
+  Nanos arrival(int from, int to) override;
+  Nanos link_opens(int from, int to) const override;
+  bool disk_fails(int hub) override;
+  bool append_goes_astray(int hub) override;
+  SimSnapshot snapshot(int hub) override;
+  void on_commit(Index index, const Bytes& command) override;
+  void on_committed(int hub, Index index, const Bytes& command) override;
+  void on_dropped(int hub, CommandId id, Code code) override;
+  void on_leadership(int hub, bool leading, int leader) override;
+  void on_install(int hub, const SimSnapshot& snapshot) override;
+  void on_failed(int hub, const std::string& why) override;
 
   // hubs
   void start_hub(Hub& hub);
@@ -174,11 +185,10 @@ class Cluster {
   std::vector<std::unique_ptr<Hub>> hubs_;
   std::vector<std::unique_ptr<Edge>> edges_;
   std::vector<Client> clients_;
-  std::vector<Bytes> log_;
-  int leader_ = -1;
-  std::uint64_t election_ = 0;
+  std::unique_ptr<SimLedger> ledger_;
   std::map<std::uint64_t, Conn> conns_;
-  std::map<std::pair<int, int>, Nanos> partitioned_until_;
+  std::map<std::pair<int, int>, Nanos> partitioned_until_;  // (edge, hub)
+  std::map<std::pair<int, int>, Nanos> hubs_apart_until_;   // (from, to)
   std::vector<std::pair<int, std::weak_ptr<Page>>> pages_;  // (edge, page): living and orphaned
   struct Asked {
     int client = 0;

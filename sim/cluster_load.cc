@@ -305,7 +305,7 @@ void Cluster::fault() {
       for (const auto& one : hubs_) {
         if (one->up) up.push_back(one->number);
       }
-      if (!up.empty()) elect(up[rng.below(up.size())]);
+      if (!up.empty()) ledger_->elect(up[rng.below(up.size())]);
       break;
     }
     case 3:
@@ -328,11 +328,10 @@ void Cluster::fault() {
       break;
     case 7: partitioned_until_[{edge.number, hub.number}] = world_.now() + span(8 * kSecond); break;
     case 8: {
-      Hub& cut_off = world_.chance(600) && leader_ >= 0 ? *hubs_[static_cast<std::size_t>(leader_)] : hub;
-      cut_off.ledger_blocked_until = std::max(cut_off.ledger_blocked_until, world_.now() + span(4 * kSecond));
-      if (world_.chance(700)) {
-        elect(static_cast<int>(rng.below(hubs_.size())));
-      }
+      const int leader = ledger_->leader();
+      const int cut_off = world_.chance(600) && leader >= 0 ? leader : hub.number;
+      ledger_->stall(cut_off, world_.now() + span(4 * kSecond));
+      if (world_.chance(700)) ledger_->elect(static_cast<int>(rng.below(hubs_.size())));
       break;
     }
     case 9: pause(hub, span(4 * kSecond)); break;
@@ -376,7 +375,7 @@ void Cluster::check_lease(const Applied& applied) {
 
 ClusterReport Cluster::run() {
   for (auto& hub : hubs_) start_hub(*hub);
-  elect(static_cast<int>(world_.rng().below(hubs_.size())));
+  ledger_->elect(static_cast<int>(world_.rng().below(hubs_.size())));
   for (auto& edge : edges_) start_edge(*edge, true);
   for (int i = 0; i < static_cast<int>(edges_.size()); ++i) {
     for (int app = 0; app < 2; ++app) world_.in(world_.between(0, 50 * kMs), [this, i, app] { page_reader(i, app); });
@@ -391,15 +390,16 @@ ClusterReport Cluster::run() {
   faults_ = false;  // everything is healed
   world_.stop_pauses();
   partitioned_until_.clear();
+  hubs_apart_until_.clear();
+  ledger_->heal();
   for (auto& hub : hubs_) {
-    hub->ledger_blocked_until = 0;
     if (!hub->up) start_hub(*hub);
   }
   for (auto& edge : edges_) {
     if (!edge->up) start_edge(*edge, true);
     edge->crash_after_ops = -1;
   }
-  elect(static_cast<int>(world_.rng().below(hubs_.size())));
+  ledger_->elect(static_cast<int>(world_.rng().below(hubs_.size())));
   world_.in(5 * kSecond, [this] { load_ = false; });
   world_.run_until(world_.now() + options_.quiet_ns - kSecond);
   const Index settled = history_.last();
