@@ -9,6 +9,7 @@
 //              cut NAME         black hole: nothing is forwarded either way, nothing is closed. Open connections freeze
 //                               and go on after `heal`, as they would when lost packets are sent again. New connections
 //                               are completed by the kernel's backlog but never served: whoever connects waits.
+//              cut NAME up|down         the same in one direction: the other goes on, as far as TCP allows without its answers
 //              heal NAME
 //              drop NAME        closes every open connection
 //              delay NAME MS    one way, for what is read from now on
@@ -70,6 +71,7 @@ struct Flow {
   bool ended = false;           // `from` said it sends no more
   bool passed_end = false;
   bool wants_write = false;
+  const bool* cut = nullptr;  // of its link and direction
 };
 
 struct Connection {
@@ -84,11 +86,12 @@ struct Link {
   sockaddr_in target{};
   int listener = -1;
   std::uint16_t port = 0;
-  bool cut = false;
+  bool cut_up = false, cut_down = false;
   std::int64_t delay_ns = 0;
   std::int64_t rate_bps = 0;
   std::uint64_t up_bytes = 0, down_bytes = 0;
   std::set<Connection*> connections;
+  bool whole() const { return !cut_up && !cut_down; }
 };
 
 std::optional<std::int64_t> number(std::string_view text) {
@@ -185,11 +188,14 @@ class Proxy {
     const auto it = sockets_.find(fd);
     if (it == sockets_.end() || doomed_.contains(it->second)) return;
     Connection& connection = *it->second;
-    if (connection.link->cut) return;  // its sockets are no longer watched; this event was on its way
-    if (fd == connection.far && !connection.far_open) return on_connected(connection);
+    if (connection.link->cut_up && connection.link->cut_down) return;  // no longer watched; this event was on its way
+    if (fd == connection.far && !connection.far_open) {
+      if (connection.link->whole()) on_connected(connection);
+      return;
+    }
     if ((event.events & EPOLLERR) != 0) return doom(connection);
     if ((event.events & (EPOLLIN | EPOLLHUP)) != 0)
-      read_some(connection, fd == connection.near ? connection.up : connection.down);
+      read_some(connection, fd == connection.near ? connection.up : connection.down);  // a cut flow reads nothing
     // Writability is used by move_held, which follows every turn.
   }
 
@@ -206,6 +212,8 @@ class Proxy {
       connection->far = far;
       connection->up.from = connection->down.to = near;
       connection->up.to = connection->down.from = far;
+      connection->up.cut = &link.cut_up;
+      connection->down.cut = &link.cut_down;
       sockets_[near] = sockets_[far] = connection.get();
       link.connections.insert(connection.get());
       const int outcome = connect(far, reinterpret_cast<const sockaddr*>(&link.target), sizeof link.target);
@@ -225,16 +233,11 @@ class Proxy {
   }
 
   void rewatch(Connection& connection) {
-    if (connection.link->cut) {
-      unwatch(connection.near);
-      unwatch(connection.far);
-      return;
-    }
-    if (!connection.far_open) return watch(connection.far, EPOLLOUT);
+    if (!connection.far_open) return connection.link->whole() ? watch(connection.far, EPOLLOUT) : unwatch(connection.far);
     const auto wanted = [](const Flow& out_of, const Flow& into) {
       std::uint32_t what = 0;
-      if (!out_of.ended && out_of.held_bytes < kHeldBytesMax) what |= EPOLLIN;
-      if (into.wants_write) what |= EPOLLOUT;
+      if (!out_of.ended && !*out_of.cut && out_of.held_bytes < kHeldBytesMax) what |= EPOLLIN;
+      if (into.wants_write && !*into.cut) what |= EPOLLOUT;
       return what;
     };
     // A socket with nothing wanted is not watched at all: epoll would report its hang-up for ever.
@@ -245,7 +248,7 @@ class Proxy {
 
   void read_some(Connection& connection, Flow& flow) {
     Link& link = *connection.link;
-    while (!flow.ended && flow.held_bytes < kHeldBytesMax) {
+    while (!flow.ended && !*flow.cut && flow.held_bytes < kHeldBytesMax) {
       std::string bytes(kReadBytes, '\0');
       const ssize_t got = read(flow.from, bytes.data(), bytes.size());
       if (got < 0) {
@@ -271,7 +274,7 @@ class Proxy {
   }
 
   void move_held(Connection& connection) {
-    if (connection.link->cut || !connection.far_open) return;
+    if (!connection.far_open) return;
     write_due(connection, connection.up, connection.link->up_bytes);
     write_due(connection, connection.down, connection.link->down_bytes);
     if (connection.up.passed_end && connection.down.passed_end) doom(connection);
@@ -280,6 +283,7 @@ class Proxy {
 
   void write_due(Connection& connection, Flow& flow, std::uint64_t& counted) {
     flow.wants_write = false;
+    if (*flow.cut) return;
     const std::int64_t now = now_ns();
     while (!flow.held.empty() && flow.held.front().due_ns <= now) {
       Chunk& chunk = flow.held.front();
@@ -303,9 +307,9 @@ class Proxy {
   int wait_ms() const {
     std::int64_t due = INT64_MAX;
     for (const auto& connection : connections_) {
-      if (connection->link->cut || !connection->far_open) continue;
+      if (!connection->far_open) continue;
       for (const Flow* flow : {&connection->up, &connection->down}) {
-        if (!flow->held.empty() && !flow->wants_write) due = std::min(due, flow->held.front().due_ns);
+        if (!flow->held.empty() && !flow->wants_write && !*flow->cut) due = std::min(due, flow->held.front().due_ns);
       }
     }
     if (due == INT64_MAX) return -1;
@@ -363,14 +367,19 @@ class Proxy {
     }
     const auto refuse = [&](const std::string& why) { say("{\"ok\":false,\"message\":\"" + why + "\"}"); };
     if (words.empty()) return;
-    const std::string& verb = words[0];
+    std::string verb = words[0];
     if (verb == "quit") {
       quit_ = true;
       return;
     }
     if (verb == "stats") return say_stats();
     const bool with_number = verb == "delay" || verb == "rate";
-    if (!with_number && verb != "cut" && verb != "heal" && verb != "drop") return refuse("no such command");
+    if (verb == "cut" && words.size() == 3) {
+      if (words[2] != "up" && words[2] != "down") return refuse("not a direction: up or down");
+      verb += ' ' + words[2];
+      words.pop_back();
+    }
+    if (!with_number && !verb.starts_with("cut") && verb != "heal" && verb != "drop") return refuse("no such command");
     if (words.size() != (with_number ? 3u : 2u)) return refuse("wrong number of words");
     const auto value = with_number ? number(words[2]) : std::optional<std::int64_t>(0);
     if (!value || *value > 1'000'000'000'000) return refuse("not a number in range");
@@ -386,9 +395,11 @@ class Proxy {
     if (verb == "drop") {
       for (Connection* connection : link.connections) doom(*connection);
     }
-    if (verb == "cut" || verb == "heal") {
-      link.cut = verb == "cut";
-      link.cut ? unwatch(link.listener) : watch(link.listener, EPOLLIN);
+    if (verb.starts_with("cut") || verb == "heal") {
+      const bool heal = verb == "heal";
+      link.cut_up = !heal && (link.cut_up || verb != "cut down");
+      link.cut_down = !heal && (link.cut_down || verb != "cut up");
+      link.whole() ? watch(link.listener, EPOLLIN) : unwatch(link.listener);
       for (Connection* connection : link.connections) {
         if (!doomed_.contains(connection)) rewatch(*connection);
       }

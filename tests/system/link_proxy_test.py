@@ -121,6 +121,23 @@ class LinkProxy(unittest.TestCase):
             self.assertEqual(exactly(late, 1), b"c")
             late.close()
 
+    def test_a_cut_in_one_direction_lets_the_other_go_on(self):
+        for direction, arrives in (("up", False), ("down", True)):
+            proxy = self.proxy()
+            with proxy.connect() as peer:
+                peer.sendall(b"a")
+                self.assertEqual(exactly(peer, 1), b"a")
+                self.assertTrue(proxy.tell(f"cut link {direction}")["ok"])
+                peer.sendall(b"b")
+                peer.settimeout(0.3)
+                with self.assertRaises(TimeoutError):
+                    peer.recv(1)
+                # Up: it never left. Down: the target had it, and its answer waits.
+                self.assertEqual(proxy.tell("stats")["links"]["link"]["up"], 2 if arrives else 1)
+                peer.settimeout(10)
+                self.assertTrue(proxy.tell("heal link")["ok"])
+                self.assertEqual(exactly(peer, 1), b"b")
+
     def test_whoever_left_during_a_cut_is_noticed_after_it(self):
         proxy = self.proxy()
         peer = proxy.connect()
@@ -188,7 +205,7 @@ class LinkProxy(unittest.TestCase):
 
     def test_refuses_what_it_does_not_understand_and_goes_on(self):
         proxy = self.proxy()
-        for command in ("explode link", "cut", "cut nothing", "delay link soon", "delay link -1", "rate link"):
+        for command in ("explode link", "cut", "cut nothing", "delay link soon", "delay link -1", "rate link", "cut link sideways"):
             self.assertFalse(proxy.tell(command)["ok"], command)
         self.assertTrue(proxy.tell("heal link")["ok"])
 
