@@ -250,7 +250,8 @@ class AtEdge : protected Worker {
     outcome = written ? Outcome::kOk : outcome_of(written.error().code);
     const std::string level = written ? written->ack : "";
     HistoryWriter::complete(place, outcome, written ? end : chaos::kOpen, written ? written->version.value : 0,
-                            level == "origin" || level == "quorum");
+                            level == "origin" || level == "quorum",
+                            static_cast<std::uint64_t>(written ? Code::kOk : written.error().code));
     return written;
   }
 
@@ -400,7 +401,7 @@ class AtHubs : protected Worker {
     const Code code = answer ? answer->code : answer.error().code;
     const bool done = code == Code::kOk;
     HistoryWriter::complete(place, done ? Outcome::kOk : outcome_of(code), done ? end : chaos::kOpen,
-                            done ? answer->index.value : 0, done);
+                            done ? answer->index.value : 0, done, static_cast<std::uint64_t>(code));
     if (done) saw(answer->index.value);
   }
   std::unique_ptr<tidelock::Operator> operator_;

@@ -167,6 +167,7 @@ class Process:
                 limits()
         # The kernel ties the child's life to the *thread* that starts it, so helper threads start none.
         assert threading.current_thread() is threading.main_thread(), "start processes from the main thread"
+        self.log_from = os.path.getsize(log) if os.path.exists(log) else 0
         with open(log, "ab") as out:
             self.child = subprocess.Popen(command, stdin=stdin or subprocess.DEVNULL, stdout=stdout or out, stderr=out,
                                           env={**os.environ, **(env or {})}, preexec_fn=before_exec, start_new_session=True)
@@ -204,8 +205,8 @@ class Process:
 class Links:
     """The wide-area links: one link-proxy for all of them."""
 
-    def __init__(self, binary, targets, log):
-        command = [binary]
+    def __init__(self, binary, targets, log, before=(), options=()):
+        command = [*before, binary, *options]
         for name, address in targets.items():
             command += ["--link", f"{name}={address}"]
         self.process = Process("link-proxy", command, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -265,6 +266,8 @@ class Cluster:
             return tomllib.load(file)
 
     def config_file(self, node):
+        if node == "client":
+            return os.path.join(self.folder, "client.toml")
         return os.path.join(self.folder, node, "hub.toml" if node.startswith("hub-") else "edge.toml")
 
     def rewrite(self, node, old, new):
@@ -285,6 +288,10 @@ class Cluster:
             own = ", ".join(f'"{hub}={self.links.addresses[f"{edge}/{hub}"]}"' for hub in self.hubs)
             self.rewrite(edge, r"^hubs *= *\[.*\]", f"hubs = [{own}]")
 
+    def before(self, _node):
+        """What stands in front of a node's command line."""
+        return []
+
     # --- processes -------------------------------------------------------------------------------------------------
 
     def binary(self, node=None):
@@ -298,7 +305,7 @@ class Cluster:
         if node in self.breaks:
             env["TIDELOCK_BREAK"] = self.breaks[node]
         role = "hub" if node.startswith("hub-") else "edge"
-        process = Process(node, [self.binary(node), role, "--config", self.config_file(node)], os.path.join(self.logs, f"{node}.log"),
+        process = Process(node, [*self.before(node), self.binary(node), role, "--config", self.config_file(node)], os.path.join(self.logs, f"{node}.log"),
                           env=env, limits=limits)
         self.processes[node] = process
         if wait:

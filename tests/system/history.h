@@ -103,7 +103,9 @@ class HistoryWriter {
     std::atomic_ref<Kind>(place->kind).store(kind, std::memory_order_release);
   }
   // What became of a write: the outcome goes last, so that a kill leaves it unknown or whole.
-  static void complete(Record* place, Outcome outcome, std::int64_t end_ns, std::uint64_t version, bool sequenced) {
+  static void complete(Record* place, Outcome outcome, std::int64_t end_ns, std::uint64_t version, bool sequenced,
+                       std::uint64_t code) {
+    place->token = code;
     place->end_ns = end_ns;
     place->version = version;
     place->sequenced = sequenced;

@@ -278,7 +278,7 @@ TEST(HistoryWriter, WhatIsOpenWhenTheProcessDiesIsUnknown) {
   {
     HistoryWriter log(path);
     Record* done = log.begin(write(0, 0, 0));
-    HistoryWriter::complete(done, Outcome::kOk, 10 * kMs, 4, true);
+    HistoryWriter::complete(done, Outcome::kOk, 10 * kMs, 4, true, 0);
     for (int i = 0; i < 100'000; ++i) log.add(read(4, 20, 21, 5));  // over the end of a window
   }
   std::FILE* file = std::fopen(path.c_str(), "rb");

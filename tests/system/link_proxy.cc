@@ -2,6 +2,7 @@
 // be cut, healed, delayed and throttled while they run. It knows nothing of what it carries.
 //
 //   link-proxy --link edge-1/hub-1=127.0.0.1:4100 --link edge-1/hub-2=127.0.0.1:4101 [--delay-ms 20]
+//   --bind HOST listens there for links with a name, instead of 127.0.0.1
 //   link-proxy --listen 127.0.0.1:0 --to 127.0.0.1:4100           one link, named "link"
 //
 // Says:      first one line {"links":{NAME:"127.0.0.1:PORT",...}}, then one line for each command.
@@ -9,12 +10,10 @@
 //              cut NAME         black hole: nothing is forwarded either way, nothing is closed. Open connections freeze
 //                               and go on after `heal`, as they would when lost packets are sent again. New connections
 //                               are completed by the kernel's backlog but never served: whoever connects waits.
-//              cut NAME up|down         the same in one direction: the other goes on, as far as TCP allows without its answers
-//              heal NAME
-//              drop NAME        closes every open connection
-//              delay NAME MS    one way, for what is read from now on
-//              rate NAME BPS    bytes a second one way; 0 = unlimited
-//              stats            bytes carried: {"links":{NAME:{"up":N,"down":N,"open":N},...}}; up = towards --to
+//              cut NAME up|down         the same in one direction: the other goes on, as far as TCP allows without its
+//              answers heal NAME drop NAME        closes every open connection delay NAME MS    one way, for what is
+//              read from now on rate NAME BPS    bytes a second one way; 0 = unlimited stats            bytes carried:
+//              {"links":{NAME:{"up":N,"down":N,"open":N},...}}; up = towards --to
 // Ends:      on `quit`, at the end of stdin, on SIGTERM. So it never outlives whoever started it.
 // Threads:   one. Memory: at most kHeldBytesMax for each direction of a connection, then it stops reading.
 #include <arpa/inet.h>
@@ -85,6 +84,7 @@ struct Link {
   std::string name;
   sockaddr_in target{};
   int listener = -1;
+  std::string host;  // where it listens
   std::uint16_t port = 0;
   bool cut_up = false, cut_down = false;
   std::int64_t delay_ns = 0;
@@ -135,6 +135,9 @@ class Proxy {
     sockaddr_in bound{};
     socklen_t size = sizeof bound;
     getsockname(link->listener, reinterpret_cast<sockaddr*>(&bound), &size);
+    char host[INET_ADDRSTRLEN] = {};
+    inet_ntop(AF_INET, &bound.sin_addr, host, sizeof host);
+    link->host = host;
     link->port = ntohs(bound.sin_port);
     watch(link->listener, EPOLLIN);
     listeners_[link->listener] = link.get();
@@ -145,7 +148,7 @@ class Proxy {
     std::string line = "{\"links\":{";
     for (const auto& [name, link] : links_) {
       if (line.back() != '{') line += ',';
-      line += '"' + name + "\":\"127.0.0.1:" + std::to_string(link->port) + '"';
+      line += '"' + name + "\":\"" + link->host + ':' + std::to_string(link->port) + '"';
     }
     say(line + "}}");
   }
@@ -233,7 +236,8 @@ class Proxy {
   }
 
   void rewatch(Connection& connection) {
-    if (!connection.far_open) return connection.link->whole() ? watch(connection.far, EPOLLOUT) : unwatch(connection.far);
+    if (!connection.far_open)
+      return connection.link->whole() ? watch(connection.far, EPOLLOUT) : unwatch(connection.far);
     const auto wanted = [](const Flow& out_of, const Flow& into) {
       std::uint32_t what = 0;
       if (!out_of.ended && !*out_of.cut && out_of.held_bytes < kHeldBytesMax) what |= EPOLLIN;
@@ -439,7 +443,7 @@ int usage(const std::string& why) {
 
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
-  std::string listen_text = "127.0.0.1:0", to;
+  std::string listen_text = "127.0.0.1:0", bind_host = "127.0.0.1", to;
   std::int64_t delay_ms = 0;
   std::vector<std::pair<std::string, std::string>> wanted;
   for (int i = 1; i < argc; i += 2) {
@@ -448,6 +452,8 @@ int main(int argc, char** argv) {
     const std::string value = argv[i + 1];
     if (flag == "--listen") {
       listen_text = value;
+    } else if (flag == "--bind") {
+      bind_host = value;
     } else if (flag == "--to") {
       to = value;
     } else if (flag == "--delay-ms") {
@@ -469,9 +475,10 @@ int main(int argc, char** argv) {
   Proxy proxy;
   for (const auto& [name, target_text] : wanted) {
     const auto target = address(target_text);
-    const auto listen_at = address(name == "link" ? listen_text : "127.0.0.1:0");
+    const auto listen_at = address(name == "link" ? listen_text : bind_host + ":0");
     if (!target) return usage("'" + target_text + "': an IPv4 address and port, as in 127.0.0.1:4100");
-    if (!listen_at) return usage("--listen '" + listen_text + "': an IPv4 address and port");
+    if (!listen_at)
+      return usage("--listen '" + listen_text + "', --bind '" + bind_host + "': an IPv4 address and port");
     if (!proxy.add_link(name, *listen_at, *target, delay_ms * 1'000'000)) return 1;
   }
   proxy.say_links();
