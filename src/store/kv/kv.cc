@@ -6,9 +6,11 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/metadata.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
+#include <rocksdb/wal_filter.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
@@ -20,6 +22,7 @@
 #include <shared_mutex>
 
 #include "codec/archive.h"
+#include "store/kv/kv_seam.h"
 #include "store/kv/wal_check.h"
 
 namespace tidelock {
@@ -81,6 +84,42 @@ static Result<std::uint32_t> file_crc(const fs::path& path) {
 
 namespace {
 
+// Ends replay where check_write_ahead_logs says.
+class WalStop : public rocksdb::WalFilter {
+ public:
+  explicit WalStop(const WalEnd& end) : end_(end) {}
+  const char* Name() const override { return "WalStop"; }
+  WalProcessingOption LogRecordFound(unsigned long long log, const std::string&, const rocksdb::WriteBatch&,
+                                     rocksdb::WriteBatch*, bool*) override {
+    if (log < end_.log || (log == end_.log && seen_++ < end_.records)) return WalProcessingOption::kContinueProcessing;
+    return WalProcessingOption::kStopReplay;
+  }
+
+ private:
+  const WalEnd end_;
+  std::uint64_t seen_ = 0;
+};
+
+// Knows where the newest write-ahead log begins. RocksDB keeps it, and with it the filter, as long as it needs them.
+class LogWatcher : public rocksdb::EventListener {
+ public:
+  explicit LogWatcher(const WalEnd& end) : stop_(end) {}
+  WalStop* stop() { return &stop_; }
+  void OnMemTableSealed(const rocksdb::MemTableInfo&) override {
+    if (const rocksdb::DB* db = db_.load(std::memory_order_acquire)) log_from_ = db->GetLatestSequenceNumber();
+  }
+  void watch(const rocksdb::DB* db) {
+    log_from_ = db->GetLatestSequenceNumber();
+    db_.store(db, std::memory_order_release);
+  }
+  std::uint64_t log_from() const { return log_from_; }
+
+ private:
+  WalStop stop_;
+  std::atomic<const rocksdb::DB*> db_{nullptr};
+  std::atomic<std::uint64_t> log_from_{0};
+};
+
 class RocksKv : public Kv {
  public:
   ~RocksKv() override {
@@ -98,7 +137,8 @@ class RocksKv : public Kv {
     static_cast<void>(closed);  // everything promised durable is in the synced log
   }
 
-  static Result<std::unique_ptr<Kv>> open(const std::string& directory, const std::vector<std::string>& wanted);
+  static Result<std::unique_ptr<Kv>> open(const std::string& directory, const std::vector<std::string>& wanted,
+                                          const KvSeam& seam);
 
   Result<std::optional<Bytes>> get(const std::string& family, BytesView key) const override {
     std::shared_lock lock(mutex_);
@@ -115,10 +155,10 @@ class RocksKv : public Kv {
     if (broken_.load(std::memory_order_acquire)) return first_error();
     std::shared_lock lock(mutex_);
     rocksdb::WriteBatch out;
+    rocksdb::Status status = out.PutLogData(mark());
     for (const KvBatch::Write& write : batch.writes) {
       auto* handle = find(write.family);
       if (handle == nullptr) return unknown(write.family);
-      rocksdb::Status status;
       if (write.value) {
         status = out.Put(handle, slice(write.key), slice(*write.value));
       } else if (write.end) {
@@ -131,12 +171,18 @@ class RocksKv : public Kv {
     }
     rocksdb::WriteOptions options;
     options.sync = sync == Sync::kDisk;
-    return written(db_->Write(options, &out));
+    const std::uint64_t before = db_->GetLatestSequenceNumber();
+    auto done = written(db_->Write(options, &out));
+    if (done && options.sync) done = synced(before + out.Count());
+    return done;
   }
 
   Result<void> sync() override {
     if (broken_.load(std::memory_order_acquire)) return first_error();
-    return written(db_->SyncWAL());
+    const std::uint64_t before = db_->GetLatestSequenceNumber();
+    auto done = written(db_->SyncWAL());
+    if (done) done = synced(before);
+    return done;
   }
 
   Result<void> scan(const std::string& family, BytesView begin, BytesView end,
@@ -190,6 +236,18 @@ class RocksKv : public Kv {
   tl::unexpected<Error> unknown(const std::string& family) const {
     return fail(Code::kInvalid, directory_ + ": family '" + family + "' was not named when the store was opened");
   }
+  Bytes mark() const {
+    return encode_wal_mark({synced_.load(std::memory_order_relaxed), watcher_->log_from(), old_logs_});
+  }
+  // Everything up to `sequence` is on disk. The mark says so behind it, for the case that nothing else is written.
+  Result<void> synced(std::uint64_t sequence) {
+    std::uint64_t known = synced_.load(std::memory_order_relaxed);
+    while (known < sequence && !synced_.compare_exchange_weak(known, sequence, std::memory_order_relaxed)) {
+    }
+    rocksdb::WriteBatch out;
+    const rocksdb::Status status = out.PutLogData(mark());
+    return written(status.ok() ? db_->Write({}, &out) : status);
+  }
   tl::unexpected<Error> first_error() const {
     const std::lock_guard lock(error_mutex_);
     return fail(error_);
@@ -212,6 +270,8 @@ class RocksKv : public Kv {
 
   // Fixed once open.
   std::string directory_;
+  std::uint64_t old_logs_ = 0;
+  std::shared_ptr<LogWatcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyOptions family_options_;
   // Shared: use of a handle. Exclusive: replacing one.
@@ -221,27 +281,40 @@ class RocksKv : public Kv {
   mutable std::mutex error_mutex_;
   Error error_;
   std::atomic<bool> broken_{false};
+  std::atomic<std::uint64_t> synced_{0};  // WalMark::synced
 };
 
-Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const std::vector<std::string>& wanted) {
+// A file without which no commit can have been made: a table, a log, or a manifest that is not the first. With none of
+// them the folder is new, or of a process that was stopped while it made the first manifest and CURRENT.
+static std::string sign_of_life(const std::string& directory) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename().string();
+    const std::string extension = entry.path().extension().string();
+    if (extension == ".sst" || extension == ".log" || (name.rfind("MANIFEST-", 0) == 0 && name != "MANIFEST-000001"))
+      return name;
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const std::vector<std::string>& wanted,
+                                          const KvSeam& seam) {
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) {
     const Code code = error == std::errc::no_space_on_device ? Code::kBusy : Code::kUnavailable;
     return fail(code, directory + ": cannot be created: " + error.message());
   }
-  const bool fresh = !fs::exists(fs::path(directory) / "CURRENT", error);
+  const std::string witness = sign_of_life(directory);
+  const bool fresh = witness.empty();
   if (fresh) {
-    // A folder with table files but without CURRENT is a database that lost its head, not a new one.
-    for (const auto& entry : fs::directory_iterator(directory, error)) {
-      const std::string name = entry.path().filename().string();
-      if (name.rfind("MANIFEST-", 0) == 0 || entry.path().extension() == ".sst") {
-        return fail(Code::kCorrupt,
-                    directory + ": holds " + name + " but no CURRENT: the store is damaged; restore the folder");
-      }
-    }
+    fs::remove(fs::path(directory) / "CURRENT", error);
+  } else if (!fs::exists(fs::path(directory) / "CURRENT", error)) {
+    return fail(Code::kCorrupt,
+                directory + ": holds " + witness + " but no CURRENT: the store is damaged; restore the folder");
   }
   rocksdb::Options options;
+  if (seam.env != nullptr) options.env = seam.env;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.paranoid_checks = true;
@@ -250,13 +323,15 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   options.keep_log_file_num = 2;
   options.max_log_file_size = 1u << 20;
   options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  // D2: only a torn tail is forgiven; a bad checksum before it is corruption. That holds only without recycled logs.
+  // D2: what is damage and what a torn tail is told by check_write_ahead_logs, which knows logs that are not recycled.
   options.recycle_log_file_num = 0;
-  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // A manifest that lost its last entry (check_manifest forgives a torn one) names logs that are gone.
+  options.track_and_verify_wals_in_manifest = true;
   options.max_manifest_file_size = 4u << 20;
   options.max_open_files = 256;  // I11
   rocksdb::ColumnFamilyOptions family_options(options);
-  family_options.write_buffer_size = 8u << 20;
+  family_options.write_buffer_size = seam.write_buffer_bytes;
   family_options.max_write_buffer_number = 3;
   family_options.compression = rocksdb::kLZ4Compression;
   rocksdb::BlockBasedTableOptions table;
@@ -265,8 +340,12 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   family_options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
 
   std::vector<std::string> names;
+  WalEnd wal_end;
   if (!fresh) {
-    if (auto sound = check_write_ahead_logs(directory); !sound) return fail(sound.error());
+    const auto checked = check_write_ahead_logs(directory);
+    if (!checked) return fail(checked.error());
+    wal_end = *checked;
+    if (auto sound = check_manifest(directory); !sound) return fail(sound.error());
     const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, directory, &names);
     if (!listed.ok()) return fail(Code::kCorrupt, directory + ": " + listed.ToString() + "; restore the folder");
   }
@@ -276,6 +355,9 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   if (std::find(names.begin(), names.end(), rocksdb::kDefaultColumnFamilyName) == names.end()) {
     names.push_back(rocksdb::kDefaultColumnFamilyName);
   }
+  auto watcher = std::make_shared<LogWatcher>(wal_end);
+  options.listeners.push_back(watcher);
+  options.wal_filter = watcher->stop();
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (const std::string& name : names) descriptors.emplace_back(name, family_options);
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
@@ -294,6 +376,11 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   kv->db_.reset(db);
   kv->family_options_ = family_options;
   for (rocksdb::ColumnFamilyHandle* handle : handles) kv->families_[handle->GetName()] = handle;
+  // What was recovered lies in synced table files by now.
+  watcher->watch(db);
+  kv->watcher_ = std::move(watcher);
+  kv->old_logs_ = wal_end.newest_log;
+  if (auto begun = kv->synced(db->GetLatestSequenceNumber()); !begun) return fail(begun.error());
   return std::unique_ptr<Kv>(std::move(kv));
 }
 
@@ -406,7 +493,12 @@ Result<void> RocksKv::import_family(const std::string& family, const std::string
 }  // namespace
 
 Result<std::unique_ptr<Kv>> Kv::open(const std::string& directory, const std::vector<std::string>& families) {
-  return RocksKv::open(directory, families);
+  return open_kv(directory, families, {});
+}
+
+Result<std::unique_ptr<Kv>> open_kv(const std::string& directory, const std::vector<std::string>& families,
+                                    const KvSeam& seam) {
+  return RocksKv::open(directory, families, seam);
 }
 
 }  // namespace tidelock

@@ -1,14 +1,16 @@
-// The format (RocksDB's log_format.h): blocks of 32 KiB; records of crc (4), length (2), type (1), payload; a record
-// never crosses a block, a write that does is cut into first, middle and last. The crc is CRC-32C over type and
-// payload, masked.
+// The format (RocksDB's log_format.h): blocks of 32 KiB; fragments of crc (4), length (2), type (1), payload; a fragment
+// never crosses a block, a record that does is cut into first, middle and last. The crc is CRC-32C over type and
+// payload, masked. A record is a batch: sequence number (8), count (4), entries; a mark is the first entry (log data).
 #include "store/kv/wal_check.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <optional>
-
-#include "base/bytes.h"
+#include <utility>
+#include <vector>
 
 namespace tidelock {
 
@@ -16,60 +18,203 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kBlockBytes = 32768;
 constexpr std::size_t kHeaderBytes = 7;
-enum RecordType : unsigned char { kZero = 0, kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
+constexpr std::size_t kBatchHeaderBytes = 12;
+constexpr char kLogData = 3;
+constexpr BytesView kMagic = "TLK1";
+constexpr std::size_t kMarkBytes = 4 + 3 * 8;
+enum FragmentType : unsigned char { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 
-static std::uint32_t little(BytesView in) {
-  std::uint32_t v = 0;
+static std::uint64_t little(BytesView in) {
+  std::uint64_t v = 0;
   for (std::size_t i = in.size(); i-- > 0;) v = (v << 8) | static_cast<unsigned char>(in[i]);
   return v;
 }
 
 static std::uint32_t masked(std::uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xa282ead8u; }
 
-// The size of the whole record at `at`, or nullopt when there is no sound one.
-static std::optional<std::size_t> record_at(BytesView log, std::size_t at) {
+Bytes encode_wal_mark(const WalMark& mark) {
+  Bytes out(kMagic);
+  for (const std::uint64_t v : {mark.synced, mark.log_from, mark.old_logs})
+    for (int shift = 0; shift < 64; shift += 8) out.push_back(static_cast<char>(v >> shift));
+  return out;
+}
+
+namespace {
+
+struct Fragment {
+  FragmentType type;
+  BytesView payload;
+};
+// The sound fragment at `at`, if there is one.
+std::optional<Fragment> fragment_at(BytesView log, std::size_t at) {
   const std::size_t left = std::min(kBlockBytes - at % kBlockBytes, log.size() - at);
   if (left < kHeaderBytes) return std::nullopt;
   const auto type = static_cast<unsigned char>(log[at + 6]);
   const std::size_t length = little(log.substr(at + 4, 2));
   if (type < kFull || type > kLast || kHeaderBytes + length > left) return std::nullopt;
   if (masked(crc32c(log.substr(at + 6, 1 + length))) != little(log.substr(at, 4))) return std::nullopt;
-  return kHeaderBytes + length;
+  return Fragment{static_cast<FragmentType>(type), log.substr(at + kHeaderBytes, length)};
 }
 
-// Where the sound records end: the size of the log, or the first bad record.
-static std::size_t end_of_sound(BytesView log) {
+struct Record {
+  Bytes batch;
+  std::size_t end = 0;  // behind it
+  std::uint64_t last_sequence() const {
+    return batch.size() < kBatchHeaderBytes
+               ? 0
+               : little(BytesView(batch).substr(0, 8)) + little(BytesView(batch).substr(8, 4)) - 1;
+  }
+  std::optional<WalMark> mark() const {
+    BytesView in = batch;
+    if (in.size() < kBatchHeaderBytes + 2 + kMarkBytes) return std::nullopt;
+    in.remove_prefix(kBatchHeaderBytes);
+    if (in[0] != kLogData || in[1] != static_cast<char>(kMarkBytes) || in.substr(2, 4) != kMagic) return std::nullopt;
+    return WalMark{little(in.substr(6, 8)), little(in.substr(14, 8)), little(in.substr(22, 8))};
+  }
+};
+// The sound record that begins at `at`, which is no padding.
+std::optional<Record> record_at(BytesView log, std::size_t at) {
+  Record record;
+  for (bool begun = false;; begun = true) {
+    if (const std::size_t left = kBlockBytes - at % kBlockBytes; left < kHeaderBytes) at += left;
+    if (at >= log.size()) return std::nullopt;
+    const auto fragment = fragment_at(log, at);
+    if (!fragment || (fragment->type >= kMiddle) != begun) return std::nullopt;
+    record.batch += fragment->payload;
+    at += kHeaderBytes + fragment->payload.size();
+    record.end = at;
+    if (fragment->type == kFull || fragment->type == kLast) return record;
+  }
+}
+
+struct Log {
+  std::string path;
+  Bytes bytes;
+  std::vector<Record> sound;  // from the beginning on
+  std::size_t bad_at = 0;     // where they end
+};
+
+}  // namespace
+
+static void read_sound(Log& log) {
   std::size_t at = 0;
-  while (at < log.size()) {
-    const std::size_t left = kBlockBytes - at % kBlockBytes;
-    if (left < kHeaderBytes) {  // too small for a record: padding
-      at += left;
+  while (at < log.bytes.size()) {
+    if (const std::size_t left = kBlockBytes - at % kBlockBytes; left < kHeaderBytes) {  // padding
+      at = std::min(at + left, log.bytes.size());
       continue;
     }
-    const auto size = record_at(log, at);
-    if (!size) return at;
-    at += *size;
+    auto record = record_at(log.bytes, at);
+    if (!record) break;
+    at = record->end;
+    log.sound.push_back(std::move(*record));
   }
-  return log.size();
+  log.bad_at = at;
 }
 
-Result<void> check_write_ahead_logs(const std::string& directory) {
+// The marks in sound records from byte `from` on: the furthest of each kind. A record without one is of no run of ours,
+// so what lies before it must be whole.
+static WalMark marks_behind(const Log& log, std::size_t from) {
+  WalMark most;
+  for (std::size_t at = from; at + kHeaderBytes <= log.bytes.size(); ++at) {
+    const auto type = static_cast<unsigned char>(log.bytes[at + 6]);
+    if (type != kFull && type != kFirst) continue;
+    const auto record = record_at(log.bytes, at);
+    if (!record) continue;
+    const auto mark = record->mark();
+    most.synced = std::max(most.synced, mark ? mark->synced : ~std::uint64_t{0});
+    if (mark) most.log_from = std::max(most.log_from, mark->log_from);
+    at = record->end - 1;
+  }
+  return most;
+}
+
+static Result<std::map<std::uint64_t, Log>> read_logs(const std::string& directory) {
+  std::map<std::uint64_t, Log> logs;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
     if (entry.path().extension() != ".log") continue;
+    const std::string stem = entry.path().stem().string();
+    std::uint64_t number = 0;
+    if (std::from_chars(stem.data(), stem.data() + stem.size(), number).ptr != stem.data() + stem.size()) continue;
+    Log& log = logs[number];
+    log.path = entry.path().string();
     std::ifstream in(entry.path(), std::ios::binary);
-    const Bytes log((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-    const std::size_t bad = end_of_sound(log);
-    for (std::size_t at = bad + 1; at + kHeaderBytes <= log.size(); ++at) {
-      const auto type = static_cast<unsigned char>(log[at + 6]);
-      // Only the start of a later write counts: fragments of the torn write itself may have reached the disk.
-      if ((type == kFull || type == kFirst) && record_at(log, at)) {
-        return fail(Code::kCorrupt, entry.path().string() + ": a damaged record at byte " + std::to_string(bad) +
-                                        " with sound ones behind it; restore the folder");
-      }
-    }
+    log.bytes.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+    if (in.bad()) return fail(Code::kUnavailable, log.path + ": cannot be read");
+    read_sound(log);
   }
   if (error) return fail(Code::kUnavailable, directory + ": " + error.message());
+  return logs;
+}
+
+Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
+  auto logs = read_logs(directory);
+  if (!logs) return fail(logs.error());
+  WalEnd end;
+  if (logs->empty()) return end;
+  end.newest_log = logs->rbegin()->first;
+  std::uint64_t old_logs = 0;
+  for (const auto& [number, log] : *logs)
+    for (const Record& record : log.sound)
+      if (const auto mark = record.mark()) old_logs = std::max(old_logs, mark->old_logs);
+
+  const Log* bad = nullptr;
+  std::uint64_t sequence = 0;  // the last one that is sound
+  for (const auto& [number, log] : *logs) {
+    if (number <= old_logs) continue;  // not removed yet; what a power cut had left of it was settled then
+    std::size_t from = 0;
+    if (bad == nullptr) {
+      for (const Record& record : log.sound) sequence = std::max(sequence, record.last_sequence());
+      if (log.bad_at == log.bytes.size()) continue;
+      bad = &log;
+      end.log = number;
+      end.records = log.sound.size();
+      from = log.bad_at + 1;
+    }
+    const WalMark behind = marks_behind(log, from);
+    if (bad == &log) sequence = std::max(sequence, behind.log_from);
+    if (behind.synced > sequence) {
+      return fail(Code::kCorrupt, bad->path + ": a damaged record at byte " + std::to_string(bad->bad_at) +
+                                      " had been synced: sound ones behind it say so; restore the folder");
+    }
+  }
+  return end;
+}
+
+// A bad last record is torn when the file ends in it, or in zeros. It is a damaged one when its checksum is that of all
+// bytes up to the end of the file: then only its header was hit.
+static bool header_was_hit(BytesView tail) {
+  if (tail.size() < kHeaderBytes) return false;
+  const std::uint32_t crc = static_cast<std::uint32_t>(little(tail.substr(0, 4)));
+  for (const char type : {kFull, kFirst, kMiddle, kLast}) {
+    if (masked(crc32c(tail.substr(kHeaderBytes), crc32c(BytesView(&type, 1)))) == crc) return true;
+  }
+  return false;
+}
+
+Result<void> check_manifest(const std::string& directory) {
+  std::ifstream current(fs::path(directory) / "CURRENT", std::ios::binary);
+  std::string name;
+  std::getline(current, name);
+  Log manifest;
+  manifest.path = (fs::path(directory) / name).string();
+  std::error_code error;
+  if (name.empty() || !fs::is_regular_file(manifest.path, error)) return {};  // RocksDB says what is wrong
+  std::ifstream in(manifest.path, std::ios::binary);
+  manifest.bytes.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  read_sound(manifest);
+  const BytesView tail = BytesView(manifest.bytes).substr(manifest.bad_at);
+  if (tail.empty()) return {};
+  bool damaged = header_was_hit(tail);
+  for (std::size_t at = manifest.bad_at + 1; !damaged && at < manifest.bytes.size(); ++at)
+    damaged = record_at(manifest.bytes, at).has_value();
+  if (damaged) {
+    return fail(Code::kCorrupt, manifest.path + ": a damaged record at byte " + std::to_string(manifest.bad_at) +
+                                    "; restore the folder");
+  }
+  if (tail.back() != '\0') return {};  // RocksDB forgives a short record and refuses a wrong one
+  fs::resize_file(manifest.path, manifest.bad_at, error);
+  if (error) return fail(Code::kUnavailable, manifest.path + ": cut a torn record: " + error.message());
   return {};
 }
 
