@@ -13,6 +13,7 @@
 
 _Static_assert(RAFT_VERSION_NUMBER >= 2201, "libraft below 0.22.1 loses acknowledged writes (RAFT 4)");
 #define SAME(ours, theirs) _Static_assert((int)(ours) == (int)(theirs), #ours)
+SAME(TL_RAFT_CANT_CHANGE, RAFT_CANTCHANGE);
 SAME(TL_RAFT_NOT_LEADER, RAFT_NOTLEADER);
 SAME(TL_RAFT_NO_SPACE, RAFT_NOSPACE);
 SAME(TL_RAFT_COMMAND, RAFT_COMMAND);
@@ -309,7 +310,8 @@ int tl_raft_submit(tl_raft* r, uint64_t now_ms, const tl_raft_entry* in, unsigne
   event.submit.entries = entries;
   event.submit.n = n;
   int rv = step(r, &event, now_ms, sink);
-  if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE) raft_free(batch); /* refused before it took the batch */
+  /* refused before it took the batch */
+  if (rv == RAFT_NOTLEADER || rv == RAFT_NOSPACE || rv == RAFT_CANTCHANGE) raft_free(batch);
   free(entries);
   return rv;
 }
@@ -354,6 +356,13 @@ int tl_raft_snapshot_taken(tl_raft* r, uint64_t now_ms, const tl_raft_snapshot* 
   return step(r, &event, now_ms, sink);
 }
 
+int tl_raft_transfer(tl_raft* r, uint64_t now_ms, uint64_t to, const tl_raft_sink* sink) {
+  struct raft_event event;
+  new_event(&event, RAFT_TRANSFER);
+  event.transfer.server_id = to;
+  return step(r, &event, now_ms, sink);
+}
+
 int tl_raft_configuration(tl_raft* r, uint64_t now_ms, uint64_t index, const void* data, size_t size,
                           const tl_raft_sink* sink) {
   struct raft_event event;
@@ -382,5 +391,6 @@ uint64_t tl_raft_match_index(const tl_raft* r, uint64_t peer) {
   raft_index index = 0;
   return raft_match_index(&r->raft, peer, &index) == 0 ? index : 0;
 }
+uint64_t tl_raft_transferee(const tl_raft* r) { return tl_raft_is_leader(r) ? raft_transferee(&r->raft) : 0; }
 bool tl_raft_installing(const tl_raft* r) { return r->raft.snapshot.installing; }
 const char* tl_raft_strerror(int code) { return raft_strerror(code); }

@@ -3,8 +3,8 @@
  *
  * Threads:   one at a time per handle.
  * Ownership: pointers handed in are borrowed for the call, pointers handed to callbacks for the callback.
- * Errors:    0, or a libraft code; tl_raft_strerror names it. After a code other than TL_RAFT_NOT_LEADER and
- *            TL_RAFT_NO_SPACE the handle may only be closed.
+ * Errors:    0, or a libraft code; tl_raft_strerror names it. After a code other than TL_RAFT_NOT_LEADER,
+ *            TL_RAFT_NO_SPACE and TL_RAFT_CANT_CHANGE the handle may only be closed.
  * Callbacks must not throw and must not call back into the handle. */
 #pragma once
 
@@ -18,7 +18,7 @@ extern "C" {
 
 typedef struct tl_raft tl_raft;
 
-enum { TL_RAFT_NOT_LEADER = 7, TL_RAFT_NO_SPACE = 22 }; /* checked against raft.h */
+enum { TL_RAFT_NOT_LEADER = 7, TL_RAFT_CANT_CHANGE = 11, TL_RAFT_NO_SPACE = 22 }; /* checked against raft.h */
 enum { TL_RAFT_COMMAND = 1, TL_RAFT_BARRIER = 2, TL_RAFT_CHANGE = 3 };
 enum {
   TL_RAFT_APPEND = 1,
@@ -91,6 +91,9 @@ int tl_raft_persisted_entries(tl_raft* r, uint64_t now_ms, uint64_t index, const
 int tl_raft_persisted_snapshot(tl_raft* r, uint64_t now_ms, const tl_raft_snapshot* snapshot, const tl_raft_sink* sink);
 int tl_raft_snapshot_taken(tl_raft* r, uint64_t now_ms, const tl_raft_snapshot* snapshot, unsigned trailing,
                            const tl_raft_sink* sink);
+/* Asks `to`, a voter, to take over as soon as it has everything; commands are refused meanwhile. On a leader only, and
+ * with no transfer under way. */
+int tl_raft_transfer(tl_raft* r, uint64_t now_ms, uint64_t to, const tl_raft_sink* sink);
 /* A committed TL_RAFT_CHANGE. */
 int tl_raft_configuration(tl_raft* r, uint64_t now_ms, uint64_t index, const void* data, size_t size,
                           const tl_raft_sink* sink);
@@ -103,6 +106,7 @@ uint64_t tl_raft_last_index(const tl_raft* r);
 uint64_t tl_raft_last_stored(const tl_raft* r);
 uint64_t tl_raft_timeout_ms(const tl_raft* r);
 uint64_t tl_raft_match_index(const tl_raft* r, uint64_t peer); /* on a leader, of a member; else 0 */
+uint64_t tl_raft_transferee(const tl_raft* r);                 /* 0 = no transfer under way */
 bool tl_raft_installing(const tl_raft* r);
 const char* tl_raft_strerror(int code);
 

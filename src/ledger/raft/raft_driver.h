@@ -8,13 +8,16 @@
 //   an
 //      acknowledgement only after the Persisted event, so nothing that is sent relies on an unsynced entry.
 //   3. Commit `persist`, synced, in order; then step RaftPersisted{persist_no}.
-//   4. Hand `committed`, `dropped`, `leadership` to the listener, in this order.
+//   4. Hand `committed`, `dropped`, `ended`, `leadership` to the listener, in this order.
 //   5. When `install` is set: carry out the above, make the snapshot's files and metadata (with reset_log) durable,
 //   replace
 //      the state machine, then step RaftSnapshotInstalled. Only votes may be committed in between.
 //   Several events may be stepped into one RaftActions, except behind an `install`.
 //   When `failed` is set nothing of these actions may be carried out, and no event stepped: the process stops (D3, D4).
 // Applied:   `committed` never runs ahead of what this member itself has reported persisted.
+// Members:   one change at a time (Raft's single-server changes), made on the leader. A new voter is first a standby,
+//            which gets the log but has no vote; the driver promotes it once it has caught up. So adding never takes
+//            the majority away, and a leader that dies in the middle leaves a standby: asking again goes on from there.
 // Memory:    holds the log since the last snapshot and the trailing entries. `log_bytes()` says how much.
 // Invariants checked at run time (the library's own assertions are compiled out): term, commit and applied index never
 //            fall, entries are handed out once, in order, with the term they were appended with.
@@ -22,6 +25,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +43,8 @@
 struct tl_raft;
 
 namespace tidelock {
+
+struct WireVote;
 
 enum class RaftRole : std::uint8_t { kStandby = 0, kVoter = 1, kSpare = 2 };
 
@@ -67,7 +73,8 @@ struct RaftDriverSettings {
   std::uint64_t message_bytes = 2u << 20;  // entries per AppendEntries message; one entry always fits
   std::uint64_t burst_bytes = 8u << 20;    // entries per peer and step; the rest goes when the peer has answered
   std::uint32_t seed = 1;
-  Index applied;  // the state machine already contains every entry up to here
+  std::uint32_t catch_up_timeout_ms = 60'000;  // a new voter that gets no further in that time stays a standby
+  Index applied;                               // the state machine already contains every entry up to here
 };
 
 // Events.
@@ -92,11 +99,22 @@ struct RaftSnapshotTaken {
 };
 struct RaftSnapshotFailed {};  // asked for again after an eighth of the threshold
 struct RaftSnapshotInstalled {};
+// Adds a member, gives one another role, or takes it out. Removing the member that is being added ends the adding.
+struct RaftChange {
+  std::uint64_t ticket = 0;  // names the outcome in RaftActions::ended
+  RaftServer server;         // `address` counts for a new member only
+  bool remove = false;
+};
+// Hands the leadership to a voter that has everything; commands are refused with kNotActive meanwhile.
+struct RaftTransfer {
+  std::uint64_t ticket = 0;
+  std::uint64_t to = 0;
+};
 
 struct RaftEvent {
   Nanos now = 0;
   std::variant<RaftTick, RaftReceived, RaftProposed, RaftPersisted, RaftSnapshotTaken, RaftSnapshotFailed,
-               RaftSnapshotInstalled>
+               RaftSnapshotInstalled, RaftChange, RaftTransfer>
       what;
 };
 
@@ -116,6 +134,16 @@ struct RaftLeadership {
   friend bool operator==(const RaftLeadership&, const RaftLeadership&) = default;
 };
 
+// What became of a RaftChange or RaftTransfer. kOk: done (a change is committed). kNotActive, kBusy, kConflict,
+// kNotFound, kInvalid: nothing was done, and `message` says why. kUnavailable: a new voter is a standby and did not
+// catch up, or a transfer was given up. kMaybeApplied: the leadership was lost before the change was known to be
+// committed.
+struct RaftEnded {
+  std::uint64_t ticket = 0;
+  Code code = Code::kOk;
+  std::string message;
+};
+
 struct RaftActions {
   RaftPersist persist;
   std::uint64_t persist_no = 0;  // 0: no entries in `persist`, no Persisted event wanted
@@ -124,6 +152,7 @@ struct RaftActions {
   std::vector<RaftSnapshotSend> snapshot_send;
   std::vector<LedgerEntry> committed;
   std::vector<std::pair<CommandId, Code>> dropped;
+  std::vector<RaftEnded> ended;
   std::optional<RaftLeadership> leadership;
   std::optional<RaftSnapshotMeta> install;
   bool take_snapshot = false;  // at any index that was handed out; answer with RaftSnapshotTaken or RaftSnapshotFailed
@@ -163,6 +192,10 @@ class RaftDriver {
   std::uint64_t pending_bytes() const { return pending_bytes_; }
   // Members by the newest configuration that this member has seen.
   const std::vector<RaftServer>& members() const { return members_; }
+  const RaftServer* member(std::uint64_t number) const;
+  // On a leader: when a member was last heard (kNever: not yet), and how much of the log it has synced.
+  Nanos heard(std::uint64_t number) const;
+  Index match(std::uint64_t number) const;
   // The entry at an index of the local log, for tests and checks. Null when it is not there.
   const RaftEntry* entry(Index index) const;
 
@@ -178,6 +211,16 @@ class RaftDriver {
     std::uint64_t first;
     std::vector<std::uint64_t> terms;
   };
+  struct ChangeUnderWay {
+    RaftChange wanted;
+    bool waits = false;       // for an entry of this term to be committed
+    std::uint64_t index = 0;  // of its entry in the log; 0: a standby catches up
+    std::uint64_t term = 0;   // of that entry
+    std::uint64_t round_target = 0;
+    Nanos round_began = 0;
+    std::uint64_t match = 0;
+    Nanos progress_at = 0;
+  };
   struct Configuration {
     std::uint64_t index;
     Bytes bytes;
@@ -190,6 +233,18 @@ class RaftDriver {
   void on(const RaftSnapshotTaken& event);
   void on(const RaftSnapshotFailed&);
   void on(const RaftSnapshotInstalled&);
+  void on(const RaftChange& event);
+  void on(const RaftTransfer& event);
+  Result<void> may_change(const RaftChange& event) const;
+  Result<void> submit_members(std::vector<RaftServer> servers);
+  Result<void> submit_change(const RaftChange& event);
+  bool decides_itself(const WireVote& asked) const;
+  bool grant(std::uint64_t to);
+  bool settled() const;
+  void advance_change();
+  void end_change(Code code, std::string message);
+  void advance_transfer();
+  int submit(std::vector<RaftEntry>& entries);
   void after_step();
   void apply_committed();
   void note_leadership();
@@ -216,6 +271,7 @@ class RaftDriver {
   std::unique_ptr<tl_raft, Close> raft_;
   bool started_ = false;
   bool failed_ = false;
+  RaftVote vote_;  // as last persisted
   std::uint64_t now_ms_ = 0;
   Nanos now_ = 0;
 
@@ -232,6 +288,10 @@ class RaftDriver {
   std::uint64_t commit_seen_ = 0;
   std::uint64_t term_seen_ = 0;
   std::uint64_t term_applied_ = 0;
+  std::optional<ChangeUnderWay> change_;
+  std::optional<RaftTransfer> transfer_;
+  Nanos led_at_ = kNever;                 // when a message of a leader last came
+  std::map<std::uint64_t, Nanos> heard_;  // when a message of a member last came
   std::deque<Pending> pending_;
   std::uint64_t pending_bytes_ = 0;
   std::deque<Write> writes_;
@@ -252,6 +312,7 @@ class RaftDriver {
       nullptr;  // entries handed to the library, to be taken back without their payloads
   std::uint64_t incoming_first_ = 0;
   bool answering_stale_ = false;
+  const WireVote* asked_ = nullptr;  // a vote that grant() decides
 };
 
 }  // namespace tidelock

@@ -2,7 +2,7 @@
 // a crash; the network delays, loses, doubles and cuts; clocks have their own offset and rate. After every step it
 // checks: one leader per term, applied sequences that are prefixes of one another, nothing applied twice; at the end,
 // that no acknowledged command is lost, that no refused one was applied, and that every command has ended (DESIGN 3.5,
-// I7, I10, I12).
+// I7, I10, I12). Nodes beyond the first configuration start empty and become members by a change.
 #include "ledger/raft/raft_driver.h"
 
 #include <gtest/gtest.h>
@@ -29,6 +29,8 @@ struct Applied {
 struct Profile {
   const char* why = "";
   int nodes = 3;
+  int first_members = 0;  // of them; 0 = all
+  bool changes = false;   // members come and go
   Nanos run = 15 * kSecond;
   bool crashes = false;
   bool partitions = false;
@@ -77,6 +79,7 @@ class Cluster {
     const Nanos end = now_ + profile_.run;
     schedule_load(end);
     if (profile_.crashes || profile_.partitions) schedule_faults(end);
+    if (profile_.changes) schedule_changes(end);
     run_until(end, [] { return false; });
     heal();
     // I10: everybody converges, and a command written now reaches all.
@@ -88,11 +91,14 @@ class Cluster {
         propose(static_cast<std::size_t>(leader), {last});
         next_try = now_ + kSecond;
       }
-      return std::all_of(nodes_.begin(), nodes_.end(), [&](const Node& n) {
-        return n.driver && !n.state.empty() && n.state.back().command == last && n.state.size() == canonical_.size();
-      });
+      for (std::size_t i = 0; i < nodes_.size(); ++i) {
+        const Node& n = nodes_[i];
+        if (!is_member(i)) continue;
+        if (n.state.empty() || n.state.back().command != last || n.state.size() != canonical_.size()) return false;
+      }
+      return leader >= 0;
     });
-    if (fault.empty() && !ok) fault = "the cluster did not converge after faults stopped";
+    if (fault.empty() && !ok) fault = "the cluster did not converge after faults stopped:" + describe();
     run_for(2 * kSecond);
     if (fault.empty()) check_end();
   }
@@ -109,6 +115,51 @@ class Cluster {
     }
     step(i, std::move(event));
   }
+  // Answers the ticket, whose outcome comes into `outcomes`.
+  std::uint64_t change(std::size_t leader, std::size_t subject, RaftRole role, bool remove = false) {
+    RaftServer server = servers_[subject];
+    server.role = role;
+    step(leader, RaftChange{++last_ticket_, server, remove});
+    return last_ticket_;
+  }
+  std::uint64_t add(std::size_t leader, std::size_t subject) { return change(leader, subject, RaftRole::kVoter); }
+  std::uint64_t remove(std::size_t leader, std::size_t subject) {
+    return change(leader, subject, RaftRole::kVoter, true);
+  }
+  std::uint64_t transfer(std::size_t leader, std::size_t to) {
+    step(leader, RaftTransfer{++last_ticket_, servers_[to].number});
+    return last_ticket_;
+  }
+  bool done(std::uint64_t ticket) {
+    return wait([&] { return outcomes.count(ticket) != 0; }) && outcomes[ticket].code == Code::kOk;
+  }
+  std::size_t lead() {
+    wait([&] { return the_leader() >= 0; });
+    return static_cast<std::size_t>(the_leader());
+  }
+  std::string describe() const {
+    std::string text;
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      const RaftDriver& d = *nodes_[i].driver;
+      text += "\n  " + std::to_string(i) + (d.leading() ? " leads" : " follows ") + std::to_string(d.leader()) +
+              ", term " + std::to_string(d.term()) + ", log " + std::to_string(d.first_index().value) + " to " +
+              std::to_string(d.last_index().value) + ", commit " + std::to_string(d.commit_index().value) +
+              ", applied " + std::to_string(d.applied().value) + ", members";
+      for (const RaftServer& s : d.members()) {
+        text += " " + s.address + "/" + std::to_string(static_cast<int>(s.role)) + "@" +
+                std::to_string(d.leading() ? d.match(s.number).value : 0);
+      }
+    }
+    return text;
+  }
+  // By the configuration of the newest leader; a spare gets nothing.
+  bool is_member(std::size_t i) const {
+    const int leader = the_leader();
+    if (leader < 0) return false;
+    const RaftServer* member = nodes_[static_cast<std::size_t>(leader)].driver->member(servers_[i].number);
+    return member != nullptr && member->role != RaftRole::kSpare;
+  }
+
   void crash(std::size_t i) {
     Node& node = nodes_[i];
     if (!node.driver) return;
@@ -149,7 +200,10 @@ class Cluster {
         node.disk.log.empty() ? (loaded.snapshot ? loaded.snapshot->index + 1 : 1) : node.disk.log.begin()->first;
     for (const auto& [index, entry] : node.disk.log) loaded.entries.push_back(entry);
     RaftActions actions;
-    const auto started = node.driver->start(settings, std::move(loaded), servers_, local(node, now_), actions);
+    std::vector<RaftServer> bootstrap = servers_;
+    if (profile_.first_members != 0) bootstrap.resize(static_cast<std::size_t>(profile_.first_members));
+    if (i >= bootstrap.size()) bootstrap.clear();  // waits to be told by a leader
+    const auto started = node.driver->start(settings, std::move(loaded), bootstrap, local(node, now_), actions);
     if (!started) {
       fault = "start of " + std::to_string(i) + ": " + started.error().message;
       return;
@@ -192,9 +246,9 @@ class Cluster {
   }
   bool everybody_has(const Bytes& command) const {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
-      if (!has(i, command)) return false;
+      if (is_member(i) && !has(i, command)) return false;
     }
-    return true;
+    return the_leader() >= 0;
   }
   bool canonical_has(const Bytes& command) const {
     return std::any_of(canonical_.begin(), canonical_.end(), [&](const Applied& a) { return a.command == command; });
@@ -202,10 +256,11 @@ class Cluster {
 
   std::string fault;  // the first violation
   std::uint64_t trace = 0;
-  int crashes = 0, installs = 0, snapshots_taken = 0;
+  int crashes = 0, installs = 0, snapshots_taken = 0, changes_done = 0;
   std::uint64_t leader_changes_total = 0;
   std::map<Bytes, Code> ended;  // last outcome that was not "committed"
   std::set<Bytes> acknowledged;
+  std::map<std::uint64_t, RaftEnded> outcomes;
 
  private:
   struct QueuedWrite {
@@ -327,6 +382,10 @@ class Cluster {
       ended[it->second] = code;
       if (code == Code::kNotActive) refused_.insert(it->second);
       node.open.erase(it);
+    }
+    for (const RaftEnded& e : actions.ended) {
+      if (!outcomes.emplace(e.ticket, e).second) fault = "a change ended twice";
+      changes_done += e.code == Code::kOk ? 1 : 0;
     }
     if (actions.take_snapshot) {
       const std::uint64_t index = node.driver->applied().value;
@@ -463,6 +522,28 @@ class Cluster {
     });
   }
 
+  void schedule_changes(Nanos end) {
+    at(now_ + jitter(100 * kMillisecond, 900 * kMillisecond), [this, end] {
+      if (now_ >= end) return;
+      const int leader = the_leader();
+      if (leader >= 0) {
+        const auto at_leader = static_cast<std::size_t>(leader);
+        const std::size_t subject = rng_.below(nodes_.size());
+        switch (rng_.below(4)) {
+          case 0: transfer(at_leader, subject); break;
+          case 1: change(at_leader, subject, static_cast<RaftRole>(rng_.below(3))); break;
+          default:
+            if (is_member(subject)) {
+              remove(at_leader, subject);
+            } else {
+              add(at_leader, subject);
+            }
+        }
+      }
+      schedule_changes(end);
+    });
+  }
+
   void schedule_faults(Nanos end) {
     at(now_ + jitter(200 * kMillisecond, 1500 * kMillisecond), [this, end] {
       if (now_ >= end) return;
@@ -492,7 +573,7 @@ class Cluster {
   Nanos now_ = 0;
   bool calm_ = false;
   std::set<std::pair<std::size_t, std::size_t>> cuts_;
-  std::uint64_t next_id_ = 0, command_no_ = 0, proposals_ = 0;
+  std::uint64_t next_id_ = 0, command_no_ = 0, proposals_ = 0, last_ticket_ = 0;
   std::map<std::uint64_t, std::size_t> leaders_;
   std::vector<Applied> canonical_;
   std::set<Bytes> once_, refused_;
@@ -540,6 +621,25 @@ TEST(RaftCluster, KeepsItsPromisesUnderRandomFaults) {  // I7, I10, I11
   EXPECT_GT(installs, 50);
   EXPECT_GT(snapshots, 500);
   EXPECT_GT(acknowledged, 20'000u);
+}
+
+// Found by KeepTheirPromisesWhileTheyComeAndGo: 0.22.1 lets an only voter lead in the term that it already has.
+TEST(RaftDriver, AnOnlyVoterLeadsInATermOfItsOwn) {
+  const Bytes alone = encode_configuration({{1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kStandby}});
+  RaftLoaded loaded;
+  loaded.vote = {5, 2};  // in term 5 it has voted for another
+  loaded.entries = {{1, RaftEntryType::kChange, alone}, {5, RaftEntryType::kCommand, "x"}};
+  RaftDriver driver;
+  RaftActions out;
+  RaftDriverSettings settings;
+  settings.number = 1;
+  settings.address = "a";
+  ASSERT_TRUE(driver.start(settings, loaded, {}, 0, out));
+  EXPECT_TRUE(driver.leading());
+  EXPECT_EQ(driver.term(), 6u);
+  EXPECT_TRUE(out.persist_first);
+  ASSERT_TRUE(out.persist.vote);
+  EXPECT_EQ(*out.persist.vote, (RaftVote{6, 1}));
 }
 
 TEST(RaftCluster, SameSeedGivesTheSameTrace) {  // I12
@@ -620,6 +720,209 @@ TEST(RaftCluster, AFollowerFarBehindCatchesUpBySnapshotWithoutAnElection) {
   EXPECT_GE(cluster.installs, 1);
   EXPECT_EQ(cluster.driver(leader).term(), term) << "pre-vote: a returning member deposes nobody";
   EXPECT_EQ(cluster.state(behind), cluster.state(leader));
+}
+
+// --- members
+// -------------------------------------------------------------------------------------------------------------
+
+TEST(RaftMembers, ComeByLogOrBySnapshotAndTakeOver) {  // I7
+  for (const int written : {3, 200}) {                 // 200 entries are behind a snapshot by then
+    Cluster cluster(7, {.nodes = 5, .first_members = 3, .snapshot_every = 40});
+    const std::size_t leader = cluster.lead();
+    for (int i = 0; i < written; ++i) {
+      cluster.propose(leader, {"w" + std::to_string(i)});
+      cluster.run_for(5 * kMillisecond);
+    }
+    for (const std::size_t joiner : {3u, 4u}) {
+      ASSERT_TRUE(cluster.done(cluster.add(leader, joiner))) << cluster.fault;
+      const RaftServer* member = cluster.driver(leader).member(100 + joiner);
+      ASSERT_NE(member, nullptr);
+      EXPECT_EQ(member->role, RaftRole::kVoter);
+    }
+    EXPECT_EQ(cluster.installs > 0, written == 200) << "by snapshot when the log does not reach back";
+    ASSERT_TRUE(cluster.wait([&] { return cluster.state(3).size() == static_cast<std::size_t>(written); }));
+    EXPECT_EQ(cluster.state(3), cluster.state(leader));
+    // Two of the first three die: those who came are now needed for the majority, and are enough.
+    cluster.crash(leader);
+    cluster.crash((leader + 1) % 3);
+    const std::size_t next = cluster.lead();
+    cluster.propose(next, {"after"});
+    EXPECT_TRUE(cluster.wait([&] { return cluster.has(3, "after") && cluster.has(4, "after"); })) << cluster.fault;
+    EXPECT_EQ(cluster.fault, "");
+  }
+}
+
+TEST(RaftMembers, KeepTheirPromisesWhileTheyComeAndGo) {  // I7, I10
+  const Profile profiles[] = {
+      {.why = "changes", .nodes = 5, .first_members = 3, .changes = true, .lose_one_in = 50},
+      {.why = "changes and crashes", .nodes = 5, .first_members = 3, .changes = true, .crashes = true},
+      {.why = "all of it, from one",
+       .nodes = 4,
+       .first_members = 1,
+       .changes = true,
+       .crashes = true,
+       .partitions = true,
+       .lose_one_in = 20,
+       .clock_rate_max = 0.05},
+      {.why = "all of it",
+       .nodes = 5,
+       .first_members = 3,
+       .changes = true,
+       .crashes = true,
+       .partitions = true,
+       .lose_one_in = 20,
+       .disk_max = 20 * kMillisecond,
+       .clock_rate_max = 0.05},
+  };
+  int changes = 0;
+  for (const Profile& profile : profiles) {
+    for (std::uint64_t seed = 1; seed <= seeds_per_profile() / 2; ++seed) {
+      Cluster cluster(seed, profile);
+      cluster.random_load_and_faults();
+      ASSERT_EQ(cluster.fault, "") << profile.why << ", seed " << seed;
+      changes += cluster.changes_done;
+    }
+  }
+  EXPECT_GT(changes, 500);
+}
+
+TEST(RaftMembers, ALeaderThatRemovesItselfLeavesOnceThatIsCommitted) {
+  Cluster cluster(9, {.nodes = 3});
+  const std::size_t leader = cluster.lead();
+  cluster.propose(leader, {"before"});
+  ASSERT_TRUE(cluster.wait([&] { return cluster.everybody_has("before"); }));
+  ASSERT_TRUE(cluster.done(cluster.remove(leader, leader))) << cluster.fault;
+  EXPECT_FALSE(cluster.driver(leader).leading());
+  ASSERT_TRUE(cluster.wait(
+      [&] { return cluster.the_leader() >= 0 && static_cast<std::size_t>(cluster.the_leader()) != leader; }));
+  const std::size_t next = cluster.lead();
+  cluster.propose(next, {"after"});
+  ASSERT_TRUE(cluster.wait([&] { return cluster.everybody_has("after"); })) << cluster.fault;
+  EXPECT_FALSE(cluster.has(leader, "after")) << "nothing is sent to who left";
+  const std::uint64_t term = cluster.driver(next).term();
+  cluster.run_for(5 * kSecond);
+  EXPECT_EQ(cluster.driver(next).term(), term) << "and who left disturbs nobody";
+  EXPECT_EQ(cluster.fault, "");
+}
+
+TEST(RaftMembers, ALeaderThatDiesInTheMiddleLeavesAChangeThatCanBeRepeated) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    Cluster cluster(seed, {.nodes = 4, .first_members = 3, .snapshot_every = 40});
+    const std::size_t leader = cluster.lead();
+    for (int i = 0; i < 60; ++i) {
+      cluster.propose(leader, {"w" + std::to_string(i)});
+      cluster.run_for(2 * kMillisecond);
+    }
+    cluster.add(leader, 3);
+    cluster.run_for(static_cast<Nanos>(seed) * kMillisecond / 2);  // another moment for each seed
+    cluster.crash(leader);
+    for (int attempt = 0; attempt < 20; ++attempt) {
+      const std::uint64_t ticket = cluster.add(cluster.lead(), 3);
+      if (cluster.done(ticket)) break;
+      cluster.run_for(200 * kMillisecond);
+    }
+    const RaftServer* member = cluster.driver(cluster.lead()).member(103);
+    ASSERT_NE(member, nullptr) << "seed " << seed << cluster.fault;
+    EXPECT_EQ(member->role, RaftRole::kVoter) << "seed " << seed;
+    cluster.boot(leader);
+    cluster.propose(cluster.lead(), {"after"});
+    ASSERT_TRUE(cluster.wait([&] { return cluster.everybody_has("after"); })) << "seed " << seed << cluster.fault;
+  }
+}
+
+// Found by KeepTheirPromisesWhileTheyComeAndGo: the vote of a member that does not know yet that it has one.
+TEST(RaftMembers, ALeaderThatDiesWithThePromotionOnItsDiskOnlyComesBack) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Cluster cluster(seed, {.nodes = 2, .first_members = 1});
+    const std::size_t leader = cluster.lead();
+    const std::uint64_t ticket = cluster.add(leader, 1);
+    const auto promoted = [&] {
+      return cluster.driver(leader).member(101) != nullptr &&
+             cluster.driver(leader).member(101)->role == RaftRole::kVoter;
+    };
+    ASSERT_TRUE(cluster.wait(promoted)) << cluster.fault;
+    cluster.cut(0, 1);
+    cluster.run_for(5 * kMillisecond);  // on its disk, and on no other
+    cluster.crash(leader);
+    cluster.join_again();
+    cluster.boot(leader);
+    ASSERT_TRUE(cluster.wait([&] { return cluster.the_leader() >= 0; })) << "seed " << seed << cluster.describe();
+    cluster.propose(cluster.lead(), {"after"});
+    ASSERT_TRUE(cluster.wait([&] { return cluster.everybody_has("after"); })) << "seed " << seed << cluster.describe();
+    EXPECT_EQ(cluster.outcomes.count(ticket), 0u);
+    EXPECT_EQ(cluster.fault, "");
+  }
+}
+
+TEST(RaftMembers, RefusesWhatWouldBreakTheMajorityAndSaysWhatWouldBeRight) {
+  Cluster cluster(3, {.nodes = 5, .first_members = 3});
+  const std::size_t leader = cluster.lead();
+  const std::size_t other = (leader + 1) % 3, dead = (leader + 2) % 3;
+  cluster.run_for(kSecond);
+  cluster.crash(dead);
+  cluster.run_for(2 * kSecond);
+  const auto refused = [&](std::uint64_t ticket) {
+    return cluster.outcomes.count(ticket) != 0 ? cluster.outcomes[ticket] : RaftEnded{};
+  };
+  RaftEnded end = refused(cluster.remove(leader, other));
+  EXPECT_EQ(end.code, Code::kConflict);
+  EXPECT_NE(end.message.find("hub-" + std::to_string(dead)), std::string::npos) << end.message;
+  EXPECT_EQ(refused(cluster.remove(leader, 4)).code, Code::kNotFound);
+  EXPECT_EQ(refused(cluster.remove(other, dead)).code, Code::kNotActive);
+  EXPECT_EQ(refused(cluster.add(leader, other)).code, Code::kOk) << "it is one already";
+  // Nobody answers there: it becomes a standby, and holds nobody up. Meanwhile there is no second change.
+  cluster.isolate(4);
+  const std::uint64_t joining = cluster.add(leader, 4);
+  cluster.run_for(kSecond);
+  EXPECT_EQ(refused(cluster.add(leader, 3)).code, Code::kBusy);
+  EXPECT_EQ(refused(cluster.transfer(leader, 4)).code, Code::kConflict) << "a standby cannot lead";
+  cluster.propose(leader, {"goes on"});
+  ASSERT_TRUE(cluster.wait([&] { return cluster.has(leader, "goes on"); }));
+  ASSERT_TRUE(cluster.done(cluster.remove(leader, 4))) << "taking it out ends the adding";
+  EXPECT_EQ(cluster.outcomes[joining].code, Code::kConflict);
+  ASSERT_TRUE(cluster.done(cluster.remove(leader, dead))) << "a dead one may go while two of two answer";
+  ASSERT_TRUE(cluster.done(cluster.remove(leader, other)));
+  EXPECT_EQ(refused(cluster.remove(leader, leader)).code, Code::kConflict) << "the last voter stays";
+  EXPECT_EQ(cluster.fault, "");
+}
+
+TEST(RaftMembers, AMemberThatDoesNotCatchUpStaysAStandby) {
+  Cluster cluster(3, {.nodes = 4, .first_members = 3});
+  const std::size_t leader = cluster.lead();
+  cluster.isolate(3);
+  const std::uint64_t ticket = cluster.add(leader, 3);
+  cluster.run_for(61 * kSecond);
+  ASSERT_EQ(cluster.outcomes.count(ticket), 1u);
+  EXPECT_EQ(cluster.outcomes[ticket].code, Code::kUnavailable);
+  EXPECT_EQ(cluster.driver(leader).member(103)->role, RaftRole::kStandby);
+  cluster.join_again();
+  ASSERT_TRUE(cluster.done(cluster.add(leader, 3))) << "repeating it goes on from there";
+  EXPECT_EQ(cluster.driver(leader).member(103)->role, RaftRole::kVoter);
+}
+
+TEST(RaftMembers, ATransferMovesTheLeadershipAndLosesNothing) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Cluster cluster(seed, {.nodes = 3});
+    const std::size_t leader = cluster.lead();
+    const std::size_t to = (leader + 1) % 3;
+    cluster.run_for(kSecond);
+    for (int i = 0; i < 20; ++i) cluster.propose(leader, {"w" + std::to_string(i)});
+    std::uint64_t moved = cluster.transfer(leader, to);
+    // Given up when the network is slow just then; the leader goes on, and whoever asked may ask again.
+    for (int attempt = 0; attempt < 5 && !cluster.done(moved); ++attempt) moved = cluster.transfer(leader, to);
+    ASSERT_TRUE(cluster.done(moved)) << "seed " << seed << cluster.fault << cluster.outcomes[moved].message;
+    ASSERT_TRUE(cluster.wait([&] { return cluster.driver(to).leading(); })) << "seed " << seed;
+    cluster.propose(to, {"after"});
+    ASSERT_TRUE(cluster.wait([&] { return cluster.everybody_has("after"); })) << "seed " << seed;
+    for (const Bytes& command : cluster.acknowledged) EXPECT_TRUE(cluster.everybody_has(command));
+    // To one that is down: given up after an election timeout, and commands go on here.
+    cluster.crash(leader);
+    const std::uint64_t ticket = cluster.transfer(to, leader);
+    ASSERT_TRUE(cluster.wait([&] { return cluster.outcomes.count(ticket) != 0; }));
+    EXPECT_EQ(cluster.outcomes[ticket].code, Code::kUnavailable) << "seed " << seed;
+    cluster.propose(to, {"still here"});
+    ASSERT_TRUE(cluster.wait([&] { return cluster.has(to, "still here"); })) << "seed " << seed;
+  }
 }
 
 // --- one driver by hand
