@@ -1,6 +1,6 @@
 // Ledger is the replicated log of the hubs: append commands, receive the committed entries in order.
 //
-// Threads:   append, compacted_to and status may be called from any thread. The listener is called from the ledger's
+// Threads:   append, change and status may be called from any thread. The listener is called from the ledger's
 // own
 //            thread, never concurrently, never from inside append.
 // Durable:   an entry handed to on_committed is on the disks of a majority of hubs (synced writes).
@@ -19,6 +19,7 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/time.h"
 
 namespace tidelock {
 
@@ -52,6 +53,15 @@ class LedgerListener {
   virtual void on_failed(const Error& error) = 0;
 };
 
+// One of the processes that share the ledger.
+struct LedgerMember {
+  NodeId id;
+  std::string address;        // opaque here
+  bool voter = false;         // false: gets everything, decides nothing
+  Nanos heard_ns = kForever;  // leader only: since it was last heard; 0 for the leader itself
+  Index synced;               // leader only: what it has on its disk
+};
+
 struct LedgerStatus {
   bool leading = false;
   NodeId leader;
@@ -61,13 +71,32 @@ struct LedgerStatus {
   Index first_index;                       // oldest entry still in the local log
   std::uint64_t leader_changes_total = 0;  // raft_leader_changes_total
   std::uint64_t snapshots_installed_total = 0;
+  std::vector<LedgerMember> members;  // by the newest configuration seen here
 };
+
+// Who shares the ledger can change while it runs, one member at a time, and only at the leader.
+struct LedgerChange {
+  enum class What : std::uint8_t {
+    kAdd,       // `id` comes in at `address`, catches up, and gets a vote
+    kRemove,    // `id` leaves
+    kTransfer,  // `id` leads from now on; empty: the voter that has the most
+  };
+  What what = What::kAdd;
+  NodeId id;
+  std::string address;
+};
+// Called once, from the ledger's thread. kNotActive: ask the leader (a leader that is to be removed first hands the
+// leadership over and answers that). kMaybeApplied: look at the members. Other errors say what was not done and why.
+using LedgerChanged = std::function<void(Result<void>)>;
 
 class Ledger {
  public:
   virtual ~Ledger() = default;
   // Queues one command of at most kCommandBytesMax. The outcome comes through the listener.
   virtual void append(CommandId id, Bytes command) = 0;
+  // Adding lasts until the new member has caught up; a catch-up that stands still ends with kUnavailable after a minute
+  // and leaves a member without a vote.
+  virtual void change(LedgerChange change, LedgerChanged done) = 0;
   virtual LedgerStatus status() const = 0;
   // Ends all threads; no listener call after it returns.
   virtual void stop() = 0;

@@ -20,6 +20,7 @@
 
 #include "base/assert.h"
 #include "ledger/raft/raft_driver.h"
+#include "ledger/raft/raft_members.h"
 #include "ledger/raft/snapshot_courier.h"
 
 namespace tidelock {
@@ -35,47 +36,6 @@ constexpr std::uint64_t kUncommittedBytesMax = 16u << 20;
 constexpr std::size_t kUncommittedEntriesMax = 4096;
 constexpr Nanos kWaitMax = kSecond;  // a wait is cut into pieces, so that a clock that jumps is noticed
 
-std::uint64_t raft_member_number(const NodeId& id) {
-  const std::uint64_t number = hash64(id);
-  return number == 0 ? 1 : number;
-}
-
-Result<void> RaftLedgerOptions::validate() const {
-  const auto invalid = [](std::string text) { return fail(Code::kInvalid, "raft ledger: " + std::move(text)); };
-  if (id.empty() || id.size() > 128) return invalid("id '" + id + "': 1 to 128 bytes");
-  if (directory.empty()) return invalid("directory is empty");
-  if (members.size() != 1 && members.size() != 3 && members.size() != 5) {
-    return invalid("members: there are " + std::to_string(members.size()) + "; 1, 3 or 5 hubs form a cluster");
-  }
-  bool found = false;
-  for (std::size_t i = 0; i < members.size(); ++i) {
-    const RaftMember& m = members[i];
-    found = found || m.id == id;
-    if (m.id.empty() || m.id.size() > 128) return invalid("members: id '" + m.id + "': 1 to 128 bytes");
-    if (m.address.size() > 256 || m.address.find('\0') != std::string::npos) {
-      return invalid("members: address of '" + m.id + "': at most 256 bytes, none zero");
-    }
-    for (std::size_t k = 0; k < i; ++k) {
-      if (members[k].id == m.id) return invalid("members: '" + m.id + "' appears twice");
-      if (members[k].address == m.address) return invalid("members: address '" + m.address + "' appears twice");
-      if (raft_member_number(members[k].id) == raft_member_number(m.id)) {
-        return invalid("members: '" + members[k].id + "' and '" + m.id + "' have the same number; rename one");
-      }
-    }
-  }
-  if (!found) return invalid("members: '" + id + "', this hub, is not among them");
-  if (heartbeat_ms == 0 || election_timeout_ms < 2 * heartbeat_ms || election_timeout_ms > 60'000) {
-    return invalid("election_timeout_ms " + std::to_string(election_timeout_ms) + ", heartbeat_ms " +
-                   std::to_string(heartbeat_ms) + ": the heartbeat above 0, the timeout twice that to 60000");
-  }
-  if (max_inflight_entries == 0) return invalid("max_inflight_entries is 0");
-  if (snapshot_threshold_entries == 0 || snapshot_threshold_bytes == 0) return invalid("snapshot threshold is 0");
-  if (append_queue_entries_max == 0 || append_queue_bytes_max < kCommandBytesMax) {
-    return invalid("append queue: at least one entry of " + std::to_string(kCommandBytesMax) + " bytes must fit");
-  }
-  return {};
-}
-
 class RaftLedger::Impl {
  public:
   Impl(RaftLedgerOptions options, Kv& kv, RaftTransport& transport, LedgerListener& listener, const Clock& clock)
@@ -89,15 +49,12 @@ class RaftLedger::Impl {
                   [this](std::uint64_t from, Bytes message, std::string name) {
                     put(Arrived{from, std::move(message), std::move(name)});
                   }}) {
-    for (const RaftMember& m : options_.members) {
-      const std::uint64_t number = raft_member_number(m.id);
-      numbers_[m.id] = number;
-      names_[number] = m.id;
-    }
+    for (const RaftMember& m : options_.members) contacts_[m.id] = m.address;
   }
 
   Result<void> open();
   void append(CommandId id, Bytes command);
+  void change(LedgerChange change, LedgerChanged done);
   void receive(const NodeId& from, Bytes message);
   void stop();
   LedgerStatus status() const {
@@ -120,12 +77,20 @@ class RaftLedger::Impl {
     Bytes raft_message;
     std::string name;
   };
-  using Internal = std::variant<SnapshotMade, Arrived>;
+  struct Asked {
+    LedgerChange change;
+    LedgerChanged done;
+  };
+  using Internal = std::variant<SnapshotMade, Arrived, Asked>;
 
   void run();
   void run_background();
   bool wait_for_work();
   void take_internal(Internal& internal, RaftActions& out);
+  void take_change(Asked& asked, RaftActions& out);
+  std::uint64_t best_successor() const;
+  void learn_members();
+  NodeId name_of(std::uint64_t number) const;
   void submit(RaftActions& out);
   void step(RaftEvent&& event, RaftActions& out);
   template <class What>
@@ -144,8 +109,6 @@ class RaftLedger::Impl {
 
   // Fixed once open.
   const RaftLedgerOptions options_;
-  std::map<NodeId, std::uint64_t> numbers_;
-  std::map<std::uint64_t, NodeId> names_;
 
   // The ledger thread's.
   LogStore store_;
@@ -163,6 +126,10 @@ class RaftLedger::Impl {
   std::optional<Arrived> waiting_;  // an arrived snapshot, while an own one is being made
   std::string installing_name_;
   std::uint64_t installs_ = 0;
+  std::map<NodeId, std::string> contacts_;  // where hubs may be found: as configured, less who left, and the members
+  std::vector<RaftServer> members_seen_;
+  std::uint64_t last_ticket_ = 0;
+  std::map<std::uint64_t, LedgerChanged> changes_;  // by ticket
 
   // The background thread's.
   SnapshotCourier courier_;
@@ -181,6 +148,10 @@ class RaftLedger::Impl {
   std::uint64_t log_bytes_ = 0;
   bool stopping_ = false;
   LedgerStatus status_;
+
+  // Guarded by names_mutex_: by which number Raft knows whom.
+  mutable std::mutex names_mutex_;
+  std::map<std::uint64_t, NodeId> names_;
 
   // Guarded by background_mutex_.
   std::mutex background_mutex_;
@@ -203,9 +174,10 @@ Result<void> RaftLedger::Impl::open() {
   std::vector<RaftServer> bootstrap;
   std::vector<RaftMember> sorted = options_.members;  // every hub writes the same bytes
   std::sort(sorted.begin(), sorted.end(), [](const RaftMember& a, const RaftMember& b) { return a.id < b.id; });
-  for (const RaftMember& m : sorted) bootstrap.push_back({numbers_.at(m.id), m.address, RaftRole::kVoter});
+  for (const RaftMember& m : sorted)
+    bootstrap.push_back({raft_member_number(m.id), stored_address(m), RaftRole::kVoter});
   RaftDriverSettings settings;
-  settings.number = numbers_.at(options_.id);
+  settings.number = raft_member_number(options_.id);
   settings.address = options_.id;
   settings.election_timeout_ms = options_.election_timeout_ms;
   settings.heartbeat_ms = options_.heartbeat_ms;
@@ -221,16 +193,7 @@ Result<void> RaftLedger::Impl::open() {
   auto started = driver_.start(settings, std::move(*loaded), bootstraps ? bootstrap : std::vector<RaftServer>{},
                                clock_.now(), first_actions_);
   if (!started) return started;
-  const std::vector<RaftServer>& stored = driver_.members();
-  const bool same = std::all_of(bootstrap.begin(), bootstrap.end(), [&](const RaftServer& wanted) {
-    return std::any_of(stored.begin(), stored.end(), [&](const RaftServer& s) { return s.number == wanted.number; });
-  });
-  if (!stored.empty() && (!same || stored.size() != bootstrap.size())) {
-    return fail(Code::kConflict, "raft ledger: the " + std::to_string(stored.size()) +
-                                     " members stored in the log of '" + options_.id + "' are not the " +
-                                     std::to_string(bootstrap.size()) +
-                                     " configured ones; restore the configuration, or the folder that belongs to it");
-  }
+  learn_members();
   if (snapshot && snapshot->index > options_.applied.value) {
     first_install_ = LedgerSnapshot{{snapshot->index}, courier_.files_path(snapshot->directory)};
   }
@@ -260,13 +223,11 @@ void RaftLedger::Impl::append(CommandId id, Bytes command) {
 }
 
 void RaftLedger::Impl::receive(const NodeId& from, Bytes message) {
-  const auto it = numbers_.find(from);
-  const bool stranger = it == numbers_.end() || from == options_.id;
-  if (stranger || message.empty() || message.size() > kRaftMessageBytesMax) {
+  const std::uint64_t number = raft_member_number(from);
+  if (from == options_.id || name_of(number) != from || message.empty() || message.size() > kRaftMessageBytesMax) {
     dropped_messages_.fetch_add(1, std::memory_order_relaxed);
     return;
   }
-  const std::uint64_t number = it->second;
   const char kind = message.back();
   message.pop_back();
   if (kind == kForDriver) {
@@ -297,6 +258,16 @@ void RaftLedger::Impl::receive(const NodeId& from, Bytes message) {
   dropped_messages_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void RaftLedger::Impl::change(LedgerChange change, LedgerChanged done) {
+  if (change.what != LedgerChange::What::kTransfer || !change.id.empty()) {
+    if (auto ok = check_member({change.id, change.address}); !ok) {
+      done(ok);
+      return;
+    }
+  }
+  put(Asked{std::move(change), std::move(done)});
+}
+
 void RaftLedger::Impl::put(Internal internal) {
   const std::lock_guard lock(mutex_);
   internals_.push_back(std::move(internal));
@@ -310,10 +281,16 @@ void RaftLedger::Impl::in_background(std::function<void()> job) {
 }
 
 void RaftLedger::Impl::send(std::uint64_t to, Bytes bytes, char kind) {
-  const auto it = names_.find(to);
-  if (it == names_.end()) return;
+  const NodeId name = name_of(to);
+  if (name.empty()) return;
   bytes.push_back(kind);
-  transport_.send(it->second, std::move(bytes));
+  transport_.send(name, std::move(bytes));
+}
+
+NodeId RaftLedger::Impl::name_of(std::uint64_t number) const {
+  const std::lock_guard lock(names_mutex_);
+  const auto it = names_.find(number);
+  return it == names_.end() ? NodeId{} : it->second;
 }
 
 void RaftLedger::Impl::stop() {
@@ -323,6 +300,12 @@ void RaftLedger::Impl::stop() {
     work_.notify_one();
   }
   if (thread_.joinable()) thread_.join();
+  for (auto& [ticket, done] : changes_) done(fail(Code::kMaybeApplied, "the ledger is stopping"));
+  changes_.clear();
+  for (Internal& internal : internals_) {
+    if (auto* asked = std::get_if<Asked>(&internal)) asked->done(fail(Code::kNotActive, "the ledger is stopping"));
+  }
+  internals_.clear();
   {
     const std::lock_guard lock(background_mutex_);
     background_stopping_ = true;
@@ -449,6 +432,10 @@ void RaftLedger::Impl::take_internal(Internal& internal, RaftActions& out) {
     if (!failed_) take_internal(next, out);
     return;
   }
+  if (auto* asked = std::get_if<Asked>(&internal)) {
+    take_change(*asked, out);
+    return;
+  }
   auto& arrived = std::get<Arrived>(internal);
   if (snapshotting_) {  // on_install comes with nothing in flight
     waiting_ = std::move(arrived);
@@ -462,6 +449,74 @@ void RaftLedger::Impl::take_internal(Internal& internal, RaftActions& out) {
     if (!wanted) courier_.discard(name);
     courier_.concluded();
   });
+}
+
+void RaftLedger::Impl::take_change(Asked& asked, RaftActions& out) {
+  const LedgerChange& change = asked.change;
+  std::uint64_t number = raft_member_number(change.id);
+  const NodeId known = name_of(number);
+  if (change.what != LedgerChange::What::kTransfer && !known.empty() && known != change.id) {
+    asked.done(
+        fail(Code::kConflict, "'" + change.id + "' and '" + known + "' have the same number; choose another id"));
+    return;
+  }
+  const std::uint64_t ticket = ++last_ticket_;
+  LedgerChanged done = std::move(asked.done);
+  bool transfer = change.what == LedgerChange::What::kTransfer;
+  if (transfer && change.id.empty()) number = best_successor();
+  if (change.what == LedgerChange::What::kRemove && change.id == options_.id && driver_.leading()) {
+    // Who leaves cannot tell the others that its leaving is committed, so they would have to find out by an election.
+    if (const std::uint64_t successor = best_successor(); successor != 0) {
+      transfer = true;
+      number = successor;
+      done = [then = std::move(done)](Result<void> end) {
+        if (!end) return then(end);
+        then(fail(Code::kNotActive, "the leadership was handed over, because this hub is to leave; ask again"));
+      };
+    }
+  }
+  changes_[ticket] = std::move(done);
+  if (transfer) {
+    step_now(RaftTransfer{ticket, number}, out);
+  } else {
+    const RaftServer server{number, stored_address({change.id, change.address}), RaftRole::kVoter};
+    step_now(RaftChange{ticket, server, change.what == LedgerChange::What::kRemove}, out);
+  }
+}
+
+// The voter with the most of the log among those that answer; 0 when there is none.
+std::uint64_t RaftLedger::Impl::best_successor() const {
+  std::uint64_t best = 0;
+  const Nanos since = saturating_sub(clock_.now(), 2 * static_cast<Nanos>(options_.election_timeout_ms) * kMillisecond);
+  for (const RaftServer& server : driver_.members()) {
+    if (server.role != RaftRole::kVoter || server.number == raft_member_number(options_.id)) continue;
+    if (driver_.heard(server.number) < since) continue;
+    if (best == 0 || driver_.match(server.number) > driver_.match(best)) best = server.number;
+  }
+  return best;
+}
+
+// The members may have changed with the log: who they are, and where.
+void RaftLedger::Impl::learn_members() {
+  if (!members_seen_.empty() && members_seen_ == driver_.members()) return;
+  for (const RaftServer& server : members_seen_) {
+    if (driver_.member(server.number) == nullptr) contacts_.erase(member_of(server).id);
+  }
+  members_seen_ = driver_.members();
+  for (const RaftServer& server : members_seen_) {
+    if (RaftMember m = member_of(server); !m.id.empty()) contacts_[m.id] = std::move(m.address);
+  }
+  std::vector<RaftMember> peers;
+  {
+    const std::lock_guard lock(names_mutex_);
+    names_.clear();
+    names_[raft_member_number(options_.id)] = options_.id;
+    for (const auto& [id, address] : contacts_) {
+      names_[raft_member_number(id)] = id;
+      if (id != options_.id) peers.push_back({id, address});
+    }
+  }
+  transport_.peers(peers);
 }
 
 void RaftLedger::Impl::perform(RaftActions actions) {
@@ -480,6 +535,7 @@ void RaftLedger::Impl::perform(RaftActions actions) {
 // The driver's contract, in its order.
 bool RaftLedger::Impl::carry_out(RaftActions& actions) {
   if (actions.persist_first && !commit(actions.persist)) return false;
+  learn_members();  // before anything is sent to a new one
   for (RaftSend& s : actions.send) send(s.to, std::move(s.message), kForDriver);
   for (RaftSnapshotSend& s : actions.snapshot_send) {
     in_background([this, to = s.to, index = s.index, message = std::move(s.message)]() mutable {
@@ -494,10 +550,15 @@ bool RaftLedger::Impl::carry_out(RaftActions& actions) {
   }
   if (!actions.committed.empty()) listener_.on_committed(std::move(actions.committed));
   for (const auto& [id, code] : actions.dropped) listener_.on_dropped(id, code);
+  for (RaftEnded& end : actions.ended) {
+    const LedgerChanged done = std::move(changes_[end.ticket]);
+    changes_.erase(end.ticket);
+    publish();
+    done(end.code == Code::kOk ? Result<void>() : fail(end.code, std::move(end.message)));
+  }
   if (actions.leadership) {
     publish();
-    const auto it = names_.find(actions.leadership->leader);
-    listener_.on_leadership(actions.leadership->leading, it == names_.end() ? NodeId{} : it->second);
+    listener_.on_leadership(actions.leadership->leading, name_of(actions.leadership->leader));
   }
   if (actions.take_snapshot) {
     snapshotting_ = true;
@@ -553,14 +614,24 @@ void RaftLedger::Impl::give_up(const Error& error) {
 void RaftLedger::Impl::publish() {
   LedgerStatus status;
   status.leading = driver_.leading();
-  const auto it = names_.find(driver_.leader());
-  if (it != names_.end()) status.leader = it->second;
+  status.leader = name_of(driver_.leader());
   status.raft_term = driver_.term();
   status.last_index = driver_.last_index();
   status.commit_index = driver_.commit_index();
   status.first_index = driver_.first_index();
   status.leader_changes_total = driver_.leader_changes_total();
   status.snapshots_installed_total = installs_;
+  for (const RaftServer& server : driver_.members()) {
+    RaftMember m = member_of(server);
+    if (m.id.empty()) m.id = name_of(server.number);
+    LedgerMember member{std::move(m.id), std::move(m.address), server.role == RaftRole::kVoter, kForever, {}};
+    if (status.leading) {
+      member.heard_ns = saturating_sub(clock_.now(), driver_.heard(server.number));
+      if (server.number == raft_member_number(options_.id)) member.heard_ns = 0;
+      member.synced = driver_.match(server.number);
+    }
+    status.members.push_back(std::move(member));
+  }
   const std::lock_guard lock(mutex_);
   taken_bytes_ = held_bytes_ + driver_.pending_bytes();
   taken_entries_ = held_.size() + driver_.pending();
@@ -613,6 +684,7 @@ Result<std::unique_ptr<RaftLedger>> RaftLedger::open(RaftLedgerOptions options, 
 }
 
 void RaftLedger::append(CommandId id, Bytes command) { impl_->append(id, std::move(command)); }
+void RaftLedger::change(LedgerChange change, LedgerChanged done) { impl_->change(std::move(change), std::move(done)); }
 LedgerStatus RaftLedger::status() const { return impl_->status(); }
 void RaftLedger::stop() { impl_->stop(); }
 void RaftLedger::receive(const NodeId& from, Bytes message) { impl_->receive(from, std::move(message)); }

@@ -32,6 +32,12 @@
 
 namespace tidelock {
 
+struct RaftMember {
+  NodeId id;
+  std::string address;  // opaque here; kept in the replicated configuration, at most 128 bytes
+  friend bool operator==(const RaftMember&, const RaftMember&) = default;
+};
+
 // Takes messages of at most kRaftMessageBytesMax to the peers. Loss, doubling and reordering are allowed: Raft and the
 // snapshot sub-protocol resend. The receiving side hands each message to RaftLedger::receive with the authenticated
 // name of the sender.
@@ -41,22 +47,20 @@ class RaftTransport {
   // Never blocks: a bounded queue per peer that drops its oldest message when it is full. An unknown or unreachable
   // peer is not an error.
   virtual void send(const NodeId& peer, Bytes message) = 0;
+  // Whom `send` may name from now on, this hub not among them; from the ledger's own thread, and from open.
+  virtual void peers(const std::vector<RaftMember>&) {}
 };
 
 inline constexpr std::size_t kRaftMessageBytesMax = 4u << 20;
 
-struct RaftMember {
-  NodeId id;
-  std::string address;  // opaque here; kept in the replicated configuration, at most 256 bytes
-};
-
 struct RaftLedgerOptions {
-  NodeId id;                        // must be one of `members`
-  std::vector<RaftMember> members;  // all voting hubs, this one included: 1, 3 or 5
-  std::string directory;            // existing folder of this ledger alone: snapshot files
+  NodeId id;  // must be one of `members` when they are the first
+  // With an empty store and `bootstrap`: the first members, this one included, all with a vote: 1, 3 or 5. Otherwise
+  // only where other hubs may be found: who is a member is in the log, and changes there.
+  std::vector<RaftMember> members;
+  std::string directory;  // existing folder of this ledger alone: snapshot files
   // With an empty store: true writes `members` as the first configuration. All hubs of a new cluster may do so,
-  // provided that their lists agree. False waits to be told by a leader. A store that is not empty keeps what it has,
-  // and open refuses `members` that differ from it (kConflict).
+  // provided that their lists agree. False waits to be told by a leader. A store that is not empty keeps what it has.
   bool bootstrap = true;
   // The listener's state already contains every entry up to here: delivery starts behind it. A listener that keeps its
   // state in memory says 0. When the newest snapshot of this ledger lies above, on_install comes first.
@@ -80,18 +84,29 @@ struct RaftLedgerOptions {
 // Raft knows members by number: a stable hash of the name (positions in a list would shift when a member leaves). Two
 // members whose numbers collide are refused by validate.
 std::uint64_t raft_member_number(const NodeId& id);
+// Who stands in a configuration as the log store keeps it; empty when it is malformed.
+std::vector<NodeId> raft_member_ids(BytesView configuration);
 
 class RaftLedger : public Ledger {
  public:
   // Loads and checks the whole log, then starts the threads. kCorrupt when the stored log fails a check (the message
-  // says what to do), kConflict when the store belongs to another member or cluster.
+  // says what to do).
   static Result<std::unique_ptr<RaftLedger>> open(RaftLedgerOptions options, Kv& kv, RaftTransport& transport,
                                                   LedgerListener& listener, const Clock& clock);
+  // Makes the store of a ledger that begins behind `base` with options.id as its only member, in place of whatever log
+  // is there: for a restore, or when the majority is lost for good. `term` above every one that was ever used in it, if
+  // it had one. `snapshot` writes the state (its on_snapshot must answer `base`). Nothing may use the store meanwhile;
+  // a crash in the middle leaves the old log.
+  static Result<void> found(const RaftLedgerOptions& options, Kv& kv, Index base, std::uint64_t term,
+                            LedgerListener& snapshot);
+  // Where the files of a snapshot named in the log store lie.
+  static std::string snapshot_files(const std::string& directory, const std::string& name);
   // Calls stop().
   ~RaftLedger() override;
 
   // An empty command is refused by assertion, as is one above kCommandBytesMax.
   void append(CommandId id, Bytes command) override;
+  void change(LedgerChange change, LedgerChanged done) override;
   LedgerStatus status() const override;
   void stop() override;
 

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <map>
 #include <mutex>
 #include <set>
@@ -207,6 +208,7 @@ class RaftLedgerTest : public ::testing::Test {
     RaftLedgerOptions options = options_;
     options.id = id;
     for (const NodeId& m : members_) options.members.push_back({m, m + ":7400"});
+    options.bootstrap = !joining_;
     options.directory = directory_ + "/" + id + "/snapshots";
     options.seed = ++starts_;
     return options;
@@ -288,6 +290,7 @@ class RaftLedgerTest : public ::testing::Test {
   Net net_;
   RaftLedgerOptions options_;
   std::vector<NodeId> members_{"hub-1"};
+  bool joining_ = false;
   std::map<NodeId, Hub> hubs_;
   std::uint64_t sequence_ = 0, starts_ = 0;
 };
@@ -491,16 +494,68 @@ TEST_F(RaftLedgerTest, OpenRefusesWhatCannotBeRight) {
   EXPECT_TRUE(options_of("hub-1").validate());
 }
 
-TEST_F(RaftLedgerTest, AStoreOfOtherMembersOrWithDamageIsNotOpened) {
+TEST_F(RaftLedgerTest, WhoIsAMemberStandsInTheLogAndNotInTheConfiguration) {
   start("hub-1");
   write("x");
   stop("hub-1");
   members_ = {"hub-1", "hub-2", "hub-3"};
-  auto started = try_start("hub-1");
-  ASSERT_FALSE(started);
-  EXPECT_EQ(started.error().code, Code::kConflict) << started.error().message;
+  start("hub-1");
+  write("alone as before");
+  ASSERT_EQ(ledger("hub-1").status().members.size(), 1u);
+  EXPECT_EQ(ledger("hub-1").status().members[0].id, "hub-1");
+}
 
-  members_ = {"hub-1"};
+TEST_F(RaftLedgerTest, HubsComeAndGoWhileCommandsAreWritten) {  // I7
+  options_.snapshot_threshold_entries = 40;
+  options_.snapshot_trailing_entries = 10;
+  start_three();
+  for (int i = 0; i < 100; ++i) write("w" + std::to_string(i));
+  const auto change = [&](LedgerChange::What what, const NodeId& id) {
+    Result<void> end = fail(Code::kNotActive, "nobody was asked");
+    for (int attempt = 0; attempt < 100 && !end && end.error().code != Code::kConflict; ++attempt) {
+      std::promise<Result<void>> done;
+      ledger(leader()).change({what, id, id + ":7400"}, [&](Result<void> r) { done.set_value(std::move(r)); });
+      end = done.get_future().get();
+    }
+    return end;
+  };
+  for (const NodeId joiner : {"hub-4", "hub-5"}) {
+    joining_ = true;
+    start(joiner);
+    joining_ = false;
+    const auto added = change(LedgerChange::What::kAdd, joiner);
+    ASSERT_TRUE(added) << added.error().message;
+    members_.push_back(joiner);
+    write("with " + joiner);
+    ASSERT_TRUE(everybody_has("with " + joiner));
+    EXPECT_GE(machine(joiner).installs_, 1) << "the log no longer reaches back to its beginning";
+  }
+  const NodeId old = leader();
+  const auto removed = change(LedgerChange::What::kRemove, old);
+  ASSERT_TRUE(removed) << removed.error().message;
+  std::erase(members_, old);
+  stop(old);
+  write("without " + old);
+  ASSERT_TRUE(everybody_has("without " + old));
+  const NodeId next = leader() == "hub-4" ? "hub-5" : "hub-4";
+  ASSERT_TRUE(change(LedgerChange::What::kTransfer, next));
+  ASSERT_TRUE(machine(next).wait([](Machine& m) { return m.leading_; }));
+  write("end");
+  ASSERT_TRUE(everybody_has("end"));
+  for (const NodeId& id : members_) {
+    for (int i = 0; i < 100; ++i) EXPECT_TRUE(machine(id).has("w" + std::to_string(i))) << id;
+    EXPECT_EQ(ledger(id).status().members.size(), 4u);
+    stop(id);  // and from their own disks, whatever their configuration still says
+  }
+  for (const NodeId& id : members_) start(id);
+  write("again");
+  ASSERT_TRUE(everybody_has("again"));
+}
+
+TEST_F(RaftLedgerTest, AStoreWithDamageIsNotOpened) {
+  start("hub-1");
+  write("x");
+  stop("hub-1");
   {
     auto kv = Kv::open(directory_ + "/hub-1/db", {kRaftLogFamily, kRaftStateFamily});
     ASSERT_TRUE(kv);
@@ -509,7 +564,7 @@ TEST_F(RaftLedgerTest, AStoreOfOtherMembersOrWithDamageIsNotOpened) {
     damage.put(kRaftLogFamily, key, "not what was written");
     ASSERT_TRUE((*kv)->commit(damage, Sync::kDisk));
   }
-  started = try_start("hub-1");
+  const auto started = try_start("hub-1");
   ASSERT_FALSE(started);
   EXPECT_EQ(started.error().code, Code::kCorrupt);  // D4
   EXPECT_NE(started.error().message.find("must not vote"), std::string::npos) << started.error().message;

@@ -34,6 +34,32 @@ TEST_F(RaftPeersTest, RaftFramesArriveInOrderAndLinksComeBack) {
   ASSERT_TRUE(service.watched.wait([&] { return service.raft["hub-1"].size() == 1'001; }));
 }
 
+TEST_F(RaftPeersTest, PeersComeGoAndMove) {
+  EchoService second, third;
+  const auto server_2 = serve(second, "hub-2");
+  const auto server_3 = serve(third, "hub-3");
+  Watched watched;
+  std::map<NodeId, bool> up;
+  RaftPeersOptions options;
+  options.tls = ca_->files(NodeRole::kHub, "hub-1");
+  options.peers = {{"hub-2", "127.0.0.1:1"}};
+  auto peers = RaftPeers::start(std::move(options), [&](const NodeId& id, bool is_up, const std::string&) {
+    watched.change([&] { up[id] = is_up; });
+  });
+  ASSERT_TRUE(peers) << peers.error().message;
+  EXPECT_FALSE((*peers)->send("hub-3", "not one yet"));
+  ASSERT_TRUE((*peers)->set_peers({{"hub-2", server_2->address()}, {"hub-3", server_3->address()}}));
+  ASSERT_TRUE(watched.wait([&] { return up["hub-2"] && up["hub-3"]; })) << "one moved, one came";
+  EXPECT_TRUE((*peers)->send("hub-3", "welcome"));
+  ASSERT_TRUE(third.watched.wait([&] { return third.raft["hub-1"].size() == 1; }));
+  EXPECT_FALSE((*peers)->set_peers({{"hub-2", "nowhere"}})) << "refused as a whole";
+  EXPECT_TRUE((*peers)->up("hub-3"));
+  ASSERT_TRUE((*peers)->set_peers({{"hub-2", server_2->address()}}));
+  EXPECT_FALSE((*peers)->send("hub-3", "gone"));
+  EXPECT_TRUE((*peers)->send("hub-2", "still here")) << "its stream was not touched";
+  ASSERT_TRUE(second.watched.wait([&] { return second.raft["hub-1"].size() == 1; }));
+}
+
 TEST_F(RaftPeersTest, RaftStreamIsForHubsAndForTheRightOne) {
   EchoService service;
   const auto server = serve(service, "hub-2");

@@ -194,6 +194,8 @@ class RaftPeers {
   using OnLink = std::function<void(const NodeId& peer, bool up, const std::string& why)>;
   static Result<std::unique_ptr<RaftPeers>> start(RaftPeersOptions options, OnLink on_link);
   ~RaftPeers();  // ends all streams; no callback afterwards
+  // The others from now on: new ones are dialled, streams to those that are gone end. kInvalid changes nothing.
+  Result<void> set_peers(const std::vector<RaftPeer>& peers);
   // Never blocks. What cannot be delivered is dropped, as Raft allows. False for an unknown peer or a frame too large.
   bool send(const NodeId& peer, Bytes frame);
   bool up(const NodeId& peer) const;
