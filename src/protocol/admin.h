@@ -149,8 +149,47 @@ struct BlobDownload {
     a(sha256, offset);
   }
 };
+// ---- the hubs themselves, beside the ledger's entries; the answer's value is an encoded HubsView
+struct HubsCall {
+  enum class What : std::uint8_t {
+    kView,      // any hub answers with what it knows
+    kAdd,       // `hub` at `address`
+    kRemove,    // `hub`
+    kTransfer,  // to `hub`; empty: to the one that has the most
+  };
+  What what = What::kView;
+  NodeId hub;
+  std::string address;
+  template <class A>
+  void fields(A& a) {
+    a(what, hub, address);
+  }
+};
+constexpr HubsCall::What last_enumerator(HubsCall::What) { return HubsCall::What::kTransfer; }
+struct HubsView {
+  struct Hub {
+    NodeId id;
+    std::string address;
+    bool voter = false;         // false: it catches up, and decides nothing
+    Nanos heard_ns = kForever;  // at the leader: since it was last heard
+    Index synced;               // at the leader: what it has on its disk
+    template <class A>
+    void fields(A& a) {
+      a(id, address, voter, heard_ns, synced);
+    }
+  };
+  NodeId leader;                         // empty: none is known
+  Index last_index;                      // of the ledger at the hub that answers; 0: it holds nothing yet
+  std::uint32_t ledger_version = 0;      // that it reads
+  std::uint32_t ledger_version_now = 0;  // of the ledger, as far as it has applied it
+  std::vector<Hub> hubs;
+  template <class A>
+  void fields(A& a) {
+    a(leader, last_index, ledger_version, ledger_version_now, hubs);
+  }
+};
 struct NodeCall {  // what travels in one call to a hub; the answer is an AdminAnswer
-  std::variant<AdminRequest, HasBlobs> body;
+  std::variant<AdminRequest, HasBlobs, HubsCall> body;
   template <class A>
   void fields(A& a) {
     a(body);

@@ -132,11 +132,22 @@ struct Batch {  // D5: the same (edge, incarnation, number) counts once
   }
 };
 
+// Which commands a ledger may hold. What came with a version is appended only once the ledger is at that version, which
+// the active hub raises as soon as every hub reads it. 1: all above. 2: RaiseVersion, so a ledger without it is at 1.
+inline constexpr std::uint32_t kLedgerVersion = 2;
+struct RaiseVersion {
+  std::uint32_t version = 0;
+  template <class A>
+  void fields(A& a) {
+    a(version);
+  }
+};
+
 struct Command {
   CommandId id;
   Term term;              // 0 for a claim
   Nanos ledger_time = 0;  // the active hub's ledger clock: expiries are judged by it, alike on every hub; never falls
-  std::variant<Claim, Beacon, Put, Abort, RegisterEdge, RemoveEdge, SetLease, Seed, Batch> body;
+  std::variant<Claim, Beacon, Put, Abort, RegisterEdge, RemoveEdge, SetLease, Seed, Batch, RaiseVersion> body;
   template <class A>
   void fields(A& a) {
     a(id, term, ledger_time, body);

@@ -45,7 +45,8 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           greeting_since_ = now_;
           session_ = SessionNo{session_.value + 1};
           next_in_ = next_out_ = 1;
-          send(Hello{kProtocolVersion, options_.id, options_.site, options_.boot, highest_term_, applied_, staged_});
+          send(Hello{options_.protocol_version, options_.id, options_.site, options_.boot, highest_term_, applied_,
+                     staged_, kProtocolVersionMin});
         }
         if constexpr (std::is_same_v<What, EdgeLinkDown>) on_link_down(what);
         if constexpr (std::is_same_v<What, EdgeFrameIn>) on_frame(what);

@@ -58,7 +58,8 @@ struct EdgeOptions {
   NodeId id;
   std::string site;
   Boot boot;
-  std::uint64_t writer = 0;  // tie-break of stamps: hash of the edge id
+  std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
+  std::uint64_t writer = 0;                           // tie-break of stamps: hash of the edge id
   std::size_t memory_bytes = 64u << 20;
   std::size_t reads_max = 10'000;
   Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant

@@ -97,9 +97,9 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
 }
 
 void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
-  if (welcome.protocol_version != kProtocolVersion) {
-    drop_session("hub speaks protocol version " + std::to_string(welcome.protocol_version) + ", this edge " +
-                 std::to_string(kProtocolVersion));
+  if (welcome.protocol_version < kProtocolVersionMin || welcome.protocol_version > options_.protocol_version) {
+    drop_session("the hub chose protocol version " + std::to_string(welcome.protocol_version) + ", this edge speaks " +
+                 std::to_string(kProtocolVersionMin) + " to " + std::to_string(options_.protocol_version));
     return;
   }
   if (welcome.term < highest_term_ || welcome.h0 < applied_) {

@@ -36,6 +36,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
         if constexpr (std::is_same_v<What, HubFrameIn>) on_frame(what);
         if constexpr (std::is_same_v<What, HubDisconnected>) on_disconnected(what.conn);
         if constexpr (std::is_same_v<What, HubAsked>) on_asked(what.token, what.request);
+        if constexpr (std::is_same_v<What, HubVersions>) on_versions(what);
         if constexpr (std::is_same_v<What, HubDisrupted>) {  // C2
           step_down("the machine was suspended or its clock jumped");
           leases_.clear();
@@ -60,6 +61,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
 void HubCore::on_leadership(const HubLeadership& event) {
   leading_ = event.leading;
   leader_ = event.leader;
+  leader_address_ = event.address;
   if (!leading_) {
     claim_.reset();
     if (active_) step_down("another hub leads the ledger");
@@ -109,6 +111,7 @@ void HubCore::on_dropped(const HubDropped& event) {
     claim_.reset();
     return;
   }
+  if (raising_ == event.id) raising_.reset();
   if (beacon_ == event.id) beacon_.reset();
   if (lease_change_ == event.id) lease_change_.reset();
   if (seed_ == event.id) seed_.reset();
@@ -134,10 +137,26 @@ void HubCore::on_dropped(const HubDropped& event) {
   }
 }
 
+// What came with a version enters the ledger only when every hub reads it: one that does not would skip it, and hold
+// another state from then on.
+void HubCore::on_versions(const HubVersions& event) {
+  const std::uint32_t version = std::min(event.all_read, options_.ledger_version);
+  if (!active_ || !state_.seeded() || raising_ || version <= state_.ledger_version()) return;
+  raising_ = next_id();
+  append(*raising_, RaiseVersion{version});
+}
+
 void HubCore::on_committed(const HubCommitted& event) {
   const Nanos ledger_before = state_.ledger_time();
   const Applied applied = state_.apply(event.index, event.command, out_->rows);
   const Command& command = applied.command;
+  if (applied.effective && std::holds_alternative<RaiseVersion>(command.body)) {
+    note("ledger_version", std::to_string(state_.ledger_version()));
+    if (state_.ledger_version() > options_.ledger_version) {
+      out_->stop = "the ledger is at version " + std::to_string(state_.ledger_version()) + ", this build reads up to " +
+                   std::to_string(options_.ledger_version) + "; install a newer build";
+    }
+  }
   if (!active_ && state_.ledger_time() > ledger_before && state_.ledger_time() >= ledger_seen()) {
     ledger_base_ = state_.ledger_time();
     ledger_base_h_ = now_;
@@ -163,6 +182,7 @@ void HubCore::on_committed(const HubCommitted& event) {
     authority_until_ = std::max(
         authority_until_, saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm)));
   }
+  if (raising_ == command.id) raising_.reset();
   if (beacon_ == command.id) beacon_.reset();
   if (lease_change_ == command.id) lease_change_.reset();
   if (seed_ == command.id) seed_.reset();

@@ -36,8 +36,10 @@ using AskToken = Number<struct AskTag>;  // whom the shell answers
 struct HubOptions {
   NodeId id;
   Boot boot;
-  Seed seed;                              // what an empty cluster starts with
-  Nanos rollout_quiet_ns = 60 * kSecond;  // A5: the lease is lengthened when no rollout moved for this long
+  Seed seed;                                          // what an empty cluster starts with
+  std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
+  std::uint32_t ledger_version = kLedgerVersion;      // the highest to read; lower in tests
+  Nanos rollout_quiet_ns = 60 * kSecond;              // A5: the lease is lengthened when no rollout moved for this long
 };
 
 // ---- events
@@ -45,6 +47,10 @@ struct HubTick {};
 struct HubLeadership {  // the ledger's word on who may append
   bool leading = false;
   NodeId leader;
+  std::string address = {};  // of `leader`, where it is known
+};
+struct HubVersions {  // the ledger version that every hub of the cluster reads, as far as all could be asked
+  std::uint32_t all_read = 1;
 };
 struct HubDropped {  // an append of ours ended without commitment: kNotActive (never happened) or kMaybeApplied
   CommandId id;
@@ -75,7 +81,7 @@ struct HubDisrupted {};  // C2: this machine was suspended or its clock jumped
 struct HubEvent {
   Nanos now = 0;
   std::variant<HubTick, HubLeadership, HubDropped, HubCommitted, HubInstalled, HubConnected, HubFrameIn,
-               HubDisconnected, HubAsked, HubDisrupted>
+               HubDisconnected, HubAsked, HubDisrupted, HubVersions>
       what;
 };
 
@@ -107,7 +113,8 @@ struct HubActions {
   std::vector<Close> close;
   std::vector<Answer> answers;
   std::vector<Note> notes;
-  Nanos wake_at = kForever;  // a HubTick is due then
+  std::optional<std::string> stop;  // the ledger holds what this build cannot read: end the process, and say why
+  Nanos wake_at = kForever;         // a HubTick is due then
 };
 
 class HubCore {
@@ -134,6 +141,7 @@ class HubCore {
     NodeId peer;
     bool open = false;  // Hello was accepted
     SessionNo number;
+    std::uint32_t protocol_version = kProtocolVersionMin;
     NodeId edge;
     std::string site;
     Boot boot;
@@ -177,6 +185,7 @@ class HubCore {
 
   // authority (hub_core.cc)
   void on_leadership(const HubLeadership& event);
+  void on_versions(const HubVersions& event);
   void on_dropped(const HubDropped& event);
   void on_committed(const HubCommitted& event);
   void claim();
@@ -254,6 +263,8 @@ class HubCore {
 
   bool leading_ = false;
   NodeId leader_;
+  std::string leader_address_;
+  std::optional<CommandId> raising_;  // of a RaiseVersion under way
   bool active_ = false;
   Term term_;
   Nanos claimed_at_ = 0;         // A4: when our claim was applied here

@@ -35,8 +35,10 @@ class MapRows : public StateRows {
 
 class Bench {
  public:
-  explicit Bench(NodeId id = "hub-1", std::uint64_t boot = 11) {
+  explicit Bench(NodeId id = "hub-1", std::uint64_t boot = 11, std::uint32_t version = ~0u) {
     HubOptions options;
+    options.protocol_version = std::min(version, kProtocolVersion);
+    options.ledger_version = std::min(version, kLedgerVersion);
     options.id = id;
     options.boot = Boot{boot};
     options.seed.namespaces = default_namespaces();
@@ -711,6 +713,66 @@ TEST(F11, AHelloThatDoesNotFitIsRefused) {
     EXPECT_EQ(bench.count<Welcome>(1), 0) << c.why;
     EXPECT_EQ(bench.count<Goodbye>(1), 1) << c.why;
   }
+}
+
+TEST(Versions, ASessionUsesTheHighestThatBothSpeak) {  // F11
+  struct Case {
+    const char* why;
+    std::uint32_t hub, edge_min, edge_max, session;  // session 0: refused
+    const char* says;                                // of a refusal, or the hint of a goodbye
+  };
+  const Case cases[] = {
+      {"both new", 2, 1, 2, 2, "hub-2=10.0.0.2:7400"},
+      {"an edge of yesterday", 2, 1, 1, 1, "hub-2"},
+      {"a hub of yesterday", 1, 1, 2, 1, "hub-2"},
+      {"an edge of tomorrow", 2, 2, 3, 2, "hub-2=10.0.0.2:7400"},
+      {"an edge of the day after", 2, 3, 4, 0, "the edge speaks protocol versions 3 to 4, this hub 1 to 2"},
+      {"an edge that speaks nothing", 2, 0, 0, 0, "protocol versions 0 to 0"},
+  };
+  for (const Case& c : cases) {
+    Bench bench("hub-1", 11, c.hub);
+    bench.lead();
+    bench.numbers[1] = {1, 0};
+    bench.step(HubConnected{ConnId{1}, "edge-1"});
+    bench.from(1, Hello{c.edge_max, "edge-1", "s", Boot{1}, {}, {}, {}, c.edge_min});
+    const auto* welcome = bench.last<Welcome>(1);
+    ASSERT_EQ(welcome != nullptr, c.session != 0) << c.why;
+    if (welcome == nullptr) {
+      EXPECT_NE(bench.closed[1].find(c.says), std::string::npos) << c.why << ": " << bench.closed[1];
+      continue;
+    }
+    EXPECT_EQ(welcome->protocol_version, c.session) << c.why;
+    bench.step(HubLeadership{false, "hub-2", "10.0.0.2:7400"});
+    const auto* goodbye = bench.last<Goodbye>(1);
+    ASSERT_NE(goodbye, nullptr) << c.why;
+    EXPECT_EQ(goodbye->hint, c.says) << c.why;
+  }
+}
+
+TEST(Versions, TheLedgerIsRaisedWhenEveryHubReadsIt) {
+  Bench bench;
+  bench.lead();
+  bench.step(HubVersions{1});  // one of them is of yesterday
+  bench.commit();
+  EXPECT_EQ(bench.core->state().ledger_version(), 1u);
+  bench.step(HubVersions{kLedgerVersion + 1});  // all of them are newer than this one
+  bench.step(HubVersions{kLedgerVersion});
+  EXPECT_EQ(bench.pending.size(), 1u) << "asked for once";
+  bench.commit();
+  EXPECT_EQ(bench.core->state().ledger_version(), kLedgerVersion);
+
+  Bench old("hub-2", 12, 1);  // meets a ledger that went on without it
+  Command claim;
+  claim.id = {7, 1};
+  claim.body = Claim{"hub-1", Boot{11}};
+  old.step(HubCommitted{Index{1}, encode(claim)});
+  Command raise;
+  raise.id = {7, 2};
+  raise.term = Term{1};
+  raise.body = RaiseVersion{2};
+  const HubActions stopped = old.step(HubCommitted{Index{2}, encode(raise)});
+  ASSERT_TRUE(stopped.stop.has_value());
+  EXPECT_NE(stopped.stop->find("version 2, this build reads up to 1"), std::string::npos) << *stopped.stop;
 }
 
 TEST(F11, StrongRecordsAreReplayedOrTheEdgeIsToldReset) {

@@ -40,7 +40,9 @@ void HubCore::on_disconnected(ConnId conn) {
 void HubCore::end_session(ConnId conn, const std::string& reason) {
   const auto it = sessions_.find(conn);
   if (it == sessions_.end()) return;
-  send(*it->second, Goodbye{reason, leading_ ? std::string{} : leader_});
+  std::string hint = leading_ ? NodeId{} : leader_;
+  if (!hint.empty() && !leader_address_.empty() && it->second->protocol_version >= 2) hint += "=" + leader_address_;
+  send(*it->second, Goodbye{reason, std::move(hint)});
   out_->close.push_back({conn, reason});
   on_disconnected(conn);
 }
@@ -100,13 +102,15 @@ void HubCore::on_frame(const HubFrameIn& event) {
 void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {  // F11
   session.number = number;
   std::string refusal;
+  session.protocol_version = std::min(hello.protocol_version, options_.protocol_version);
   if (session.open) {
     refusal = "a second hello in one session";
   } else if (hello.edge != session.peer) {
     refusal = "edge id '" + hello.edge + "' does not match the certificate of '" + session.peer + "'";
-  } else if (hello.protocol_version != kProtocolVersion) {
-    refusal = "protocol version " + std::to_string(hello.protocol_version) + ", this hub speaks " +
-              std::to_string(kProtocolVersion);
+  } else if (hello.protocol_version < kProtocolVersionMin || hello.protocol_version_min > options_.protocol_version) {
+    refusal = "the edge speaks protocol versions " + std::to_string(hello.protocol_version_min) + " to " +
+              std::to_string(hello.protocol_version) + ", this hub " + std::to_string(kProtocolVersionMin) + " to " +
+              std::to_string(options_.protocol_version) + "; upgrade the older of the two";
   } else if (!active_ || !state_.seeded()) {
     refusal = "this hub is not active";
   } else if (hello.highest_term > term_) {
@@ -134,6 +138,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   by_edge_[hello.edge] = session.conn;
 
   Welcome welcome;
+  welcome.protocol_version = session.protocol_version;
   welcome.hub = options_.id;
   welcome.hub_boot = options_.boot;
   welcome.hub_h = now_;

@@ -18,7 +18,10 @@
 
 namespace tidelock {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+// What edges and hubs say to each other. A build speaks a range of versions, a session uses the highest that both
+// speak, and what came with a version is sent only in sessions that have it. 2: a goodbye's hint may be "ID=ADDRESS".
+inline constexpr std::uint32_t kProtocolVersionMin = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 
 // ------------------------------------------------------------------------------------------------- edge -> hub
 
@@ -31,17 +34,18 @@ struct StagedModel {  // M4: verified at this edge: signature, hashes, golden ou
   }
 };
 
-struct Hello {  // F11
-  std::uint32_t protocol_version = kProtocolVersion;
+struct Hello {                                        // F11
+  std::uint32_t protocol_version = kProtocolVersion;  // the highest that the edge speaks
   NodeId edge;
   std::string site;
   Boot boot;
   Term highest_term;
   Index applied;
   std::vector<StagedModel> staged;
+  std::uint32_t protocol_version_min = kProtocolVersionMin;
   template <class A>
   void fields(A& a) {
-    a(protocol_version, edge, site, boot, highest_term, applied, staged);
+    a(protocol_version, edge, site, boot, highest_term, applied, staged, protocol_version_min);
   }
 };
 struct Probe {  // F1
@@ -129,8 +133,8 @@ struct EdgeFrame {
 
 // ------------------------------------------------------------------------------------------------- hub -> edge
 
-struct Welcome {  // F11
-  std::uint32_t protocol_version = kProtocolVersion;
+struct Welcome {                                      // F11
+  std::uint32_t protocol_version = kProtocolVersion;  // of this session
   NodeId hub;
   Boot hub_boot;
   Term term;

@@ -4,6 +4,7 @@
 //   a                          applied index, ledger time, ends of the id queue: written by every apply
 //   c                          the newest claim: term, hub, boot
 //   s                          cluster settings, namespaces, model key, lease choice (A5); absent until the seed
+//   n                          version of the ledger (RaiseVersion); absent while it is 1
 //   e EDGE                     site of a registered edge (A6)
 //   b EDGE                     its batch numbers by incarnation (D5), and its stamp floor
 //   i CLIENT SEQUENCE          index and outcome of a command that took effect, or kUnavailable and the abort's index
@@ -185,6 +186,22 @@ bool condition_holds(const KeyWrite& write, const StoredValue* live) {
 
 }  // namespace
 
+Bytes rebased_row(std::string_view key, std::string_view value, Index base) {  // F11
+  if (key == kAppliedRow) {
+    Head head = own_row<Head>(value);
+    head.applied = base;
+    return encode(head);
+  }
+  if (key.starts_with('v')) {
+    StoredValue stored = own_row<StoredValue>(value);
+    stored.version = base;
+    return encode(stored);
+  }
+  return Bytes(value);
+}
+
+Index applied_of_row(std::string_view value) { return own_row<Head>(value).applied; }
+
 // ------------------------------------------------------------------------------------------------------------ rows
 
 StateMachine::StateMachine(const StateRows& rows) : rows_(rows) { load(); }
@@ -211,6 +228,9 @@ void StateMachine::load() {
   namespaces_ = std::move(settings.namespaces);
   model_key_ = std::move(settings.model_key);
   lease_is_short_ = settings.lease_is_short;
+
+  const auto version_row = row("n");
+  ledger_version_ = version_row ? own_row<std::uint32_t>(*version_row) : 1;
 
   edges_.clear();
   visit("e", [this](std::string_view key, std::string_view site) {
@@ -505,6 +525,14 @@ void StateMachine::run(Applied& applied, const Seed& seed) {
   model_key_ = seed.model_key;
   lease_is_short_ = true;  // A5: nothing has been rolled out yet; the hub lengthens it when that stays so
   put_settings();
+}
+
+void StateMachine::run(Applied& applied, const RaiseVersion& raise) {
+  if (raise.version <= ledger_version_) {
+    return refuse(applied, Code::kOk, "the ledger is at version " + std::to_string(ledger_version_));
+  }
+  ledger_version_ = raise.version;
+  put_row("n", encode(ledger_version_));
 }
 
 void StateMachine::run(Applied& applied, const Batch& batch) {  // D5

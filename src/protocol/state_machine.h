@@ -64,6 +64,17 @@ struct Applied {
   std::uint32_t superseded = 0;  // batch records older than what is held
 };
 
+// F11: what a row becomes when a ledger begins anew at `base`, after a restore or a forced recovery. Every value gets
+// the version `base`, which is above everything the former ledger can have handed out: an edge that holds values the
+// new ledger never had finds that none of its versions is the newest one.
+Bytes rebased_row(std::string_view key, std::string_view value, Index base);
+// Of the row "a", the first one: the index that the rows contain.
+Index applied_of_row(std::string_view value);
+inline constexpr std::string_view kAppliedRow = "a";
+
+// The first index of the next ledger: 2^44 entries apart, which one ledger does not reach (10,000 a second: 55 years).
+constexpr Index next_ledger_base(Index last) { return {((last.value >> 44) + 1) << 44}; }
+
 class StateMachine {
  public:
   static constexpr std::uint64_t kIdsMax = 262'144;  // ids remembered, oldest out first
@@ -82,6 +93,7 @@ class StateMachine {
   Term term() const { return term_; }  // newest claim (A1); 0 before the first
   const NodeId& claim_hub() const { return claim_hub_; }
   Boot claim_boot() const { return claim_boot_; }
+  std::uint32_t ledger_version() const { return ledger_version_; }
   bool seeded() const { return seeded_; }
   const ClusterSettings& settings() const { return settings_; }
   const std::vector<Namespace>& namespaces() const { return namespaces_; }
@@ -160,6 +172,7 @@ class StateMachine {
   void run(Applied& applied, const SetLease& lease);
   void run(Applied& applied, const Seed& seed);
   void run(Applied& applied, const Batch& batch);
+  void run(Applied& applied, const RaiseVersion& raise);
 
   const StateRows& rows_;
   std::map<Bytes, std::optional<Bytes>, std::less<>> changed_rows_;  // by the latest apply
@@ -167,6 +180,7 @@ class StateMachine {
   Term term_;
   NodeId claim_hub_;
   Boot claim_boot_;
+  std::uint32_t ledger_version_ = 1;
   bool seeded_ = false;
   ClusterSettings settings_;
   std::vector<Namespace> namespaces_;

@@ -791,5 +791,42 @@ TEST(StateMachineProperty, IndexRowsMatchTheValues) {
   }
 }
 
+// F11: an index of the former ledger means nothing in the next one, so nothing keeps one.
+TEST(Rebase, EveryValueGetsTheFirstIndexOfTheNextLedger) {
+  Hub former;
+  former.claim();
+  former.run(shipped_seed());
+  former.put({set("config:kept", "v")});
+  former.put({set("config:gone", "v")});
+  former.put({del("config:gone")});
+  former.batch(1, {record("feature:k", "f", 5)});
+  const Index last = former.machine.applied();
+  const Index base = next_ledger_base(last);
+  EXPECT_GT(base, last);
+  EXPECT_EQ(next_ledger_base(base), (Index{2 * base.value})) << "and once more";
+  ASSERT_EQ(applied_of_row(former.rows.rows.at(Bytes(kAppliedRow))), last);
+  EXPECT_EQ(former.rows.rows.begin()->first, kAppliedRow) << "a backup begins with it";
+
+  MapRows rows;
+  for (const auto& [key, value] : former.rows.rows) rows.rows[key] = rebased_row(key, value, base);
+  StateMachine next(rows);
+  EXPECT_EQ(next.applied(), base);
+  EXPECT_TRUE(next.seeded());
+  EXPECT_EQ(next.edges(), former.machine.edges());
+  for (const char* key : {"config:kept", "feature:k"}) {
+    ASSERT_TRUE(next.find(key)) << key;
+    EXPECT_EQ(next.find(key)->version, base) << key;
+    EXPECT_EQ(next.find(key)->value, former.machine.find(key)->value) << key;
+    EXPECT_EQ(next.find(key)->stamp, former.machine.find(key)->stamp) << key;
+  }
+  EXPECT_FALSE(next.find("config:gone"));
+  EXPECT_EQ(next.last_batch("edge-1", 9), 1u);
+  StateBatch batch;
+  const Applied claim =
+      next.apply(Index{base.value + 1}, encode(Command{{200, 1}, {}, 0, Claim{"hub-1", Boot{8}}}), batch);
+  EXPECT_TRUE(claim.effective);
+  EXPECT_GT(next.term().value, last.value) << "terms go on above all former ones";
+}
+
 }  // namespace
 }  // namespace tidelock
