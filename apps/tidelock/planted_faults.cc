@@ -53,6 +53,9 @@ FrameHooks lossy_batches() {
 
 TestHooks hooks_from_environment() {
   TestHooks hooks;
+  if (const char* version = std::getenv("TIDELOCK_VERSION_MAX")) {
+    hooks.version_max = static_cast<std::uint32_t>(std::strtoul(version, nullptr, 10));
+  }
   if (const char* shim = std::getenv("TIDELOCK_CLOCK_SHIM")) {
     long long offset_ms = 0;
     long long rate_ppm = 0;

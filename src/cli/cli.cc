@@ -7,14 +7,17 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/wall_clock.h"
+#include "cli/common.h"
 #include "cli/config.h"
 #include "cli/dev.h"
+#include "cli/hubs.h"
 #include "cli/operator.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
@@ -22,17 +25,8 @@
 #include "telemetry/log.h"
 
 namespace tidelock {
-namespace {
 
-using Json = nlohmann::json;
-
-struct Common {
-  std::string config;
-  bool json = false;
-  int timeout_ms = 10'000;
-};
-
-int report(const Common& common, const Error& error, const std::string& next_step = {}) {
+int report(const Common& common, const Error& error, const std::string& next_step) {
   if (common.json) {
     std::cout << Json{{"ok", false}, {"code", code_name(error.code)}, {"message", error.message}}.dump() << std::endl;
   } else {
@@ -60,6 +54,8 @@ Result<std::unique_ptr<Operator>> connect(const Common& common) {
   if (!config) return fail(config.error());
   return Operator::connect(*config, common.timeout_ms);
 }
+
+namespace {
 
 // One question to the active hub; `show` prints a good answer.
 int ask(const Common& common, decltype(AdminRequest::body) request,
@@ -135,6 +131,8 @@ int run_hub(const Common& common, bool print_only, bool defaults, const TestHook
   block_signals();
   if (const auto ok = start_log(settings->log, settings->hub.id); !ok) return report(common, ok.error());
   settings->hub.shim = hooks.shim;
+  settings->hub.protocol_version = std::min(kProtocolVersion, hooks.version_max);
+  settings->hub.ledger_version = std::min(kLedgerVersion, hooks.version_max);
   const auto hub = Hub::start(settings->hub);
   if (!hub) return report(common, hub.error());
   return wait_for_signal();
@@ -154,6 +152,7 @@ int run_edge(const Common& common, bool print_only, bool defaults, const TestHoo
   block_signals();
   if (const auto ok = start_log(settings->log, settings->edge.id); !ok) return report(common, ok.error());
   settings->edge.shim = hooks.shim;
+  settings->edge.protocol_version = std::min(kProtocolVersion, hooks.version_max);
   settings->edge.frames = hooks.frames;
   const auto edge = Edge::start(settings->edge);
   if (!edge) return report(common, edge.error());
@@ -180,6 +179,7 @@ int publish(const Common& common, const std::string& folder, const std::string& 
   if (!release) return report(common, release.error());
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
+  (*cluster)->learn();  // every hub shall have the files
   for (const ManifestFile& file : release->manifest.files) {
     const auto sent = (*cluster)->upload(folder + "/" + file.path, file.sha256, file.size_bytes,
                                          [&](const NodeId& hub, std::uint64_t bytes) {
@@ -243,6 +243,7 @@ int model_status(const Common& common, const std::string& name) {
 int cluster_status(const Common& common) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
+  (*cluster)->learn();
   Json hubs = Json::array();
   Json edges = Json::array();
   std::string active;
@@ -333,6 +334,39 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
     const auto text = make_token(token);
     exit_code = text ? done(common, {{"token", *text}}, *text) : report(common, text.error());
   });
+  auto* hub_list_command = hub->add_subcommand("list", "the hubs of the cluster: who votes, who leads, who lags");
+  hub_list_command->footer("example: tidelock --config client.toml hub list");
+  hub_list_command->callback([&] { exit_code = hub_list(common); });
+  std::string hub_id, hub_at;
+  auto* hub_add_command = hub->add_subcommand("add", "take a hub in: it catches up first, and then votes");
+  hub_add_command->footer(
+      "The hub must run, with `joins = true` in its hub.toml and an empty data_dir.\n"
+      "example: tidelock --config client.toml hub add hub-4=10.0.0.4:7400");
+  hub_add_command->add_option("hub", hub_at, "ID=HOST:PORT")->required();
+  hub_add_command->callback([&] { exit_code = hub_add(common, hub_at); });
+  auto* hub_remove_command = hub->add_subcommand("remove", "take a hub out, dead or alive");
+  hub_remove_command->footer(
+      "Then stop it and delete its data_dir. Its id is not used again.\n"
+      "example: tidelock --config client.toml hub remove hub-2");
+  hub_remove_command->add_option("hub", hub_id, "its id")->required();
+  hub_remove_command->callback([&] { exit_code = hub_remove(common, hub_id); });
+  auto* hub_replace_command = hub->add_subcommand("replace", "take a new hub in, and then the old one out");
+  hub_replace_command->footer("example: tidelock --config client.toml hub replace hub-2 hub-4=10.0.0.4:7400");
+  hub_replace_command->add_option("old", hub_id, "id of the hub that goes")->required();
+  hub_replace_command->add_option("new", hub_at, "ID=HOST:PORT of the hub that comes")->required();
+  hub_replace_command->callback([&] { exit_code = hub_replace(common, hub_id, hub_at); });
+  auto* hub_transfer_command = hub->add_subcommand("transfer", "let another hub be the active one");
+  hub_transfer_command->footer("example: tidelock --config client.toml hub transfer hub-3");
+  hub_transfer_command->add_option("hub", hub_id, "its id; without it the one that has the most");
+  hub_transfer_command->callback([&] { exit_code = hub_transfer(common, hub_id); });
+  bool sure = false;
+  auto* hub_recover_command =
+      hub->add_subcommand("recover", "majority lost for good: make one stopped survivor the whole cluster");
+  hub_recover_command->footer(
+      "Without the last flag it only says what this hub holds. Read docs/operations.md first.\n"
+      "example: tidelock --config /etc/tidelock/hub.toml hub recover --i-understand-that-writes-may-be-lost");
+  hub_recover_command->add_flag("--i-understand-that-writes-may-be-lost", sure, "do it");
+  hub_recover_command->callback([&] { exit_code = hub_recover(common, sure); });
   hub->callback([&] {
     if (!hub->get_subcommands().empty()) return;
     if (common.config.empty() && !defaults)
@@ -341,6 +375,17 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
     else
       exit_code = run_hub(common, print_only, defaults, hooks);
   });
+
+  std::string backup_file;
+  auto* backup_command = app.add_subcommand("backup", "write the state of the running cluster, as of one index");
+  backup_command->footer("example: tidelock --config client.toml backup --out /backup/tidelock-monday");
+  backup_command->add_option("--out", backup_file, "file to make")->required();
+  backup_command->callback([&] { exit_code = backup(common, backup_file); });
+  auto* restore_command =
+      app.add_subcommand("restore", "begin a new cluster from a backup, in one hub's empty data_dir");
+  restore_command->footer("example: tidelock --config /etc/tidelock/hub.toml restore /backup/tidelock-monday");
+  restore_command->add_option("file", backup_file, "what `tidelock backup` wrote")->required();
+  restore_command->callback([&] { exit_code = restore(common, backup_file); });
 
   auto* edge = app.add_subcommand("edge", "run an edge");
   edge->footer("example: tidelock edge --config /etc/tidelock/edge.toml");

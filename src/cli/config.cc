@@ -46,6 +46,13 @@ class Reader {
       return value.has_value();
     });
   }
+  void flag(const std::string& key, bool& out) {
+    with(key, false, "true or false", [&](const toml::node& node) {
+      const auto value = node.value_exact<bool>();
+      if (value) out = *value;
+      return value.has_value();
+    });
+  }
   // Whole numbers within [low, high].
   template <class T>
   void number(const std::string& key, T& out, std::int64_t low, std::int64_t high, std::int64_t unit = 1) {
@@ -256,6 +263,7 @@ Result<HubSettings> read_hub_config(const std::string& path) {
   reader.text("grpc", hub.grpc_address, true);
   reader.text("http", hub.http_address, true);
   reader.addresses("hubs", hubs);
+  reader.flag("joins", hub.joins);
   read_tls(reader, hub.tls);
   reader.text("join.ca_key", hub.ca_key_file);
   reader.text("join.tokens", hub.join_tokens_file);
@@ -331,6 +339,7 @@ std::string print_config(const HubSettings& settings) {
       {"grpc", hub.grpc_address},
       {"http", hub.http_address},
       {"hubs", list_of(pairs_of(hub.hubs))},
+      {"joins", hub.joins},
       {"tls", {{"ca", hub.tls.ca_file}, {"certificate", hub.tls.certificate_file}, {"key", hub.tls.key_file}}},
       {"join", {{"ca_key", hub.ca_key_file}, {"tokens", hub.join_tokens_file}}},
       {"cluster",

@@ -10,6 +10,7 @@
 
 #include "base/elapsed_clock.h"
 #include "codec/archive.h"
+#include "hub/restore.h"
 
 namespace tidelock {
 namespace {
@@ -25,17 +26,38 @@ Result<std::unique_ptr<Operator>> Operator::connect(const OperatorConfig& config
   if (getrandom(&result->boot_, sizeof result->boot_, 0) != static_cast<ssize_t>(sizeof result->boot_)) {
     return fail(Code::kUnavailable, "the system gave no random number");
   }
+  result->tls_ = config.tls;
   for (const auto& [id, address] : config.hubs) {
-    NodeClientOptions options;
-    options.address = address;
-    options.tls = config.tls;
-    options.expected_hub = id;
-    options.connect_timeout_ms = 1'000;
-    auto client = NodeClient::make(options);
-    if (!client) return fail(client.error());
-    result->hubs_.push_back({id, std::move(*client)});
+    if (auto added = result->add_hub(id, address); !added) return fail(added.error());
   }
   return result;
+}
+
+Result<void> Operator::add_hub(const NodeId& id, const std::string& address) {
+  NodeClientOptions options;
+  options.address = address;
+  options.tls = tls_;
+  options.expected_hub = id;
+  options.connect_timeout_ms = 1'000;
+  auto client = NodeClient::make(options);
+  if (!client) return fail(client.error());
+  hubs_.push_back({id, std::move(*client)});
+  return {};
+}
+
+void Operator::learn() {
+  for (Hub& hub : hubs_) {
+    const auto raw = hub.client->call(encode(NodeCall{HubsCall{}}), 1'000);
+    const auto answer = raw ? decode<AdminAnswer>(*raw, "answer") : Result<AdminAnswer>(fail(raw.error()));
+    const auto view = answer && answer->value ? decode<HubsView>(*answer->value, "hubs")
+                                              : Result<HubsView>(fail(Code::kUnavailable, "no answer"));
+    if (!view || view->hubs.empty()) continue;
+    for (const HubsView::Hub& one : view->hubs) {
+      const bool known = std::any_of(hubs_.begin(), hubs_.end(), [&](const Hub& h) { return h.id == one.id; });
+      if (!known) static_cast<void>(add_hub(one.id, one.address));  // one that cannot be used is one that is not there
+    }
+    return;
+  }
 }
 
 std::vector<NodeId> Operator::hubs() const {
@@ -45,10 +67,17 @@ std::vector<NodeId> Operator::hubs() const {
 }
 
 Result<AdminAnswer> Operator::ask_one(const NodeId& id, decltype(AdminRequest::body) request, int timeout_ms) {
+  return call_one(id, encode(NodeCall{AdminRequest{CommandId{boot_, ++sequence_}, std::move(request)}}), timeout_ms);
+}
+
+Result<AdminAnswer> Operator::ask_one_hub(const NodeId& id, int timeout_ms) {
+  return call_one(id, encode(NodeCall{HubsCall{}}), timeout_ms);
+}
+
+Result<AdminAnswer> Operator::call_one(const NodeId& id, const Bytes& call, int timeout_ms) {
   for (Hub& hub : hubs_) {
     if (hub.id != id) continue;
-    const auto raw =
-        hub.client->call(encode(NodeCall{AdminRequest{CommandId{boot_, ++sequence_}, std::move(request)}}), timeout_ms);
+    const auto raw = hub.client->call(call, timeout_ms);
     if (!raw) return fail(raw.error());
     return decode<AdminAnswer>(*raw, "answer");
   }
@@ -57,7 +86,23 @@ Result<AdminAnswer> Operator::ask_one(const NodeId& id, decltype(AdminRequest::b
 
 Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
   AdminRequest full{CommandId{boot_, ++sequence_}, std::move(request)};
-  Bytes call = encode(NodeCall{full});
+  return ask_active(
+      [&](bool fresh_id) {
+        if (fresh_id) full.id = CommandId{boot_, ++sequence_};
+        return encode(NodeCall{full});
+      },
+      kTryMs, true);
+}
+
+Result<AdminAnswer> Operator::ask_hubs(const HubsCall& call) {
+  // Adding lasts until the new hub has caught up. A word of the leader is final: it says what to do.
+  return ask_active([&](bool) { return encode(NodeCall{call}); },
+                    call.what == HubsCall::What::kAdd ? timeout_ms_ : kTryMs, false);
+}
+
+Result<AdminAnswer> Operator::ask_active(const std::function<Bytes(bool fresh_id)>& make_call, int try_ms,
+                                         bool repeat_unknown) {
+  Bytes call = make_call(false);
   const ElapsedClock clock;
   const Nanos deadline = clock.now() + timeout_ms_ * kMillisecond;
   Error last{Code::kUnavailable, "no hub answered", {}, 0};
@@ -67,12 +112,13 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
     const std::int64_t left = (deadline - clock.now()) / kMillisecond;
     if (left <= 0) break;
     Hub& hub = hubs_[(first_ + turn) % hubs_.size()];
-    const auto raw = hub.client->call(call, static_cast<int>(std::min<std::int64_t>(left, kTryMs)));
+    const auto raw = hub.client->call(call, static_cast<int>(std::min<std::int64_t>(left, try_ms)));
     if (raw) {
       auto answer = decode<AdminAnswer>(*raw, "answer");
       if (!answer) return answer;
       const bool again =
-          answer->code == Code::kNotActive || answer->code == Code::kMaybeApplied || answer->code == Code::kUnavailable;
+          answer->code == Code::kNotActive ||
+          (repeat_unknown && (answer->code == Code::kMaybeApplied || answer->code == Code::kUnavailable));
       may_have_left = may_have_left || answer->code == Code::kMaybeApplied;
       if (!again) {
         first_ = (first_ + turn) % hubs_.size();
@@ -81,13 +127,16 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
       last = Error{answer->code, answer->message, answer->hint, 0};
       if (answer->code == Code::kUnavailable) {  // an active hub's word: under this id nothing happened, nor ever will
         may_have_left = false;
-        full.id = CommandId{boot_, ++sequence_};
-        call = encode(NodeCall{full});
+        call = make_call(true);
       }
       // Straight to the hub that was named.
-      const auto hinted =
-          std::find_if(hubs_.begin(), hubs_.end(), [&](const Hub& one) { return one.id == answer->hint; });
-      if (hinted != hubs_.end() && hinted->id != hub.id) {
+      const auto named = [&] {
+        return std::find_if(hubs_.begin(), hubs_.end(), [&](const Hub& one) { return one.id == answer->hint; });
+      };
+      const NodeId asked = hub.id;
+      if (!answer->hint.empty() && named() == hubs_.end()) learn();  // `hub` is no longer valid
+      const auto hinted = named();
+      if (hinted != hubs_.end() && hinted->id != asked) {
         first_ = static_cast<std::size_t>(hinted - hubs_.begin()) + hubs_.size() - (turn + 1) % hubs_.size();
       }
     } else {
@@ -103,6 +152,30 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
   if (may_have_left) last.code = Code::kMaybeApplied;
   last.message =
       "no hub gave an answer within " + std::to_string(timeout_ms_) + " ms; the last word was: " + last.message;
+  return fail(last);
+}
+
+Result<NodeId> Operator::backup(const std::string& path) {
+  learn();
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < hubs_.size(); ++i) {
+    const auto view = call_one(hubs_[i].id, encode(NodeCall{HubsCall{}}), kTryMs);
+    order.insert(view && view->active ? order.begin() : order.end(), i);
+  }
+  Error last{Code::kUnavailable, "no hub answered", {}, 0};
+  for (const std::size_t i : order) {
+    std::ofstream out(path, std::ios::binary | std::ios::trunc);
+    if (!out) return fail(Code::kInvalid, path + ": cannot be written");
+    const auto done = hubs_[i].client->download(
+        kBackupRequest,
+        [&](Bytes chunk) -> Result<void> {
+          if (!(out << chunk)) return fail(Code::kBusy, path + ": cannot be written; free some space");
+          return {};
+        },
+        60'000);
+    if (done && out.flush()) return hubs_[i].id;
+    last = done ? Error{Code::kBusy, path + ": cannot be written; free some space", {}, 0} : done.error();
+  }
   return fail(last);
 }
 

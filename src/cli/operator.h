@@ -26,18 +26,29 @@ class Operator {
   Result<AdminAnswer> ask(decltype(AdminRequest::body) request);
   // What one hub says of itself.
   Result<AdminAnswer> ask_one(const NodeId& hub, decltype(AdminRequest::body) request, int timeout_ms);
+  // Of the hubs themselves: answered by the one that leads the ledger. A change may last until `timeout_ms` is over.
+  Result<AdminAnswer> ask_hubs(const HubsCall& call);
+  Result<AdminAnswer> ask_one_hub(const NodeId& hub, int timeout_ms);  // what one hub knows of the hubs
   std::vector<NodeId> hubs() const;
+  // Adds the hubs that came after the configuration was written, as far as any hub tells of them.
+  void learn();
+  // Writes what one hub has applied into a new file; the active hub when it answers, otherwise any. Answers which.
+  Result<NodeId> backup(const std::string& path);
   // Brings one file to every hub; needs a majority (M2). `progress` hears bytes sent, per hub.
   Result<void> upload(const std::string& path, const Bytes& sha256, std::uint64_t size_bytes,
                       const std::function<void(const NodeId&, std::uint64_t)>& progress);
 
  private:
+  Result<AdminAnswer> ask_active(const std::function<Bytes(bool fresh_id)>& call, int try_ms, bool repeat_unknown);
+  Result<void> add_hub(const NodeId& id, const std::string& address);
+  Result<AdminAnswer> call_one(const NodeId& id, const Bytes& call, int timeout_ms);
   struct Hub {
     NodeId id;
     std::unique_ptr<NodeClient> client;
   };
   std::vector<Hub> hubs_;
   std::size_t first_ = 0;  // the hub that was active last
+  TlsFiles tls_;
   int timeout_ms_ = 10'000;
   std::uint64_t boot_ = 0, sequence_ = 0;
 };

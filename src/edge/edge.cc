@@ -31,6 +31,7 @@
 #include "memory/arena.h"
 #include "memory/page.h"
 #include "protocol/edge_core.h"
+#include "store/kv/folder_format.h"
 #include "store/kv/kv.h"
 #include "store/models/files.h"
 #include "telemetry/log.h"
@@ -160,6 +161,7 @@ class Edge::Impl {
     had_data_ = std::filesystem::exists(config_.data_dir + "/db");
     if (const auto made = make_folder("data_dir", config_.data_dir); !made) return made;
     if (const auto locked = lock_.take(config_.data_dir); !locked) return locked;
+    if (auto claimed = claim_folder(config_.data_dir, "edge " + config_.id); !claimed) return claimed;
     auto kv = Kv::open(config_.data_dir + "/db", {kL2Family, kOutboxFamily, kMetaFamily});
     if (!kv) return fail(kv.error());
     kv_ = std::move(*kv);
@@ -219,6 +221,7 @@ class Edge::Impl {
     options.id = config_.id;
     options.site = config_.site;
     options.boot = boot_;
+    options.protocol_version = config_.protocol_version;
     options.writer = hash64(config_.id);
     options.memory_bytes = config_.memory_bytes;
     options.session_after = session_after_;

@@ -43,9 +43,10 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t memory_bytes = 64u << 20;
   std::size_t arena_bytes = 64u << 20;
-  std::string requirepass;  // of the Redis protocol; empty: none, local peers only
-  ClockShim shim;           // the identity but in test builds
-  FrameHooks frames;        // empty but in test builds
+  std::string requirepass;                            // of the Redis protocol; empty: none, local peers only
+  ClockShim shim;                                     // the identity but in test builds
+  std::uint32_t protocol_version = kProtocolVersion;  // lower in test builds only
+  FrameHooks frames;                                  // empty but in test builds
 };
 
 class Edge {

@@ -7,6 +7,8 @@
 
 namespace tidelock {
 
+constexpr std::size_t kHubsMax = 32;
+
 Links::Links(const EdgeConfig& config, EventLoop& loop, EdgeWorker& worker, Event on_event)
     : config_(config),
       loop_(loop),
@@ -32,7 +34,14 @@ void Links::open(LinkNo link, const std::string& hint) {
     });
   };
   if (hubs_.empty()) return down("no hub is configured");
-  auto hub = std::find_if(hubs_.begin(), hubs_.end(), [&](const auto& one) { return one.first == hint; });
+  // "ID=HOST:PORT" where the hub knows it: a hub that came after this edge was configured. What is configured goes
+  // first.
+  const std::size_t equals = hint.find('=');
+  const NodeId wanted = hint.substr(0, equals);
+  auto hub = std::find_if(hubs_.begin(), hubs_.end(), [&](const auto& one) { return one.first == wanted; });
+  if (hub == hubs_.end() && equals != std::string::npos && hubs_.size() < kHubsMax) {
+    hub = hubs_.emplace(hubs_.end(), wanted, hint.substr(equals + 1));
+  }
   if (hub == hubs_.end()) {
     hub = hubs_.begin() + static_cast<std::ptrdiff_t>(next_hub_ % hubs_.size());
     ++next_hub_;

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <future>
 #include <mutex>
@@ -23,10 +24,12 @@
 #include "codec/manifest.h"
 #include "hub/join.h"
 #include "hub/model_store.h"
+#include "hub/restore.h"
 #include "hub/state_rows.h"
 #include "hub/work_thread.h"
 #include "ledger/raft/raft_ledger.h"
 #include "protocol/hub_core.h"
+#include "store/kv/folder_format.h"
 #include "store/kv/kv.h"
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
@@ -42,6 +45,8 @@ std::uint64_t random_number() {
   }
   return value;
 }
+
+constexpr Nanos kVersionsEvery = 3 * kSecond;
 
 AdminAnswer answer_of(const Error& error) {
   AdminAnswer answer;
@@ -83,6 +88,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     std::error_code error;
     std::filesystem::create_directories(config_.data_dir + "/ledger", error);
     if (error) return fail(Code::kInvalid, "data_dir = \"" + config_.data_dir + "\": " + error.message());
+    if (auto claimed = claim_folder(config_.data_dir, "hub " + config_.id); !claimed) return claimed;
     auto kv = Kv::open(config_.data_dir + "/db",
                        {std::string(kStateFamily), std::string(kRaftLogFamily), std::string(kRaftStateFamily)});
     if (!kv) return fail(kv.error());
@@ -96,6 +102,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     options.id = config_.id;
     options.boot = Boot{random_number()};
     options.seed = config_.seed;
+    options.protocol_version = config_.protocol_version;
+    options.ledger_version = config_.ledger_version;
     core_ = std::make_unique<HubCore>(options, *rows_);
     const StateMachine& state = core_->state();
     if (state.seeded() && !(state.settings() == config_.seed.settings)) {  // A2
@@ -104,6 +112,11 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
           "the settings of this hub differ from the cluster's: authority_window_ns, rho_ppm and lease lengths are "
           "ledger state, set when the cluster is made; take [cluster] out of the configuration or make it equal");
     }
+    if (state.ledger_version() > config_.ledger_version) {
+      return fail(Code::kInvalid, "data_dir = \"" + config_.data_dir + "\": the ledger is at version " +
+                                      std::to_string(state.ledger_version()) + ", this build reads up to " +
+                                      std::to_string(config_.ledger_version) + "; install a newer build");
+    }
     remember_state();
     applied_.store(state.applied().value, std::memory_order_release);
 
@@ -111,7 +124,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (!grpc) return fail(grpc.error());
     const auto http = split_address(config_.http_address, "http");
     if (!http) return fail(http.error());
-    if (!config_.hubs.contains(config_.id)) {
+    if (!config_.joins && !config_.hubs.contains(config_.id)) {
       return fail(Code::kInvalid, "hubs does not name this hub (id = \"" + config_.id + "\")");
     }
     RaftPeersOptions peers;
@@ -131,6 +144,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     RaftLedgerOptions ledger;
     ledger.id = config_.id;
     for (const auto& [id, address] : config_.hubs) ledger.members.push_back({id, address});
+    ledger.bootstrap = !config_.joins;
     ledger.directory = config_.data_dir + "/ledger";
     ledger.applied = core_->state().applied();
     ledger.election_timeout_ms = config_.election_timeout_ms;
@@ -159,7 +173,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     std::vector<HttpRoute> routes = standard_routes(
         metrics_, [] { return std::string(); },
         [this] {
-          return ledger_->status().leader.empty() ? std::string("no leader of the ledger is known yet") : std::string();
+          const LedgerStatus status = ledger_->status();
+          if (!status.leader.empty()) return std::string();
+          if (status.last_index.value > 0) return std::string("no leader of the ledger is known yet");
+          return "this hub waits to be added: tidelock hub add " + config_.id + "=" + config_.grpc_address;
         });
     routes.push_back({"POST", "/join", [this](const HttpRequest& request) { return answer_join(config_, request); }});
     HttpServerOptions http_options;
@@ -197,7 +214,13 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   void on_dropped(CommandId id, Code code) override { push(HubDropped{id, code}); }
   void on_leadership(bool leading, NodeId leader) override {
     log(LogLevel::kInfo, "ledger", leading ? "leading" : "following", {{"leader", leader}});
-    push(HubLeadership{leading, std::move(leader)});
+    std::string address;
+    if (ledger_seen_.load(std::memory_order_acquire)) {
+      for (const LedgerMember& m : ledger_->status().members) {
+        if (m.id == leader) address = m.address;
+      }
+    }
+    push(HubLeadership{leading, std::move(leader), std::move(address)});
   }
   Result<void> on_install(const LedgerSnapshot& snapshot) override {
     return on_core_thread([&]() -> Result<void> {
@@ -222,6 +245,18 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   }
 
   // ---- RaftTransport
+  void peers(const std::vector<RaftMember>& members) override {
+    std::vector<RaftPeer> peers;
+    std::vector<std::pair<NodeId, std::string>> stores;
+    for (const RaftMember& m : members) {
+      peers.push_back({m.id, m.address});
+      stores.emplace_back(m.id, m.address);
+    }
+    if (auto set = peers_->set_peers(peers); !set) {
+      log(LogLevel::kError, "hub", "peers", {{"message", set.error().message}});
+    }
+    models_->set_peers(stores);
+  }
   void send(const NodeId& peer, Bytes message) override { peers_->send(peer, std::move(message)); }
 
   // ---- NodeService: gRPC's threads
@@ -264,6 +299,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
       reply(encode(answer));
       return;
     }
+    if (auto* hubs = std::get_if<HubsCall>(&call->body)) {
+      on_hubs_call(peer, std::move(*hubs), std::move(reply));
+      return;
+    }
     auto& admin = std::get<AdminRequest>(call->body);
     const bool reads = std::holds_alternative<ReadKey>(admin.body) ||
                        std::holds_alternative<DescribeModels>(admin.body) ||
@@ -285,7 +324,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     }
     ask(std::move(admin), std::move(reply));
   }
-  Result<ChunkSource> on_download(const PeerIdentity&, Bytes request) override {
+  Result<ChunkSource> on_download(const PeerIdentity& peer, Bytes request) override {
+    if (request == kBackupRequest) return backup(peer);
     return models_->download(std::move(request));
   }
   Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity& peer, Bytes first) override {
@@ -296,6 +336,146 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   }
 
  private:
+  // A consistent copy first, then at the reader's pace: the file is gone as soon as nobody reads it any more.
+  Result<ChunkSource> backup(const PeerIdentity& peer) {
+    if (peer.role != NodeRole::kClient) {
+      return fail(Code::kDenied, "only an operator's certificate (role client) may take a backup");
+    }
+    const std::string path = config_.data_dir + "/backup-" + std::to_string(random_number()) + ".tmp";
+    const auto written = write_backup(*kv_, config_.id, path);
+    auto file = std::make_shared<std::ifstream>(path, std::ios::binary);
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+    if (!written) return fail(written.error());
+    if (!*file) return fail(Code::kBusy, path + ": cannot be read back");
+    return ChunkSource([file]() -> Result<std::optional<Bytes>> {
+      Bytes chunk(1u << 20, '\0');
+      file->read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+      chunk.resize(static_cast<std::size_t>(file->gcount()));
+      if (chunk.empty()) return std::optional<Bytes>{};
+      return std::optional<Bytes>(std::move(chunk));
+    });
+  }
+
+  HubsView hubs_view() const {
+    const LedgerStatus status = ledger_->status();
+    HubsView view{status.leader, status.last_index, config_.ledger_version, ledger_version_.load(), {}};
+    for (const LedgerMember& m : status.members) view.hubs.push_back({m.id, m.address, m.voter, m.heard_ns, m.synced});
+    return view;
+  }
+
+  void on_hubs_call(const PeerIdentity& peer, HubsCall call, Reply reply) {
+    AdminAnswer answer;
+    answer.hub = config_.id;
+    if (!ledger_seen_.load(std::memory_order_acquire)) {
+      reply(encode(answer_of({Code::kNotActive, "this hub is starting; repeat in a moment", {}, 0})));
+      return;
+    }
+    const HubsView view = hubs_view();
+    answer.hint = view.leader;
+    answer.active = view.leader == config_.id;
+    if (call.what == HubsCall::What::kView) {
+      answer.value = encode(view);
+    } else if (peer.role != NodeRole::kClient) {
+      answer.code = Code::kDenied;
+      answer.message = "only an operator's certificate (role client) may change the cluster";
+    } else if (!answer.active) {
+      answer.code = Code::kNotActive;
+      answer.message = view.leader.empty() ? "no majority of the hubs is there to decide; see `tidelock hub list`"
+                                           : "this hub does not lead; ask " + view.leader;
+    } else if (call.what == HubsCall::What::kAdd) {  // blocks while it looks whether the other is there
+      if (!models_work_.post([this, call, reply] {
+            if (const auto fits = check_joiner(call); !fits) {
+              reply(encode(answer_of(fits.error())));
+            } else {
+              change_hubs({LedgerChange::What::kAdd, call.hub, call.address}, reply);
+            }
+          })) {
+        reply(encode(answer_of({Code::kBusy, "too many requests wait here; repeat in a moment", {}, 0})));
+      }
+      return;
+    } else {
+      const bool remove = call.what == HubsCall::What::kRemove;
+      change_hubs({remove ? LedgerChange::What::kRemove : LedgerChange::What::kTransfer, call.hub, {}}, reply);
+      return;
+    }
+    reply(encode(answer));
+  }
+
+  // What every hub reads, so that the ledger may hold it; nothing when one of them cannot be asked.
+  void ask_versions() {
+    HubVersions versions{config_.ledger_version};
+    for (const LedgerMember& m : ledger_->status().members) {
+      if (m.id == config_.id) continue;
+      const auto view = view_of(m.id, m.address);
+      if (!view) return;
+      versions.all_read = std::min(versions.all_read, view->ledger_version);
+    }
+    push(std::move(versions));
+  }
+
+  Result<HubsView> view_of(const NodeId& id, const std::string& address) {
+    NodeClientOptions options;
+    options.address = address;
+    options.tls = config_.tls;
+    options.expected_hub = id;
+    options.connect_timeout_ms = 2'000;
+    auto client = NodeClient::make(options);
+    if (!client) return fail(client.error());
+    const auto raw = (*client)->call(encode(NodeCall{HubsCall{}}), 2'000);
+    if (!raw) return fail(raw.error());
+    const auto answer = decode<AdminAnswer>(*raw, "answer");
+    if (!answer) return fail(answer.error());
+    if (!answer->value) return fail(Code::kUnavailable, answer->message);
+    return decode<HubsView>(*answer->value, "hubs");
+  }
+
+  // A hub that comes in must be there, be who it is said to be, and hold no other ledger.
+  Result<void> check_joiner(const HubsCall& call) {
+    if (auto ok = check_node_id(call.hub); !ok) return ok;
+    const auto view = view_of(call.hub, call.address);
+    if (!view) {
+      return fail(Code::kUnavailable, call.hub + " does not answer at " + call.address +
+                                          "; start it with `joins = true` in its hub.toml and an empty data_dir, and "
+                                          "repeat: " +
+                                          view.error().message);
+    }
+    const auto knows_us = std::any_of(view->hubs.begin(), view->hubs.end(),
+                                      [&](const HubsView::Hub& hub) { return hub.id == config_.id; });
+    if (view->ledger_version < ledger_version_.load()) {
+      return fail(Code::kConflict, call.hub + " reads ledger versions up to " + std::to_string(view->ledger_version) +
+                                       ", the ledger is at " + std::to_string(ledger_version_.load()) +
+                                       "; install a newer build there");
+    }
+    if (view->last_index.value == 0 || knows_us) return {};
+    return fail(Code::kConflict, call.hub +
+                                     " holds a ledger of its own; stop it, empty its data_dir, set `joins = true` "
+                                     "in its hub.toml, start it, and repeat");
+  }
+
+  void change_hubs(LedgerChange change, Reply reply) {
+    const char* words[] = {"add", "remove", "transfer to"};
+    const std::string what = words[static_cast<std::size_t>(change.what)] + (" " + change.id);
+    ledger_->change(change, [this, what, reply = std::move(reply)](const Result<void>& end) {
+      AdminAnswer answer;
+      if (!end) {
+        answer = answer_of(end.error());
+        answer.message = what + ": " + answer.message;
+        if (answer.code == Code::kNotFound) {
+          answer.message += "; there are";
+          for (const auto& hub : hubs_view().hubs) answer.message += " " + hub.id;
+        }
+      }
+      const HubsView view = hubs_view();
+      answer.hub = config_.id;
+      answer.hint = view.leader;
+      answer.value = encode(view);
+      log(LogLevel::kInfo, "hub", "hubs changed",
+          {{"what", what}, {"code", code_name(answer.code)}, {"message", answer.message}});
+      reply(encode(answer));
+    });
+  }
+
   struct Work {
     std::function<void()> run;
   };
@@ -388,7 +568,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     for (auto& append : actions.append) ledger_->append(append.id, std::move(append.command));
     for (auto& send : actions.send) {
       const auto it = sessions_.find(send.conn);
-      if (it != sessions_.end()) (void)it->second->send(encode(send.frame));  // a full queue closes the session
+      if (it == sessions_.end()) continue;
+      (void)it->second->send(encode(send.frame));  // a full queue closes the session
     }
     for (auto& close : actions.close) {
       const auto it = sessions_.find(close.conn);
@@ -414,6 +595,12 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     open_blocks_.store(core_->open_blocks(), std::memory_order_relaxed);
     applied_.store(core_->state().applied().value, std::memory_order_release);  // after the commit
     term_.store(core_->state().term().value, std::memory_order_relaxed);
+    ledger_version_.store(core_->state().ledger_version(), std::memory_order_relaxed);
+    if (actions.stop) on_failed({Code::kInvalid, *actions.stop, {}, 0});
+    if (core_->active() && core_->state().ledger_version() < config_.ledger_version && clock_.now() >= versions_at_) {
+      versions_at_ = clock_.now() + kVersionsEvery;
+      (void)models_work_.post([this] { ask_versions(); });  // refused when that is busy: it comes again
+    }
   }
 
   void remember_state() {
@@ -465,6 +652,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   std::deque<Closing> closing_;
   std::uint64_t last_token_ = 0;
   Nanos wake_at_ = 0;
+  Nanos versions_at_ = 0;
 
   std::mutex mutex_;  // queue_, stopping_, ledger_ready_
   std::condition_variable changed_;
@@ -476,6 +664,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   Bytes model_key_;
   std::atomic<bool> ledger_seen_{false};
   std::atomic<bool> active_{false};
+  std::atomic<std::uint32_t> ledger_version_{1};
   std::atomic<std::uint64_t> session_count_{0}, open_blocks_{0}, applied_{0}, term_{0};
 
   std::unique_ptr<RaftPeers> peers_;

@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "protocol/commands.h"
+#include "protocol/messages.h"
 #include "wire/grpc/transport.h"
 
 namespace tidelock {
@@ -23,12 +24,15 @@ struct HubConfig {
   std::string data_dir;
   std::string grpc_address;            // host:port
   std::string http_address;            // host:port
-  std::map<NodeId, std::string> hubs;  // every hub of the cluster with its gRPC address, this one included
+  std::map<NodeId, std::string> hubs;  // hubs of the cluster with their gRPC addresses, this one included
+  bool joins = false;                  // true: it waits to be added to a cluster that exists; never the first members
   TlsFiles tls;
-  std::string ca_key_file;       // lets this hub answer `join`; empty: it does not
-  std::string join_tokens_file;  // open tokens, one a line (written by `hub token`)
-  Seed seed;                     // of an empty cluster
-  ClockShim shim;                // the identity but in test builds
+  std::string ca_key_file;                            // lets this hub answer `join`; empty: it does not
+  std::string join_tokens_file;                       // open tokens, one a line (written by `hub token`)
+  Seed seed;                                          // of an empty cluster
+  ClockShim shim;                                     // the identity but in test builds
+  std::uint32_t protocol_version = kProtocolVersion;  // lower in test builds only
+  std::uint32_t ledger_version = kLedgerVersion;      // lower in test builds only
   std::uint32_t election_timeout_ms = 300;
   std::uint32_t heartbeat_ms = 30;
   std::uint32_t snapshot_threshold_entries = 8192;

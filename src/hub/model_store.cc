@@ -51,22 +51,39 @@ class Upload : public UploadConsumer {
 HubModelStore::~HubModelStore() = default;
 
 Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& directory, const HubConfig& config) {
-  std::unique_ptr<HubModelStore> store(new HubModelStore());
+  std::unique_ptr<HubModelStore> store(new HubModelStore(config.tls));
   auto blobs = BlobStore::open(directory);
   if (!blobs) return fail(blobs.error());
   store->blobs_ = std::move(*blobs);
-  for (const auto& [id, address] : config.hubs) {
-    if (id == config.id) continue;
+  return store;
+}
+
+void HubModelStore::set_peers(const std::vector<std::pair<NodeId, std::string>>& wanted) {
+  Peers next;
+  const Peers before = peers();
+  for (const auto& [id, address] : wanted) {
+    const auto same = std::find_if(before.begin(), before.end(),
+                                   [&](const auto& peer) { return peer->id == id && peer->address == address; });
+    if (same != before.end()) {
+      next.push_back(*same);
+      continue;
+    }
     NodeClientOptions options;
     options.address = address;
-    options.tls = config.tls;
+    options.tls = tls_;
     options.expected_hub = id;
     options.connect_timeout_ms = 1'000;
     auto client = NodeClient::make(options);
-    if (!client) return fail(client.error());
-    store->peers_.push_back({id, std::move(*client)});
+    // An address that cannot be used counts as a hub that does not answer.
+    next.push_back(std::make_shared<Peer>(Peer{id, address, client ? std::move(*client) : nullptr}));
   }
-  return store;
+  const std::lock_guard lock(mutex_);
+  peers_ = std::move(next);
+}
+
+HubModelStore::Peers HubModelStore::peers() const {
+  const std::lock_guard lock(mutex_);
+  return peers_;
 }
 
 std::vector<Bytes> HubModelStore::missing(const std::vector<Bytes>& sha256s) const {
@@ -85,10 +102,12 @@ Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView
   std::size_t complete = missing(question.sha256).empty() ? 1 : 0;
   std::string lacking = complete == 1 ? "" : " this hub";
   const Bytes call = encode(NodeCall{question});
-  for (const Peer& peer : peers_) {
-    const auto raw = peer.client->call(call, kPeerTimeoutMs);
+  const Peers others = peers();
+  for (const auto& peer : others) {
+    const auto raw = peer->client ? peer->client->call(call, kPeerTimeoutMs)
+                                  : Result<Bytes>(fail(Code::kInvalid, "its address cannot be used: " + peer->address));
     if (!raw) {
-      lacking += " " + peer.id + " (" + raw.error().message + ")";
+      lacking += " " + peer->id + " (" + raw.error().message + ")";
       continue;
     }
     const auto answer = decode<AdminAnswer>(*raw, "answer");
@@ -97,21 +116,22 @@ Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView
     if (absent && absent->empty())
       ++complete;
     else
-      lacking += " " + peer.id;
+      lacking += " " + peer->id;
   }
-  const std::size_t majority = (peers_.size() + 1) / 2 + 1;
+  const std::size_t majority = (others.size() + 1) / 2 + 1;
   if (complete >= majority) return {};
-  return fail(Code::kUnavailable, "only " + std::to_string(complete) + " of " + std::to_string(peers_.size() + 1) +
+  return fail(Code::kUnavailable, "only " + std::to_string(complete) + " of " + std::to_string(others.size() + 1) +
                                       " hubs hold every file of the release, " + std::to_string(majority) +
                                       " are needed; missing at:" + lacking);
 }
 
 Result<void> HubModelStore::pull(BytesView sha256) {
   Error last{Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub", {}, 0};
-  for (const Peer& peer : peers_) {
+  for (const auto& peer : peers()) {
+    if (!peer->client) continue;
     HasBlobs question;
     question.sha256.emplace_back(sha256);
-    const auto raw = peer.client->call(encode(NodeCall{question}), kPeerTimeoutMs);
+    const auto raw = peer->client->call(encode(NodeCall{question}), kPeerTimeoutMs);
     if (!raw) continue;
     const auto answer = decode<AdminAnswer>(*raw, "answer");
     if (!answer || !answer->value) continue;
@@ -119,7 +139,7 @@ Result<void> HubModelStore::pull(BytesView sha256) {
     if (!absent || !absent->empty()) continue;
     // The size is learnt by reading: collect, then store under the hash that is known.
     Bytes bytes;
-    const auto got = peer.client->download(
+    const auto got = peer->client->download(
         encode(BlobDownload{Bytes(sha256), 0}),
         [&](Bytes chunk) -> Result<void> {
           if (bytes.size() + chunk.size() > (1ull << 30)) return fail(Code::kInvalid, "blob is above 1 GiB");
@@ -135,7 +155,7 @@ Result<void> HubModelStore::pull(BytesView sha256) {
     if (!stored) return fail(stored.error());
     if (*stored == sha256) return {};
     (void)blobs_->remove(*stored);
-    last = Error{Code::kCorrupt, "blob " + to_hex(sha256) + " from " + peer.id + " has other content", {}, 0};
+    last = Error{Code::kCorrupt, "blob " + to_hex(sha256) + " from " + peer->id + " has other content", {}, 0};
   }
   return fail(last);
 }

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -22,6 +24,8 @@ class HubModelStore {
   static Result<std::unique_ptr<HubModelStore>> open(const std::string& directory, const HubConfig& config);
   ~HubModelStore();
 
+  // The other hubs from now on, with their addresses.
+  void set_peers(const std::vector<std::pair<NodeId, std::string>>& peers);
   std::vector<Bytes> missing(const std::vector<Bytes>& sha256s) const;
   // M2: the signature holds, and a majority of hubs has every file synced in its own folder. Says what is missing
   // where.
@@ -32,13 +36,18 @@ class HubModelStore {
  private:
   struct Peer {
     NodeId id;
+    std::string address;
     std::unique_ptr<NodeClient> client;
   };
-  HubModelStore() = default;
+  using Peers = std::vector<std::shared_ptr<Peer>>;
+  explicit HubModelStore(TlsFiles tls) : tls_(std::move(tls)) {}
+  Peers peers() const;
   Result<void> pull(BytesView sha256);
 
   std::unique_ptr<BlobStore> blobs_;
-  std::vector<Peer> peers_;
+  const TlsFiles tls_;
+  mutable std::mutex mutex_;
+  Peers peers_;
 };
 
 }  // namespace tidelock
