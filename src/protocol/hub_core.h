@@ -157,6 +157,11 @@ class HubCore {
     Index applied;
     std::vector<StagedModel> staged;
   };
+  struct EdgeRequest {  // F1: numbers are not reused within a boot; another boot counts anew
+    NodeId edge;
+    Boot boot;
+    RequestNo number;
+  };
   // One write from whoever asked until its outcome is known.
   struct Op {
     enum class State : std::uint8_t { kQueued, kBlocking, kAppended, kAborting };
@@ -166,12 +171,12 @@ class HubCore {
     bool strong = false;
     BlockNo block;
     std::variant<Put, Batch, RemoveEdge> body;
-    std::optional<AskToken> asked;                             // an operator waits
-    std::optional<std::pair<NodeId, RequestNo>> edge_request;  // an edge waits, in its current session
-    std::string model_operation;                               // "activate", ... for notes
-    std::uint64_t append_number = 0;                           // A3: of its append; 0 before
-    std::vector<std::string> keys;                             // of an appended write
-    std::optional<CommandId> abort;                            // kAborting: the latest attempt
+    std::optional<AskToken> asked;            // an operator waits
+    std::optional<EdgeRequest> edge_request;  // an edge waits, in its current session
+    std::string model_operation;              // "activate", ... for notes
+    std::uint64_t append_number = 0;          // A3: of its append; 0 before
+    std::vector<std::string> keys;            // of an appended write
+    std::optional<CommandId> abort;           // kAborting: the latest attempt
   };
   struct OpenBlock {
     CommandId op;

@@ -648,6 +648,22 @@ TEST(F1, TheMarkComesBehindEverythingSequencedBefore) {
   EXPECT_GE(mark.index, bench.answers[1].index);
 }
 
+// Each boot of an edge counts its requests from 1. What a former boot asked must not be answered to the present one: it
+// would take another write's outcome for that of its own.
+TEST(F1, TheAnswerToAFormerBootIsNotToldToTheNext) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1", 1);
+  bench.from(1, WriteThrough{RequestNo{1}, {1, 1}, {{"plain:a", "old", 0, false, Condition::kNone, {}}}, {}});
+  bench.connect(2, "edge-1", 2);
+  bench.from(2, WriteThrough{RequestNo{1}, {2, 1}, {{"plain:b", "new", 0, false, Condition::kNone, {}}}, {}});
+  while (!bench.core->state().find("plain:a")) bench.commit_one();
+  EXPECT_EQ(bench.count<WriteDone>(2), 0) << "the write that this boot asked for is not applied yet";
+  bench.commit();
+  ASSERT_EQ(bench.count<WriteDone>(2), 1);
+  EXPECT_EQ(bench.last<WriteDone>(2)->index, bench.core->state().find("plain:b")->version);
+}
+
 TEST(F2, AHoleInTheNumbersEndsTheSession) {
   Bench bench;
   bench.lead();

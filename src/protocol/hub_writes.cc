@@ -192,8 +192,9 @@ void HubCore::finish(Op& op, Code code, std::string message, Index index) {
     answer(*op.asked, std::move(reply));
   }
   if (op.edge_request) {
-    if (Session* session = session_of(op.edge_request->first)) {
-      send(*session, WriteDone{op.edge_request->second, code, message, index});
+    Session* session = session_of(op.edge_request->edge);
+    if (session != nullptr && session->boot == op.edge_request->boot) {
+      send(*session, WriteDone{op.edge_request->number, code, message, index});
     }
   }
   if (code == Code::kOk && !op.model_operation.empty()) {
@@ -227,7 +228,7 @@ void HubCore::on_write_through(Session& session, const WriteThrough& write) {
   Op op;
   op.id = write.id;
   op.began = sent_at(session, write.sent);
-  op.edge_request = std::pair{session.edge, write.request};
+  op.edge_request = EdgeRequest{session.edge, session.boot, write.request};
   std::string problem;
   if (write.writes.empty() || write.writes.size() > kKeysPerWriteMax) {
     problem = "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " +
