@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutant.h"
 #include "protocol/edge_core.h"
 #include "protocol/read_order.h"
 #include "sim/world.h"
@@ -95,8 +96,11 @@ class PageValues {
       const auto it = page_.arena.find(key_);
       if (it == page_.arena.end()) return candidate;
       entry = &it->second;
-      if (l1_ != nullptr) l1_->entries[key_] = {*entry, slot_version(word)};  // F5: the version loaded before the value
-      entry = &it->second;
+      if (l1_ != nullptr) {  // F5: the version loaded before the value
+        auto& kept = l1_->entries[key_] = {*entry, slot_version(word)};
+        if (TIDELOCK_MUTANT(kSlotLoadedAfterValue)) kept.second = slot_version(loads_.slot_word(slot_of(key_)));
+        entry = &kept.first;
+      }
     }
     candidate.state = Candidate::State::kFound;
     candidate.negative = !entry->value;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 
 namespace tidelock {
 namespace {
@@ -29,11 +30,11 @@ EdgeCore::EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, R
   TIDELOCK_ASSERT(options_.boot.value != 0);
   hlc_.start_after(outbox_.newest_stamp());  // G8: stamps never go back across a restart
   guard_.set_rho(settings_.rho_ppm);
-  connect_at_ = options_.session_after;  // F11
+  if (!TIDELOCK_MUTANT(kUnrevokedPageIgnored)) connect_at_ = options_.session_after;  // F11
 }
 
 void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
-  now_ = event.now;
+  if (!TIDELOCK_MUTANT(kEdgeClockReadPerTick) || std::holds_alternative<EdgeTick>(event.what)) now_ = event.now;  // C6
   out_ = &out;
   out.wake_at = kForever;
   std::visit(
@@ -124,7 +125,7 @@ EdgeCore::Held* EdgeCore::find(std::string_view key) {
     std::optional<EdgeEntry> stored = store_.find(key);  // L2: unverified after a restart, a local value as it was
     if (!stored) return nullptr;
     if (now_ >= stored->expires_at) return nullptr;
-    stored->epoch = 0;
+    stored->epoch = TIDELOCK_MUTANT(kDiskTrusted) ? epoch_ : 0;
     if (stored->local && policy(key).scope == Scope::kRegion && !outbox_.pending(key)) {
       stored->local = false;  // it was flushed, or lost against a newer stamp, while it rested in L2
       stored->version = Index{};
@@ -155,8 +156,10 @@ void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump) {
     entries_.emplace(key, Held{entry, std::prev(used_.end())});
   }
   memory_used_ += charge(key, entry);
+  if (bump && TIDELOCK_MUTANT(kSlotBumpedBeforeValue)) emit(PageBumpSlot{slot_of_key(key)});
   emit(ArenaPut{key, entry, ns});
   emit(StorePut{key, std::move(entry)});
+  bump = bump && !TIDELOCK_MUTANT(kSlotNotBumped) && !TIDELOCK_MUTANT(kSlotBumpedBeforeValue);
   if (bump) emit(PageBumpSlot{slot_of_key(key)});
   if (!in_record_) emit(PageEndWrite{ns});
   evict();
@@ -194,7 +197,7 @@ bool EdgeCore::covered(std::string_view key, const EdgeEntry& entry) const {
 
 Nanos EdgeCore::bound_of(std::string_view key, const EdgeEntry& entry) const {
   const Nanos since = covered(key, entry) ? std::max(fresh_at_, entry.proven_at) : entry.proven_at;
-  return staleness_bound(now_, since, settings_.rho_ppm);
+  return staleness_bound(now_, since, TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : settings_.rho_ppm);
 }
 
 bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.contains(slot_of_key(key)); }
@@ -205,7 +208,7 @@ void EdgeCore::raise_epochs(std::uint64_t verified, std::uint64_t strong) {
   for (auto& [key, held] : entries_) {
     if (covered(key, held.entry)) held.entry.proven_at = std::max(held.entry.proven_at, fresh_at_);
   }
-  epoch_ = verified;
+  epoch_ = TIDELOCK_MUTANT(kOldEntriesStayVerified) ? epoch_ : verified;
   strong_epoch_ = strong;
   emit(PageEpochs{epoch_, strong_epoch_});
 }
@@ -229,7 +232,8 @@ void EdgeCore::drop_proofs() {
 
 // F10. `applied_` speaks of covered entries only: an unverified one may be older than that.
 bool EdgeCore::token_met(std::string_view key, const EdgeEntry& entry, Index token) const {
-  return token.value == 0 || (covered(key, entry) && applied_ >= token) || (!entry.local && entry.version >= token);
+  return token.value == 0 || TIDELOCK_MUTANT(kTokenIgnored) || (covered(key, entry) && applied_ >= token) ||
+         (!entry.local && entry.version >= token);
 }
 
 std::vector<std::string> EdgeCore::keys(std::string_view after, std::size_t limit, Nanos now) const {

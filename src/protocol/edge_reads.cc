@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "protocol/edge_core.h"
 
 namespace tidelock {
@@ -113,7 +114,8 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
           return answer_from(read, *entry, Basis::kLease, 0);
         }
         // An own write that is not sequenced yet is no answer to a strong read: it waits until the hub has it.
-        if (!entry->local && entry->proven_at != kNever && entry->proven_at >= waiting.began) {
+        if ((!entry->local || TIDELOCK_MUTANT(kUnsequencedForStrong)) && entry->proven_at != kNever &&
+            (entry->proven_at >= waiting.began || TIDELOCK_MUTANT(kOldProofForStrong))) {
           ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
           done.receipt.source = Source::kHub;
           return done;
@@ -139,7 +141,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
                                   : bound == kForever ? Basis::kNone
                                                       : Basis::kProof,
                                   bound);
-      done.receipt.fallback = true;
+      done.receipt.fallback = !TIDELOCK_MUTANT(kFallbackUnflagged);
       return done;
     }
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "protocol/edge_core.h"
 
 namespace tidelock {
@@ -102,7 +103,7 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
                  std::to_string(kProtocolVersionMin) + " to " + std::to_string(options_.protocol_version));
     return;
   }
-  if (welcome.term < highest_term_ || welcome.h0 < applied_) {
+  if ((welcome.term < highest_term_ || welcome.h0 < applied_) && !TIDELOCK_MUTANT(kNoTermTestAtOpen)) {
     drop_session("the hub is behind: term " + std::to_string(welcome.term.value) + " index " +
                  std::to_string(welcome.h0.value));
     return;
@@ -119,9 +120,9 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   first_mark_done_ = false;
   // F8: what a session verified before its first mark is not covered by the marks of the next one, where nobody is
   // registered for it. So each session has an epoch of its own, whether or not a mark ever comes.
-  ++session_epoch_;
+  if (!TIDELOCK_MUTANT(kSessionsShareEpoch) || session_epoch_ == epoch_) ++session_epoch_;
   highest_term_ = welcome.term;
-  if (welcome.reset) {  // F11: a hole in the strong records. Not with the first mark: this session may end before it
+  if (welcome.reset && !TIDELOCK_MUTANT(kResetIgnored)) {  // F11: a hole in the strong records. Not with the first mark: this session may end before it
     raise_epochs(epoch_, session_epoch_);
     fed_ = welcome.h0;
   }
@@ -131,6 +132,7 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
         std::find(welcome.open_blocks.begin(), welcome.open_blocks.end(), key) != welcome.open_blocks.end();
     if (key.first == welcome.term && !listed) unlisted_.push_back(key);
   }
+  if (TIDELOCK_MUTANT(kWelcomeClosesBlocks)) close_blocks(std::exchange(unlisted_, {}));
   backoff_ns_ = 0;
   settings_ = welcome.settings;
   namespaces_ = welcome.namespaces;
@@ -150,8 +152,9 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
 void EdgeCore::on_record(const Record& record) {
   // F11: a replay begins at the last mark, and we may have been fed further. Carried out once more, it would show older
   // values again, one after the other, under a lease that is still alive.
-  if (record.index <= fed_) return;
+  if (record.index <= fed_ && !TIDELOCK_MUTANT(kReplayShownAgain)) return;
   fed_ = record.index;
+  if (TIDELOCK_MUTANT(kBlockClosedBeforeValue)) close_blocks({{record.term, record.block}});
   // S4: the keys of one index change inside one odd generation of every namespace touched.
   std::set<std::uint16_t> touched;
   for (const ChangedKey& changed : record.keys) touched.insert(namespace_number(namespaces_, changed.key));
@@ -165,7 +168,8 @@ void EdgeCore::on_record(const Record& record) {
     }
     const Held* found = find(changed.key);  // in L2 as well: a replay must not bring back what is older than that
     const EdgeEntry* held = found == nullptr ? nullptr : &found->entry;
-    if (held != nullptr && !held->local && held->version >= record.index) continue;  // a newer version is held
+    if (held != nullptr && !held->local && held->version >= record.index && !TIDELOCK_MUTANT(kReplayBringsBackOlder))
+      continue;  // a newer version is held
     if (held != nullptr && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) {  // D8: overlay
       if (changed.ttl_left_ns != kForever && held->epoch != 0) {  // the hub's interest ends with that value
         EdgeEntry uncovered = *held;
@@ -223,10 +227,18 @@ void EdgeCore::on_record(const Record& record) {
   for (const std::uint16_t ns : touched) emit(PageEndWrite{ns});
   // F5: after the values and slots, close the block. `applied` and `fresh_at` follow with the next mark.
   if (record.block.value != 0) close_blocks({{record.term, record.block}});  // S2: its own record
+  if (TIDELOCK_MUTANT(kRecordClosesAll)) {
+    while (!blocks_.empty()) close_blocks({blocks_.begin()->first});
+  }
+  if (TIDELOCK_MUTANT(kHigherNumberClosesLower)) {
+    while (!blocks_.empty() && blocks_.begin()->first < BlockKey{record.term, record.block})
+      close_blocks({blocks_.begin()->first});
+  }
 }
 
 void EdgeCore::on_block(const Block& block) {  // S2
   const BlockKey key{block.term, block.number};
+  if (TIDELOCK_MUTANT(kAckBeforePage)) send(BlockAck{block.term, block.number});
   if (!blocks_.contains(key)) {
     std::vector<std::uint16_t> slots;
     for (const std::string& one : block.keys) slots.push_back(slot_of_key(one));
@@ -234,7 +246,7 @@ void EdgeCore::on_block(const Block& block) {  // S2
     blocks_.emplace(key, block.keys);
     emit(PageOpenBlock{std::move(slots)});
   }
-  send(BlockAck{block.term, block.number});  // after the page shows it
+  if (!TIDELOCK_MUTANT(kAckBeforePage)) send(BlockAck{block.term, block.number});  // after the page shows it
 }
 
 void EdgeCore::close_blocks(const std::vector<BlockKey>& closing) {
@@ -252,7 +264,8 @@ void EdgeCore::close_blocks(const std::vector<BlockKey>& closing) {
 }
 
 void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
-  const auto it = probes_.find(mark.nonce);
+  const auto it = TIDELOCK_MUTANT(kMarkMatchesNewestProbe) && !probes_.empty() ? std::prev(probes_.end())
+                                                                               : probes_.find(mark.nonce);
   if (it == probes_.end()) return;  // F1: not outstanding in this session
   const Nanos t0 = it->second;
   probes_.erase(it);
@@ -261,7 +274,7 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
   round_trip_ns_ = round_trip_ns_ == 0 ? now_ - t0 : (7 * round_trip_ns_ + (now_ - t0)) / 8;
   if (!mark.proof) return;
   guard_.on_mark(welcome_.hub_boot, mark.hub_h, t0, now_);
-  if (guard_.fault()) {  // C3: no proofs until reset
+  if (guard_.fault() && !TIDELOCK_MUTANT(kClockFaultIgnored)) {  // C3: no proofs until reset
     if (!fault_shown_) {
       fault_shown_ = true;
       drop_proofs();
@@ -278,16 +291,18 @@ void EdgeCore::on_mark(const Mark& mark) {  // F2, F4
   emit(PageApplied{applied_});
   std::vector<BlockKey> lower;  // S2: by a mark of a strictly higher term
   for (const auto& [key, keys] : blocks_) {
-    if (key.first < welcome_.term) lower.push_back(key);
+    if (key.first < welcome_.term || TIDELOCK_MUTANT(kMarkClosesOwnTerm)) lower.push_back(key);
   }
   close_blocks(lower);
-  fresh_at_ = std::max(fresh_at_, t0);
+  fresh_at_ = std::max(fresh_at_, TIDELOCK_MUTANT(kFreshFromReceipt) ? now_ : t0);
   writers_ns_ = mark.writers_ns;
   emit(PageWriters{writers_ns_});
   emit(PageFresh{fresh_at_});
   if (mark.lease_ns > 0) {  // F4: counted from send, and shown only now that `applied` has reached its floor
-    const Nanos until =
-        saturating_sub(saturating_add(t0, shrink(mark.lease_ns, settings_.rho_ppm)), settings_.lease_margin_ns);
+    const Nanos from = TIDELOCK_MUTANT(kLeaseFromReceipt) ? now_ : t0;
+    const Nanos granted = TIDELOCK_MUTANT(kLeaseTooLong) ? mark.lease_ns * 13 / 10 : mark.lease_ns;
+    const std::uint32_t rho_ppm = TIDELOCK_MUTANT(kLeaseIgnoresDrift) ? 0 : settings_.rho_ppm;
+    const Nanos until = saturating_sub(saturating_add(from, shrink(granted, rho_ppm)), settings_.lease_margin_ns);
     lease_until_ = std::max(lease_until_, until);
     emit(PageLease{lease_until_});
   }
@@ -301,7 +316,8 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
   for (FetchAnswer::Found& found : answer.found) {
     const auto wanted = request.invalidated.find(found.key);
     if (wanted == request.invalidated.end()) continue;
-    if (wanted->second > answer.index) {  // invalidated above the answer's index: discard and fetch again
+    if (wanted->second > answer.index &&
+        !TIDELOCK_MUTANT(kFillIgnoresInvalidation)) {  // invalidated above the answer's index: discard and fetch again
       wanted_[found.key] = Index{};
       continue;
     }
@@ -318,12 +334,15 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       hold(found.key, std::move(own), false);
       continue;
     }
-    if (held != nullptr && !held->entry.local && held->entry.version > answer.index) continue;  // newer than the answer
+    if (held != nullptr && !held->entry.local && held->entry.version > answer.index &&
+        !TIDELOCK_MUTANT(kFillOlderThanHeld))
+      continue;  // newer than the answer
     EdgeEntry entry;
     entry.version = found.version;
     entry.stamp = found.stamp;
     entry.epoch = session_epoch_;  // verified in this session, whose first mark may be on its way
-    if (answer.proof && !guard_.fault()) entry.proven_at = request.sent_at;
+    if (answer.proof && !guard_.fault())
+      entry.proven_at = TIDELOCK_MUTANT(kFillProvenAtReceipt) ? now_ : request.sent_at;
     if (found.ttl_left_ns != kForever) {
       entry.expires_at = saturating_add(request.sent_at, shrink(found.ttl_left_ns, settings_.rho_ppm));
     }
@@ -372,6 +391,7 @@ Nanos EdgeCore::probe_interval() const {  // F9
 }
 
 void EdgeCore::on_disrupted() {  // C2
+  if (TIDELOCK_MUTANT(kEdgeIgnoresSuspend)) return;
   drop_proofs();
   probes_.clear();
   requests_.clear();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "protocol/edge_core.h"
 
 namespace tidelock {
@@ -118,8 +119,10 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   // would have come. Otherwise the first bounded read asks the hub; interest in a value that expires ends with that
   // value.
   const bool wins = before == nullptr || now_ >= before->entry.expires_at || before->entry.stamp < record.stamp;
-  const bool registered = before != nullptr && covered(write.write.key, before->entry) &&
-                          (before->entry.local || before->entry.expires_at == kForever);
+  const bool registered = TIDELOCK_MUTANT(kOwnWriteVouchedFor)
+                              ? before != nullptr
+                              : before != nullptr && covered(write.write.key, before->entry) &&
+                                    (before->entry.local || before->entry.expires_at == kForever);
   entry.epoch = registered ? before->entry.epoch : 0;
   entry.proven_at = registered ? before->entry.proven_at : kNever;
   if (ttl > 0) entry.expires_at = saturating_add(now_, ttl);

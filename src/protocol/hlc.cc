@@ -4,6 +4,8 @@
 #include <limits>
 #include <string>
 
+#include "base/mutant.h"
+
 namespace tidelock {
 
 Hlc::Hlc(std::uint64_t writer, std::uint64_t bound_ms) : writer_(writer), bound_ms_(bound_ms) {
@@ -29,6 +31,7 @@ Stamp Hlc::tick(std::uint64_t wall_ms) {
 Result<void> Hlc::observe(const Stamp& stamp, std::uint64_t wall_ms) {
   if (stamp.wall_ms > wall_ms && stamp.wall_ms - wall_ms > kAheadMaxMs) {  // G8: and nothing is learnt from it
     ++refused_;
+    if (TIDELOCK_MUTANT(kRefusedStampLearnt)) newest_ = std::max(newest_, stamp);
     return fail(Code::kInvalid, "stamp is " + std::to_string(stamp.wall_ms - wall_ms) +
                                     " ms ahead of this node's clock; at most " + std::to_string(kAheadMaxMs) +
                                     " ms is accepted");

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "codec/archive.h"
 
 namespace tidelock {
@@ -17,7 +18,7 @@ HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move
 }
 
 void HubCore::step(const HubEvent& event, HubActions& out) {
-  now_ = event.now;
+  if (!TIDELOCK_MUTANT(kHubClockReadPerTick) || std::holds_alternative<HubTick>(event.what)) now_ = event.now;  // C6
   out_ = &out;
   out.wake_at = kForever;
   std::visit(
@@ -38,6 +39,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
         if constexpr (std::is_same_v<What, HubAsked>) on_asked(what.token, what.request);
         if constexpr (std::is_same_v<What, HubVersions>) on_versions(what);
         if constexpr (std::is_same_v<What, HubDisrupted>) {  // C2
+          if (TIDELOCK_MUTANT(kHubIgnoresSuspend)) return;
           step_down("the machine was suspended or its clock jumped");
           leases_.clear();
         }
@@ -69,6 +71,8 @@ void HubCore::on_leadership(const HubLeadership& event) {
 }
 
 void HubCore::claim() {  // A1
+  if (TIDELOCK_MUTANT(kTermResumed) && state_.claim_hub() == options_.id)
+    return become_active(Index{state_.term().value}, now_);
   claim_ = next_id();
   append(*claim_, Claim{options_.id, options_.boot});
 }
@@ -102,10 +106,10 @@ void HubCore::on_dropped(const HubDropped& event) {
   // two this is the word cannot be told, so then nothing is known.
   bool alone = true;
   if (const auto it = outstanding_.find(event.id); it != outstanding_.end()) {
-    alone = --it->second == 0;
+    alone = --it->second == 0 || TIDELOCK_MUTANT(kOneDropSpeaksForAll);
     if (alone) outstanding_.erase(it);
   }
-  const bool never_happened = event.code != Code::kMaybeApplied && alone;
+  const bool never_happened = (event.code != Code::kMaybeApplied || TIDELOCK_MUTANT(kUnknownTakenForNever)) && alone;
   if (never_happened) first_attempt_.erase(event.id);
   if (claim_ == event.id) {
     claim_.reset();
@@ -179,6 +183,7 @@ void HubCore::on_committed(const HubCommitted& event) {
   }
   const bool in_our_term = active_ && command.term == term_;
   if (in_our_term && applied.effective && tb != kNever) {  // A2
+    if (TIDELOCK_MUTANT(kAuthorityFromApply)) tb = now_;
     authority_until_ = std::max(
         authority_until_, saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm)));
   }
@@ -226,7 +231,7 @@ void HubCore::become_active(Index index, Nanos tb) {
   active_ = true;
   claim_.reset();
   term_ = Term{index.value};
-  claimed_at_ = now_;  // A4: local time of application, not of proposal
+  claimed_at_ = TIDELOCK_MUTANT(kWaitFromProposal) ? tb : now_;  // A4: local time of application, not of proposal
   // A4: the ledger's setting at the claim. An empty cluster has granted nothing: no session opens before it is seeded.
   lease_at_claim_ns_ = state_.seeded() ? state_.lease_ns() : 0;
   authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
@@ -307,9 +312,10 @@ void HubCore::shorten_or_lengthen_lease() {  // A5
       shortening_ = false;
       return;
     }
-    const Nanos latest_end = std::max(latest_lease(), strong_wait_until());
+    const Nanos latest_end =
+        std::max(latest_lease(), TIDELOCK_MUTANT(kShortenIgnoresOwnWait) ? kNever : strong_wait_until());
     const Nanos allowed = saturating_add(now_, state_.settings().lease_short_ns);
-    if (latest_end > allowed) {
+    if (latest_end > allowed && !TIDELOCK_MUTANT(kShortenWithoutWaiting)) {
       wake(saturating_sub(latest_end, state_.settings().lease_short_ns));
       return;
     }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "codec/archive.h"
 #include "protocol/hub_core.h"
 
@@ -33,6 +34,7 @@ void HubCore::on_disconnected(ConnId conn) {
   const auto it = sessions_.find(conn);
   if (it == sessions_.end()) return;
   const auto current = by_edge_.find(it->second->edge);
+  if (TIDELOCK_MUTANT(kLeaseTableDropped)) leases_.erase(it->second->edge);
   if (current != by_edge_.end() && current->second == conn) by_edge_.erase(current);
   sessions_.erase(it);  // its lease stays in the table (A3)
 }
@@ -113,10 +115,10 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
               std::to_string(options_.protocol_version) + "; upgrade the older of the two";
   } else if (!active_ || !state_.seeded()) {
     refusal = "this hub is not active";
-  } else if (hello.highest_term > term_) {
+  } else if (hello.highest_term > term_ && !TIDELOCK_MUTANT(kNoTermTestAtOpen)) {
     refusal =
         "this hub's term " + std::to_string(term_.value) + " is older than " + std::to_string(hello.highest_term.value);
-  } else if (hello.applied > state_.applied()) {
+  } else if (hello.applied > state_.applied() && !TIDELOCK_MUTANT(kNoTermTestAtOpen)) {
     refusal = "this hub has applied " + std::to_string(state_.applied().value) + ", the edge " +
               std::to_string(hello.applied.value);
   } else if (hello.boot.value == 0 || number.value == 0) {
@@ -127,7 +129,12 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
     return;
   }
   if (Session* former = session_of(hello.edge)) end_session(former->conn, "the edge opened a newer session");
-  for (auto& [block_number, block] : blocks_) block.acked.erase(hello.edge);  // S3: from the current session only
+  for (auto& [block_number, block] : blocks_) {  // S3: from the current session only
+    if (TIDELOCK_MUTANT(kFormerAckCounts) && block.acked.contains(hello.edge))
+      session.acked.insert(block_number);
+    else
+      block.acked.erase(hello.edge);
+  }
   session.open = true;
   session.opened_at = now_;
   session.edge = hello.edge;
@@ -144,14 +151,14 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   welcome.hub_h = now_;
   welcome.term = term_;
   welcome.h0 = state_.applied();
-  welcome.reset = hello.applied < ring_from_;
+  welcome.reset = hello.applied < ring_from_ && !TIDELOCK_MUTANT(kResetNotTold);
   welcome.settings = state_.settings();
   welcome.namespaces = state_.namespaces();
   welcome.model_key = state_.model_key();
   for (const auto& [block_number, block] : blocks_) welcome.open_blocks.emplace_back(term_, block_number);
   const bool replay = !welcome.reset;
   send(session, std::move(welcome));
-  if (replay) {
+  if (replay && !TIDELOCK_MUTANT(kNoReplay)) {
     for (const Kept& kept : ring_) {
       if (kept.record.index <= hello.applied) continue;
       Record record = kept.record;
@@ -162,7 +169,12 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
       send(session, std::move(record));
     }
   }
-  for (const auto& [block_number, block] : blocks_) send(session, Block{term_, block_number, block.keys});  // S1
+  for (const auto& [block_number, block] : blocks_) {  // S1
+    if (TIDELOCK_MUTANT(kOpenBlocksNotTold))
+      session.acked.insert(block_number);
+    else
+      send(session, Block{term_, block_number, block.keys});
+  }
   last_demand_ = now_;
   note("session_open", hello.edge);
   ensure_registered(session);
@@ -193,8 +205,9 @@ bool HubCore::on_probe(Session& session, const Probe& probe) {
   if (probe.wants_lease && all_acked && state_.edges().contains(session.edge) && !removing_.contains(session.edge)) {
     // A3, A5, A6, S1: tested, recorded and queued in one step
     mark.lease_ns = shortening_ ? std::min(state_.lease_ns(), state_.settings().lease_short_ns) : state_.lease_ns();
+    if (TIDELOCK_MUTANT(kLongLeaseEarly) && lease_change_) mark.lease_ns = state_.settings().lease_long_ns;
     Nanos& ends = leases_.try_emplace(session.edge, kNever).first->second;
-    ends = std::max(ends, saturating_add(now_, mark.lease_ns));
+    if (!TIDELOCK_MUTANT(kFirstExpiryKept) || ends <= now_) ends = std::max(ends, saturating_add(now_, mark.lease_ns));
   }
   send(session, mark);
   return true;
@@ -210,7 +223,7 @@ void HubCore::register_interest(Session& session, const std::string& key, Nanos 
   if (session.interest.size() < kInterestMax) {
     session.interest[key] = expires_at;
   } else {
-    session.slot_interest.set(slot_of_key(key));  // coarser, never wrong
+    if (!TIDELOCK_MUTANT(kInterestFullDropped)) session.slot_interest.set(slot_of_key(key));  // coarser, never wrong
   }
 }
 
@@ -238,8 +251,9 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch, std::uint64_t appen
       found.stamp =
           state_.newest_stamp(wanted.key);  // D8: an edge's older pending write will lose against a deletion as well
     }
-    register_interest(session, wanted.key,
-                      found.ttl_left_ns == kForever ? kForever : saturating_add(ledger, found.ttl_left_ns));
+    if (!found.same || !TIDELOCK_MUTANT(kNoInterestWhenSame))
+      register_interest(session, wanted.key,
+                        found.ttl_left_ns == kForever ? kForever : saturating_add(ledger, found.ttl_left_ns));
     answer.found.push_back(std::move(found));
   }
   send(session, std::move(answer));
@@ -321,7 +335,7 @@ void HubCore::feed(const Applied& applied, BlockNo block) {
         record.keys.push_back(change.key);
       } else if (const auto it = session->interest.find(change.key.key); it != session->interest.end()) {
         record.keys.push_back(change.key);
-        if (!change.key.value && !change.key.deleted)
+        if ((!change.key.value && !change.key.deleted) || TIDELOCK_MUTANT(kInterestClearedByPush))
           session->interest.erase(it);  // only a hint: it fetches again
         else
           it->second = change.expires_at;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "codec/archive.h"
 #include "codec/compress.h"
 #include "protocol/hub_core.h"
@@ -19,18 +20,21 @@ bool HubCore::is_strong(std::string_view key) const {
 
 Nanos HubCore::short_wait_until() const {  // A4
   const ClusterSettings& settings = state_.settings();
+  if (TIDELOCK_MUTANT(kNoWindowWait)) return claimed_at_;
   return saturating_add(claimed_at_, stretch(settings.authority_window_ns, settings.rho_ppm));
 }
 
 Nanos HubCore::strong_wait_until() const {  // A4
   const ClusterSettings& settings = state_.settings();
-  return saturating_add(claimed_at_, stretch(settings.authority_window_ns + lease_at_claim_ns_, settings.rho_ppm));
+  if (TIDELOCK_MUTANT(kNoLeaseWait)) return claimed_at_;
+  const Nanos window = TIDELOCK_MUTANT(kLeaseWaitWithoutWindow) ? 0 : settings.authority_window_ns;
+  return saturating_add(claimed_at_, stretch(window + lease_at_claim_ns_, settings.rho_ppm));
 }
 
 // A3, for keys of every namespace: a strong read of a bounded key is answered here as well.
 bool HubCore::own_write_in_flight(const std::string& key, std::uint64_t appends) const {
   const auto it = in_flight_.find(key);
-  return it != in_flight_.end() && *it->second.begin() <= appends;
+  return it != in_flight_.end() && *it->second.begin() <= appends && !TIDELOCK_MUTANT(kOwnWriteIgnored);
 }
 
 void HubCore::forget_op(CommandId id) {
@@ -49,7 +53,8 @@ void HubCore::start_write(Op op) {
   TIDELOCK_ASSERT(active_);
   // A1: found applied before, by id; S1: its block closed with it. Not before the deposed hub's authority has ended
   // (A4): it may not have applied that entry yet and still tell edges that nothing newer exists (I2).
-  if (const auto outcome = state_.outcome(op.id); outcome && now_ >= short_wait_until()) {
+  if (const auto outcome = state_.outcome(op.id);
+      outcome && (now_ >= short_wait_until() || TIDELOCK_MUTANT(kRetryAnsweredEarly))) {
     const bool conflict = outcome->second == Code::kConflict;
     finish(op, outcome->second, conflict ? "the condition did not hold" : "", outcome->first);
     return;
@@ -89,7 +94,7 @@ void HubCore::close_block(BlockNo number, bool tell_edges) {
   if (blocks_.erase(number) == 0) return;
   for (auto& [conn, session] : sessions_) {
     session->acked.erase(number);
-    if (tell_edges && session->open) send(*session, Unblock{term_, number});
+    if (tell_edges && session->open && !TIDELOCK_MUTANT(kUnblockNotTold)) send(*session, Unblock{term_, number});
   }
 }
 
@@ -103,7 +108,7 @@ void HubCore::on_block_ack(Session& session, const BlockAck& ack) {
 bool HubCore::block_satisfied(const OpenBlock& block) const {
   // S3, and the exception of A4: the block was sent after the short wait (advance_ops opens none before it), so once
   // every registered edge has acknowledged it, no page can serve the old value, whatever the deposed hub granted.
-  if (now_ < strong_wait_until()) {
+  if (now_ < strong_wait_until() && !TIDELOCK_MUTANT(kExceptionByLeaseholders)) {
     return std::all_of(state_.edges().begin(), state_.edges().end(),
                        [&](const auto& edge) { return block.acked.contains(edge.first); });
   }
@@ -132,6 +137,7 @@ void HubCore::append_op(Op& op) {
     for (BatchRecord& record : batch->records) age(record), op.keys.push_back(record.key);
   }
   for (const std::string& key : op.keys) in_flight_[key].insert(op.append_number);
+  if (TIDELOCK_MUTANT(kBlockReleasedAtAppend)) close_block(op.block, false);
   if (auto* put = std::get_if<Put>(&op.body)) {
     append(op.id, *put);
   } else if (auto* batch = std::get_if<Batch>(&op.body)) {
@@ -160,11 +166,11 @@ void HubCore::advance_ops() {
     if (const auto* removal = std::get_if<RemoveEdge>(&op.body)) {  // A6
       const auto lease = leases_.find(removal->edge);
       const Nanos lapsed = std::max(lease == leases_.end() ? kNever : lease->second, strong_wait_until());
-      ready = now_ >= lapsed;
+      ready = now_ >= lapsed || TIDELOCK_MUTANT(kRemovalWithoutWaiting);
       if (!ready) wake(lapsed);
-    } else if (op.strong && ready) {
+    } else if (op.strong && (ready || TIDELOCK_MUTANT(kBlockBeforeWindowWait))) {
       if (op.state == Op::State::kQueued) open_block(op);
-      ready = block_satisfied(blocks_.at(op.block));
+      ready = ready && (block_satisfied(blocks_.at(op.block)) || TIDELOCK_MUTANT(kAppendWithoutAcks));
       if (!ready) {
         if (now_ < strong_wait_until()) wake(strong_wait_until());
         for (const auto& [edge, ends] : leases_) {
@@ -217,7 +223,9 @@ void HubCore::on_write_applied(const Applied& applied) {
   } else if (applied.applied_before) {
     if (op.block.value != 0) close_block(op.block, true);  // S1: a retry found applied by id closes its block too
     finish(op, applied.code, applied.message, *applied.applied_before);
-  } else if (active_ && applied.command.term == term_) {  // fenced or aborted: no effect, now or ever. (An entry of an
+  } else if (active_ &&
+             (applied.command.term == term_ ||
+              TIDELOCK_MUTANT(kFencedSpeaksForOwn))) {  // fenced or aborted: no effect, now or ever. (An entry of an
     // earlier term with this id, fenced now, says nothing about the append that this hub made or will make.)
     if (op.block.value != 0) close_block(op.block, true);
     finish(op, Code::kUnavailable, "the write was fenced; nothing happened", {});

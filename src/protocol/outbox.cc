@@ -22,6 +22,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "codec/archive.h"
 #include "codec/compress.h"
 
@@ -344,7 +345,7 @@ void Outbox::persisted(Nanos now, std::uint64_t number, AckLevel level, OutboxAc
     }
   };
   release(os_waiters_, AckLevel::kOs);
-  if (level != AckLevel::kOs) {
+  if (level != AckLevel::kOs || TIDELOCK_MUTANT(kAckBeforeSync)) {
     release(disk_waiters_, AckLevel::kDisk);
     if (in_flight_ && in_flight_->persist_number != 0 && in_flight_->persist_number <= number)
       in_flight_->durable = true;
@@ -389,7 +390,9 @@ void Outbox::work(Nanos now, OutboxActions& out) {
     if (in_flight_->persist_number == 0) put_composition(out);
     if (in_flight_->sent && saturating_sub(now, in_flight_->sent_at) >= options_.answer_wait_ns)
       in_flight_->sent = false;
-    if (in_flight_->durable && session_ && !in_flight_->sent && now >= retry_at_) transmit(now, out);
+    if ((in_flight_->durable || TIDELOCK_MUTANT(kCompositionNotSynced)) && session_ && !in_flight_->sent &&
+        now >= retry_at_)
+      transmit(now, out);
   }
   out.wake_at = std::min(out.wake_at, next_wake());
   number_rows(out);
@@ -435,6 +438,7 @@ void Outbox::compose(Nanos now, OutboxActions& out) {
   batch.number = next_number_;
   std::size_t bytes = 0;
   for (const auto& [seq, record] : records_) {
+    if (TIDELOCK_MUTANT(kBatchOutOfOrder) && seq == records_.begin()->first && records_.size() > 1) continue;
     if (batch.seqs.size() >= options_.batch_records_max) break;
     if (!batch.seqs.empty() && bytes + record.bytes() > options_.batch_bytes_max) break;
     bytes += record.bytes();
@@ -480,10 +484,11 @@ void Outbox::back_off(Nanos now) {
 }
 
 void Outbox::batch_done(Nanos now, const BatchDone& answer, OutboxActions& out) {
-  const bool ours = in_flight_ && answer.incarnation == incarnation_ && answer.number == in_flight_->number;
+  const bool ours = in_flight_ && answer.incarnation == incarnation_ &&
+                    (answer.number == in_flight_->number || TIDELOCK_MUTANT(kAnyBatchAnswerCounts));
   // A batch that was sent in an earlier session may be confirmed in this one before it was sent again; a refusal counts
   // only when it answers what was sent last.
-  if (ours && answer.code == Code::kOk && in_flight_->durable) {
+  if (ours && (answer.code == Code::kOk || TIDELOCK_MUTANT(kRefusalTakenForDone)) && in_flight_->durable) {
     on_applied(answer, out);
   } else if (ours && in_flight_->sent) {
     if (answer.code == Code::kInvalid) {  // D6

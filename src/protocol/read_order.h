@@ -30,6 +30,7 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/mutant.h"
 #include "base/time.h"
 #include "protocol/policy.h"
 #include "protocol/receipt.h"
@@ -167,12 +168,13 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
     // 5. the clock, for U
     const auto after = clock.now();
+    const std::uint32_t blocks = slot_blocks(TIDELOCK_MUTANT(kValueBeforeBlocks) ? page.slot_word(slot) : word);
     if (after.latest >= candidate.expires_at) continue;  // C5
     told_at = after.latest;
 
     const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch;  // F8
     const bool leased = clock_sound && policy.consistency == Consistency::kStrong && before.latest < lease_until &&
-                        slot_blocks(word) == 0 && covered && !candidate.local;  // F4
+                        blocks == 0 && covered && !candidate.local;  // F4
     outcome.found = !candidate.negative;
     outcome.negative = candidate.negative;
     outcome.expires_at = candidate.expires_at;
@@ -183,8 +185,10 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     Nanos bound = kForever;
     if (clock_sound) {
       // F3. A proven fetch vouches for its value as a mark does for all, whatever became of the session since.
-      const Nanos since = covered && fresh_at > candidate.proven_at ? fresh_at : candidate.proven_at;
-      bound = staleness_bound(after.latest, since, rho_ppm);
+      const Nanos proven = TIDELOCK_MUTANT(kFreshAfterValue) ? page.fresh_at() : fresh_at;
+      const Nanos since = covered && proven > candidate.proven_at ? proven : candidate.proven_at;
+      bound = staleness_bound(TIDELOCK_MUTANT(kBoundFromFirstClock) ? before.latest : after.latest, since,
+                              TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : rho_ppm);
     }
     if (leased || here_is_truth) {  // the newest at the first clock read; the rest of the read is counted (F6)
       const Nanos passed = stretch(saturating_sub(after.latest, before.earliest), rho_ppm);
@@ -206,7 +210,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
                             : bound != kForever ? Basis::kProof
                                                 : Basis::kNone;
     // F10: `applied` speaks of covered entries only: an unverified one may be older than that.
-    if ((contract.token > applied || !covered) && contract.token.value != 0 &&
+    if (!TIDELOCK_MUTANT(kTokenIgnored) && (contract.token > applied || !covered) && contract.token.value != 0 &&
         (candidate.local || contract.token > candidate.version)) {
       outcome.must_ask = MustAsk::kToken;
       continue;
@@ -220,7 +224,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
         outcome.must_ask = policy.consistency != Consistency::kStrong ? MustAsk::kNotStrong
                            : !clock_sound                             ? MustAsk::kClock
                            : before.latest >= lease_until             ? MustAsk::kNoLease
-                           : slot_blocks(word) != 0                   ? MustAsk::kBlocked
+                           : blocks != 0                              ? MustAsk::kBlocked
                                                                       : MustAsk::kUnverified;
         break;
       case Consistency::kBounded:
@@ -237,7 +241,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     }
   }
   // F6: what is left to fall back on came from one tier, and then others were looked at: that time counts as well.
-  if (outcome.receipt.bound_ns != kForever && told_at != kNever) {
+  if (outcome.receipt.bound_ns != kForever && told_at != kNever && !TIDELOCK_MUTANT(kFallbackNotAged)) {
     const Nanos passed = saturating_sub(clock.now().latest, told_at);
     outcome.receipt.bound_ns = saturating_add(outcome.receipt.bound_ns, stretch(passed, rho_ppm));
   }
@@ -275,7 +279,8 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
                                                                              : MustAsk::kNo;
     for (std::size_t i = 0; i < keys.size() && group.must_ask == MustAsk::kNo; ++i) {
       if (keys[i].consistency != Consistency::kStrong) group.must_ask = MustAsk::kNotStrong;
-      if (slot_blocks(page.slot_word(keys[i].slot)) != 0) group.must_ask = MustAsk::kBlocked;
+      if (slot_blocks(page.slot_word(keys[i].slot)) != 0 && !TIDELOCK_MUTANT(kSnapshotIgnoresBlocks))
+        group.must_ask = MustAsk::kBlocked;
     }
     if (group.must_ask != MustAsk::kNo) return group;
 
@@ -313,9 +318,8 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
         outcome.receipt.source = values.source(tier);
         outcome.receipt.basis = Basis::kLease;
         const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch && !candidate.local;
-        outcome.must_ask = !covered                      ? MustAsk::kUnverified
-                           : candidate.version > applied ? MustAsk::kToken
-                                                         : MustAsk::kNo;
+        const bool ahead = candidate.version > applied && !TIDELOCK_MUTANT(kSnapshotAheadOfFeed);
+        outcome.must_ask = !covered ? MustAsk::kUnverified : ahead ? MustAsk::kToken : MustAsk::kNo;
         if (outcome.must_ask == MustAsk::kNo) break;
       }
       if (outcome.must_ask != MustAsk::kNo) group.must_ask = outcome.must_ask;
@@ -323,7 +327,7 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
     std::atomic_thread_fence(std::memory_order_acquire);
     bool changed = false;
     for (const SnapshotKey& key : keys) changed |= page.generation(key.ns) != generations[key.ns];
-    if (changed) {
+    if (changed && !TIDELOCK_MUTANT(kSnapshotIgnoresGeneration)) {
       group.must_ask = MustAsk::kBusy;
       continue;
     }

@@ -32,6 +32,7 @@
 #include <limits>
 
 #include "base/assert.h"
+#include "base/mutant.h"
 #include "codec/archive.h"
 
 namespace tidelock {
@@ -399,15 +400,18 @@ void StateMachine::run(Applied& applied) {
   const bool is_claim = std::holds_alternative<Claim>(command.body);
   if (command.id.client == 0 || command.id.sequence == 0)
     return refuse(applied, Code::kInvalid, "a command needs an id");
-  if (const auto known = is_beacon ? std::nullopt : remembered(command.id)) {  // A1, 3.5: each id is applied once
-    if (known->code == Code::kUnavailable) {                                   // S1
+  const bool once = !is_beacon && !TIDELOCK_MUTANT(kIdAppliedTwice);
+  if (const auto known = once ? remembered(command.id) : std::nullopt) {  // A1, 3.5: each id is applied once
+    if (known->code == Code::kUnavailable) {                              // S1
       return refuse(applied, Code::kUnavailable,
                     "the command was aborted at index " + std::to_string(known->index.value));
     }
     applied.applied_before = known->index;
     return refuse(applied, known->code, "applied before at index " + std::to_string(known->index.value));
   }
-  if (!is_claim && (term_.value == 0 || command.term != term_)) {  // A1: fencing; without a trace, the id included
+  if (!is_claim && (term_.value == 0 || command.term != term_) &&
+      !TIDELOCK_MUTANT(kNoFencing)) {  // A1: fencing; without a trace, the id included
+    if (TIDELOCK_MUTANT(kIgnoredLeavesId)) remember(command.id, {applied.index, Code::kOk});
     return refuse(
         applied, Code::kNotActive,
         "term " + std::to_string(command.term.value) + " is not the newest claim's, " + std::to_string(term_.value));
@@ -545,11 +549,12 @@ void StateMachine::run(Applied& applied, const Batch& batch) {  // D5
   auto at =
       std::find_if(all.begin(), all.end(), [&](const Lane& lane) { return lane.incarnation == batch.incarnation; });
   Lane lane = at == all.end() ? Lane{batch.incarnation, 0, {}} : *at;
-  if (batch.number <= lane.last) {  // a lost reply, or a second hub: it counts once
+  if (batch.number <= lane.last &&
+      !TIDELOCK_MUTANT(kBatchAppliedTwice)) {  // a lost reply, or a second hub: it counts once
     if (batch.number == lane.last) applied.applied_before = lane.index;
     return refuse(applied, Code::kOk, "batch " + std::to_string(batch.number) + " was applied before");
   }
-  if (batch.number != lane.last + 1) {
+  if (batch.number > lane.last + 1) {
     return refuse(applied, Code::kConflict,
                   "batch " + std::to_string(batch.number) + " of this incarnation would leave a hole; " +
                       std::to_string(lane.last + 1) + " is next");
@@ -558,7 +563,8 @@ void StateMachine::run(Applied& applied, const Batch& batch) {  // D5
   for (const BatchRecord& record : batch.records) {
     lanes.floor = &record == batch.records.data() ? record.stamp : std::max(lanes.floor, record.stamp);
     const auto before = stored(record.key);
-    if (before && record.stamp <= before->stamp) {  // the newer stamp wins, and keeps winning after it was deleted
+    if (before && record.stamp <= before->stamp &&
+        !TIDELOCK_MUTANT(kOlderStampWins)) {  // the newer stamp wins, and keeps winning after it was deleted
       ++applied.superseded;
       continue;
     }
@@ -609,7 +615,7 @@ void StateMachine::sweep(std::size_t limit) {
   std::vector<std::string> proven;
   visit("t", [&](std::string_view key, std::string_view) {
     const Stamp stamp{big_endian(key, 1), static_cast<std::uint32_t>(big_endian(key, 9, 4)), big_endian(key, 13)};
-    if (stamp > floor) return false;
+    if (stamp > floor && !TIDELOCK_MUTANT(kTombstoneByAge)) return false;
     proven.emplace_back(key.substr(1 + kStampBytes));
     return proven.size() < limit;
   });

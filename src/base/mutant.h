@@ -1,0 +1,117 @@
+// TIDELOCK_MUTANT(kName) marks where a rule can be broken on purpose, so that the simulator can show that it would be
+// noticed. In the product it is the constant false and leaves no trace; only the simulator's own build of the cores
+// defines TIDELOCK_MUTANTS. What each one breaks is told in sim/mutants.cc.
+//
+// Threads: the chosen mutant is one per thread, so that seeds can run side by side.
+#pragma once
+
+#include <cstdint>
+
+namespace tidelock {
+
+enum class Mutant : std::uint8_t {
+  kNone,
+  // leases and proofs, at the hub
+  kLeaseWaitWithoutWindow,
+  kNoLeaseWait,
+  kNoWindowWait,
+  kWaitFromProposal,
+  kAuthorityFromApply,
+  kProofWithoutAuthority,
+  kNoFencing,
+  kTermResumed,
+  kHubClockReadPerTick,
+  kFirstExpiryKept,
+  kLeaseTableDropped,
+  kShortenWithoutWaiting,
+  kShortenIgnoresOwnWait,
+  kLongLeaseEarly,
+  kHubIgnoresSuspend,
+  kRemovalWithoutWaiting,
+  kRetryAnsweredEarly,
+  // leases and proofs, at the edge
+  kEdgeClockReadPerTick,
+  kLeaseFromReceipt,
+  kFreshFromReceipt,
+  kMarkMatchesNewestProbe,
+  kLeaseTooLong,
+  kLeaseIgnoresDrift,
+  kBoundIgnoresDrift,
+  kEdgeIgnoresSuspend,
+  kClockFaultIgnored,
+  kUnrevokedPageIgnored,
+  // blocks
+  kAppendWithoutAcks,
+  kFormerAckCounts,
+  kExceptionByLeaseholders,
+  kBlockBeforeWindowWait,
+  kMarkClosesOwnTerm,
+  kRecordClosesAll,
+  kHigherNumberClosesLower,
+  kOpenBlocksNotTold,
+  kBlockReleasedAtAppend,
+  kWelcomeClosesBlocks,
+  kOwnWriteIgnored,
+  kUnknownTakenForNever,
+  kOneDropSpeaksForAll,
+  kFencedSpeaksForOwn,
+  kUnblockNotTold,
+  kAckBeforePage,
+  // reads and fills
+  kValueBeforeBlocks,
+  kFreshAfterValue,
+  kBoundFromFirstClock,
+  kFallbackNotAged,
+  kSnapshotIgnoresGeneration,
+  kSnapshotAheadOfFeed,
+  kSnapshotIgnoresBlocks,
+  kSlotLoadedAfterValue,
+  kSlotBumpedBeforeValue,
+  kSlotNotBumped,
+  kBlockClosedBeforeValue,
+  kFillIgnoresInvalidation,
+  kFillOlderThanHeld,
+  kFillProvenAtReceipt,
+  kReplayBringsBackOlder,
+  kOldEntriesStayVerified,
+  kSessionsShareEpoch,
+  kDiskTrusted,
+  kNoInterestWhenSame,
+  kInterestClearedByPush,
+  kInterestFullDropped,
+  kNoReplay,
+  kResetNotTold,
+  kResetIgnored,
+  kReplayShownAgain,
+  kNoTermTestAtOpen,
+  kTokenIgnored,
+  kOldProofForStrong,
+  kUnsequencedForStrong,
+  kFallbackUnflagged,
+  kOwnWriteVouchedFor,
+  // data
+  kIdAppliedTwice,
+  kIgnoredLeavesId,
+  kBatchAppliedTwice,
+  kAckBeforeSync,
+  kBatchOutOfOrder,
+  kCompositionNotSynced,
+  kRefusalTakenForDone,
+  kAnyBatchAnswerCounts,
+  kTombstoneByAge,
+  kRefusedStampLearnt,
+  kOlderStampWins,
+  kUnstagedActivated,
+  kCount,
+};
+
+}  // namespace tidelock
+
+#ifdef TIDELOCK_MUTANTS
+namespace tidelock {
+inline constinit thread_local Mutant planted_mutant = Mutant::kNone;
+}
+#define TIDELOCK_MUTANT(name) (::tidelock::planted_mutant == ::tidelock::Mutant::name)
+#else
+#define TIDELOCK_MUTANT(name) false
+#endif
