@@ -12,10 +12,11 @@ sys.dont_write_bytecode = True
 import bans
 import floors
 import licences
+import mutants
 import rules
 from tree import Tree
 
-CHECKS = {"floors": floors.check, "bans": bans.check, "rules": rules.check, "licences": licences.check}
+CHECKS = {"floors": floors.check, "bans": bans.check, "rules": rules.check, "licences": licences.check, "mutants": mutants.check}
 
 
 def main():

@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bans
 import floors
 import licences
+import mutants
 import rules
 from tree import Cpp, Tree
 
@@ -247,6 +248,28 @@ class Rules(TreeCase):
         with mock.patch.dict(rules.RULES_NOT_YET, {"F2": "later"}):
             self.assertEqual(self.findings(rules.check, self.tree(code="// F1 M1\n")), [])
             self.one(rules.check, self.tree(), "rule F2 is built and tested now")
+
+
+class Mutants(TreeCase):
+    HEADER = "enum class Mutant : int { kNone, kDeaf, kCount };"
+    SOUND = {"src/base/mutant.h": HEADER, "sim/mutants.cc": "{kDeaf, 1}", "src/protocol/a.cc": "if (TIDELOCK_MUTANT(kDeaf)) return;",
+             "sim/CMakeLists.txt": "TIDELOCK_MUTANTS"}
+
+    def test_all_is_well(self):
+        self.assertEqual(self.findings(mutants.check, self.SOUND), [])
+
+    def test_what_is_wrong(self):
+        cases = [
+            ({"CMakeLists.txt": "add_compile_definitions(TIDELOCK_MUTANTS)"}, "only the simulator"),
+            ({"src/protocol/b.cc": "#define TIDELOCK_MUTANTS"}, "only the simulator"),
+            ({"src/hub/b.cc": "planted_mutant = Mutant::kDeaf;"}, "only the simulator"),
+            ({"src/protocol/b.cc": "TIDELOCK_MUTANT(kBlind)"}, "not a mutant"),
+            ({"src/protocol/a.cc": "// TIDELOCK_MUTANT(kDeaf)"}, "has no switch"),
+            ({"sim/mutants.cc": "{}"}, "does not say what kDeaf breaks"),
+        ]
+        for change, expected in cases:
+            with self.subTest(expected):
+                self.one(mutants.check, {**self.SOUND, **change}, expected)
 
 
 class Licences(TreeCase):
