@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "base/assert.h"
 #include "base/rng.h"
+#include "fuzz/fuzz.h"
 #include "wire/resp/parser.h"
 
 namespace {
@@ -29,14 +29,26 @@ bool drain(RespParser& parser, std::string& seen) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size < 2) return 0;
-  tidelock::Rng rng(data[0]);
+std::vector<tidelock::fuzz::Seed> tidelock::fuzz::seeds() {
+  const Bytes wide("\x01\x00", 2), narrow("\x02\x03", 2), early("\x03\x01", 2);
+  return {{"set", wide + "*3\r\n$3\r\nSET\r\n$5\r\nmodel\r\n$2\r\nv1\r\n"},
+          {"inline", wide + "PING\r\nSET a \"b c\\x41\" 'd'\r\n"},
+          {"pipeline", wide + "*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n\r\n*0\r\n"},
+          {"limits", narrow + "*6\r\n$1\r\na\r\n"},
+          {"early", early + "*2\r\n$4\r\nAUTH\r\n$20000\r\n"},
+          {"lengths", wide + "*3000000000\r\n"},
+          {"negative", wide + "*1\r\n$-10\r\n"},
+          {"unbalanced", wide + "SET \"a\r\n"}};
+}
+
+void tidelock::fuzz::run(BytesView input) {
+  if (input.size() < 2) return;
+  tidelock::Rng rng(static_cast<unsigned char>(input[0]));
   RespLimits limits;
-  if (data[1] & 1) limits = RespLimits::before_authentication();
-  if (data[1] & 2)
+  if (input[1] & 1) limits = RespLimits::before_authentication();
+  if (input[1] & 2)
     limits = {.arguments_max = 5, .bulk_bytes_max = 40, .request_bytes_max = 120, .inline_bytes_max = 50};
-  const std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  const std::string_view bytes = input.substr(2);
 
   RespParser at_once(limits), in_pieces(limits);
   std::string expected, seen;
@@ -48,8 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     at += piece;
     if (!drain(in_pieces, seen)) break;
     if (rng.one_in(8)) in_pieces.shrink();
-    TIDELOCK_ASSERT(in_pieces.memory_bytes() <= kMemoryMax + 64 * size);
+    TIDELOCK_ASSERT(in_pieces.memory_bytes() <= kMemoryMax + 64 * input.size());
   }
   TIDELOCK_ASSERT(seen == expected);
-  return 0;
 }

@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "base/assert.h"
 #include "base/rng.h"
+#include "fuzz/fuzz.h"
 #include "wire/resp/value.h"
 
 namespace {
@@ -23,12 +23,22 @@ bool drain(RespReplyParser& parser, std::string& seen) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size < 2) return 0;
-  tidelock::Rng rng(data[0]);
+std::vector<tidelock::fuzz::Seed> tidelock::fuzz::seeds() {
+  const Bytes wide("\x01\x00", 2), narrow("\x02\x01", 2);
+  return {{"simple", wide + "+OK\r\n-ERR no\r\n:42\r\n$3\r\nabc\r\n$-1\r\n"},
+          {"map", wide + "%2\r\n+version\r\n:7\r\n$5\r\nvalue\r\n_\r\n"},
+          {"nested", wide + "*2\r\n*1\r\n~1\r\n#t\r\n>1\r\n,1.5\r\n"},
+          {"attribute", wide + "|1\r\n+a\r\n+b\r\n=7\r\ntxt:abc\r\n(12345678901234567890\r\n"},
+          {"deep", narrow + "*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n"},
+          {"lengths", wide + "*2147483647\r\n$2000000000\r\n"}};
+}
+
+void tidelock::fuzz::run(BytesView input) {
+  if (input.size() < 2) return;
+  tidelock::Rng rng(static_cast<unsigned char>(input[0]));
   tidelock::RespReplyLimits limits;
-  if (data[1] & 1) limits = {.depth_max = 3, .elements_max = 10, .bytes_max = 100};
-  const std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  if (input[1] & 1) limits = {.depth_max = 3, .elements_max = 10, .bytes_max = 100};
+  const std::string_view bytes = input.substr(2);
   RespReplyParser at_once(limits), in_pieces(limits);
   std::string expected, seen;
   at_once.feed(bytes);
@@ -40,5 +50,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!drain(in_pieces, seen)) break;
   }
   TIDELOCK_ASSERT(seen == expected);
-  return 0;
 }

@@ -61,7 +61,7 @@ constexpr std::size_t kVmPageBytes = 4096;
 
 }  // namespace
 
-ElapsedClock::ElapsedClock(ClockShim shim) : shim_(shim) {
+ElapsedClock::ElapsedClock(ClockShim shim) : shim_(shim.limited()) {
   Pair p = read_pair();
   // Readers in other processes allow for half a good bracket; insist on one.
   for (int i = 0; i < 100 && p.asleep_high - p.asleep_low > kBracketGood; ++i) p = read_pair();

@@ -21,7 +21,8 @@ namespace tidelock {
 // The identity in production. Apps take their edge's from the page: H of an app must be H of its edge.
 struct ClockShim {
   Nanos offset_ns = 0;
-  std::int64_t rate_ppb = 0;  // parts per billion by which the clock runs fast; limited to +-500,000,000
+  static constexpr std::int64_t kRatePpbMax = 500'000'000;
+  std::int64_t rate_ppb = 0;  // parts per billion by which the clock runs fast; apply() needs it within +-kRatePpbMax
   Nanos origin_ns = 0;        // the instant of H from which the rate counts
 
   constexpr Nanos apply(Nanos h) const {
@@ -30,6 +31,13 @@ struct ClockShim {
     // In two parts, so that 64 bits do: whole seconds, then the rest.
     const Nanos drift = passed / kSecond * rate_ppb + passed % kSecond * rate_ppb / kSecond;
     return saturating_add(saturating_add(h, offset_ns), drift);
+  }
+  // For what comes from outside, a page above all: the clocks below take it so.
+  constexpr ClockShim limited() const {
+    ClockShim out = *this;
+    if (rate_ppb > kRatePpbMax) out.rate_ppb = kRatePpbMax;
+    if (rate_ppb < -kRatePpbMax) out.rate_ppb = -kRatePpbMax;
+    return out;
   }
   friend bool operator==(const ClockShim&, const ClockShim&) = default;
 };
@@ -59,7 +67,7 @@ class HotClock {
  public:
   static constexpr Nanos kPairAgeMax = 1 * kMillisecond;  // C1 allows ten; one keeps the interval under 0.2 ms
 
-  explicit HotClock(ClockShim shim = {}) : shim_(shim) {}
+  explicit HotClock(ClockShim shim = {}) : shim_(shim.limited()) {}
   ClockReading now() const;
   const ClockShim& shim() const { return shim_; }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include <thread>
 #include <vector>
 
@@ -24,6 +26,10 @@ TEST(ClockShim, AppliesOffsetAndRateFromItsOrigin) {
       {"saturates (C5)", {.offset_ns = kForever}, kSecond, kForever},
   };
   for (const Case& c : cases) EXPECT_EQ(c.shim.apply(c.h), c.shown) << c.why;
+  // A page of a broken writer may hold anything; the clock of its reader must not overflow.
+  const ClockShim absurd{.rate_ppb = std::numeric_limits<std::int64_t>::max(), .origin_ns = kNever};
+  EXPECT_EQ(HotClock(absurd).shim().rate_ppb, ClockShim::kRatePpbMax);
+  EXPECT_EQ(absurd.limited().apply(kForever), kForever);
 }
 
 TEST(ElapsedClock, NeverGoesBack) {  // C1

@@ -4,7 +4,8 @@
 //
 // and `encode` / `decode` walk that list. Format: little-endian base-128 varints for unsigned integers, zigzag varints
 // for signed ones, one byte for bool and enum, length-prefixed bytes, count-prefixed vectors, index-prefixed variants,
-// a presence byte for optionals. Unknown variant indexes, trailing bytes and counts beyond the bytes left are kCorrupt.
+// a presence byte for optionals. Unknown variant indexes, trailing bytes, padded numbers and counts beyond the bytes left
+// are kCorrupt. So a value has one encoding, and a digest of the bytes names the value.
 //
 // Threads: pure functions. Cost: one pass. Limits: a vector never reserves more elements than bytes are left.
 #pragma once
@@ -112,6 +113,7 @@ class Decoder {
       if (at_ >= in_.size()) return broken();
       const auto byte = static_cast<unsigned char>(in_[at_++]);
       if (shift == 63 && byte > 1) return broken();
+      if (shift > 0 && byte == 0) return broken();  // padded: a second encoding of the same number
       v |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
       if ((byte & 0x80) == 0) return v;
     }

@@ -493,6 +493,7 @@ Result<JoinToken> parse_join_token(std::string_view text) {
   if (!secret || secret->size() != kSecretBytes) return bad("bad secret");
   token.number = to_hex(*number);
   token.secret = *secret;
+  if (token_text(token) != text) return bad("not as the hub printed it");  // "-0", "007", "AB"
   return token;
 }
 

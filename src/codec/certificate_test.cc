@@ -153,6 +153,9 @@ TEST(JoinToken, RefusesBadTextAndRepeatsNoneOfIt) {
                         {"unknown role", "tljoin1.root.a.1.0011223344556677." + secret},
                         {"bad id", "tljoin1.edge.A.1.0011223344556677." + secret},
                         {"bad expiry", "tljoin1.edge.a.1x.0011223344556677." + secret},
+                        {"expiry with a zero in front", "tljoin1.edge.a.01.0011223344556677." + secret},
+                        {"expiry of minus zero", "tljoin1.edge.a.-0.0011223344556677." + secret},
+                        {"number in capitals", "tljoin1.edge.a.1.00112233445566AA." + secret},
                         {"bad number", "tljoin1.edge.a.1.00." + secret},
                         {"not hex", "tljoin1.edge.a.1.0011223344556677." + std::string(64, 'z')},
                         {"huge", std::string(1 << 20, '.')}};

@@ -29,7 +29,9 @@ struct Row {
   }
 };
 
-bool same_suspend(Nanos a, Nanos b) { return a - b <= kSuspendTolerance && b - a <= kSuspendTolerance; }
+bool same_suspend(Nanos a, Nanos b) {
+  return saturating_sub(a, b) <= kSuspendTolerance && saturating_sub(b, a) <= kSuspendTolerance;
+}
 
 }  // namespace
 

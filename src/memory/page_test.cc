@@ -196,6 +196,35 @@ TEST_F(PageTest, RefusesWhatIsNotItsPage) {  // DESIGN 6
   EXPECT_EQ(PageWriter::revoke(path).error().code, Code::kCorrupt) << "what cannot be revoked is an error, not silence";
 }
 
+TEST_F(PageTest, RefusesPoliciesThatNoHubCouldHaveMade) {
+  struct Case {
+    const char* why;
+    void (*spoil)(PagePolicy&);
+  };
+  const Case cases[] = {{"a time to live before it began", [](PagePolicy& p) { p.ttl_ns = kNever; }},
+                        {"a bound of years", [](PagePolicy& p) { p.bound_ns = kForever; }},
+                        {"no step at all", [](PagePolicy& p) { p.on_stale_count = 0; }},
+                        {"a prefix beyond its room", [](PagePolicy& p) { p.prefix_bytes = 200; }}};
+  for (const Case& c : cases) {
+    auto writer = PageWriter::create(options(path));
+    ASSERT_TRUE(writer);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    PagePolicy policy{};
+    const auto at = static_cast<std::streamoff>(offsetof(PageLayout, policies) + sizeof policy);  // the second one
+    file.seekg(at);
+    file.read(reinterpret_cast<char*>(&policy), sizeof policy);
+    c.spoil(policy);
+    file.seekp(at);
+    file.write(reinterpret_cast<const char*>(&policy), sizeof policy);
+    file.close();
+    const auto reader = PageReader::open(path);
+    ASSERT_TRUE(reader);
+    const auto policies = reader->view().policies();
+    ASSERT_FALSE(policies) << c.why;
+    EXPECT_EQ(policies.error().code, Code::kCorrupt) << c.why;
+  }
+}
+
 TEST_F(PageTest, RefusesBadOptions) {
   PageOptions none = options(path);
   none.namespaces.clear();

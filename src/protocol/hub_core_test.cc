@@ -947,6 +947,19 @@ TEST(C5, EntriesThatAreAppliedLateDoNotStopTheLedgersClock) {
   // 3 s have passed since 110 s was seen, less what the rates of two clocks may hide (C5).
   EXPECT_GE(bench.core->state().ledger_time(), 113 * kSecond - 10 * kMs);
   EXPECT_LE(bench.core->state().ledger_time(), 113 * kSecond);
+
+TEST(Limits, QuestionsThatWaitForAuthorityAreBounded) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.now += 10 * kSecond;  // no authority, and the ledger commits nothing
+  for (std::size_t i = 0; i < HubCore::kOpsMax; ++i) bench.from(1, Probe{Nonce{i + 1}, true, kSecond, true});
+  EXPECT_FALSE(bench.closed.contains(1));
+  bench.step(HubAsked{AskToken{1}, AdminRequest{{77, 1}, ReadKey{"plain:a"}}});
+  EXPECT_EQ(bench.answers.at(1).code, Code::kBusy);
+  bench.from(1, Probe{Nonce{HubCore::kOpsMax + 1}, true, kSecond, true});
+  EXPECT_TRUE(bench.closed.contains(1)) << "whoever asks on is cut off: an edge must not fill the hub's memory";
 }
 
 }  // namespace

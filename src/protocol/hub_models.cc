@@ -38,6 +38,13 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
     answer(token, std::move(reply));
     return;
   }
+  if (parked_.size() + deferred_.size() >= kOpsMax) {  // X6
+    AdminAnswer reply;
+    reply.code = Code::kBusy;
+    reply.message = "too many questions are waiting at this hub";
+    answer(token, std::move(reply));
+    return;
+  }
   if (std::holds_alternative<ReadKey>(request.body) || std::holds_alternative<DescribeModels>(request.body)) {
     if (!answer_read(token, request, appends_)) parked_.push_back({std::pair{token, request}, appends_});
     return;

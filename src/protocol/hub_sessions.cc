@@ -73,6 +73,11 @@ void HubCore::on_frame(const HubFrameIn& event) {
     end_session(event.conn, "the first message of a session must be a hello");
     return;
   }
+  const bool asks = std::holds_alternative<Probe>(frame.body) || std::holds_alternative<Fetch>(frame.body);
+  if (asks && parked_.size() >= kOpsMax) {  // X6: an edge may ask faster than authority comes back
+    end_session(event.conn, "too many questions are waiting at this hub");
+    return;
+  }
   if (const auto* probe = std::get_if<Probe>(&frame.body)) {
     if (!on_probe(session, *probe)) parked_.push_back({std::pair{event.conn, *probe}, appends_});
   } else if (const auto* ack = std::get_if<BlockAck>(&frame.body)) {

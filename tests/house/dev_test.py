@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUBCOMMANDS = ["setup", "build", "demo", "cluster", "test", "fmt", "lint", "bench", "fresh", "clean"]
+SUBCOMMANDS = ["setup", "build", "demo", "cluster", "test", "fmt", "lint", "bench", "fuzz", "fresh", "clean"]
 
 
 def dev(*arguments, cwd=ROOT):
@@ -39,6 +39,8 @@ class Dev(unittest.TestCase):
             (["setup", "--frob"], "unknown argument '--frob'"),
             (["build", "--preset", "odd"], "no preset 'odd'"),
             (["bench", "frob", "--json", "x"], "no bench 'frob'"),
+            (["fuzz", "frob"], "no target 'frob'"),
+            (["fuzz", "--frob"], "unknown argument '--frob'"),
             (["test", "--slow"], "unknown argument '--slow'"),
             (["fresh", "--only", "cake"], "--only 'cake'"),
             (["fresh", "--suite", "sid"], "--suite 'sid'"),

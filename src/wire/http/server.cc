@@ -31,14 +31,13 @@
 #include <thread>
 
 #include "telemetry/metrics.h"
+#include "wire/http/request.h"
 
 namespace tidelock {
 namespace {
 
 using SteadyTime = std::chrono::steady_clock::time_point;  // deadlines of I/O; nothing of the protocol hangs on them
 
-constexpr std::size_t kHeadBytesMax = 16u << 10;  // request line and headers together
-constexpr std::size_t kHeadersMax = 64;
 constexpr std::size_t kAnswerBytesMax = 64u << 20;  // of http_request
 constexpr std::size_t kDrainBytesMax = 64u << 10;
 constexpr auto kDrainTime = std::chrono::milliseconds(100);
@@ -114,97 +113,6 @@ const char* reason_of(int status) {
     case 504: return "Gateway Timeout";
     default: return status >= 500 ? "Internal Server Error" : "Status";
   }
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
-}
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-bool is_token(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  });
-}
-
-std::optional<std::string> percent_decoded(std::string_view text, bool plus_is_space) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+' && plus_is_space) {
-      out += ' ';
-    } else if (text[i] != '%') {
-      out += text[i];
-    } else {
-      unsigned byte = 0;
-      if (i + 2 >= text.size()) return std::nullopt;
-      const auto [end, error] = std::from_chars(text.data() + i + 1, text.data() + i + 3, byte, 16);
-      if (error != std::errc() || end != text.data() + i + 3 || byte == 0) return std::nullopt;
-      out += static_cast<char>(byte);
-      i += 2;
-    }
-  }
-  return out;
-}
-
-HttpResponse plain(int status, std::string text) {
-  return {status, "text/plain; charset=utf-8", std::move(text) + "\n"};
-}
-
-bool parse_target(std::string_view target, HttpRequest& request) {
-  if (target.empty() || target.front() != '/') return false;
-  const std::size_t mark = std::min(target.find('?'), target.size());
-  const auto path = percent_decoded(target.substr(0, mark), false);
-  if (!path) return false;
-  request.path = *path;
-  std::string_view rest = target.substr(std::min(mark + 1, target.size()));
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find('&'), rest.size());
-    const std::string_view pair = rest.substr(0, end);
-    const std::size_t equals = std::min(pair.find('='), pair.size());
-    const auto key = percent_decoded(pair.substr(0, equals), true);
-    const auto value = percent_decoded(pair.substr(std::min(equals + 1, pair.size())), true);
-    if (!key || !value) return false;
-    request.query.emplace(*key, *value);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return true;
-}
-
-// nullopt: well-formed. Else the answer that says what was wrong.
-std::optional<HttpResponse> parse_head(std::string_view head, HttpRequest& request) {
-  std::size_t at = std::min(head.find("\r\n"), head.size());
-  const std::string_view line = head.substr(0, at);
-  const std::size_t first = line.find(' ');
-  const std::size_t last = line.rfind(' ');
-  if (first == std::string_view::npos || first == last || !is_token(line.substr(0, first))) {
-    return plain(400, "request line: want METHOD /path HTTP/1.1");
-  }
-  const std::string_view version = line.substr(last + 1);
-  if (version != "HTTP/1.1" && version != "HTTP/1.0") return plain(400, "version: want HTTP/1.1");
-  request.method = std::string(line.substr(0, first));
-  if (!parse_target(line.substr(first + 1, last - first - 1), request)) {
-    return plain(400, "target: want /path?query with whole %XX codes");
-  }
-  std::size_t count = 0;
-  for (at += 2; at < head.size();) {
-    const std::size_t end = std::min(head.find("\r\n", at), head.size());
-    const std::string_view header = head.substr(at, end - at);
-    at = end + 2;
-    if (++count > kHeadersMax) return plain(431, "more than " + std::to_string(kHeadersMax) + " headers");
-    const std::size_t colon = header.find(':');
-    if (colon == std::string_view::npos || !is_token(header.substr(0, colon)))
-      return plain(400, "header: want name: value");
-    const std::string name = lower(header.substr(0, colon));
-    const bool fresh = request.headers.emplace(name, std::string(trimmed(header.substr(colon + 1)))).second;
-    if (!fresh && (name == "content-length" || name == "host")) return plain(400, name + " is there twice");
-  }
-  return std::nullopt;
 }
 
 bool route_matches(const HttpRoute& route, const std::string& path) {
@@ -355,35 +263,26 @@ HttpResponse HttpServer::Impl::read_request(const Connection& connection, HttpRe
   std::size_t end = std::string::npos;
   while (end == std::string::npos) {
     const std::size_t before = bytes.size();
-    if (before >= kHeadBytesMax) {
-      return plain(431, "request line and headers: more than " + std::to_string(kHeadBytesMax) + " bytes");
+    if (before >= kHttpHeadBytesMax) {
+      return http_plain(431, "request line and headers: more than " + std::to_string(kHttpHeadBytesMax) + " bytes");
     }
-    if (read_some(fd, bytes, kHeadBytesMax - before, deadline) == 0) {
+    if (read_some(fd, bytes, kHttpHeadBytesMax - before, deadline) == 0) {
       const bool late = std::chrono::steady_clock::now() >= deadline;
-      return late && !bytes.empty() ? plain(408, "the request took too long") : HttpResponse{0, "", ""};
+      return late && !bytes.empty() ? http_plain(408, "the request took too long") : HttpResponse{0, "", ""};
     }
     end = bytes.find("\r\n\r\n", before < 3 ? 0 : before - 3);
   }
-  if (auto refused = parse_head(std::string_view(bytes).substr(0, end), request)) return *refused;
-  if (request.headers.count("transfer-encoding") != 0) return plain(411, "want Content-Length, not Transfer-Encoding");
+  if (auto refused = parse_http_head(std::string_view(bytes).substr(0, end), request)) return *refused;
   std::size_t length = 0;
-  if (const auto header = request.headers.find("content-length"); header != request.headers.end()) {
-    const std::string& text = header->second;
-    const auto [at, error] = std::from_chars(text.data(), text.data() + text.size(), length);
-    if (error == std::errc::result_out_of_range) length = SIZE_MAX;
-    if (text.empty() || at != text.data() + text.size()) return plain(400, "content-length: want a number");
-  }
-  if (length > options.body_bytes_max) {
-    return plain(413, "body: more than " + std::to_string(options.body_bytes_max) + " bytes");
-  }
+  if (auto refused = parse_http_length(request, options.body_bytes_max, length)) return *refused;
   request.body = bytes.substr(end + 4, length);
-  if (request.body.size() < length && lower(request.headers["expect"]) == "100-continue" &&
+  if (request.body.size() < length && http_lower(request.headers["expect"]) == "100-continue" &&
       !write_all(fd, "HTTP/1.1 100 Continue\r\n\r\n", deadline)) {
     return {0, "", ""};
   }
   while (request.body.size() < length) {
     if (read_some(fd, request.body, length - request.body.size(), deadline) == 0) {
-      return std::chrono::steady_clock::now() >= deadline ? plain(408, "the request took too long")
+      return std::chrono::steady_clock::now() >= deadline ? http_plain(408, "the request took too long")
                                                           : HttpResponse{0, "", ""};
     }
   }
@@ -399,12 +298,12 @@ HttpResponse HttpServer::Impl::answer(const HttpRequest& request) {
     try {
       return route.handler(request);
     } catch (const std::exception& error) {  // exceptions end at the room's edge
-      return plain(500, std::string("internal error: ") + error.what());
+      return http_plain(500, std::string("internal error: ") + error.what());
     } catch (...) {
-      return plain(500, "internal error");
+      return http_plain(500, "internal error");
     }
   }
-  return path_known ? plain(405, request.method + " is not for this path") : plain(404, "no such path");
+  return path_known ? http_plain(405, request.method + " is not for this path") : http_plain(404, "no such path");
 }
 
 void HttpServer::Impl::stop() {
@@ -450,7 +349,7 @@ std::vector<HttpRoute> standard_routes(const Metrics& metrics, HttpCheck healthy
   const auto check = [](HttpCheck ask) {
     return [ask = std::move(ask)](const HttpRequest&) {
       const std::string why = ask ? ask() : std::string();
-      return why.empty() ? plain(200, "ok") : plain(503, why);
+      return why.empty() ? http_plain(200, "ok") : http_plain(503, why);
     };
   };
   return {{"GET", "/metrics",
@@ -537,7 +436,7 @@ Result<HttpResponse> http_request(const std::string& address, const std::string&
   HttpRequest headers;  // only its header map is used
   if (end == std::string::npos || !answer.starts_with("HTTP/1.1 ") ||
       std::from_chars(answer.data() + 9, answer.data() + 12, response.status).ec != std::errc() ||
-      parse_head("GET / HTTP/1.1" + answer.substr(answer.find("\r\n"), end - answer.find("\r\n")), headers)) {
+      parse_http_head("GET / HTTP/1.1" + answer.substr(answer.find("\r\n"), end - answer.find("\r\n")), headers)) {
     return fail(sent ? Code::kMaybeApplied : Code::kUnavailable, address + ": no HTTP answer");
   }
   response.content_type = headers.headers["content-type"];
