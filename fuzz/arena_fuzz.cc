@@ -1,5 +1,6 @@
-// An arena whose words were changed anywhere, before a reader of another process. It finds nothing, or it finds an entry of
-// that very key within the memory (which ends where the sanitizer sees it); an untouched arena gives what was put in.
+// An arena whose words were changed anywhere, before a reader of another process. It finds nothing, or it finds an
+// entry of that very key within the memory (which ends where the sanitizer sees it); an untouched arena gives what was
+// put in.
 #include <memory>
 
 #include "fuzz/fuzz.h"
@@ -14,7 +15,8 @@ constexpr const char* kKeys[] = {"a", "config:limit", "feature:1", "feature:2", 
 struct Memory {
   // Just as long as the shape says, so that a step beyond is a fault.
   RingShape shape = RingShape::within(16u << 10);
-  std::unique_ptr<char, void (*)(void*)> bytes{static_cast<char*>(std::aligned_alloc(64, shape.size_bytes() / 64 * 64 + 64)), std::free};
+  std::unique_ptr<char, void (*)(void*)> bytes{
+      static_cast<char*>(std::aligned_alloc(64, shape.size_bytes() / 64 * 64 + 64)), std::free};
   std::unique_ptr<RingWriter> writer;
   Bytes sound;
   Memory() {
@@ -36,11 +38,12 @@ Bytes patch(std::size_t word, std::uint64_t value) { return number(word, 2) + nu
 }  // namespace
 
 std::vector<Seed> seeds() {
-  std::vector<Seed> out = {{"sound", number(0, 1)},
-                           {"tail", number(0, 1) + patch(0, 0)},
-                           {"far_tail", number(0, 1) + patch(0, ~0ull)},
-                           {"header", number(1, 1) + number(16, 3) + Bytes(8, '\xFF')},
-                           {"shape", number(1, 1) + number(32, 3) + number(1ull << 27, 8) + number(40, 3) + number(1ull << 39, 8)}};
+  std::vector<Seed> out = {
+      {"sound", number(0, 1)},
+      {"tail", number(0, 1) + patch(0, 0)},
+      {"far_tail", number(0, 1) + patch(0, ~0ull)},
+      {"header", number(1, 1) + number(16, 3) + Bytes(8, '\xFF')},
+      {"shape", number(1, 1) + number(32, 3) + number(1ull << 27, 8) + number(40, 3) + number(1ull << 39, 8)}};
   // Index words that point all over.
   Bytes index = number(0, 1);
   for (std::size_t word = 8; word < 8 + 16 * 8; word += 3) index += patch(word, word * 0x0123'4567'89AB'CDEFull);

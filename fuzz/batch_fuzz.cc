@@ -1,5 +1,5 @@
-// Compressed batches of edges: a frame that lies about its size, that grows for ever, that is cut. The output never passes
-// the cap, and what came whole compresses to the same again.
+// Compressed batches of edges: a frame that lies about its size, that grows for ever, that is cut. The output never
+// passes the cap, and what came whole compresses to the same again.
 #include "codec/compress.h"
 #include "fuzz/fuzz.h"
 #include "protocol/messages.h"
@@ -10,7 +10,8 @@ namespace {
 Bytes records(int count) {
   std::vector<BatchRecord> out;
   for (int i = 0; i < count; ++i) {
-    out.push_back({"feature:" + std::to_string(i), Bytes(static_cast<std::size_t>(i), 'v'), {1'700'000'000'000, 1, 5}, kSecond});
+    out.push_back(
+        {"feature:" + std::to_string(i), Bytes(static_cast<std::size_t>(i), 'v'), {1'700'000'000'000, 1, 5}, kSecond});
   }
   return encode(out);
 }

@@ -3,7 +3,14 @@
 
 namespace tidelock::fuzz {
 
-std::vector<Seed> seeds() { return {{"good", "\x04" "abcd"}, {"short", "\x02" "ab"}}; }
+std::vector<Seed> seeds() {
+  return {{"good",
+           "\x04"
+           "abcd"},
+          {"short",
+           "\x02"
+           "ab"}};
+}
 
 void run(BytesView input) {
   if (input.empty()) return;

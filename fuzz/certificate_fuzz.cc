@@ -1,5 +1,5 @@
-// PEM files and join tokens from operators and strangers. Whatever parses has a well-formed identity, and a token's text is
-// the token's only text; nothing that strangers send passes for what our own key signed.
+// PEM files and join tokens from operators and strangers. Whatever parses has a well-formed identity, and a token's
+// text is the token's only text; nothing that strangers send passes for what our own key signed.
 #include "codec/certificate.h"
 #include "codec/signature.h"
 #include "fuzz/fuzz.h"

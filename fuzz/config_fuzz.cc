@@ -62,7 +62,8 @@ key = "node.key"
 [log]
 level = "debug"
 )";
-constexpr const char* kOperator = "hubs = [\"hub-1=127.0.0.1:7401\"]\ntls = { ca = 'a', certificate = 'b', key = 'c' }\n";
+constexpr const char* kOperator =
+    "hubs = [\"hub-1=127.0.0.1:7401\"]\ntls = { ca = 'a', certificate = 'b', key = 'c' }\n";
 
 }  // namespace
 

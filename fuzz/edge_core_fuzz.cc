@@ -12,10 +12,24 @@
 namespace tidelock::fuzz {
 namespace {
 
-enum Op : std::uint8_t { kTick, kUp, kDown, kFrame, kRead, kWrite, kPersisted, kStaged, kDisrupted, kForget, kFail, kOps };
+enum Op : std::uint8_t {
+  kTick,
+  kUp,
+  kDown,
+  kFrame,
+  kRead,
+  kWrite,
+  kPersisted,
+  kStaged,
+  kDisrupted,
+  kForget,
+  kFail,
+  kOps
+};
 constexpr std::uint8_t kRaw = 0x80;  // a frame with its own session, number, nonce, request
 
-constexpr const char* kKeys[] = {"model:cam:current@default", "feature:a", "feature:b", "config:limit", "bulk:x", "other"};
+constexpr const char* kKeys[] = {
+    "model:cam:current@default", "feature:a", "feature:b", "config:limit", "bulk:x", "other"};
 
 class MapStore : public EdgeStore {
  public:
@@ -90,7 +104,8 @@ class Bench {
   void on(const LinkOpen& op) { link = op.link, next_out = 1; }
   void on(const LinkSend& op) {
     TIDELOCK_ASSERT(op.link == link && op.frame.number == next_out++);  // F2
-    if (const auto* hello = std::get_if<Hello>(&op.frame.body); hello != nullptr) session = op.frame.session, next_in = 1;
+    if (const auto* hello = std::get_if<Hello>(&op.frame.body); hello != nullptr)
+      session = op.frame.session, next_in = 1;
     if (const auto* probe = std::get_if<Probe>(&op.frame.body)) nonce = probe->nonce, sent_at.insert(now);
     if (const auto* fetch = std::get_if<Fetch>(&op.frame.body)) request = fetch->request;
     if (const auto* write = std::get_if<WriteThrough>(&op.frame.body)) through = write->request;
@@ -132,7 +147,8 @@ void hub_says(Bench& bench, BytesView bytes, bool raw) {
     if (auto* mark = std::get_if<Mark>(&frame->body)) mark->nonce = bench.nonce;
     if (auto* answer = std::get_if<FetchAnswer>(&frame->body)) answer->request = bench.request;
     if (auto* done = std::get_if<WriteDone>(&frame->body)) done->request = bench.through;
-    if (auto* done = std::get_if<BatchDone>(&frame->body)) done->incarnation = bench.batch.incarnation, done->number = bench.batch.number;
+    if (auto* done = std::get_if<BatchDone>(&frame->body))
+      done->incarnation = bench.batch.incarnation, done->number = bench.batch.number;
   }
   bench.step(EdgeFrameIn{bench.link, std::move(*frame)});
 }
@@ -148,13 +164,19 @@ Contract contract_of(std::uint8_t bits) {
 }  // namespace
 
 std::vector<Seed> seeds() {
-  const auto op = [](std::uint8_t what, std::uint64_t argument, int bytes) { return number(what, 1) + number(argument, bytes); };
+  const auto op = [](std::uint8_t what, std::uint64_t argument, int bytes) {
+    return number(what, 1) + number(argument, bytes);
+  };
   const auto says = [](decltype(HubFrame::body) body) {
     return number(kFrame, 1) + piece(encode(HubFrame{SessionNo{1}, 1, std::move(body)}));
   };
   const auto tick = [&](std::uint64_t ms) { return op(kTick, ms, 2); };
-  const auto read = [&](int key, int contract) { return op(kRead, static_cast<std::uint64_t>(contract << 8 | key), 2); };
-  const auto write = [&](int key, int bits, BytesView value) { return op(kWrite, static_cast<std::uint64_t>(bits << 8 | key), 2) + piece(value); };
+  const auto read = [&](int key, int contract) {
+    return op(kRead, static_cast<std::uint64_t>(contract << 8 | key), 2);
+  };
+  const auto write = [&](int key, int bits, BytesView value) {
+    return op(kWrite, static_cast<std::uint64_t>(bits << 8 | key), 2) + piece(value);
+  };
   Welcome hello;
   hello.hub = "hub-1";
   hello.hub_boot = Boot{9};
@@ -162,22 +184,34 @@ std::vector<Seed> seeds() {
   hello.h0 = Index{10};
   hello.namespaces = default_namespaces();
   const Nanos at = 1'000 * kSecond;
-  const Bytes open = tick(1'000) + number(kUp, 1) + says(hello) + says(Mark{Nonce{1}, Index{10}, true, 30 * kSecond, at, 0});
+  const Bytes open =
+      tick(1'000) + number(kUp, 1) + says(hello) + says(Mark{Nonce{1}, Index{10}, true, 30 * kSecond, at, 0});
   Namespace everything;
   Welcome narrow = hello;
   narrow.namespaces = {everything};
   narrow.open_blocks = {{Term{1}, BlockNo{1}}};
   const Stamp stamp{1'700'000'000'000, 0, 5};
   return {
-      {"strong", open + read(0, 0) + says(FetchAnswer{RequestNo{1}, Index{10}, true, {{kKeys[0], Index{9}, false, "v1", kForever, {}}}}) + read(0, 1 | 4) +
-                     says(Block{Term{1}, BlockNo{1}, {kKeys[0]}}) + read(0, 0) + says(Record{Index{11}, Term{1}, BlockNo{1}, {{kKeys[0], false, "v2", kForever, {}}}, {}}) + tick(500)},
-      {"bounded", open + read(3, 0) + says(FetchAnswer{RequestNo{1}, Index{12}, true, {{kKeys[3], Index{8}, false, "5", kSecond, {}}}}) + read(3, 8 | 16) + tick(900) + read(3, 128) + tick(9'000)},
-      {"behind", open + write(1, 0, "f1") + number(kPersisted, 1) + tick(600) + number(kPersisted, 1) + says(BatchDone{1, 1, Index{12}, 0, Code::kOk, {}}) +
+      {"strong",
+       open + read(0, 0) +
+           says(FetchAnswer{RequestNo{1}, Index{10}, true, {{kKeys[0], Index{9}, false, "v1", kForever, {}}}}) +
+           read(0, 1 | 4) + says(Block{Term{1}, BlockNo{1}, {kKeys[0]}}) + read(0, 0) +
+           says(Record{Index{11}, Term{1}, BlockNo{1}, {{kKeys[0], false, "v2", kForever, {}}}, {}}) + tick(500)},
+      {"bounded",
+       open + read(3, 0) +
+           says(FetchAnswer{RequestNo{1}, Index{12}, true, {{kKeys[3], Index{8}, false, "5", kSecond, {}}}}) +
+           read(3, 8 | 16) + tick(900) + read(3, 128) + tick(9'000)},
+      {"behind", open + write(1, 0, "f1") + number(kPersisted, 1) + tick(600) + number(kPersisted, 1) +
+                     says(BatchDone{1, 1, Index{12}, 0, Code::kOk, {}}) +
                      says(Record{Index{12}, Term{1}, {}, {{kKeys[1], false, std::nullopt, kForever, stamp}}, {}})},
       {"through", open + write(3, 0, "7") + says(WriteDone{RequestNo{1}, Code::kOk, {}, Index{13}}) + write(3, 16, "")},
-      {"coarse", open + read(5, 0) + read(2, 0) + says(Record{Index{14}, Term{1}, {}, {}, {1, 2, 65'535}}) + number(kDisrupted, 1) + tick(50)},
-      {"again", open + number(kDown, 1) + tick(600) + number(kUp, 1) + says(narrow) + says(Unblock{Term{1}, BlockNo{1}}) + says(Goodbye{"over", "hub-2"}) + tick(600)},
-      {"raw", open + number(kFrame | kRaw, 1) + piece(encode(HubFrame{SessionNo{1}, 3, Mark{Nonce{2}, Index{1}, true, kForever, kForever, kNever}})) + op(kForget, 1, 1) + number(kFail, 1)}};
+      {"coarse", open + read(5, 0) + read(2, 0) + says(Record{Index{14}, Term{1}, {}, {}, {1, 2, 65'535}}) +
+                     number(kDisrupted, 1) + tick(50)},
+      {"again", open + number(kDown, 1) + tick(600) + number(kUp, 1) + says(narrow) +
+                    says(Unblock{Term{1}, BlockNo{1}}) + says(Goodbye{"over", "hub-2"}) + tick(600)},
+      {"raw", open + number(kFrame | kRaw, 1) +
+                  piece(encode(HubFrame{SessionNo{1}, 3, Mark{Nonce{2}, Index{1}, true, kForever, kForever, kNever}})) +
+                  op(kForget, 1, 1) + number(kFail, 1)}};
 }
 
 void run(BytesView input) {

@@ -62,8 +62,8 @@ inline Bytes number(std::uint64_t value, int bytes) {
 }
 inline Bytes piece(BytesView bytes) { return number(bytes.size(), 2) + Bytes(bytes); }
 
-// Every value has one encoding: what decodes, encodes to the very bytes it came from. So a digest of the bytes names the
-// content, and no two hubs can keep the same thing differently.
+// Every value has one encoding: what decodes, encodes to the very bytes it came from. So a digest of the bytes names
+// the content, and no two hubs can keep the same thing differently.
 template <class T>
 std::optional<T> decode_checked(BytesView bytes) {
   auto value = decode<T>(bytes, "fuzzed bytes");

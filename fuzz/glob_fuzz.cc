@@ -1,5 +1,5 @@
-// Glob patterns against a plain matcher that tries everything: the fast one, which only ever goes back to the last star,
-// must agree with it whenever it had the work to finish.
+// Glob patterns against a plain matcher that tries everything: the fast one, which only ever goes back to the last
+// star, must agree with it whenever it had the work to finish.
 #include <vector>
 
 #include "fuzz/fuzz.h"
@@ -18,7 +18,9 @@ unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? static_cast
 // The pattern as a list: a class is spelled out as the 256 bytes it takes.
 std::vector<Element> elements_of(BytesView pattern, bool ignore_case) {
   std::vector<Element> out;
-  const auto fold = [&](char c) { return ignore_case ? lower(static_cast<unsigned char>(c)) : static_cast<unsigned char>(c); };
+  const auto fold = [&](char c) {
+    return ignore_case ? lower(static_cast<unsigned char>(c)) : static_cast<unsigned char>(c);
+  };
   for (std::size_t at = 0; at < pattern.size(); ++at) {
     Element element;
     if (pattern[at] == '*') {
@@ -86,10 +88,30 @@ bool plain_match(const std::vector<Element>& elements, BytesView text) {
 }  // namespace
 
 std::vector<Seed> seeds() {
-  return {{"stars", "\x01" "a*b*c\naxxbxxc"},     {"class", "\x01" "[a-c]?[^x]\nb1y"},
-          {"case", "\x03" "FEAT*\nfeature:1"},    {"escape", "\x01" "a\\*b\na*b"},
-          {"open", "\x01" "[abc\nc"},             {"dear", "\x01" "a*a*a*a*a*a*b\naaaaaaaaaaaaaaaaaaaaaa"},
-          {"empty", "\x01" "\n"},                 {"reversed", "\x01" "[z-a]\\\nm\\"}};
+  return {{"stars",
+           "\x01"
+           "a*b*c\naxxbxxc"},
+          {"class",
+           "\x01"
+           "[a-c]?[^x]\nb1y"},
+          {"case",
+           "\x03"
+           "FEAT*\nfeature:1"},
+          {"escape",
+           "\x01"
+           "a\\*b\na*b"},
+          {"open",
+           "\x01"
+           "[abc\nc"},
+          {"dear",
+           "\x01"
+           "a*a*a*a*a*a*b\naaaaaaaaaaaaaaaaaaaaaa"},
+          {"empty",
+           "\x01"
+           "\n"},
+          {"reversed",
+           "\x01"
+           "[z-a]\\\nm\\"}};
 }
 
 void run(BytesView input) {

@@ -60,11 +60,12 @@ class Bench {
       TIDELOCK_ASSERT(it != conns.end());  // nothing to whom was hung up on
       if (std::holds_alternative<Welcome>(send.frame.body)) it->second.session = send.frame.session.value;
       const bool farewell = std::holds_alternative<Goodbye>(send.frame.body);  // of a session that may not have begun
-      TIDELOCK_ASSERT(send.frame.number == it->second.next_out++);  // F2
+      TIDELOCK_ASSERT(send.frame.number == it->second.next_out++);             // F2
       TIDELOCK_ASSERT(farewell || send.frame.session.value == it->second.session);
       TIDELOCK_ASSERT(decode_checked<HubFrame>(encode(send.frame)));
-      if (const auto* mark = std::get_if<Mark>(&send.frame.body); mark != nullptr && (mark->proof || mark->lease_ns > 0)) {
-        TIDELOCK_ASSERT(mark->proof && core->has_authority(now));                            // A3
+      if (const auto* mark = std::get_if<Mark>(&send.frame.body);
+          mark != nullptr && (mark->proof || mark->lease_ns > 0)) {
+        TIDELOCK_ASSERT(mark->proof && core->has_authority(now));  // A3
         TIDELOCK_ASSERT(mark->lease_ns == 0 || core->latest_lease() >= saturating_add(now, mark->lease_ns));
       }
     }
@@ -96,7 +97,9 @@ void edge_says(Bench& bench, std::uint64_t conn, BytesView bytes, bool raw) {
 }  // namespace
 
 std::vector<Seed> seeds() {
-  const auto op = [](std::uint8_t what, std::uint64_t argument, int bytes) { return number(what, 1) + number(argument, bytes); };
+  const auto op = [](std::uint8_t what, std::uint64_t argument, int bytes) {
+    return number(what, 1) + number(argument, bytes);
+  };
   const auto says = [](std::uint8_t conn, decltype(EdgeFrame::body) body) {
     return number(kFrame, 1) + number(conn, 1) + piece(encode(EdgeFrame{SessionNo{1}, 1, std::move(body)}));
   };
@@ -104,7 +107,9 @@ std::vector<Seed> seeds() {
     return number(kAsk, 1) + piece(encode(AdminRequest{{77, 1}, std::move(body)}));
   };
   const Bytes commit = op(kCommit, 9, 1);
-  const auto hello = [&](const char* edge) { return says(1, Hello{1, edge, "site", Boot{3}, {}, {}, {{"cam", "1.0.0"}}}); };
+  const auto hello = [&](const char* edge) {
+    return says(1, Hello{1, edge, "site", Boot{3}, {}, {}, {{"cam", "1.0.0"}}});
+  };
   const Bytes lead = op(kLead, 1, 1) + commit + op(kTick, 4'000, 2) + commit;
   const Bytes open = lead + op(kConnect, 1, 1) + hello("edge-1") + commit;
   const Bytes probe = says(1, Probe{Nonce{1}, true, kSecond, true}) + commit;
@@ -116,15 +121,24 @@ std::vector<Seed> seeds() {
   foreign.body = Claim{"hub-2", Boot{22}};
   return {
       {"probe", open + probe + says(1, Fetch{RequestNo{1}, {{"config:limit", {}}, {"feature:a", Index{3}}}}) + commit},
-      {"through", open + probe + says(1, WriteThrough{RequestNo{2}, {3, 1}, {plain}}) + commit + says(1, WriteThrough{RequestNo{3}, {3, 1}, {plain}}) + commit},
-      {"strong", open + probe + asks(WriteKeys{{strong}}) + says(1, BlockAck{Term{1}, BlockNo{1}}) + commit + asks(ReadKey{strong.key}) + commit},
-      {"dead_edge", open + probe + asks(WriteKeys{{strong}}) + op(kClose, 1, 1) + op(kTick, 40'000, 2) + commit + asks(RemoveEdgeRequest{"edge-1"}) + op(kTick, 40'000, 2) + commit},
-      {"batch", open + probe + says(1, WriteBatch{7, 1, encode(records)}) + commit + says(1, WriteBatch{7, 1, encode(records)}) + commit},
-      {"models", open + probe + asks(StageModel{"cam", "1.0.0"}) + commit + asks(ActivateModel{"cam", "1.0.0"}) + asks(RollbackModel{"cam"}) + asks(DescribeModels{}) + asks(DescribeCluster{}) + commit},
-      {"publish", open + asks(PublishModel{"cam", "1.0.0", "manifest"}) + commit + says(1, Staged{{"cam", "1.0.0"}, ""})},
-      {"deposed", open + probe + asks(WriteKeys{{plain}}) + op(kDrop, 0, 1) + number(kForeign, 1) + piece(encode(foreign)) + op(kLead, 0, 1) + op(kLead, 1, 1) + commit},
+      {"through", open + probe + says(1, WriteThrough{RequestNo{2}, {3, 1}, {plain}}) + commit +
+                      says(1, WriteThrough{RequestNo{3}, {3, 1}, {plain}}) + commit},
+      {"strong", open + probe + asks(WriteKeys{{strong}}) + says(1, BlockAck{Term{1}, BlockNo{1}}) + commit +
+                     asks(ReadKey{strong.key}) + commit},
+      {"dead_edge", open + probe + asks(WriteKeys{{strong}}) + op(kClose, 1, 1) + op(kTick, 40'000, 2) + commit +
+                        asks(RemoveEdgeRequest{"edge-1"}) + op(kTick, 40'000, 2) + commit},
+      {"batch", open + probe + says(1, WriteBatch{7, 1, encode(records)}) + commit +
+                    says(1, WriteBatch{7, 1, encode(records)}) + commit},
+      {"models", open + probe + asks(StageModel{"cam", "1.0.0"}) + commit + asks(ActivateModel{"cam", "1.0.0"}) +
+                     asks(RollbackModel{"cam"}) + asks(DescribeModels{}) + asks(DescribeCluster{}) + commit},
+      {"publish",
+       open + asks(PublishModel{"cam", "1.0.0", "manifest"}) + commit + says(1, Staged{{"cam", "1.0.0"}, ""})},
+      {"deposed", open + probe + asks(WriteKeys{{plain}}) + op(kDrop, 0, 1) + number(kForeign, 1) +
+                      piece(encode(foreign)) + op(kLead, 0, 1) + op(kLead, 1, 1) + commit},
       {"disrupted", open + probe + number(kDisrupted, 1) + commit + op(kTick, 500, 2) + commit},
-      {"two", open + op(kConnect, 2, 1) + number(kFrame | kRaw, 1) + number(2, 1) + piece(encode(EdgeFrame{SessionNo{9}, 1, Hello{1, "edge-2", "", Boot{4}, Term{1}, Index{2}, {}}})) + commit}};
+      {"two", open + op(kConnect, 2, 1) + number(kFrame | kRaw, 1) + number(2, 1) +
+                  piece(encode(EdgeFrame{SessionNo{9}, 1, Hello{1, "edge-2", "", Boot{4}, Term{1}, Index{2}, {}}})) +
+                  commit}};
 }
 
 void run(BytesView input) {

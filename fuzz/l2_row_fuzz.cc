@@ -20,7 +20,9 @@ std::vector<Seed> seeds() {
   ends.stamp = {1'700'000'000'000, 1, 5};
   EdgeEntry absent;
   absent.local = true;
-  return {{"value", encode_l2_row(entry, kRun)}, {"ends", encode_l2_row(ends, kRun)}, {"absent", encode_l2_row(absent, kOtherClock)}};
+  return {{"value", encode_l2_row(entry, kRun)},
+          {"ends", encode_l2_row(ends, kRun)},
+          {"absent", encode_l2_row(absent, kOtherClock)}};
 }
 
 void run(BytesView input) {

@@ -1,5 +1,5 @@
-// Manifests, and the names in them that become paths. A manifest that validates is encoded in one way, and every path it
-// names stays inside its release; one whose bytes were touched after it was signed does not open.
+// Manifests, and the names in them that become paths. A manifest that validates is encoded in one way, and every path
+// it names stays inside its release; one whose bytes were touched after it was signed does not open.
 #include <filesystem>
 
 #include "codec/manifest.h"
@@ -47,13 +47,14 @@ std::vector<Seed> seeds() {
   least.name = "a";
   least.version = "0.0.0";
   least.files = {{"model.onnx", FileRole::kModel, 1, Bytes(kSha256Bytes, 'a')}};
-  return {{"manifest", number(0, 1) + whole},
-          {"least", number(0, 1) + encode(least)},
-          {"path", number(1, 1) + "golden/one/input.images.1x2x2.f32"},
-          {"climbing", number(1, 1) + "golden/../../../etc/passwd"},
-          {"version", number(1, 1) + "10.2.33-rc.1+build.5"},
-          {"touched", number(2, 1) + number(3, 2) + number(1, 1)},
-          {"envelope", number(3, 1) + encode(SignedManifest{whole, Bytes(kSignatureBytes, 's'), Bytes(kKeyIdBytes, 'k')})}};
+  return {
+      {"manifest", number(0, 1) + whole},
+      {"least", number(0, 1) + encode(least)},
+      {"path", number(1, 1) + "golden/one/input.images.1x2x2.f32"},
+      {"climbing", number(1, 1) + "golden/../../../etc/passwd"},
+      {"version", number(1, 1) + "10.2.33-rc.1+build.5"},
+      {"touched", number(2, 1) + number(3, 2) + number(1, 1)},
+      {"envelope", number(3, 1) + encode(SignedManifest{whole, Bytes(kSignatureBytes, 's'), Bytes(kKeyIdBytes, 'k')})}};
 }
 
 void run(BytesView input) {

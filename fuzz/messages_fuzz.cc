@@ -17,8 +17,9 @@ struct Kinds {
     (void)((at++ == kind ? (void)decode_checked<T>(bytes) : void()), ...);
   }
 };
-using All = Kinds<EdgeFrame, HubFrame, Command, AdminRequest, AdminAnswer, NodeCall, BlobUpload, BlobDownload, StoredValue,
-                  ModelPointer, JoinRequest, JoinReply, std::vector<BatchRecord>, std::vector<Bytes>, Namespace>;
+using All =
+    Kinds<EdgeFrame, HubFrame, Command, AdminRequest, AdminAnswer, NodeCall, BlobUpload, BlobDownload, StoredValue,
+          ModelPointer, JoinRequest, JoinReply, std::vector<BatchRecord>, std::vector<Bytes>, Namespace>;
 
 template <class T>
 Seed seed(std::string name, int kind, const T& value) {
@@ -41,19 +42,25 @@ std::vector<Seed> seeds() {
   welcome.open_blocks = {{Term{2}, BlockNo{1}}};
   Seed first;
   std::vector<Seed> out = {
-      seed("hello", 0, EdgeFrame{SessionNo{1}, 1, Hello{1, "edge-1", "site", Boot{3}, Term{2}, Index{30}, {{"cam", "1.0.0"}}}}),
+      seed("hello", 0,
+           EdgeFrame{SessionNo{1}, 1, Hello{1, "edge-1", "site", Boot{3}, Term{2}, Index{30}, {{"cam", "1.0.0"}}}}),
       seed("probe", 0, EdgeFrame{SessionNo{1}, 2, Probe{Nonce{9}, true, kSecond, false}}),
       seed("ack", 0, EdgeFrame{SessionNo{1}, 3, BlockAck{Term{2}, BlockNo{1}}}),
-      seed("fetch", 0, EdgeFrame{SessionNo{1}, 4, Fetch{RequestNo{1}, {{"model:cam:current@default", Index{7}}, {"a", {}}}}}),
+      seed("fetch", 0,
+           EdgeFrame{SessionNo{1}, 4, Fetch{RequestNo{1}, {{"model:cam:current@default", Index{7}}, {"a", {}}}}}),
       seed("through", 0, EdgeFrame{SessionNo{1}, 5, WriteThrough{RequestNo{2}, {3, 1}, {write, gone}}}),
       seed("batch", 0, EdgeFrame{SessionNo{1}, 6, WriteBatch{11, 1, "zstd"}}),
       seed("staged", 0, EdgeFrame{SessionNo{1}, 7, Staged{{"cam", "2.0.0"}, "digest"}}),
       seed("welcome", 1, HubFrame{SessionNo{1}, 1, welcome}),
-      seed("record", 1, HubFrame{SessionNo{1}, 2, Record{Index{41}, Term{2}, BlockNo{1}, {{"a", false, "v", kSecond, stamp}}, {7, 65535}}}),
+      seed("record", 1,
+           HubFrame{SessionNo{1}, 2,
+                    Record{Index{41}, Term{2}, BlockNo{1}, {{"a", false, "v", kSecond, stamp}}, {7, 65535}}}),
       seed("mark", 1, HubFrame{SessionNo{1}, 3, Mark{Nonce{9}, Index{41}, true, 30 * kSecond, 12345, kForever}}),
       seed("block", 1, HubFrame{SessionNo{1}, 4, Block{Term{2}, BlockNo{2}, {"model:cam:current@default"}}}),
       seed("unblock", 1, HubFrame{SessionNo{1}, 5, Unblock{Term{2}, BlockNo{2}}}),
-      seed("answer", 1, HubFrame{SessionNo{1}, 6, FetchAnswer{RequestNo{1}, Index{41}, true, {{"a", Index{41}, false, "v", kForever, stamp}}}}),
+      seed("answer", 1,
+           HubFrame{SessionNo{1}, 6,
+                    FetchAnswer{RequestNo{1}, Index{41}, true, {{"a", Index{41}, false, "v", kForever, stamp}}}}),
       seed("done", 1, HubFrame{SessionNo{1}, 7, WriteDone{RequestNo{2}, Code::kConflict, "no", Index{42}}}),
       seed("batch_done", 1, HubFrame{SessionNo{1}, 8, BatchDone{11, 1, Index{43}, 2, Code::kOk, {}}}),
       seed("goodbye", 1, HubFrame{SessionNo{1}, 9, Goodbye{"not active", "hub-2"}}),
@@ -65,19 +72,31 @@ std::vector<Seed> seeds() {
       seed("remove", 2, Command{{5, 6}, Term{2}, kSecond, RemoveEdge{"edge-1"}}),
       seed("lease", 2, Command{{5, 7}, Term{2}, kSecond, SetLease{true}}),
       seed("seed", 2, Command{{5, 8}, Term{2}, kSecond, tidelock::Seed{{}, default_namespaces(), "key"}}),
-      seed("batch_command", 2, Command{{5, 9}, Term{2}, kSecond, Batch{"edge-1", 11, 1, {{"feature:a", "v", stamp, kSecond}}}}),
+      seed("batch_command", 2,
+           Command{{5, 9}, Term{2}, kSecond, Batch{"edge-1", 11, 1, {{"feature:a", "v", stamp, kSecond}}}}),
       seed("admin_read", 3, AdminRequest{{7, 1}, ReadKey{"a"}}),
       seed("admin_write", 3, AdminRequest{{7, 2}, WriteKeys{{write}}}),
       seed("publish", 3, AdminRequest{{7, 3}, PublishModel{"cam", "1.0.0", "manifest"}}),
       seed("activate", 3, AdminRequest{{7, 4}, ActivateModel{"cam", "1.0.0"}}),
-      seed("admin_answer", 4, AdminAnswer{Code::kNotActive, "m", "hub-2:1", Index{1}, "v", true, Term{2}, "hub-1", {{"edge-1", "s", true, 1, Index{1}, {}}}, {{"cam", "1", "", "", Index{1}, {"1"}}}}),
+      seed("admin_answer", 4,
+           AdminAnswer{Code::kNotActive,
+                       "m",
+                       "hub-2:1",
+                       Index{1},
+                       "v",
+                       true,
+                       Term{2},
+                       "hub-1",
+                       {{"edge-1", "s", true, 1, Index{1}, {}}},
+                       {{"cam", "1", "", "", Index{1}, {"1"}}}}),
       seed("has_blobs", 5, NodeCall{HasBlobs{{Bytes(32, 'x')}}}),
       seed("upload", 6, BlobUpload{Bytes(32, 'x'), 1u << 20}),
       seed("download", 7, BlobDownload{Bytes(32, 'x'), 4096}),
       seed("stored", 8, StoredValue{Index{7}, "v", kSecond, stamp}),
       seed("pointer", 9, ModelPointer{"1.0.0", Bytes(32, 'x'), "0.9.0"}),
       seed("join", 10, JoinRequest{"0123456789abcdef", "csr", "proof"}),
-      seed("records", 12, std::vector<BatchRecord>{{"feature:a", "v", stamp, 0}, {"feature:b", std::nullopt, stamp, 0}}),
+      seed("records", 12,
+           std::vector<BatchRecord>{{"feature:a", "v", stamp, 0}, {"feature:b", std::nullopt, stamp, 0}}),
       seed("namespace", 14, default_namespaces()[1])};
   // What went wrong: a number padded with zero bytes was a second encoding of the same value.
   out.push_back({"padded_number", number(8, 1) + Bytes("\x87\x00\x00\x00\x00\x00\x00", 7)});

@@ -1,6 +1,6 @@
-// A page as a broken edge, or another program, left it, before the eyes of an app: each patch of the input lands somewhere
-// in it, at times between two reads. The app refuses it, or reads on without a fault; a policy that it takes is one that a
-// hub could have made, and it never waits.
+// A page as a broken edge, or another program, left it, before the eyes of an app: each patch of the input lands
+// somewhere in it, at times between two reads. The app refuses it, or reads on without a fault; a policy that it takes
+// is one that a hub could have made, and it never waits.
 #include <optional>
 
 #include "fuzz/fuzz.h"
@@ -53,7 +53,8 @@ std::vector<Seed> seeds() {
           {"counts", number(2, 1) + patch(offsetof(PageLayout, policy_count), 65)},
           {"policy", number(3, 1) + patch(policies + 48, ~0ull) + patch(policies + 8, 1ull << 63)},
           {"prefix", number(3, 1) + patch(policies + 60, 200)},
-          {"shim", number(3, 1) + patch(offsetof(PageLayout, shim_rate_ppb), ~0ull >> 1) + patch(offsetof(PageLayout, shim_origin_ns), 1ull << 63)},
+          {"shim", number(3, 1) + patch(offsetof(PageLayout, shim_rate_ppb), ~0ull >> 1) +
+                       patch(offsetof(PageLayout, shim_origin_ns), 1ull << 63)},
           {"state", number(7, 1) + patch(fresh + 56, 0xFFFF'FFFF) + patch(offsetof(PageLayout, policy_version), 3)}};
 }
 
@@ -82,10 +83,12 @@ void run(BytesView input) {
     apply(how & 4 ? 32 : 0);
     std::string value;
     for (const char* key : {"config:a", "model:a:current@default", "other"}) {
-      for (const Contract& contract : {Contract{}, Contract{Consistency::kBounded, kSecond, {}, {}}, Contract{Consistency::kStrong, {}, {}, {}}}) {
+      for (const Contract& contract :
+           {Contract{}, Contract{Consistency::kBounded, kSecond, {}, {}}, Contract{Consistency::kStrong, {}, {}, {}}}) {
         const ReadOutcome outcome = reader.read(key, contract, value);
         TIDELOCK_ASSERT(outcome.receipt.bound_ns >= 0);
-        if (outcome.must_ask == MustAsk::kNo && contract.bound_ns) TIDELOCK_ASSERT(outcome.receipt.bound_ns <= kForever);
+        if (outcome.must_ask == MustAsk::kNo && contract.bound_ns)
+          TIDELOCK_ASSERT(outcome.receipt.bound_ns <= kForever);
       }
     }
     std::vector<std::string> values;

@@ -1,6 +1,6 @@
-// What a hub finds on its disk when it starts: rows of its Raft log, vote and snapshot. Either it refuses them, or the log
-// is whole; then the driver starts on it or says why not, and what it loaded is what it would write. Checksums are put
-// right for most rows, so that what lies behind them is reached.
+// What a hub finds on its disk when it starts: rows of its Raft log, vote and snapshot. Either it refuses them, or the
+// log is whole; then the driver starts on it or says why not, and what it loaded is what it would write. Checksums are
+// put right for most rows, so that what lies behind them is reached.
 #include <map>
 
 #include "fuzz/fuzz.h"

@@ -1,5 +1,6 @@
-// A peer that sends any bytes to a member of a Raft cluster, between its ticks, its disk and its own proposals. The member
-// drops them, or says that it must stop; term, commit and applied index never fall, and entries come out once, in order.
+// A peer that sends any bytes to a member of a Raft cluster, between its ticks, its disk and its own proposals. The
+// member drops them, or says that it must stop; term, commit and applied index never fall, and entries come out once,
+// in order.
 #include "fuzz/fuzz.h"
 #include "ledger/raft/raft_driver.h"
 
@@ -8,7 +9,8 @@ namespace {
 
 enum Op : std::uint8_t { kReceive, kTick, kPersisted, kPropose, kSnapshot, kInstalled, kConfiguration, kOps };
 
-const std::vector<RaftServer> kServers = {{1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kVoter}, {3, "c", RaftRole::kVoter}};
+const std::vector<RaftServer> kServers = {
+    {1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kVoter}, {3, "c", RaftRole::kVoter}};
 
 RaftDriverSettings settings_of(std::uint64_t number) {
   RaftDriverSettings settings;
@@ -40,19 +42,25 @@ std::vector<Seed> seeds() {
   const RaftEntry command{2, RaftEntryType::kCommand, "payload"}, barrier{2, RaftEntryType::kBarrier, {}};
   const RaftEntry change{2, RaftEntryType::kChange, encode_configuration(kServers)};
   const Bytes vote = message(0, U{2}, U{1}, U{1}, false, false), pre_vote = message(0, U{2}, U{1}, U{1}, false, true);
-  const Bytes granted = message(1, U{2}, true, false, features, capacity), pre_granted = message(1, U{2}, true, true, features, capacity);
+  const Bytes granted = message(1, U{2}, true, false, features, capacity),
+              pre_granted = message(1, U{2}, true, true, features, capacity);
   const Bytes append = message(2, U{2}, U{1}, U{1}, U{3}, std::vector<RaftEntry>{barrier, command});
   const Bytes later = message(2, U{2}, U{3}, U{2}, U{4}, std::vector<RaftEntry>{change});
-  const Bytes rewrite = message(2, U{3}, U{2}, U{2}, U{2}, std::vector<RaftEntry>{{3, RaftEntryType::kCommand, "other"}});
-  const Bytes acked = message(3, U{2}, U{0}, U{2}, features, capacity), rejected = message(3, U{2}, U{2}, U{1}, features, capacity);
+  const Bytes rewrite =
+      message(2, U{3}, U{2}, U{2}, U{2}, std::vector<RaftEntry>{{3, RaftEntryType::kCommand, "other"}});
+  const Bytes acked = message(3, U{2}, U{0}, U{2}, features, capacity),
+              rejected = message(3, U{2}, U{2}, U{1}, features, capacity);
   const Bytes install = message(4, U{2}, U{9}, U{2}, U{1}, encode_configuration(kServers));
   const Bytes now = message(5, U{2}, U{1}, U{1});
   const Bytes wait = op(kTick, number(250, 1)) + op(kTick, number(250, 1)) + op(kTick, number(250, 1));
   const Bytes lead = wait + received(pre_granted) + received(granted) + op(kPersisted);
-  return {{"follow", received(vote) + op(kPersisted) + received(append) + op(kPersisted) + received(later) + op(kPersisted) + op(kSnapshot, number(0, 1)) + wait},
+  return {{"follow", received(vote) + op(kPersisted) + received(append) + op(kPersisted) + received(later) +
+                         op(kPersisted) + op(kSnapshot, number(0, 1)) + wait},
           {"rewrite", received(append) + received(rewrite) + op(kPersisted) + received(append)},
-          {"lead", lead + op(kPropose, piece("mine")) + op(kPersisted) + received(acked) + received(rejected) + received(acked)},
-          {"install", received(install) + op(kInstalled) + received(message(2, U{2}, U{9}, U{2}, U{9}, std::vector<RaftEntry>{command}))},
+          {"lead", lead + op(kPropose, piece("mine")) + op(kPersisted) + received(acked) + received(rejected) +
+                       received(acked)},
+          {"install", received(install) + op(kInstalled) +
+                          received(message(2, U{2}, U{9}, U{2}, U{9}, std::vector<RaftEntry>{command}))},
           {"elect", received(pre_vote) + received(now) + wait + received(vote)},
           {"configuration", op(kConfiguration, piece(encode_configuration(kServers)))}};
 }
@@ -80,7 +88,10 @@ void run(BytesView input) {
         break;
       case kPersisted: event.what = RaftPersisted{persist_no}; break;
       case kPropose: event.what = RaftProposed{{{CommandId{1, ++proposals}, Bytes(in.piece())}}}; break;
-      case kSnapshot: event.what = RaftSnapshotTaken{Index{driver.applied().value - std::min<std::uint64_t>(in.byte(), driver.applied().value)}, "snap"}; break;
+      case kSnapshot:
+        event.what = RaftSnapshotTaken{
+            Index{driver.applied().value - std::min<std::uint64_t>(in.byte(), driver.applied().value)}, "snap"};
+        break;
       case kInstalled: continue;  // only when asked for, below
       case kConfiguration: {
         const BytesView bytes = in.piece();

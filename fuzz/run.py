@@ -80,7 +80,7 @@ def fuzz(name, seconds, folder):
     dictionary = os.path.join(ROOT, "fuzz", "dictionaries", name + ".dict")
     if os.path.exists(dictionary):
         command.append("-dict=" + dictionary)
-    environment = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1",
+    environment = dict(os.environ, UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
                        ASAN_OPTIONS="detect_stack_use_after_return=1:strict_string_checks=1:quarantine_size_mb=32")
     done = subprocess.run(command, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           errors="replace")

@@ -65,7 +65,8 @@ class SharedFile {
     std::memcpy(data_ + at, bytes.data(), bytes.size());
   }
   void restore() {
-    for (; !undo_.empty(); undo_.pop_back()) std::memcpy(data_ + undo_.back().first, undo_.back().second.data(), undo_.back().second.size());
+    for (; !undo_.empty(); undo_.pop_back())
+      std::memcpy(data_ + undo_.back().first, undo_.back().second.data(), undo_.back().second.size());
   }
 
  private:

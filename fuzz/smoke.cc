@@ -1,5 +1,5 @@
-// The target in any build: the committed corpus, then a fixed number of mutations of it drawn from a seed. A few seconds
-// of it are part of the tests; what it finds replays by the line that it prints.
+// The target in any build: the committed corpus, then a fixed number of mutations of it drawn from a seed. A few
+// seconds of it are part of the tests; what it finds replays by the line that it prints.
 //
 //   NAME_smoke CORPUS_FOLDER [--runs N] [--seed S]
 //   NAME_smoke --input FILE             one input, such as libFuzzer's crash-...
@@ -64,7 +64,8 @@ void execute(Bytes input) {
 
 // One small change, of the kinds that parsers trip over.
 void mutate(Bytes& bytes, const std::vector<Bytes>& corpus, Rng& rng) {
-  static constexpr unsigned char kTelling[] = {0x00, 0x01, 0x7F, 0x80, 0x81, 0xFE, 0xFF, '\r', '\n', '*', '$', '-', '0', '9'};
+  static constexpr unsigned char kTelling[] = {0x00, 0x01, 0x7F, 0x80, 0x81, 0xFE, 0xFF,
+                                               '\r', '\n', '*',  '$',  '-',  '0',  '9'};
   const std::size_t at = static_cast<std::size_t>(rng.below(bytes.size() + 1));
   const std::size_t left = bytes.size() - at;
   switch (rng.below(9)) {
@@ -103,13 +104,16 @@ Bytes file_bytes(const std::filesystem::path& path) {
 int write_corpus(const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder);
   for (const auto& seed : tidelock::fuzz::seeds()) {
-    std::ofstream(folder / seed.name, std::ios::binary).write(seed.bytes.data(), static_cast<std::streamsize>(seed.bytes.size()));
+    std::ofstream(folder / seed.name, std::ios::binary)
+        .write(seed.bytes.data(), static_cast<std::streamsize>(seed.bytes.size()));
   }
   return 0;
 }
 
 int usage(const char* what) {
-  std::fprintf(stderr, "%s\nusage: NAME_smoke CORPUS_FOLDER [--runs N] [--seed S] | --input FILE | --write-corpus FOLDER\n", what);
+  std::fprintf(stderr,
+               "%s\nusage: NAME_smoke CORPUS_FOLDER [--runs N] [--seed S] | --input FILE | --write-corpus FOLDER\n",
+               what);
   return 2;
 }
 

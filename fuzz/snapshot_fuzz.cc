@@ -1,7 +1,7 @@
-// Frames between hubs that carry a snapshot, and the list of files that comes with one. A hostile peer offers, sends and
-// asks for anything: nothing is ever written or read outside the courier's own folder, and a snapshot is handed over only
-// when every file is as long as it was offered and has its checksum. Mostly plain files; slow, since it works on a real
-// file system.
+// Frames between hubs that carry a snapshot, and the list of files that comes with one. A hostile peer offers, sends
+// and asks for anything: nothing is ever written or read outside the courier's own folder, and a snapshot is handed
+// over only when every file is as long as it was offered and has its checksum. Mostly plain files; slow, since it works
+// on a real file system.
 #include <filesystem>
 #include <fstream>
 
@@ -48,7 +48,9 @@ std::vector<Seed> seeds() {
   const Bytes offer = frame(0, name, Index{9}, Bytes("raft"), files);
   const Bytes data = frame(2, name, std::uint32_t{1}, U{0}, kRows, crc32c(kRows), true);
   const Bytes pull = frame(1, name, std::uint32_t{0}, U{0});
-  const auto one = [&](const char* path, U size) { return frame(0, name, Index{9}, Bytes("raft"), std::vector<SnapshotFile>{{path, size, 0}}); };
+  const auto one = [&](const char* path, U size) {
+    return frame(0, name, Index{9}, Bytes("raft"), std::vector<SnapshotFile>{{path, size, 0}});
+  };
   Encoder manifest;
   std::uint32_t version = 1;
   Index index{7};
@@ -59,7 +61,8 @@ std::vector<Seed> seeds() {
           {"serve", pull + frame(1, name, std::uint32_t{1}, U{5}) + number(kOffer, 1)},
           {"gone", offer + frame(3, name)},
           {"climb", one("../../escaped", 0) + one("/etc/passwd", 0) + one("a/../../b", 0)},
-          {"same", one("a", 0) + frame(0, name, Index{9}, Bytes(), std::vector<SnapshotFile>{{"a", 0, 0}, {"a", 0, 0}, {"a/b", 0, 0}})},
+          {"same", one("a", 0) + frame(0, name, Index{9}, Bytes(),
+                                       std::vector<SnapshotFile>{{"a", 0, 0}, {"a", 0, 0}, {"a/b", 0, 0}})},
           {"huge", one("rows", ~0ull) + frame(2, name, std::uint32_t{0}, U{0}, kRows, crc32c(kRows), true)},
           {"manifest", number(kManifest, 1) + piece(manifest.take())}};
 }
@@ -74,7 +77,9 @@ void run(BytesView input) {
   std::uint64_t delivered = 0;
   SnapshotCourier* self = nullptr;
   const SnapshotCourier::Hooks hooks = {
-      [&](std::uint64_t, Bytes frame_bytes) { TIDELOCK_ASSERT(frame_bytes.size() <= SnapshotCourier::kFrameBytes + 4096); },
+      [&](std::uint64_t, Bytes frame_bytes) {
+        TIDELOCK_ASSERT(frame_bytes.size() <= SnapshotCourier::kFrameBytes + 4096);
+      },
       [&](std::uint64_t, Bytes, std::string name) {
         ++delivered;
         TIDELOCK_ASSERT(fs::is_directory(self->files_path(name)));

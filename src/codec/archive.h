@@ -4,8 +4,8 @@
 //
 // and `encode` / `decode` walk that list. Format: little-endian base-128 varints for unsigned integers, zigzag varints
 // for signed ones, one byte for bool and enum, length-prefixed bytes, count-prefixed vectors, index-prefixed variants,
-// a presence byte for optionals. Unknown variant indexes, trailing bytes, padded numbers and counts beyond the bytes left
-// are kCorrupt. So a value has one encoding, and a digest of the bytes names the value.
+// a presence byte for optionals. Unknown variant indexes, trailing bytes, padded numbers and counts beyond the bytes
+// left are kCorrupt. So a value has one encoding, and a digest of the bytes names the value.
 //
 // Threads: pure functions. Cost: one pass. Limits: a vector never reserves more elements than bytes are left.
 #pragma once

@@ -115,7 +115,8 @@ Result<std::vector<Namespace>> PageView::policies() const {
       if (!ns) return tl::unexpected(std::move(ns.error()));
       namespaces.push_back(*std::move(ns));
     }
-    if (const auto ok = validate_namespaces(namespaces); !ok) return fail(Code::kCorrupt, "page: " + ok.error().message);
+    if (const auto ok = validate_namespaces(namespaces); !ok)
+      return fail(Code::kCorrupt, "page: " + ok.error().message);
     return namespaces;
   }
   return fail(Code::kBusy, "page: the policies kept changing");

@@ -947,6 +947,7 @@ TEST(C5, EntriesThatAreAppliedLateDoNotStopTheLedgersClock) {
   // 3 s have passed since 110 s was seen, less what the rates of two clocks may hide (C5).
   EXPECT_GE(bench.core->state().ledger_time(), 113 * kSecond - 10 * kMs);
   EXPECT_LE(bench.core->state().ledger_time(), 113 * kSecond);
+}
 
 TEST(Limits, QuestionsThatWaitForAuthorityAreBounded) {
   Bench bench;

@@ -41,6 +41,7 @@ class Dev(unittest.TestCase):
             (["bench", "frob", "--json", "x"], "no bench 'frob'"),
             (["fuzz", "frob"], "no target 'frob'"),
             (["fuzz", "--frob"], "unknown argument '--frob'"),
+            (["test", "--sanitize", "some"], "--sanitize 'some'"),
             (["test", "--slow"], "unknown argument '--slow'"),
             (["fresh", "--only", "cake"], "--only 'cake'"),
             (["fresh", "--suite", "sid"], "--suite 'sid'"),
