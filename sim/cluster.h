@@ -1,10 +1,9 @@
-// Cluster runs real hub cores, edge cores and outboxes over a model ledger, a model network and model pages, in one
-// seed's virtual time, breaks what can break, and lets History judge everything that anybody was told.
+// Cluster runs real hub cores, edge cores and outboxes over a simulated ledger, network, disks and pages, in one seed's
+// virtual time, breaks what may break (sim/faults.h), and lets the judge see everything that anybody was told.
 //
-// Faults: crashes of hubs and edges between any two actions (kill and power loss), pauses anywhere, suspends,
-// partitions, broken streams that lose their tail, failovers with several hubs that believe they lead, appends with
-// unknown outcome that commit much later, snapshots, clocks with any offset and any rate within rho. After `faults_ns`
-// everything is healed, and the cluster must converge (I10).
+// A run:  load and faults for `faults_ns`; then a random majority of hubs and some edges are healed and must converge
+//         while the rest stays broken (I10); then the rest; then three exact bounds are measured (cluster_end.cc).
+// Judged: by what was recorded alone; every call of the judge is in cluster_judge.cc.
 #pragma once
 
 #include <deque>
@@ -17,27 +16,24 @@
 
 #include "protocol/edge_core.h"
 #include "protocol/hub_core.h"
+#include "sim/disk.h"
 #include "sim/history.h"
 #include "sim/ledger.h"
+#include "sim/network.h"
 #include "sim/page.h"
+#include "sim/plan.h"
 #include "sim/world.h"
 
 namespace tidelock::sim {
 
-struct ClusterOptions {
-  std::uint64_t seed = 1;
-  int hubs = 3;
-  int edges = 0;  // 0: two to four, by chance
-  Nanos faults_ns = 12 * kSecond;
-  Nanos quiet_ns = 40 * kSecond;
-  bool verbose = false;
-};
-
 struct ClusterReport {
   std::string violation;  // empty: every rule held
+  Nanos violated_at = 0;
   std::uint64_t trace_hash = 0;
-  std::uint64_t events = 0, reads = 0, page_reads_served = 0, strong_page_reads_served = 0, writes_acknowledged = 0;
-  std::uint64_t terms = 0;
+  std::uint64_t events = 0, reads = 0, page_reads = 0, strong_page_reads = 0, strong_reads = 0, writes = 0;
+  std::uint64_t activations = 0, terms = 0, faults = 0, clock_faults = 0, broken_clock_answers = 0;
+  std::uint64_t lease_lapses_measured = 0;  // edges whose lease was watched through a leader's death (R16)
+  Nanos faults_ns = 0, virtual_ns = 0;      // of load and faults; with what follows
 };
 
 class Cluster : private LedgerHost {
@@ -48,19 +44,29 @@ class Cluster : private LedgerHost {
 
  private:
   struct Node {
+    std::string name;
+    int number = 0;
     NodeClock clock;
     bool up = false;
     bool busy = false;
     std::uint64_t incarnation = 0;
     Nanos paused_until = 0;
-    std::deque<std::function<void()>> inbox;
-    std::uint64_t wake_no = 0;
+    std::deque<Task> inbox;
+    Nanos wake_at = kForever;   // own clock
+    Nanos armed_at = kForever;  // true time of the earliest timer that is on its way
+  };
+  struct HubRows : StateRows {
+    std::optional<Bytes> row(std::string_view key) const override;
+    void visit(std::string_view prefix,
+               const std::function<bool(std::string_view, std::string_view)>& visit) const override;
+    SimDisk disk;
   };
   struct Hub : Node {
-    int number = 0;
     NodeId id;
-    MapRows rows;
+    HubRows rows;
+    std::uint64_t commits = 0;
     std::unique_ptr<HubCore> core;
+    Nanos active_since = 0;
   };
   struct SimStore : EdgeStore {
     std::optional<EdgeEntry> find(std::string_view key) const override;
@@ -80,13 +86,11 @@ class Cluster : private LedgerHost {
     bool behind = false;
   };
   struct Edge : Node {
-    int number = 0;
     NodeId id;
     std::unique_ptr<EdgeCore> core;
     SimStore store;
-    std::map<Bytes, Bytes> outbox;  // as the kernel has it
-    std::map<Bytes, Bytes> outbox_disk;
-    std::deque<std::pair<std::uint64_t, OutboxRows>> unsynced;
+    SimDisk outbox;
+    Nanos disk_fails_until = 0;
     std::shared_ptr<Page> page;
     std::vector<L1> apps;
     std::vector<std::shared_ptr<Page>> app_pages;
@@ -96,9 +100,16 @@ class Cluster : private LedgerHost {
     std::uint64_t next_token = 0;
     std::map<std::uint64_t, PendingRead> reads;
     std::map<std::uint64_t, PendingWrite> writes;
+    std::vector<StagedModel> models;  // verified here, in whatever boot
     int crash_after_ops = -1;
     Index last_acked;
     LinkNo link;  // the current one
+    std::uint64_t conn = 0;
+    // C3: since when its clock runs outside rho, and the marks that it took since.
+    Nanos unsound_since = kForever;
+    std::map<Nonce, Nanos> probes;               // true time at which each was sent
+    std::vector<std::pair<Nanos, Nanos>> marks;  // (sent, received), of one hub boot, oldest first
+    int marks_of = -1;
   };
   struct Conn {
     ConnId id;
@@ -111,28 +122,41 @@ class Cluster : private LedgerHost {
   };
   struct Client {  // an operator that repeats until it knows
     std::uint64_t boot = 0, sequence = 0, attempt = 0;
+    bool rollout = false;
     int sends = 0;  // under this id
     std::optional<AdminRequest> request;
     int hub = 0;
     bool reading = false;
     std::string key;
     Index floor;
+    int model = 0;  // rollout: the newest version published
+    int next_step = 0;
+    std::function<void(const AdminAnswer&)> then;  // instead of the next turn
   };
 
-  // time and nodes
-  void post(Node& node, std::uint64_t incarnation, std::function<void()> what);
+  // time and nodes (cluster.cc)
+  void post(Node& node, std::uint64_t incarnation, Task what);
   void drain(Node& node);
   void pause(Node& node, Nanos span);
+  template <class Tick>
+  void arm(Node& node, Nanos wake_at, Tick tick);
   Nanos h(const Node& node) const { return node.clock.at(world_.now()); }
-
-  // ledger
   Hub& hub_of(int number) { return *hubs_[static_cast<std::size_t>(number)]; }
   const Hub& hub_of(int number) const { return *hubs_[static_cast<std::size_t>(number)]; }
-  Nanos clock(int hub) const override;
-  Nanos when(int hub, Nanos reading) const override;
-  Nanos paused_until(int hub) const override;
-  Nanos arrival(int from, int to) override;
-  Nanos link_opens(int from, int to) const override;
+  Edge& edge_of(int number) { return *edges_[static_cast<std::size_t>(number)]; }
+  Conn& conn_of(ConnId id) { return conns_[id.value - 1]; }
+  bool has(Fault fault) const { return plan_.faults.has(fault); }
+
+  // hubs and their ledger (cluster_hub.cc)
+  void start_hub(Hub& hub);
+  void crash_hub(Hub& hub, bool power);
+  void step_hub(Hub& hub, decltype(HubEvent::what) what);
+  int active_hub() const;  // -1: none, or more than one believe it
+  Nanos clock(int hub) const override { return h(hub_of(hub)); }
+  Nanos when(int hub, Nanos reading) const override { return hub_of(hub).clock.when(reading); }
+  Nanos paused_until(int hub) const override { return hub_of(hub).paused_until; }
+  Nanos arrival(int from, int to) override { return network_.arrival(from, to, 0); }
+  Nanos link_opens(int from, int to) const override { return network_.opens(from, to); }
   bool disk_fails(int hub) override;
   bool append_goes_astray(int hub) override;
   SimSnapshot snapshot(int hub) override;
@@ -143,65 +167,121 @@ class Cluster : private LedgerHost {
   void on_install(int hub, const SimSnapshot& snapshot) override;
   void on_failed(int hub, const std::string& why) override;
 
-  // hubs
-  void start_hub(Hub& hub);
-  void crash_hub(Hub& hub);
-  void step_hub(Hub& hub, decltype(HubEvent::what) what);
-
-  // edges
+  // edges (cluster_edge.cc)
   void start_edge(Edge& edge, bool revoke);
   void crash_edge(Edge& edge, bool power);
   void step_edge(Edge& edge, decltype(EdgeEvent::what) what);
   bool carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at);
-  void on_read_done(Edge& edge, const ReadDone& done, Nanos decided_at);
-  void on_write_done(Edge& edge, const WriteDoneOp& done);
+  void persist(Edge& edge, OutboxPersist& op);
+  void stage_later(Edge& edge, const StrongChanged& changed);
+  void watch_clock(Edge& edge, const EdgeFrameIn& in);
 
-  // network
+  // network (cluster_net.cc)
   void open_link(Edge& edge, LinkNo link, const std::string& hint);
+  void close_link(Edge& edge, LinkNo link);
+  void send_to_hub(Edge& edge, LinkNo link, EdgeFrame frame);
+  void send_to_edge(ConnId id, HubFrame frame);
+  void close_by_hub(ConnId id);
   void cut(Conn& conn);
-  Nanos reach(int edge, int hub) const;
-  Nanos network_delay();
+  void cut_all(const Node& node, bool is_hub);
+  template <class Deliver>
+  void pass(Nanos& last, int from, int to, std::size_t bytes, Deliver deliver);
 
-  // load
+  // load (cluster_load.cc)
+  void start_load();
   void page_reader(int edge, int app);
   void read_page(Edge& edge, int app, const std::string& key, const Contract& contract);
   void snapshot_page(Edge& edge, int app);
   void edge_reader(int edge);
   void edge_writer(int edge);
   void client_turn(int client);
+  void rollout_turn(int client);
+  void ask(int client, decltype(AdminRequest::body) body, std::function<void(const AdminAnswer&)> then = {});
   void client_send(int client);
   void client_answer(int client, std::uint64_t attempt, int from, const AdminAnswer& answer);
-  void fault();
-  void check_lease(const Applied& applied);  // I3
-  void check_end(Index settled);
   std::string any_key();
   Contract any_contract(const std::string& key);
   Bytes next_value() { return "w" + std::to_string(++values_); }
+  Nanos soon(Nanos mean) { return world_.between(mean / 8, 2 * mean - mean / 8); }
+
+  // faults (cluster_faults.cc)
+  void fault();
+  void partition(Nanos span);
+  void restart_later(Hub& hub, Nanos least, Nanos most);
+  void restart_later(Edge& edge, Nanos least, Nanos most);
+  Nanos span(Nanos most);
+
+  // the end (cluster_end.cc)
+  void heal_some();
+  void heal_all();
+  // Runs until `done` says nothing is left, or for `most`; what is left then is a violation of `rule`.
+  bool settle(const std::string& rule, Nanos most, const std::function<std::string()>& left);
+  std::string unsettled(bool everybody);
+  Nanos settle_time() const;
+  void measure_bounds();
+  bool activate_in(Nanos most, const std::string& rule, decltype(AdminRequest::body) body);
+
+  // the judge (cluster_judge.cc)
+  void judge_told(const Edge& edge, Told told, const std::string& where);
+  void judge_hub_answer(const Client& client, const AdminAnswer& answer);
+  void judge_sent(int edge, const HubFrame& frame);
+  void judge_answered(AskToken token, const AdminAnswer& answer);
+  void judge_edge_event(Edge& edge, const decltype(EdgeEvent::what)& what);
+  void judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions,
+                       Nanos fresh_before, Index applied_before);
+  void judge_edge_sent(Edge& edge, const EdgeFrame& frame);
+  void judge_client_void(const Client& client);
+  void judge_read_done(Edge& edge, const ReadDone& done, Nanos decided_at);
+  void judge_write_done(Edge& edge, const WriteDoneOp& done);
+  void judge_snapshot(const std::vector<std::string>& names, const std::vector<Index>& floors,
+                      const std::vector<ReadOutcome>& outcomes, const std::vector<PageValues>& values);
+  void judge_lease(const Applied& applied);  // I3
+  void judge_end();                          // I7, I8
 
   ClusterOptions options_;
   World world_;
+  Plan plan_;
+  Network network_;
   History history_;
-  Seed seed_;
   std::vector<std::unique_ptr<Hub>> hubs_;
   std::vector<std::unique_ptr<Edge>> edges_;
   std::vector<Client> clients_;
   std::unique_ptr<SimLedger> ledger_;
-  std::map<std::uint64_t, Conn> conns_;
-  std::map<std::pair<int, int>, Nanos> partitioned_until_;  // (edge, hub)
-  std::map<std::pair<int, int>, Nanos> hubs_apart_until_;   // (from, to)
+  std::deque<Conn> conns_;                                  // by ConnId, from 1
+  std::vector<std::uint64_t> open_;                         // ids of those that may be open
   std::vector<std::pair<int, std::weak_ptr<Page>>> pages_;  // (edge, page): living and orphaned
   struct Asked {
     int client = 0;
     std::uint64_t attempt = 0;
     bool write = false;
-    CommandId id;
   };
   std::map<std::uint64_t, Asked> asked_;                        // by ask token
   std::map<std::pair<int, std::uint64_t>, CommandId> through_;  // (edge, request) -> id, of the current session
   std::map<CommandId, RequestNo> last_request_;                 // what the edge still waits for
-  std::uint64_t next_conn_ = 0, next_ask_ = 0, values_ = 0, boots_ = 0;
+  std::uint64_t next_ask_ = 0, values_ = 0, boots_ = 0;
   bool load_ = true, faults_ = true;
+  std::set<int> core_hubs_, core_edges_;  // healed while the rest is not
+  Index goal_;                            // of the log: every healed hub must have applied it
+  Nanos watch_lapses_after_ = kForever;   // R16: of this instant on no lease of `watched_` may lapse
+  std::set<int> watched_;
   ClusterReport report_;
 };
+
+template <class Tick>
+void Cluster::arm(Node& node, Nanos wake_at, Tick tick) {
+  node.wake_at = wake_at;
+  if (wake_at == kForever) return;
+  const Nanos due = std::max(world_.now(), node.clock.when(wake_at));
+  if (due >= node.armed_at && node.armed_at > world_.now()) return;  // the earlier timer looks again
+  node.armed_at = due;
+  world_.at(due, [this, &node, incarnation = node.incarnation, due, tick] {
+    if (node.incarnation != incarnation || node.armed_at != due) return;
+    node.armed_at = kForever;
+    if (node.wake_at == kForever) return;
+    if (h(node) < node.wake_at) return arm(node, node.wake_at, tick);
+    node.wake_at = kForever;
+    post(node, incarnation, tick);
+  });
+}
 
 }  // namespace tidelock::sim

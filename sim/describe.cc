@@ -85,6 +85,9 @@ struct Describe {
                 m.receipt.bound_ns, m.receipt.fallback ? "fallback" : "");
   }
   std::string operator()(const WriteDoneOp& m) const { return join("write", m.token, code_name(m.code), m.index); }
+  std::string operator()(const SessionOpened& m) const {
+    return join("session with", m.hub, "term", m.term, m.reset ? "reset" : "");
+  }
   std::string operator()(const EdgeNote& m) const { return join(m.event, m.detail); }
   template <class Other>
   std::string operator()(const Other&) const {
@@ -107,6 +110,19 @@ std::string describe(const Command& command) {
     for (const auto& one : put->writes) text += join(one.key, one.value ? *one.value : std::string("deleted"));
   }
   if (const auto* claim = std::get_if<Claim>(&command.body)) text += claim->hub;
+  return text;
+}
+
+std::string describe(const Plan& plan) {
+  const ClusterSettings& settings = plan.seed.settings;
+  const auto ms = [](Nanos span) { return std::to_string(span / kMillisecond) + " ms"; };
+  std::string text = std::to_string(plan.hubs) + " hubs, " + std::to_string(plan.edges) + " edges, rho " +
+                     std::to_string(settings.rho_ppm) + " ppm, window " + ms(settings.authority_window_ns) +
+                     ", leases " + ms(settings.lease_long_ns) + " and " + ms(settings.lease_short_ns) +
+                     ", bounds from " + ms(plan.bound_least) + ", a fault every " + ms(plan.fault_gap);
+  if (plan.byte_ns != 0) text += ", radio links";
+  if (plan.interest_max < 1'000) text += ", interest in " + std::to_string(plan.interest_max) + " keys";
+  if (plan.ring_max < 1'000) text += ", a ring of " + std::to_string(plan.ring_max);
   return text;
 }
 

@@ -91,7 +91,10 @@ class SimLedger {
 
 struct SimLedgerOptions {
   int hubs = 3;
+  bool snapshots = true;  // a hub that is far behind may be given one instead of entries
 };
-std::unique_ptr<SimLedger> make_model_ledger(World& world, LedgerHost& host, SimLedgerOptions options);
+enum class LedgerKind : std::uint8_t { kModel, kRaft };
+// Both must outlive the ledger.
+std::unique_ptr<SimLedger> make_ledger(LedgerKind kind, World& world, LedgerHost& host, SimLedgerOptions options);
 
 }  // namespace tidelock::sim

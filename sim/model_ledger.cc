@@ -8,12 +8,8 @@ namespace {
 constexpr Nanos kMs = kMillisecond;
 }
 
-std::unique_ptr<SimLedger> make_model_ledger(World& world, LedgerHost& host, SimLedgerOptions options) {
-  return std::make_unique<ModelLedger>(world, host, options);
-}
-
 ModelLedger::ModelLedger(World& world, LedgerHost& host, SimLedgerOptions options)
-    : world_(world), host_(host), members_(static_cast<std::size_t>(options.hubs)) {}
+    : world_(world), host_(host), options_(options), members_(static_cast<std::size_t>(options.hubs)) {}
 
 bool ModelLedger::has_majority(int hub) const {
   std::size_t heard = 0;
@@ -81,8 +77,9 @@ void ModelLedger::start(int hub, Index applied) {
   one.up = true;
   ++one.boot;
   one.told = applied.value;
+  one.retrying = false;
   one.last_delivery = world_.now();
-  if (!log_.empty()) deliver(hub, log_.size());
+  if (!log_.empty()) deliver(hub);
   if (leader_ >= 0) host_.on_leadership(hub, hub == leader_, leader_);
   watch_leader();
 }
@@ -111,7 +108,7 @@ void ModelLedger::arrive(Append append) {
   if (leads && !host_.append_goes_astray(append.hub)) return commit(append.command);
   if (!leads && world_.chance(600)) return drop(append, Code::kNotActive);
   drop(append, Code::kMaybeApplied);
-  if (world_.chance(500)) {
+  if (has_majority(append.hub) && world_.chance(500)) {
     world_.in(world_.between(0, 3 * kSecond), [this, command = std::move(append.command)] { commit(command); });
   }
 }
@@ -130,34 +127,37 @@ void ModelLedger::commit(const Bytes& command) {
   world_.trace(2, index, hash64(command));
   host_.on_commit(Index{index}, log_.back());
   for (int hub = 0; hub < static_cast<int>(members_.size()); ++hub) {
-    if (member(hub).up) deliver(hub, index);
+    if (member(hub).up) deliver(hub);
   }
 }
 
-// The hub learns that the log has grown to `index`, and takes what it has not been told, in order.
-void ModelLedger::deliver(int hub, std::uint64_t index) {
+// The hub learns that the log has grown, and takes what it has not been told, in order.
+void ModelLedger::deliver(int hub) {
   const Nanos delay = world_.between(10 * kMicrosecond, faults_ && !world_.chance(970) ? 200 * kMs : kMs);
   Member& one = member(hub);
-  one.last_delivery = std::max(one.last_delivery, reachable_at(hub) + delay);
-  world_.at(one.last_delivery, [this, hub, boot = one.boot, index] {
-    Member& due = member(hub);
-    if (due.boot != boot) return;
-    if (world_.now() < due.stalled_until || host_.paused_until(hub) > world_.now()) {
-      return deliver(hub, index);  // cut off while it was under way
-    }
-    hand_over(hub, index);
+  one.last_delivery = std::max(one.last_delivery, std::max(world_.now(), one.stalled_until) + delay);
+  world_.at(one.last_delivery, [this, hub, boot = one.boot, index = log_.size()] {
+    if (member(hub).boot == boot) hand_over(hub, index);
+  });
+}
+
+// Cut off or standing still while it was under way: what was committed without it waits too.
+void ModelLedger::retry(int hub) {
+  Member& one = member(hub);
+  if (one.retrying) return;
+  one.retrying = true;
+  world_.in(20 * kMs, [this, hub, boot = one.boot] {
+    if (member(hub).boot != boot) return;
+    member(hub).retrying = false;
+    hand_over(hub, log_.size());
   });
 }
 
 void ModelLedger::hand_over(int hub, std::uint64_t index) {
   Member& one = member(hub);
-  if (!has_majority(hub)) {  // what was committed without it cannot reach it either
-    world_.in(20 * kMs, [this, hub, boot = one.boot, index] {
-      if (member(hub).boot == boot) deliver(hub, index);
-    });
-    return;
-  }
-  if (one.told + 20 < index && world_.chance(300)) {  // a snapshot of another hub that is ahead
+  const bool stopped = world_.now() < one.stalled_until || world_.now() < host_.paused_until(hub);
+  if (stopped || !has_majority(hub)) return retry(hub);
+  if (options_.snapshots && one.told + 20 < index && world_.chance(300)) {  // a snapshot of another hub that is ahead
     for (int other = 0; other < static_cast<int>(members_.size()); ++other) {
       if (other == hub || !member(other).up) continue;
       const SimSnapshot snapshot = host_.snapshot(other);

@@ -32,6 +32,7 @@ class ModelLedger : public SimLedger {
     Nanos stalled_until = 0;
     Nanos last_delivery = 0;
     std::uint64_t told = 0;  // the last index handed over in this boot
+    bool retrying = false;
   };
   struct Append {
     int hub = 0;
@@ -46,12 +47,14 @@ class ModelLedger : public SimLedger {
   void arrive(Append append);
   void drop(const Append& append, Code code);
   void commit(const Bytes& command);
-  void deliver(int hub, std::uint64_t index);
+  void deliver(int hub);
+  void retry(int hub);
   void hand_over(int hub, std::uint64_t index);
   void watch_leader();
 
   World& world_;
   LedgerHost& host_;
+  SimLedgerOptions options_;
   std::vector<Member> members_;
   std::vector<Bytes> log_;
   int leader_ = -1;

@@ -11,6 +11,9 @@
 #include "codec/archive.h"
 
 namespace tidelock {
+namespace {
+constexpr Nanos kAbortAgain = 20 * kMillisecond;  // a ledger that refuses everything must not be flooded
+}
 
 HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move(options)), state_(rows) {
   TIDELOCK_ASSERT(options_.boot.value != 0);
@@ -52,6 +55,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
       append(*seed_, options_.seed);
     }
     retry_deferred();
+    repeat_aborts();
     advance_ops();
     retry_parked();
     keep_authority();
@@ -124,8 +128,8 @@ void HubCore::on_dropped(const HubDropped& event) {
   if (active_) {
     for (auto& [id, op] : ops_) {  // S1: the abort itself came to nothing, or may have: an abort can be repeated
       if (op.abort != event.id) continue;
-      op.abort = next_id();
-      append(*op.abort, Abort{op.id, op.block});
+      op.abort.reset();
+      aborts_due_.emplace_back(saturating_add(now_, kAbortAgain), id);
     }
   }
   const auto it = ops_.find(event.id);
@@ -219,11 +223,12 @@ void HubCore::on_committed(const HubCommitted& event) {
   } else if (const auto* added = std::get_if<RegisterEdge>(&command.body)) {
     registering_.erase(added->edge);
   } else if (const auto* removed = std::get_if<RemoveEdge>(&command.body)) {
-    removing_.erase(removed->edge);
-    leases_.erase(removed->edge);
-    if (Session* session = session_of(removed->edge))
-      end_session(session->conn, "this edge was removed from the cluster");
-    if (const auto it = ops_.find(command.id); it != ops_.end()) finish(it->second, Code::kOk, {}, event.index);
+    if (applied.effective) {  // A1: a fenced one removes nothing, and the edge's lease goes on (S3)
+      leases_.erase(removed->edge);
+      if (Session* session = session_of(removed->edge))
+        end_session(session->conn, "this edge was removed from the cluster");
+    }
+    on_write_applied(applied);
   }
 }
 
@@ -269,6 +274,7 @@ void HubCore::step_down(const std::string& why) {
     }
   }
   ops_.clear();
+  aborts_due_.clear();
   in_flight_.clear();
   for (auto& [token, request] : std::exchange(deferred_, {}))
     parked_.push_back({std::pair{token, std::move(request)}, 0});
@@ -286,6 +292,17 @@ void HubCore::step_down(const std::string& why) {
   seed_.reset();
   registering_.clear();
   removing_.clear();
+}
+
+void HubCore::repeat_aborts() {  // S1
+  while (!aborts_due_.empty() && now_ >= aborts_due_.front().first) {
+    const auto it = ops_.find(aborts_due_.front().second);
+    aborts_due_.pop_front();
+    if (it == ops_.end() || it->second.state != Op::State::kAborting || it->second.abort) continue;
+    it->second.abort = next_id();
+    append(*it->second.abort, Abort{it->second.id, it->second.block});
+  }
+  if (!aborts_due_.empty()) wake(aborts_due_.front().first);
 }
 
 // A2: a beacon every third of the window while proofs are asked for; one at once when a request waits for authority.

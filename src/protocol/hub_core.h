@@ -6,7 +6,7 @@
 // Order:    the shell carries out `rows` first and durably enough to resume (one batch), then the rest in field order.
 // Threads:  one.
 // Cost:     a step is O(what it touches); a record is O(sessions interested).
-// Limits:   kInterestMax keys per session (beyond it whole slots are invalidated), kOpsMax requests waiting.
+// Limits:   interest_max keys per session (beyond it whole slots are invalidated), ops_max requests waiting.
 #pragma once
 
 #include <bitset>
@@ -41,6 +41,9 @@ struct HubOptions {
   std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
   std::uint32_t ledger_version = kLedgerVersion;      // the highest to read; lower in tests
   Nanos rollout_quiet_ns = 60 * kSecond;              // A5: the lease is lengthened when no rollout moved for this long
+  std::size_t interest_max = 200'000;     // I11: keys per session; beyond it whole slots are invalidated
+  std::size_t ops_max = 20'000;           // I11: requests that wait
+  std::size_t ring_max = 8'192;           // strong records kept for replay (F11)
 };
 
 // ---- events
@@ -120,10 +123,6 @@ struct HubActions {
 
 class HubCore {
  public:
-  static constexpr std::size_t kInterestMax = 200'000;
-  static constexpr std::size_t kOpsMax = 20'000;
-  static constexpr std::size_t kRingMax = 8'192;  // strong records kept for replay (F11)
-
   HubCore(HubOptions options, const StateRows& rows);
   void step(const HubEvent& event, HubActions& out);
 
@@ -179,7 +178,7 @@ class HubCore {
     std::string model_operation;              // "activate", ... for notes
     std::uint64_t append_number = 0;          // A3: of its append; 0 before
     std::vector<std::string> keys;            // of an appended write
-    std::optional<CommandId> abort;           // kAborting: the latest attempt
+    std::optional<CommandId> abort;           // kAborting: the attempt on its way
   };
   struct OpenBlock {
     CommandId op;
@@ -203,6 +202,7 @@ class HubCore {
   CommandId next_id() { return {options_.boot.value, ++sequence_}; }
   Nanos ledger_now() const;
   Nanos ledger_seen() const;
+  void repeat_aborts();
   void keep_authority();
   void shorten_or_lengthen_lease();
   void want_short_lease();
@@ -298,6 +298,7 @@ class HubCore {
   std::map<CommandId, Op> ops_;
   std::uint64_t appends_ = 0;                                 // A3: own writes appended so far
   std::map<std::string, std::set<std::uint64_t>> in_flight_;  // A3: key -> numbers of own appends without an outcome
+  std::deque<std::pair<Nanos, CommandId>> aborts_due_;        // S1: writes whose abort was dropped, and when it is due
   std::deque<CommandId> queue_;                               // ops in arrival order that are not yet appended
   std::map<BlockNo, OpenBlock> blocks_;
   BlockNo last_block_;

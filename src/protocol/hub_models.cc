@@ -229,7 +229,6 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
   const auto& removal = std::get<RemoveEdgeRequest>(request.body);  // A6
   if (!state_.edges().contains(removal.edge))
     return fail(Code::kNotFound, "no edge '" + removal.edge + "' is registered");
-  removing_.insert(removal.edge);
   op.body = RemoveEdge{removal.edge};
   return op;
 }

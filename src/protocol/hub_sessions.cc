@@ -225,7 +225,7 @@ void HubCore::register_interest(Session& session, const std::string& key, Nanos 
     std::erase_if(session.interest, [ledger](const auto& entry) { return entry.second <= ledger; });
     session.sweep_at = std::max<std::size_t>(1'024, 2 * session.interest.size());
   }
-  if (session.interest.size() < kInterestMax) {
+  if (session.interest.size() < options_.interest_max) {
     session.interest[key] = expires_at;
   } else {
     if (!TIDELOCK_MUTANT(kInterestFullDropped)) session.slot_interest.set(slot_of_key(key));  // coarser, never wrong
@@ -300,7 +300,7 @@ void HubCore::keep_for_replay(const Applied& applied, BlockNo block) {
   }
   if (record.keys.empty()) return;
   ring_.push_back({std::move(record), std::max(state_.ledger_time(), ledger_now())});
-  if (ring_.size() > kRingMax) {
+  if (ring_.size() > options_.ring_max) {
     ring_from_ = ring_.front().record.index;
     ring_.pop_front();
   }

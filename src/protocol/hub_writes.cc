@@ -46,7 +46,15 @@ void HubCore::forget_op(CommandId id) {
     numbers->second.erase(it->second.append_number);
     if (numbers->second.empty()) in_flight_.erase(numbers);
   }
+  const auto* removal = std::get_if<RemoveEdge>(&it->second.body);
+  const NodeId removed = removal == nullptr ? NodeId{} : removal->edge;
   ops_.erase(it);
+  if (removal == nullptr) return;
+  const bool another = std::any_of(ops_.begin(), ops_.end(), [&](const auto& entry) {
+    const auto* same = std::get_if<RemoveEdge>(&entry.second.body);
+    return same != nullptr && same->edge == removed;
+  });
+  if (!another) removing_.erase(removed);  // A6: done, or given up: leases are granted again
 }
 
 void HubCore::start_write(Op op) {
@@ -65,13 +73,14 @@ void HubCore::start_write(Op op) {
     if (op.edge_request) it->second.edge_request = op.edge_request;
     return;
   }
-  if (ops_.size() >= kOpsMax) {
+  if (ops_.size() >= options_.ops_max) {
     finish(op, Code::kBusy, "too many writes are waiting at this hub", {});
     return;
   }
   if (const auto* put = std::get_if<Put>(&op.body)) {
     for (const KeyWrite& write : put->writes) op.strong = op.strong || is_strong(write.key);  // S4: strong as a whole
   }
+  if (const auto* removal = std::get_if<RemoveEdge>(&op.body)) removing_.insert(removal->edge);
   const CommandId id = op.id;
   ops_.emplace(id, std::move(op));
   queue_.push_back(id);
@@ -286,7 +295,7 @@ void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
       return refuse(Code::kInvalid, "'" + record.key + "' is not in a write-behind namespace of the region");
     }
   }
-  if (ops_.size() >= kOpsMax) return refuse(Code::kBusy, "too many writes are waiting at this hub");
+  if (ops_.size() >= options_.ops_max) return refuse(Code::kBusy, "too many writes are waiting at this hub");
   Op op;
   op.id = next_id();
   op.began = sent_at(session, write.sent);

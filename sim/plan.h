@@ -1,0 +1,49 @@
+// Plan is what a seed decides before anything happens: how large the cluster is, its settings and limits, how fast the
+// network, how dense the load, how often something breaks.
+#pragma once
+
+#include <cstdint>
+
+#include "protocol/commands.h"
+#include "sim/faults.h"
+#include "sim/ledger.h"
+#include "sim/world.h"
+
+namespace tidelock::sim {
+
+struct ClusterOptions {
+  std::uint64_t seed = 1;
+  int hubs = 0;   // 0: one, three or five, by chance
+  int edges = 0;  // 0: one to six, by chance
+  Nanos faults_ns = 12 * kSecond;
+  FaultSet faults = FaultSet::all();
+  LedgerKind ledger = LedgerKind::kModel;
+  bool verbose = false;
+};
+
+struct Plan {
+  int hubs = 3, edges = 3;
+  FaultSet faults;
+  Seed seed;  // of the empty cluster
+
+  // limits
+  std::size_t interest_max = 200'000, ring_max = 8'192;
+  std::size_t edge_memory_bytes = 1u << 20;
+  Nanos rollout_quiet_ns = 4 * kSecond;
+  int keys = 3;  // of each family
+
+  // load: mean time between two of a kind
+  Nanos page_gap = 0, read_gap = 0, write_gap = 0, client_gap = 0, rollout_gap = 0;
+  Nanos bound_least = 0;  // the tightest bound that a reader asks for
+
+  // what breaks
+  Nanos fault_gap = 0;
+  Nanos delay_least = 0, delay_most = 0;                           // of a message between an edge and a hub
+  Nanos byte_ns = 0;                                               // of a radio link
+  std::uint64_t loss_ppm = 0, duplicate_ppm = 0, reorder_ppm = 0;  // of messages inside a session
+  std::uint64_t astray_per_mille = 0;                              // appends with unknown outcome
+};
+
+Plan draw_plan(World& world, const ClusterOptions& options);
+
+}  // namespace tidelock::sim
