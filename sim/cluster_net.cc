@@ -67,6 +67,7 @@ void Cluster::open_link(Edge& edge, LinkNo link, const std::string& hint) {
   edge.conn = 0;
   const std::uint64_t incarnation = edge.incarnation;
   const int here = network_.edge(edge.number), there = network_.hub(target);
+  network_.reset(here, there);
   world_.at(network_.arrival(here, there, kFrameBytes), [this, &edge, incarnation, link, target, here, there] {
     if (edge.incarnation != incarnation || edge.link != link) return;
     Hub& hub = hub_of(target);

@@ -18,7 +18,7 @@ constexpr std::array<FaultInfo, kFaults> kInfo = {{
      "links between hubs, or of an edge, pass nothing: both ways, one way, flapping, clog"},
     {Fault::kCut, "cut", "the connection of an edge breaks and loses its tail; each side learns it when it learns it"},
     {Fault::kDelay, "delay", "a link is slow for a while, up to 2 s a message"},
-    {Fault::kLte, "lte", "gateways on radio links: 20 to 200 ms, 5 to 500 kB/s"},
+    {Fault::kLte, "lte", "gateways on radio links: 20 to 200 ms, 50 to 500 kB/s"},
     {Fault::kLoss, "loss", "a message inside a session is lost: the hole must end the session (F2)"},
     {Fault::kDuplicate, "duplicate", "a message inside a session comes twice (F2)"},
     {Fault::kReorder, "reorder", "a message inside a session is overtaken (F2)"},

@@ -22,7 +22,7 @@ bool ModelLedger::has_majority(int hub) const {
 }
 
 Nanos ModelLedger::reachable_at(int hub) {
-  return std::max({world_.now(), member(hub).stalled_until, host_.paused_until(hub)});
+  return std::max(world_.now(), member(hub).stalled_until);  // a pause is the inbox's: what is told waits there
 }
 
 // ---- who leads
@@ -141,7 +141,7 @@ void ModelLedger::deliver(int hub) {
   });
 }
 
-// Cut off or standing still while it was under way: what was committed without it waits too.
+// Cut off while it was under way: what was committed without it waits too.
 void ModelLedger::retry(int hub) {
   Member& one = member(hub);
   if (one.retrying) return;
@@ -155,8 +155,7 @@ void ModelLedger::retry(int hub) {
 
 void ModelLedger::hand_over(int hub, std::uint64_t index) {
   Member& one = member(hub);
-  const bool stopped = world_.now() < one.stalled_until || world_.now() < host_.paused_until(hub);
-  if (stopped || !has_majority(hub)) return retry(hub);
+  if (world_.now() < one.stalled_until || !has_majority(hub)) return retry(hub);
   if (options_.snapshots && one.told + 20 < index && world_.chance(300)) {  // a snapshot of another hub that is ahead
     for (int other = 0; other < static_cast<int>(members_.size()); ++other) {
       if (other == hub || !member(other).up) continue;

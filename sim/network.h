@@ -48,8 +48,12 @@ class Network {
     link.slow_until = until;
     link.slow_by = by;
   }
-  // One link is mended; all of them are, and nothing goes wrong any more.
-  void mend(int from, int to) { at(from, to) = {}; }
+  // A new connection: what the old one still had to send is forgotten.
+  void reset(int from, int to) {
+    at(from, to).busy_until = 0;
+    at(to, from).busy_until = 0;
+  }
+  // Everything is mended, and nothing goes wrong any more.
   void heal() {
     for (Link& link : links_) link = {};
     faults_ = false;

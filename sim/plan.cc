@@ -71,7 +71,7 @@ Plan draw_plan(World& world, const ClusterOptions& options) {
   if (plan.faults.has(Fault::kLte) && world.chance(250)) {
     plan.delay_least = 20 * kMs;
     plan.delay_most = 200 * kMs;
-    plan.byte_ns = one_of<Nanos>(world, {2'000, 20'000, 200'000});
+    plan.byte_ns = one_of<Nanos>(world, {2'000, 10'000, 20'000});
   }
   const auto odds = [&](Fault fault) -> std::uint64_t {
     return plan.faults.has(fault) && world.chance(200) ? one_of<std::uint64_t>(world, {300, 3'000, 20'000}) : 0;

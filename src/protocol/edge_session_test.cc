@@ -185,6 +185,14 @@ TEST(EdgeS2, ABlockClosesOnlyByItsOwnEnd) {
   }
 }
 
+// Found by the simulator: a key that had left the memory tier was still in an app's L1, whose slot version stood (I2).
+TEST(EdgeF7, ACoarseInvalidationReachesWhatOnlyAnAppStillHolds) {
+  Bench bench;
+  bench.open();
+  bench.hub(Record{Index{11}, Term{1}, {}, {}, {slot_of("plain:k")}});
+  EXPECT_EQ(bench.trace, "bump");
+}
+
 TEST(EdgeC2, ASuspendDropsEveryProofAndTheSession) {
   Bench bench;
   bench.open();

@@ -12,7 +12,7 @@
 
 namespace tidelock {
 namespace {
-constexpr Nanos kAbortAgain = 20 * kMillisecond;  // a ledger that refuses everything must not be flooded
+constexpr Nanos kAgainAfter = 20 * kMillisecond;  // a ledger that refuses everything must not be flooded
 }
 
 HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move(options)), state_(rows) {
@@ -48,7 +48,12 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
         }
       },
       event.what);
-  if (leading_ && !active_ && !claim_) claim();
+  if (leading_ && !active_ && !claim_) {
+    if (now_ >= claim_after_)
+      claim();
+    else
+      wake(claim_after_);
+  }
   if (active_) {
     if (!state_.seeded() && !seed_) {
       seed_ = next_id();
@@ -117,6 +122,7 @@ void HubCore::on_dropped(const HubDropped& event) {
   if (never_happened) first_attempt_.erase(event.id);
   if (claim_ == event.id) {
     claim_.reset();
+    claim_after_ = saturating_add(now_, kAgainAfter);
     return;
   }
   if (raising_ == event.id) raising_.reset();
@@ -129,7 +135,7 @@ void HubCore::on_dropped(const HubDropped& event) {
     for (auto& [id, op] : ops_) {  // S1: the abort itself came to nothing, or may have: an abort can be repeated
       if (op.abort != event.id) continue;
       op.abort.reset();
-      aborts_due_.emplace_back(saturating_add(now_, kAbortAgain), id);
+      aborts_due_.emplace_back(saturating_add(now_, kAgainAfter), id);
     }
   }
   const auto it = ops_.find(event.id);

@@ -279,6 +279,7 @@ class HubCore {
   Nanos lease_at_claim_ns_ = 0;  // A4: the ledger's setting at our claim
   Nanos authority_until_ = kNever;
   std::optional<CommandId> claim_;
+  Nanos claim_after_ = kNever;
   std::optional<CommandId> beacon_;
   Nanos last_demand_ = kNever;                      // when a proof was last asked for (A2)
   Nanos ledger_base_ = 0, ledger_base_h_ = kNever;  // the ledger's clock showed this, or more, at that instant

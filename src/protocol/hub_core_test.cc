@@ -407,6 +407,77 @@ TEST(A6, RemovalWaitsForTheLease) {
   EXPECT_TRUE(bench.closed.contains(1));
 }
 
+// Found by the simulator: the lease of the edge was forgotten, and the next strong write did not wait for it (I3).
+TEST(A6, ARemovalThatIsFencedTakesNothingAway) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.probe(1);
+  const Nanos lease = bench.core->latest_lease();
+  Command late;  // of a hub that was deposed
+  late.id = {99, 1};
+  late.term = Term{bench.core->state().term().value - 1};
+  late.body = RemoveEdge{"edge-1"};
+  bench.step(HubCommitted{Index{++bench.index}, encode(late)});
+  EXPECT_EQ(bench.core->latest_lease(), lease);
+  EXPECT_FALSE(bench.closed.contains(1));
+  EXPECT_TRUE(bench.core->state().edges().contains("edge-1"));
+}
+
+TEST(A6, ARemovalThatCameToNothingLetsTheEdgeHaveLeasesAgain) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, RemoveEdgeRequest{"edge-1"}}});
+  ASSERT_EQ(bench.pending.size(), 1u);
+  const auto lost = bench.pending[0];
+  bench.pending.clear();
+  EXPECT_EQ(bench.probe(1).lease_ns, 0) << "it is on its way";
+  bench.step(HubDropped{lost.id, Code::kNotActive});
+  EXPECT_EQ(bench.answers[1].code, Code::kUnavailable);
+  EXPECT_GT(bench.probe(1).lease_ns, 0);
+}
+
+// Found by the simulator: a ledger that refused everything was asked again without a pause.
+TEST(S1, AnAbortThatWasRefusedIsRepeatedAfterAPause) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.write(1, "cfg:k", "v");
+  ASSERT_EQ(bench.pending.size(), 1u);
+  const CommandId write = bench.pending[0].id;
+  bench.pending.clear();
+  bench.step(HubDropped{write, Code::kMaybeApplied});
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(bench.pending.size(), 1u) << "an abort is on its way";
+    const CommandId abort = bench.pending[0].id;
+    bench.pending.clear();
+    const HubActions dropped = bench.step(HubDropped{abort, Code::kBusy});
+    EXPECT_TRUE(bench.pending.empty());
+    EXPECT_LE(dropped.wake_at, bench.now + 20 * kMs);
+    bench.now += 20 * kMs;
+    bench.step(HubTick{});
+  }
+  bench.commit();
+  EXPECT_EQ(bench.answers[1].code, Code::kUnavailable);
+}
+
+TEST(A1, AClaimThatWasRefusedIsRepeatedAfterAPause) {
+  Bench bench;
+  bench.step(HubLeadership{true, "hub-1"});
+  ASSERT_EQ(bench.pending.size(), 1u);
+  const CommandId claim = bench.pending[0].id;
+  bench.pending.clear();
+  const HubActions dropped = bench.step(HubDropped{claim, Code::kBusy});
+  EXPECT_TRUE(bench.pending.empty());
+  EXPECT_LE(dropped.wake_at, bench.now + 20 * kMs);
+  bench.now += 20 * kMs;
+  bench.step(HubTick{});
+  bench.commit();
+  EXPECT_TRUE(bench.core->active());
+}
+
 TEST(S1, ASessionWithAnOpenBlockGetsMarksWithoutALease) {
   Bench bench;
   bench.lead_and_wait();
