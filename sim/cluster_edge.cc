@@ -236,14 +236,14 @@ void Cluster::stage_later(Edge& edge, const StrongChanged& changed) {
   const bool known = std::any_of(edge.models.begin(), edge.models.end(),
                                  [&](const StagedModel& one) { return one.version == model.version; });
   if (known) return;
-  world_.in(world_.between(10 * kMs, faults_ ? 800 * kMs : 50 * kMs),
-            [this, &edge, model, incarnation = edge.incarnation, bad = faults_ && world_.chance(50)] {
-              if (edge.incarnation != incarnation) return;
-              if (!bad) edge.models.push_back(model);
-              post(edge, incarnation, [this, &edge, model, bad] {
-                step_edge(edge, EdgeStagedModel{model, bad ? "golden output 0 differs" : ""});
-              });
-            });
+  const Nanos takes = world_.between(10 * kMs, faults_ ? 800 * kMs : 50 * kMs);
+  const bool bad = faults_ && world_.chance(50);
+  world_.in(takes, [this, &edge, model, bad, incarnation = edge.incarnation] {
+    if (edge.incarnation != incarnation) return;
+    if (!bad) edge.models.push_back(model);
+    post(edge, incarnation,
+         [this, &edge, model, bad] { step_edge(edge, EdgeStagedModel{model, bad ? "golden output 0 differs" : ""}); });
+  });
 }
 
 // C3: two marks of one hub boot bound the relative rate. Once they lie so far apart that the error of this clock shows

@@ -254,6 +254,10 @@ void Cluster::measure_bounds() {
   watch_lapses_after_ = world_.now();
   crash_hub(hub_of(active), false);
   world_.run_until(world_.now() + 2 * kFailover);
+  for (const int number : watched_) {
+    const Edge& edge = edge_of(number);
+    if (edge.page->lease_until <= h(edge)) world_.violated("R16: " + edge.id + " has no lease after a leader died");
+  }
   start_hub(hub_of(active));
   settle("I10", settle_time(), [this] { return unsettled(true); });
 }

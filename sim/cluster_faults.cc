@@ -115,7 +115,8 @@ void Cluster::fault() {
     }
     case Fault::kStall: {
       const int leader = ledger_->leader();
-      ledger_->stall(world_.chance(600) && leader >= 0 ? leader : hub.number, world_.now() + span(4 * kSecond));
+      const int stalled = world_.chance(600) && leader >= 0 ? leader : hub.number;
+      ledger_->stall(stalled, world_.now() + span(4 * kSecond));
       if (world_.chance(700)) ledger_->elect(static_cast<int>(rng.below(hubs_.size())));
       break;
     }

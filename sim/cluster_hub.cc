@@ -134,7 +134,8 @@ void Cluster::on_commit(Index index, const Bytes& command) {
 
 void Cluster::on_committed(int number, Index index, const Bytes& command) {
   Hub& hub = hub_of(number);
-  post(hub, hub.incarnation, [this, &hub, index, command] { step_hub(hub, HubCommitted{index, command}); });
+  post(hub, hub.incarnation,
+       [this, &hub, index, command]() mutable { step_hub(hub, HubCommitted{index, std::move(command)}); });
 }
 
 void Cluster::on_dropped(int number, CommandId id, Code code) {

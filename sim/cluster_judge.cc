@@ -89,6 +89,10 @@ void Cluster::judge_told(const Edge& edge, Told told, const std::string& where) 
   if (told.strong) ++report_.strong_reads;
   if (edge.unsound_since == kForever) return history_.check_read(told, where);
   ++report_.broken_clock_answers;
+  // The core decides and answers in one step, so what it says now it says with the fault known.
+  if (where == edge.id && edge.core->clock_fault() && (told.strong || told.receipt.bound_ns != kForever)) {
+    world_.violated("C3: " + edge.id + " knows that its clock runs wrong, and gives a proof of '" + told.key + "'");
+  }
 }
 
 void Cluster::judge_read_done(Edge& edge, const ReadDone& done, Nanos decided_at) {

@@ -36,11 +36,12 @@ void Cluster::send_to_edge(ConnId id, HubFrame frame) {
   if (world_.verbose()) world_.say(hub_of(conn.hub).id, "to " + edge_of(conn.edge).id + ": " + describe(frame));
   if (!conn.open) return;
   pass(conn.last_to_edge, network_.hub(conn.hub), network_.edge(conn.edge), kFrameBytes,
-       [this, &conn, frame = std::move(frame)] {
+       [this, &conn, frame = std::move(frame)]() mutable {
          if (world_.now() > conn.cut_to_edge) return;
          Edge& edge = edge_of(conn.edge);
-         post(edge, conn.edge_incarnation,
-              [this, &edge, link = conn.link, frame] { step_edge(edge, EdgeFrameIn{link, frame}); });
+         post(edge, conn.edge_incarnation, [this, &edge, link = conn.link, frame = std::move(frame)]() mutable {
+           step_edge(edge, EdgeFrameIn{link, std::move(frame)});
+         });
        });
 }
 
@@ -50,10 +51,12 @@ void Cluster::send_to_hub(Edge& edge, LinkNo link, EdgeFrame frame) {
   Conn& conn = conn_of(ConnId{edge.conn});
   if (!conn.open || conn.link != link) return;
   pass(conn.last_to_hub, network_.edge(conn.edge), network_.hub(conn.hub), kFrameBytes,
-       [this, &conn, frame = std::move(frame)] {
+       [this, &conn, frame = std::move(frame)]() mutable {
          if (world_.now() > conn.cut_to_hub) return;
          Hub& hub = hub_of(conn.hub);
-         post(hub, conn.hub_incarnation, [this, &hub, id = conn.id, frame] { step_hub(hub, HubFrameIn{id, frame}); });
+         post(hub, conn.hub_incarnation, [this, &hub, id = conn.id, frame = std::move(frame)]() mutable {
+           step_hub(hub, HubFrameIn{id, std::move(frame)});
+         });
        });
 }
 
