@@ -417,7 +417,7 @@ void Outbox::expire(Nanos now, OutboxActions& out) {
   for (std::size_t n = 0; n < kExpireMax && !by_expiry_.empty() && by_expiry_.begin()->first <= now; ++n) {
     const std::uint64_t seq = by_expiry_.begin()->second;
     for (const std::uint64_t token : records_.at(seq).origin_tokens) {
-      out.done.push_back(failed(token, Code::kUnavailable, "the record expired before it reached the hub"));
+      out.done.push_back(failed(token, Code::kMaybeApplied, "the record expired before the hub confirmed it"));
     }
     remove(seq, out);
     ++counters_.expired;
@@ -520,7 +520,7 @@ void Outbox::on_applied(const BatchDone& answer, OutboxActions& out) {
     const bool travelled = record.expires_at > sent_at;
     for (const std::uint64_t token : record.origin_tokens) {
       out.done.push_back(travelled ? reached(token, AckLevel::kOrigin)
-                                   : failed(token, Code::kUnavailable, "the record expired before it reached the hub"));
+                                   : failed(token, Code::kMaybeApplied, "the record expired before the hub confirmed it"));
     }
     travelled ? ++applied : ++counters_.expired;
     remove(seq, out);
@@ -558,7 +558,7 @@ void Outbox::split(OutboxActions& out) {
     const auto newest = newest_.find(records_.at(seq).key);
     if (newest == newest_.end()) {  // written again meanwhile, and that write has expired: it stays overwritten
       for (const std::uint64_t token : records_.at(seq).origin_tokens) {
-        out.done.push_back(failed(token, Code::kUnavailable, "the record was overwritten by one that has expired"));
+        out.done.push_back(failed(token, Code::kMaybeApplied, "the record was overwritten by one that has expired"));
       }
       remove(seq, out);
       ++counters_.superseded;

@@ -89,8 +89,8 @@ struct WriteBehind {
 struct OutboxDone {  // the fate of one accept, exactly once for each
   std::uint64_t token = 0;
   // kOk: `level` is reached. kBusy: nothing was kept, retry after retry_after_ns. kInvalid: nothing was kept, or
-  // (kOrigin) the hub refuses it for good. kUnavailable: expired before it reached the origin. kMaybeApplied: the store
-  // failed.
+  // (kOrigin) the hub refuses it for good. kMaybeApplied: the store failed, or the record expired before the hub
+  // confirmed it: readers of this edge saw it, and an unanswered batch may have brought it to others.
   Code code = Code::kOk;
   std::string message;
   AckLevel level = AckLevel::kOs;

@@ -384,7 +384,7 @@ TEST(Outbox, ExpiredRecordsAreNotSent) {
   EXPECT_EQ(desk.wake_at, desk.now + kSecond);
   desk.tick(kSecond);
   EXPECT_EQ(desk.outbox.counters().expired, 2u) << "also while there is no session: they do not fill the outbox";
-  EXPECT_EQ(desk.fate(waiting), "unavailable");
+  EXPECT_EQ(desk.fate(waiting), "maybe_applied") << "readers of this edge have seen it: that is not nothing";
   EXPECT_FALSE(desk.outbox.pending("feature:1").has_value());
   desk.open();
   ASSERT_EQ(desk.sent.size(), 1u);
@@ -402,6 +402,25 @@ TEST(Outbox, ExpiredRecordsAreNotSent) {
   desk.answer();
   EXPECT_EQ(desk.outbox.counters().expired, 3u);
   EXPECT_EQ(desk.outbox.counters().flushed, 0u);
+}
+
+// Found by a run of real processes: another gateway showed a value whose writer had been told that nothing happened.
+TEST(Outbox, ARecordThatExpiredAfterABatchWentUnansweredMayHaveBeenApplied) {
+  Desk desk;
+  desk.open();
+  WriteBehind brief = desk.make("feature:1", "v");
+  brief.ttl_ns = kSecond;
+  brief.level = AckLevel::kOrigin;
+  const auto waiting = desk.write(brief);
+  desk.tick(0);
+  ASSERT_EQ(desk.sent.size(), 1u);
+  EXPECT_EQ(records_of(desk.sent[0]).size(), 1u) << "the hub may have it now";
+  desk.outbox.session_closed();  // and its answer is lost
+  desk.tick(2 * kSecond);
+  desk.open();
+  EXPECT_TRUE(records_of(desk.sent.back()).empty());
+  desk.answer();
+  EXPECT_EQ(desk.fate(waiting), "maybe_applied");
 }
 
 TEST(Outbox, LifetimesAndAgesAcrossARestart) {  // C1, C4

@@ -343,9 +343,10 @@ class BehindWriter : AtEdge {
         keys.push_back(kBehindKeys + number);
       }
       const std::size_t at = below(keys.size());
+      // One lifetime for each key: a write that expires unsent leaves what it replaced, which by then has expired, too.
       const bool short_lived = keys[at] % 3 == 0;
       Outcome outcome = Outcome::kUnknown;
-      (void)write(keys[at], short_lived ? kLifetimesMs[below(3)] : 0, kLevels[below(5)], outcome);
+      (void)write(keys[at], short_lived ? kLifetimesMs[keys[at] / 3 % 3] : 0, kLevels[below(5)], outcome);
       if (outcome == Outcome::kUnknown) keys.erase(keys.begin() + static_cast<std::ptrdiff_t>(at));
       pause_ms(outcome == Outcome::kOk ? 15 : 60);
       if (outcome == Outcome::kOk && !keys.empty() && below(3) == 0)
