@@ -96,11 +96,12 @@ std::string as_json(const Arguments& arguments, const std::map<std::string, Sum>
     }
     return out;
   };
-  std::string out = "{\n  \"build\": \"" + arguments.build + "\",\n  \"first_seed\": " + std::to_string(arguments.first) +
+  std::string out = "{\n  \"build\": \"" + arguments.build +
+                    "\",\n  \"first_seed\": " + std::to_string(arguments.first) +
                     ",\n  \"duration_s\": " + std::to_string(static_cast<std::uint64_t>(seconds)) +
-                    ",\n  \"jobs\": " + std::to_string(arguments.jobs) + ",\n  \"first_failing_seed\": " +
-                    (first_failing == 0 ? "null" : std::to_string(first_failing)) + ",\n  " + counts(all) +
-                    ",\n  \"modes\": {\n";
+                    ",\n  \"jobs\": " + std::to_string(arguments.jobs) +
+                    ",\n  \"first_failing_seed\": " + (first_failing == 0 ? "null" : std::to_string(first_failing)) +
+                    ",\n  " + counts(all) + ",\n  \"modes\": {\n";
   std::string modes;
   for (const auto& [name, sum] : by_mode) {
     modes += (modes.empty() ? "    \"" : ",\n    \"") + name + "\": {" + counts(sum) + "}";
@@ -155,8 +156,10 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   tidelock::sim::Arguments arguments;
   if (!tidelock::sim::parse(argc, argv, arguments)) {
-    std::fputs("usage: tidelock-raft-gates [--seed S] [--first S] [--seeds N] [--jobs J] [--json FILE] [--build TEXT] [--trace]\n",
-               stderr);
+    std::fputs(
+        "usage: tidelock-raft-gates [--seed S] [--first S] [--seeds N] [--jobs J] [--json FILE] [--build TEXT] "
+        "[--trace]\n",
+        stderr);
     return 2;
   }
   return tidelock::sim::run(arguments);

@@ -77,7 +77,11 @@ void RaftOracle::sent(std::uint64_t from, std::uint64_t to, const RaftPeek& m) {
   }
   switch (m.kind) {
     case RaftPeek::kVote:
-      if (!m.pre_vote) voted(from, m.term, from);
+      if (m.pre_vote) break;
+      voted(from, m.term, from);
+      if (m.last_index > 0 && !disks_.at(from)->image().has(m.last_index, m.last_term)) {
+        wrong(from, "stands for election with entry " + std::to_string(m.last_index) + ", which is not on its disk");
+      }
       break;
     case RaftPeek::kVoteResult:
       if (m.granted && !m.pre_vote) voted(from, m.term, to);
@@ -100,7 +104,8 @@ void RaftOracle::sent(std::uint64_t from, std::uint64_t to, const RaftPeek& m) {
       if (m.rejected > 0 || m.last_index == 0) break;
       const auto leader = claimed_.find(m.term);
       const auto snapshot = led_from_.find(m.term);
-      const std::string text = "acknowledges entry " + std::to_string(m.last_index) + " in term " + std::to_string(m.term);
+      const std::string text =
+          "acknowledges entry " + std::to_string(m.last_index) + " in term " + std::to_string(m.term);
       if (leader == claimed_.end() || snapshot == led_from_.end()) return wrong(from, text + ", which nobody leads");
       if (m.last_index <= snapshot->second) break;  // the leader itself knows it from a snapshot only
       const auto claim = leader->second.find(m.last_index);
@@ -119,7 +124,8 @@ void RaftOracle::leads(std::uint64_t number, std::uint64_t term,
                        const std::function<const RaftEntry*(std::uint64_t)>& log_of_the_leader,
                        std::uint64_t snapshot) {
   const auto [it, fresh] = leaders_.emplace(term, number);
-  if (it->second != number) wrong(number, "leads term " + std::to_string(term) + " beside " + std::to_string(it->second));
+  if (it->second != number)
+    wrong(number, "leads term " + std::to_string(term) + " beside " + std::to_string(it->second));
   if (!fresh) return;
   led_from_[term] = snapshot;
   const RaftEntry* own = nullptr;
@@ -206,7 +212,8 @@ void RaftOracle::handed_out(std::uint64_t number, const LedgerEntry& entry) {
     return wrong(number, "handed out entry " + here + ", which is not on the disks of a majority");
   }
   log_[index] = {stored->second.term, hash, image.vote.term};
-  if (!commands_.emplace(hash, index).second && commands_unique_) wrong(number, "handed out one command twice, at " + here);
+  if (!commands_.emplace(hash, index).second && commands_unique_)
+    wrong(number, "handed out one command twice, at " + here);
 }
 
 void RaftOracle::installed(std::uint64_t number, Index index) {

@@ -74,14 +74,14 @@ class RaftOracle {
   const bool commands_unique_;
   std::map<std::uint64_t, const RaftDisk*> disks_;
   std::map<std::uint64_t, std::uint64_t> terms_on_disk_;
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> votes_;         // (member, term) -> candidate
-  std::map<std::uint64_t, std::uint64_t> leaders_;                                 // term -> member
-  std::map<std::uint64_t, std::map<std::uint64_t, std::uint64_t>> claimed_;        // leader's term -> index -> term
-  std::map<std::uint64_t, std::uint64_t> led_from_;                                // leader's term -> its snapshot then
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> entries_;       // (term, index) -> hash
-  std::map<std::uint64_t, Entry> log_;                                             // handed out: index -> entry
-  std::map<std::uint64_t, std::uint64_t> positions_;                               // member -> index
-  std::map<std::uint64_t, std::uint64_t> commands_;                                // hash -> index
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> votes_;    // (member, term) -> candidate
+  std::map<std::uint64_t, std::uint64_t> leaders_;                            // term -> member
+  std::map<std::uint64_t, std::map<std::uint64_t, std::uint64_t>> claimed_;   // leader's term -> index -> term
+  std::map<std::uint64_t, std::uint64_t> led_from_;                           // leader's term -> its snapshot then
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> entries_;  // (term, index) -> hash
+  std::map<std::uint64_t, Entry> log_;                                        // handed out: index -> entry
+  std::map<std::uint64_t, std::uint64_t> positions_;                          // member -> index
+  std::map<std::uint64_t, std::uint64_t> commands_;                           // hash -> index
 };
 
 }  // namespace tidelock::sim

@@ -287,8 +287,8 @@ bool RaftWorld::carry_out(std::size_t i) {
       if (work.next == actions.snapshot_send.size()) return next_stage(Stage::kWrite);
       {
         RaftSnapshotSend& one = actions.snapshot_send[work.next++];
-        const auto files = std::find_if(m.files.begin(), m.files.end(),
-                                        [&](const auto& f) { return f.second.index == one.index; });
+        const auto files =
+            std::find_if(m.files.begin(), m.files.end(), [&](const auto& f) { return f.second.index == one.index; });
         if (files == m.files.end()) {
           world_.violated(m.address + " is to send a snapshot that it does not have");
           return false;
@@ -375,14 +375,12 @@ void RaftWorld::start_snapshot(std::size_t i) {
   world_.in(world_.between(100 * kMicrosecond, 30 * kMillisecond), [this, i, life = m.life] {
     Member& later = at(i);
     if (later.life != life) return;
-    if (options_.snapshot_fails_one_in != 0 && world_.rng().one_in(options_.snapshot_fails_one_in)) {
-      return ask(i, RaftSnapshotFailed{});
-    }
+    auto made = app_.copy(i);
+    if (!made) return ask(i, RaftSnapshotFailed{});
     ++counts_.snapshots;
-    auto [index, state] = app_.copy(i);
     const std::string directory = "own-" + std::to_string(++later.directories);
-    later.files[directory] = {index, std::move(state)};
-    ask(i, RaftSnapshotTaken{index, directory});
+    later.files[directory] = {made->first, std::move(made->second)};
+    ask(i, RaftSnapshotTaken{made->first, directory});
   });
 }
 

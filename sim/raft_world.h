@@ -4,7 +4,8 @@
 //
 // A process does what RaftLedger does, in the driver's order: it steps what has arrived into one set of actions and
 // carries them out one by one. Between any two of them it may be killed, or stopped for a while; while it waits for its
-// disk, everybody else goes on. Half of the worlds let entries' writes overlap with further steps, as the driver allows.
+// disk, everybody else goes on. Half of the worlds let entries' writes overlap with further steps, as the driver
+// allows.
 //
 // Threads: one. Determinism: same seed, same calls, same trace (I12).
 #pragma once
@@ -39,8 +40,8 @@ class RaftApp {
   virtual void on_committed(std::size_t member, const LedgerEntry& entry) = 0;
   virtual void on_dropped(std::size_t member, CommandId id, Code code) = 0;
   virtual void on_leadership(std::size_t member, bool leading, std::optional<std::size_t> leader) = 0;
-  // A copy of the state as applied, and the index it contains.
-  virtual std::pair<Index, std::any> copy(std::size_t member) = 0;
+  // A copy of the state as applied, and the index it contains; nothing when it could not be made.
+  virtual std::optional<std::pair<Index, std::any>> copy(std::size_t member) = 0;
   virtual void install(std::size_t member, Index index, const std::any& state) = 0;
   // The process has ended, and somebody will have to boot it: struck between two actions, or by its disk (D3).
   virtual void on_ended(std::size_t member, const std::string& why) = 0;
@@ -51,10 +52,9 @@ struct RaftWorldOptions {
   RaftDriverSettings settings;  // number, address, seed and applied are filled in
   bool commands_unique = true;
   bool overlap_writes = false;
-  std::uint64_t batch_max = 1;             // events stepped into one set of actions
-  std::uint64_t struck_one_in = 0;         // between two actions; 0 = never
-  std::uint64_t paused_one_in = 0;         // the same, for 1 ms to 4 s
-  std::uint64_t snapshot_fails_one_in = 0;
+  std::uint64_t batch_max = 1;      // events stepped into one set of actions
+  std::uint64_t struck_one_in = 0;  // between two actions; 0 = never
+  std::uint64_t paused_one_in = 0;  // the same, for 1 ms to 4 s
 };
 
 class RaftWorld {
@@ -141,8 +141,8 @@ class RaftWorld {
     std::uint64_t life = 0;
     std::uint64_t directories = 0;
     Nanos paused_until = 0;
-    Nanos wake_at = kForever;    // of its clock
-    Nanos timer_at = kForever;   // of the world, as is the next
+    Nanos wake_at = kForever;   // of its clock
+    Nanos timer_at = kForever;  // of the world, as is the next
     Nanos resumes_at = kForever;
     Nanos disk_free = 0, disk_low = 50 * kMicrosecond, disk_high = kMillisecond;
     bool disk_held = false;
