@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "protocol/edge_core_fixture.h"
+#include "protocol/read_order.h"
 
 namespace tidelock {
 namespace {

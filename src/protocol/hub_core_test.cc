@@ -1026,11 +1026,11 @@ TEST(Limits, QuestionsThatWaitForAuthorityAreBounded) {
   bench.connect(1, "edge-1");
   bench.commit();
   bench.now += 10 * kSecond;  // no authority, and the ledger commits nothing
-  for (std::size_t i = 0; i < HubCore::kOpsMax; ++i) bench.from(1, Probe{Nonce{i + 1}, true, kSecond, true});
+  for (std::size_t i = 0; i < HubOptions{}.ops_max; ++i) bench.from(1, Probe{Nonce{i + 1}, true, kSecond, true});
   EXPECT_FALSE(bench.closed.contains(1));
   bench.step(HubAsked{AskToken{1}, AdminRequest{{77, 1}, ReadKey{"plain:a"}}});
   EXPECT_EQ(bench.answers.at(1).code, Code::kBusy);
-  bench.from(1, Probe{Nonce{HubCore::kOpsMax + 1}, true, kSecond, true});
+  bench.from(1, Probe{Nonce{HubOptions{}.ops_max + 1}, true, kSecond, true});
   EXPECT_TRUE(bench.closed.contains(1)) << "whoever asks on is cut off: an edge must not fill the hub's memory";
 }
 

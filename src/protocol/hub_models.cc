@@ -38,7 +38,7 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
     answer(token, std::move(reply));
     return;
   }
-  if (parked_.size() + deferred_.size() >= kOpsMax) {  // X6
+  if (parked_.size() + deferred_.size() >= options_.ops_max) {  // X6
     AdminAnswer reply;
     reply.code = Code::kBusy;
     reply.message = "too many questions are waiting at this hub";

@@ -74,7 +74,7 @@ void HubCore::on_frame(const HubFrameIn& event) {
     return;
   }
   const bool asks = std::holds_alternative<Probe>(frame.body) || std::holds_alternative<Fetch>(frame.body);
-  if (asks && parked_.size() >= kOpsMax) {  // X6: an edge may ask faster than authority comes back
+  if (asks && parked_.size() >= options_.ops_max) {  // X6: an edge may ask faster than authority comes back
     end_session(event.conn, "too many questions are waiting at this hub");
     return;
   }
