@@ -41,7 +41,7 @@ class RaftNet : public RaftSurroundings {
   void cut(std::size_t from, std::size_t to, Nanos until);  // one direction
   void isolate(std::size_t member, Nanos until);
   void mend() { cuts_.clear(); }
-  void jump_clock(std::size_t member, Nanos by) { clocks_[member].offset += by; }
+  void jump_clock(std::size_t member, Nanos by) { clocks_[member].jump(by); }
   void fail_next_write(std::size_t member, DiskFault how) { disk_faults_[member] = how; }
 
   void added(std::size_t member) override;

@@ -177,6 +177,7 @@ class NodeClock {
     since_ = true_time;
     ppm_ = ppm;
   }
+  void jump(Nanos by) { reading_ += by; }
   std::int64_t ppm() const { return ppm_; }
 
  private:
