@@ -46,7 +46,7 @@ std::uint64_t random_number() {
   return value;
 }
 
-constexpr Nanos kVersionsEvery = 3 * kSecond;
+constexpr Nanos kVersionsEvery = 5 * kSecond;
 
 AdminAnswer answer_of(const Error& error) {
   AdminAnswer answer;
@@ -245,13 +245,11 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   }
 
   // ---- RaftTransport
-  void peers(const std::vector<RaftMember>& members) override {
+  void peers(const std::vector<RaftMember>& reachable, const std::vector<RaftMember>& members) override {
     std::vector<RaftPeer> peers;
-    std::vector<std::pair<NodeId, std::string>> stores;
-    for (const RaftMember& m : members) {
-      peers.push_back({m.id, m.address});
-      stores.emplace_back(m.id, m.address);
-    }
+    for (const RaftMember& m : reachable) peers.push_back({m.id, m.address});
+    std::vector<std::pair<NodeId, std::string>> stores;  // M2: a majority of the members, whoever else may be reached
+    for (const RaftMember& m : members) stores.emplace_back(m.id, m.address);
     if (auto set = peers_->set_peers(peers); !set) {
       log(LogLevel::kError, "hub", "peers", {{"message", set.error().message}});
     }

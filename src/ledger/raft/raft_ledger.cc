@@ -506,17 +506,24 @@ void RaftLedger::Impl::learn_members() {
   for (const RaftServer& server : members_seen_) {
     if (RaftMember m = member_of(server); !m.id.empty()) contacts_[m.id] = std::move(m.address);
   }
-  std::vector<RaftMember> peers;
+  std::vector<RaftMember> reachable;
+  std::vector<RaftMember> members;
   {
     const std::lock_guard lock(names_mutex_);
     names_.clear();
     names_[raft_member_number(options_.id)] = options_.id;
     for (const auto& [id, address] : contacts_) {
       names_[raft_member_number(id)] = id;
-      if (id != options_.id) peers.push_back({id, address});
+      if (id != options_.id) reachable.push_back({id, address});
     }
   }
-  transport_.peers(peers);
+  for (const RaftServer& server : members_seen_) {
+    if (server.number == raft_member_number(options_.id)) continue;
+    RaftMember m = member_of(server);
+    if (m.id.empty()) m.id = name_of(server.number);
+    members.push_back(std::move(m));
+  }
+  transport_.peers(reachable, members);
 }
 
 void RaftLedger::Impl::perform(RaftActions actions) {

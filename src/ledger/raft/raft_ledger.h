@@ -47,8 +47,9 @@ class RaftTransport {
   // Never blocks: a bounded queue per peer that drops its oldest message when it is full. An unknown or unreachable
   // peer is not an error.
   virtual void send(const NodeId& peer, Bytes message) = 0;
-  // Whom `send` may name from now on, this hub not among them; from the ledger's own thread, and from open.
-  virtual void peers(const std::vector<RaftMember>&) {}
+  // From now on, this hub not among them: whom `send` may name, and which of those share the ledger (others are where
+  // hubs may be found, as configured). From the ledger's own thread, and from open.
+  virtual void peers(const std::vector<RaftMember>& /*reachable*/, const std::vector<RaftMember>& /*members*/) {}
 };
 
 inline constexpr std::size_t kRaftMessageBytesMax = 4u << 20;
