@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUBCOMMANDS = ["setup", "build", "demo", "cluster", "test", "fmt", "lint", "bench", "fuzz", "fresh", "clean"]
+SUBCOMMANDS = ["setup", "build", "demo", "cluster", "chaos", "test", "fmt", "lint", "bench", "sim", "fuzz", "fresh", "clean"]
 
 
 def dev(*arguments, cwd=ROOT):

@@ -510,6 +510,11 @@ class Chaos:
             violation["faults_before"] = [f"{(begin - at) / 1e9:+.3f} s {fault} {node} for {lasts:.2f} s" for begin, fault, node, lasts in self.timeline
                                           if at - 8_000_000_000 < begin < (violation["record"]["end"] or at)]
         operations = verdict["operations"]
+        for what in ("strong_reads", "bounded_reads", "local_reads", "writes_acknowledged"):
+            if not operations[what]:
+                self.problems.append(f"no {what} in the whole run: it proves nothing")
+        if not self.faults:
+            self.problems.append("no fault in the whole run: it proves nothing")
         answered = sum(count for name, count in operations.items() if name.endswith("_reads") and name != "refused_reads")
         writes = operations["writes_acknowledged"] + operations["writes_unknown"] + operations["writes_refused"]
         return {
