@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "sim/hunt.h"
 #include "sim/mutants.h"
 #include "sim/runner.h"
 
@@ -53,47 +54,34 @@ int trace_one(const SimOptions& options) {
 }
 
 // Each mutant until a seed finds it; the table of how many seeds that took.
-int run_all_mutants(SimOptions options) {
-  std::uint64_t caught = 0;
-  std::vector<std::uint64_t> needed;
-  std::string rows;
+int run_all_mutants(const SimOptions& options) {
+  std::vector<Hunted> hunted;
+  std::size_t caught = 0;
   for (const MutantInfo& info : all_mutants()) {
-    options.mutant = info.name;
-    options.jobs = 1;  // in order, so that the count of seeds means something
-    const RunReport report = run_seeds(options, 1, [](const SeedResult&) {});
-    const bool found = report.violations != 0;
-    caught += found;
-    if (found) needed.push_back(report.seeds);
-    std::printf("%-28.*s %-4.*s %s\n", static_cast<int>(info.name.size()), info.name.data(),
-                static_cast<int>(info.rule.size()), info.rule.data(),
-                found ? (std::to_string(report.seeds) + " seeds: " + report.failures.front().report.violation).c_str()
-                      : "not caught");
+    const Hunted& one = hunted.emplace_back(hunt(info, options, kRanges));
+    caught += one.median() != 0;
+    std::printf("%-28.*s %-4.*s %5llu  %s\n", static_cast<int>(info.name.size()), info.name.data(),
+                static_cast<int>(info.rule.size()), info.rule.data(), static_cast<unsigned long long>(one.median()),
+                one.violation.empty() ? "not noticed" : one.violation.c_str());
     std::fflush(stdout);
-    rows += std::string(rows.empty() ? "" : ",") + "\n    {\"name\": \"" + std::string(info.name) + "\", \"rule\": \"" +
-            std::string(info.rule) + "\", \"seeds\": " + (found ? std::to_string(report.seeds) : "null") + "}";
   }
-  std::sort(needed.begin(), needed.end());
-  const std::uint64_t median = needed.empty() ? 0 : needed[(needed.size() - 1) / 2];
-  const std::size_t mutants = all_mutants().size();
-  std::printf("%llu of %zu mutants caught, the median within %llu seeds\n", static_cast<unsigned long long>(caught),
-              mutants, static_cast<unsigned long long>(median));
-  const bool written = write_file(
-      options.json, "{\n  \"mutants\": " + std::to_string(mutants) + ",\n  \"caught\": " + std::to_string(caught) +
-                        ",\n  \"median_seeds\": " + std::to_string(median) + ",\n  \"seeds_most\": " +
-                        std::to_string(options.seeds) + ",\n  \"table\": [" + rows + "\n  ]\n}\n");
-  return written && caught == mutants ? 0 : 1;
+  std::printf("%zu of %zu mutants are noticed\n", caught, hunted.size());
+  const bool written = write_file(options.json, to_json(hunted, options));
+  return written && caught == hunted.size() ? 0 : 1;
 }
 
 }  // namespace
 
 int run_command(int argc, char** argv) {
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
-  const auto parsed = parse_options(arguments);
+  auto parsed = parse_options(arguments);
   if (!parsed) {
     std::cerr << "tidelock-sim: " << parsed.error().message << '\n';
     return 2;
   }
-  const SimOptions& options = *parsed;
+  SimOptions& options = *parsed;
+  if (const MutantInfo* mutant = find_mutant(options.mutant); mutant != nullptr && mutant->scenario != nullptr)
+    options.cluster.shape = mutant->scenario->shape;
   if (options.help) {
     std::cout << help_text();
     return 0;

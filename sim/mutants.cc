@@ -37,6 +37,14 @@ constexpr std::array kMutants = {
     MutantInfo{kRemovalWithoutWaiting, "removal-without-waiting", "A6", "an edge is removed while its lease runs"},
     MutantInfo{kRetryAnsweredEarly, "retry-answered-early", "A1",
                "a retry that was applied before is acknowledged before the window wait is over"},
+    MutantInfo{kFencedRemovalCounts, "fenced-removal-counts", "A1",
+               "a fenced removal ends an edge's lease in the hub's table"},
+    MutantInfo{kLeaseToStranger, "lease-to-stranger", "A6", "an edge gets a lease before its registration was applied"},
+    MutantInfo{kRemovedEdgeRenewed, "removed-edge-renewed", "A6",
+               "an edge that is being removed goes on getting leases"},
+    MutantInfo{kWaitIgnoresDrift, "wait-ignores-drift", "A4",
+               "the wait for the deposed hub's leases is not stretched by 2 rho"},
+    MutantInfo{kUnknownTakenForDone, "unknown-taken-for-done", "A1", "a write with unknown outcome is acknowledged"},
     MutantInfo{kEdgeClockReadPerTick, "edge-clock-read-per-tick", "C6",
                "the edge's clock is read at ticks only, not anew for each event"},
     MutantInfo{kLeaseFromReceipt, "lease-from-receipt", "F4",
@@ -48,8 +56,6 @@ constexpr std::array kMutants = {
     MutantInfo{kLeaseTooLong, "lease-too-long", "F4", "the edge uses its lease for 1.3 times the length granted"},
     MutantInfo{kLeaseIgnoresDrift, "lease-ignores-drift", "F4", "the edge does not shorten its lease by 2 rho"},
     MutantInfo{kBoundIgnoresDrift, "bound-ignores-drift", "F3", "U does not grow by 2 rho"},
-    MutantInfo{kEdgeIgnoresSuspend, "edge-ignores-suspend", "C2",
-               "an edge keeps proofs and leases after its machine was suspended"},
     MutantInfo{kClockFaultIgnored, "clock-fault-ignored", "C3",
                "marks count although the clocks' relative rate is impossible"},
     MutantInfo{kUnrevokedPageIgnored, "unrevoked-page-ignored", "F11",
@@ -82,6 +88,10 @@ constexpr std::array kMutants = {
                "a fenced entry of an earlier term is taken for the fate of this term's append"},
     MutantInfo{kUnblockNotTold, "unblock-not-told", "S1", "edges are not told that a write was given up"},
     MutantInfo{kAckBeforePage, "ack-before-page", "S2", "a block is acknowledged before the page shows it"},
+    MutantInfo{kBlocksNotCounted, "blocks-not-counted", "S2",
+               "of two blocks of one key the first to close opens it at the edge"},
+    MutantInfo{kStrongByInterest, "strong-by-interest", "F2",
+               "records of strong keys go only to sessions that asked for the key"},
     MutantInfo{kValueBeforeBlocks, "value-before-blocks", "F5",
                "a reader takes the value first and tests the blocks after"},
     MutantInfo{kFreshAfterValue, "fresh-after-value", "F5", "a reader loads fresh_at after the value"},
@@ -103,9 +113,6 @@ constexpr std::array kMutants = {
                "the slot version does not rise: L1 entries are never invalidated"},
     MutantInfo{kBlockClosedBeforeValue, "block-closed-before-value", "F5",
                "a block closes before its record's values are shown"},
-    MutantInfo{kFillIgnoresInvalidation, "fill-ignores-invalidation", "F7",
-               "a fetch answer is kept although its key was invalidated above it"},
-    MutantInfo{kFillOlderThanHeld, "fill-older-than-held", "F7", "a fetch answer replaces a newer version"},
     MutantInfo{kFillProvenAtReceipt, "fill-proven-at-receipt", "F7",
                "a fetched value is proven at the answer's receipt, not at the request's send"},
     MutantInfo{kReplayBringsBackOlder, "replay-brings-back-older", "F7", "a replayed record replaces a newer version"},
@@ -120,10 +127,17 @@ constexpr std::array kMutants = {
     MutantInfo{kInterestFullDropped, "interest-full-dropped", "F7", "interest beyond the table's size is dropped"},
     MutantInfo{kNoReplay, "no-replay", "F11", "a new session does not get the strong records it missed"},
     MutantInfo{kResetNotTold, "reset-not-told", "F11", "a hub that cannot replay does not say so"},
-    MutantInfo{kResetIgnored, "reset-ignored", "F11", "an edge goes on with strong entries although the hub said reset"},
-    MutantInfo{kReplayShownAgain, "replay-shown-again", "F11", "a replay shows values again that are older than those shown before"},
+    MutantInfo{kResetIgnored, "reset-ignored", "F11",
+               "an edge goes on with strong entries although the hub said reset"},
+    MutantInfo{kReplayShownAgain, "replay-shown-again", "F11",
+               "a replay shows values again that are older than those shown before"},
     MutantInfo{kNoTermTestAtOpen, "no-term-test-at-open", "F11",
                "a session opens with a hub whose term or index is lower"},
+    MutantInfo{kHoleAccepted, "hole-accepted", "F2", "a message that is missing or repeated does not end the session"},
+    MutantInfo{kEpochsNotShown, "epochs-not-shown", "F8",
+               "apps are not told that entries of a former session are unverified"},
+    MutantInfo{kExpiryFromReceipt, "expiry-from-receipt", "C5",
+               "the time to live that was left counts from the answer's receipt"},
     MutantInfo{kTokenIgnored, "token-ignored", "F10", "session tokens are not tested"},
     MutantInfo{kOldProofForStrong, "old-proof-for-strong", "F4",
                "a strong read takes a hub's proof from before it began"},
@@ -132,6 +146,8 @@ constexpr std::array kMutants = {
     MutantInfo{kFallbackUnflagged, "fallback-unflagged", "F3", "a fallback is not flagged"},
     MutantInfo{kOwnWriteVouchedFor, "own-write-vouched-for", "F8",
                "an own write counts as covered where the hub has nobody registered"},
+    MutantInfo{kTtlIgnoresWait, "ttl-ignores-wait", "C5",
+               "what a write waited at the edge is not taken from its time to live"},
     MutantInfo{kIdAppliedTwice, "id-applied-twice", "A1", "a command whose id was applied takes effect again"},
     MutantInfo{kIgnoredLeavesId, "ignored-leaves-id", "A1", "a fenced command is remembered as applied"},
     MutantInfo{kBatchAppliedTwice, "batch-applied-twice", "D5", "a batch sent again after a lost reply counts again"},
@@ -159,13 +175,19 @@ static_assert(in_order());
 
 }  // namespace
 
-std::span<const MutantInfo> mutants() { return kMutants; }
+std::span<const MutantInfo> all_mutants() { return kMutants; }
 
 const MutantInfo* find_mutant(std::string_view name) {
   for (const MutantInfo& info : kMutants) {
     if (info.name == name) return &info;
   }
   return nullptr;
+}
+
+bool set_mutant(std::string_view name) {
+  const MutantInfo* info = find_mutant(name);
+  planted_mutant = info == nullptr ? Mutant::kNone : info->mutant;
+  return info != nullptr || name.empty();
 }
 
 }  // namespace tidelock::sim

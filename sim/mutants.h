@@ -1,32 +1,25 @@
-// The list of planted mutants (base/mutant.h): how each is called, which rule it breaks, and what it does.
+// Planted faults of the product (base/mutant.h), by name: each breaks one rule. Only the simulator's own build of the
+// protocol floor has them.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string_view>
 
 #include "base/mutant.h"
+#include "sim/scenarios.h"
 
 namespace tidelock::sim {
 
 struct MutantInfo {
   Mutant mutant;
-  std::string_view name;  // on the command line
-  std::string_view rule;  // of docs/protocol.md
+  std::string_view name;
+  std::string_view rule;  // the rule it breaks: "S3"
   std::string_view what;
+  const Scenario* scenario = nullptr;  // where it is noticed soonest; nullptr: anywhere
 };
-
-// In the order of the enumeration, without kNone.
-std::span<const MutantInfo> mutants();
+std::span<const MutantInfo> all_mutants();  // in the order of the enumeration
 const MutantInfo* find_mutant(std::string_view name);
-
-// While it lives, the cores that run on this thread are broken in this one way.
-class Planted {
- public:
-  explicit Planted(Mutant mutant) { planted_mutant = mutant; }
-  ~Planted() { planted_mutant = Mutant::kNone; }
-  Planted(const Planted&) = delete;
-  Planted& operator=(const Planted&) = delete;
-};
+// On for every core of this thread from now on; empty: none. False: there is none of this name.
+bool set_mutant(std::string_view name);
 
 }  // namespace tidelock::sim

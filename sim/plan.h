@@ -11,6 +11,7 @@
 
 namespace tidelock::sim {
 
+struct Plan;
 struct ClusterOptions {
   std::uint64_t seed = 1;
   int hubs = 0;   // 0: one, three or five, by chance
@@ -19,6 +20,7 @@ struct ClusterOptions {
   FaultSet faults = FaultSet::all();
   LedgerKind ledger = LedgerKind::kModel;
   bool verbose = false;
+  void (*shape)(Plan&) = nullptr;  // a directed scenario bends what was drawn (sim/scenarios.h)
 };
 
 struct Plan {

@@ -210,7 +210,7 @@ void EdgeCore::raise_epochs(std::uint64_t verified, std::uint64_t strong) {
   }
   epoch_ = TIDELOCK_MUTANT(kOldEntriesStayVerified) ? epoch_ : verified;
   strong_epoch_ = strong;
-  emit(PageEpochs{epoch_, strong_epoch_});
+  if (!TIDELOCK_MUTANT(kEpochsNotShown)) emit(PageEpochs{epoch_, strong_epoch_});
 }
 
 // C2, C3: no lease, no mark and no proven fetch of the time before counts any more, in this process or in an app's.

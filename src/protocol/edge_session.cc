@@ -53,7 +53,8 @@ void EdgeCore::drop_session(const std::string& reason) {
 void EdgeCore::on_frame(const EdgeFrameIn& event) {
   if (event.link != link_ || (state_ != State::kOpen && state_ != State::kGreeting)) return;
   const HubFrame& frame = event.frame;
-  if (frame.session != session_ || frame.number != next_in_) {  // F2: a hole ends the session
+  if (frame.session != session_ ||
+      (frame.number != next_in_ && !TIDELOCK_MUTANT(kHoleAccepted))) {  // F2: a hole ends the session
     drop_session("message " + std::to_string(frame.number) + " of session " + std::to_string(frame.session.value) +
                  " where " + std::to_string(next_in_) + " was due");
     return;
@@ -122,7 +123,8 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   // registered for it. So each session has an epoch of its own, whether or not a mark ever comes.
   if (!TIDELOCK_MUTANT(kSessionsShareEpoch) || session_epoch_ == epoch_) ++session_epoch_;
   highest_term_ = welcome.term;
-  if (welcome.reset && !TIDELOCK_MUTANT(kResetIgnored)) {  // F11: a hole in the strong records. Not with the first mark: this session may end before it
+  if (welcome.reset && !TIDELOCK_MUTANT(kResetIgnored)) {  // F11: a hole in the strong records. Not with the first
+                                                           // mark: this session may end before it
     raise_epochs(epoch_, session_epoch_);
     fed_ = welcome.h0;
   }
@@ -257,7 +259,7 @@ void EdgeCore::close_blocks(const std::vector<BlockKey>& closing) {
     std::vector<std::uint16_t> slots;
     for (const std::string& one : it->second) slots.push_back(slot_of_key(one));
     for (const std::uint16_t slot : slots) {
-      if (--blocked_slots_[slot] == 0) blocked_slots_.erase(slot);
+      if (--blocked_slots_[slot] == 0 || TIDELOCK_MUTANT(kBlocksNotCounted)) blocked_slots_.erase(slot);
     }
     blocks_.erase(it);
     emit(PageCloseBlock{std::move(slots)});
@@ -317,8 +319,7 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
   for (FetchAnswer::Found& found : answer.found) {
     const auto wanted = request.invalidated.find(found.key);
     if (wanted == request.invalidated.end()) continue;
-    if (wanted->second > answer.index &&
-        !TIDELOCK_MUTANT(kFillIgnoresInvalidation)) {  // invalidated above the answer's index: discard and fetch again
+    if (wanted->second > answer.index) {  // invalidated above the answer's index: discard and fetch again
       wanted_[found.key] = Index{};
       continue;
     }
@@ -335,9 +336,7 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       hold(found.key, std::move(own), false);
       continue;
     }
-    if (held != nullptr && !held->entry.local && held->entry.version > answer.index &&
-        !TIDELOCK_MUTANT(kFillOlderThanHeld))
-      continue;  // newer than the answer
+    if (held != nullptr && !held->entry.local && held->entry.version > answer.index) continue;  // newer than the answer
     EdgeEntry entry;
     entry.version = found.version;
     entry.stamp = found.stamp;
@@ -345,7 +344,8 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
     if (answer.proof && !guard_.fault())
       entry.proven_at = TIDELOCK_MUTANT(kFillProvenAtReceipt) ? now_ : request.sent_at;
     if (found.ttl_left_ns != kForever) {
-      entry.expires_at = saturating_add(request.sent_at, shrink(found.ttl_left_ns, settings_.rho_ppm));
+      const Nanos from = TIDELOCK_MUTANT(kExpiryFromReceipt) ? now_ : request.sent_at;
+      entry.expires_at = saturating_add(from, shrink(found.ttl_left_ns, settings_.rho_ppm));
     }
     bool changed = held == nullptr || held->entry.version != found.version || held->entry.local;
     if (found.same) {
@@ -392,7 +392,6 @@ Nanos EdgeCore::probe_interval() const {  // F9
 }
 
 void EdgeCore::on_disrupted() {  // C2
-  if (TIDELOCK_MUTANT(kEdgeIgnoresSuspend)) return;
   drop_proofs();
   probes_.clear();
   requests_.clear();

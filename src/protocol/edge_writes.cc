@@ -170,7 +170,8 @@ void EdgeCore::send_through(WaitingWrite& waiting) {
   waiting.request = RequestNo{++last_request_};
   waiting.sent = true;
   KeyWrite write = waiting.write.write;  // its lifetime counts from acceptance here
-  if (write.ttl_ns > 0) write.ttl_ns = std::max<Nanos>(1, write.ttl_ns - saturating_sub(now_, waiting.accepted_at));
+  if (write.ttl_ns > 0 && !TIDELOCK_MUTANT(kTtlIgnoresWait))
+    write.ttl_ns = std::max<Nanos>(1, write.ttl_ns - saturating_sub(now_, waiting.accepted_at));
   send(
       WriteThrough{waiting.request, waiting.id, {std::move(write)}, sent_now()});  // the id is the same for every retry
 }

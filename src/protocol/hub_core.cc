@@ -144,6 +144,8 @@ void HubCore::on_dropped(const HubDropped& event) {
   if (never_happened) {  // it never entered a log
     if (op.block.value != 0) close_block(op.block, true);
     finish(op, Code::kUnavailable, "the ledger refused the write; nothing happened", {});
+  } else if (TIDELOCK_MUTANT(kUnknownTakenForDone)) {
+    finish(op, Code::kOk, {}, state_.applied());
   } else if (op.state == Op::State::kAppended && active_) {  // S1: with an unknown outcome the hub appends an abort
     op.state = Op::State::kAborting;
     op.abort = next_id();
@@ -229,7 +231,8 @@ void HubCore::on_committed(const HubCommitted& event) {
   } else if (const auto* added = std::get_if<RegisterEdge>(&command.body)) {
     registering_.erase(added->edge);
   } else if (const auto* removed = std::get_if<RemoveEdge>(&command.body)) {
-    if (applied.effective) {  // A1: a fenced one removes nothing, and the edge's lease goes on (S3)
+    if (applied.effective ||
+        TIDELOCK_MUTANT(kFencedRemovalCounts)) {  // A1: a fenced one removes nothing, and the edge's lease goes on (S3)
       leases_.erase(removed->edge);
       if (Session* session = session_of(removed->edge))
         end_session(session->conn, "this edge was removed from the cluster");

@@ -41,9 +41,9 @@ struct HubOptions {
   std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
   std::uint32_t ledger_version = kLedgerVersion;      // the highest to read; lower in tests
   Nanos rollout_quiet_ns = 60 * kSecond;              // A5: the lease is lengthened when no rollout moved for this long
-  std::size_t interest_max = 200'000;     // I11: keys per session; beyond it whole slots are invalidated
-  std::size_t ops_max = 20'000;           // I11: requests that wait
-  std::size_t ring_max = 8'192;           // strong records kept for replay (F11)
+  std::size_t interest_max = 200'000;                 // I11: keys per session; beyond it whole slots are invalidated
+  std::size_t ops_max = 20'000;                       // I11: requests that wait
+  std::size_t ring_max = 8'192;                       // strong records kept for replay (F11)
 };
 
 // ---- events

@@ -207,7 +207,8 @@ bool HubCore::on_probe(Session& session, const Probe& probe) {
   session.applied = std::max(session.applied, mark.index);
   const bool all_acked = std::all_of(blocks_.begin(), blocks_.end(),
                                      [&](const auto& entry) { return session.acked.contains(entry.first); });
-  if (probe.wants_lease && all_acked && state_.edges().contains(session.edge) && !removing_.contains(session.edge)) {
+  if (probe.wants_lease && all_acked && (state_.edges().contains(session.edge) || TIDELOCK_MUTANT(kLeaseToStranger)) &&
+      (!removing_.contains(session.edge) || TIDELOCK_MUTANT(kRemovedEdgeRenewed))) {
     // A3, A5, A6, S1: tested, recorded and queued in one step
     mark.lease_ns = shortening_ ? std::min(state_.lease_ns(), state_.settings().lease_short_ns) : state_.lease_ns();
     if (TIDELOCK_MUTANT(kLongLeaseEarly) && lease_change_) mark.lease_ns = state_.settings().lease_long_ns;
@@ -336,7 +337,7 @@ void HubCore::feed(const Applied& applied, BlockNo block) {
         register_interest(*session, change.key.key, change.expires_at);
         record.keys.push_back(change.key);
         record.keys.back().value.reset();
-      } else if (change.strong) {
+      } else if (change.strong && !TIDELOCK_MUTANT(kStrongByInterest)) {
         record.keys.push_back(change.key);
       } else if (const auto it = session->interest.find(change.key.key); it != session->interest.end()) {
         record.keys.push_back(change.key);

@@ -313,7 +313,7 @@ void Outbox::admit(Nanos now, std::uint64_t wall_ms, WriteBehind write, OutboxAc
   const std::uint64_t seq = next_seq_++;
   if (write.level == AckLevel::kOs) os_waiters_.push_back({write.token, next_persist_});
   if (write.level == AckLevel::kDisk) disk_waiters_.push_back({write.token, next_persist_});
-  out.sync = out.sync || write.level == AckLevel::kDisk;
+  out.sync = out.sync || (write.level == AckLevel::kDisk && !TIDELOCK_MUTANT(kAckBeforeSync));
 
   Record record;
   record.key = std::move(write.key);
