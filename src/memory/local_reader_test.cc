@@ -60,8 +60,10 @@ const std::vector<Namespace>& namespaces() {
                                              {.prefix = "feature:",
                                               .consistency = Consistency::kBounded,
                                               .bound_ns = 5 * kSecond,
+                                              .bound_floor_ns = kSecond / 2,
                                               .scope = Scope::kRegion,
-                                              .write_mode = WriteMode::kBehind},
+                                              .write_mode = WriteMode::kBehind,
+                                              .flush_age_ns = kSecond},
                                              {.prefix = ""}};
   return all;
 }

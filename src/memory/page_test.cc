@@ -26,7 +26,10 @@ PageOptions options(const std::string& path, std::uint64_t boot = 77) {
   o.path = path;
   o.edge_boot = Boot{boot};
   o.shim = {5, 6, 7};
-  o.namespaces = {{.prefix = "model:", .consistency = Consistency::kStrong, .scope = Scope::kRegion},
+  o.namespaces = {{.prefix = "model:",
+                   .consistency = Consistency::kStrong,
+                   .scope = Scope::kRegion,
+                   .write_mode = WriteMode::kThrough},
                   {.prefix = "", .on_stale = {OnStale::kFallback, OnStale::kFail}}};
   return o;
 }

@@ -126,6 +126,7 @@ EdgeCore::Held* EdgeCore::find(std::string_view key) {
     if (!stored) return nullptr;
     if (now_ >= stored->expires_at) return nullptr;
     stored->epoch = TIDELOCK_MUTANT(kDiskTrusted) ? epoch_ : 0;
+    if (stored->proven_at < proofs_from_) stored->proven_at = kNever;  // C2, C3
     if (stored->local && policy(key).scope == Scope::kRegion && !outbox_.pending(key)) {
       stored->local = false;  // it was flushed, or lost against a newer stamp, while it rested in L2
       stored->version = Index{};
@@ -216,6 +217,7 @@ void EdgeCore::raise_epochs(std::uint64_t verified, std::uint64_t strong) {
 // C2, C3: no lease, no mark and no proven fetch of the time before counts any more, in this process or in an app's.
 void EdgeCore::drop_proofs() {
   fresh_at_ = lease_until_ = kNever;
+  proofs_from_ = now_;
   emit(PageDropProofs{});
   std::vector<std::string> proven;
   for (const auto& [key, held] : entries_) {

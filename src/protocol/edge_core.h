@@ -355,6 +355,7 @@ class EdgeCore {
   Term highest_term_;
   Nanos fresh_at_ = kNever;
   Nanos lease_until_ = kNever;
+  Nanos proofs_from_ = kNever;  // C2, C3: older proofs do not count, those that rest in L2 included
   Nanos writers_ns_ = kForever;
   std::map<BlockKey, std::vector<std::string>> blocks_;
   std::map<std::uint16_t, int> blocked_slots_;

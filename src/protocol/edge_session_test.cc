@@ -224,6 +224,29 @@ TEST(EdgeC3, AClockFaultGivesNoProofUntilReset) {
   EXPECT_TRUE(bench.reads[1].receipt.fallback);
 }
 
+// Seed 22 of the simulator: an entry that had left memory came back from L2 with the proof of before.
+TEST(EdgeC3, AProofThatRestsInL2IsDroppedAsWell) {
+  for (const bool fault : {false, true}) {
+    Bench bench;
+    bench.open();
+    EdgeEntry rests;
+    rests.version = Index{7};
+    rests.value = "v";
+    rests.proven_at = bench.now;
+    bench.store.rows["plain:k"] = rests;
+    bench.now += 10 * kSecond;
+    bench.tick();
+    if (fault) {
+      bench.hub(Mark{bench.last<Probe>()->nonce, Index{12}, true, kSecond, bench.now + kSecond, 0});
+      ASSERT_TRUE(bench.core->clock_fault());
+    } else {
+      bench.step(EdgeDisrupted{});
+    }
+    bench.read(1, "plain:k", bounded(60 * kSecond, 0));
+    EXPECT_EQ(bench.reads[1].receipt.bound_ns, kForever) << (fault ? "C3" : "C2");
+  }
+}
+
 TEST(EdgeC6, TheTimeOfTheEventDecidesNotTheTimeOfTheOneBefore) {
   Bench bench;
   bench.open();
