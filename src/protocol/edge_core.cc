@@ -46,7 +46,7 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           greeting_since_ = now_;
           session_ = SessionNo{session_.value + 1};
           next_in_ = next_out_ = 1;
-          send(Hello{options_.protocol_version, options_.id, options_.site, options_.boot, highest_term_, applied_,
+          send(Hello{options_.protocol_version, options_.id, options_.site, options_.boot, highest_term_, resume_from(),
                      staged_, kProtocolVersionMin});
         }
         if constexpr (std::is_same_v<What, EdgeLinkDown>) on_link_down(what);
@@ -98,10 +98,12 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
       const Nanos oldest = std::min_element(probes_.begin(), probes_.end(), [](const auto& a, const auto& b) {
                              return a.second < b.second;
                            })->second;
-      if (now_ >= saturating_add(oldest, patience))
+      // I10: on a slow link the answer may wait behind a replay, which brings something all the time.
+      const Nanos deadline = saturating_add(std::max(oldest, last_frame_at_), patience);
+      if (now_ >= deadline)
         drop_session("a probe was not answered in time");
       else
-        wake(saturating_add(oldest, patience));
+        wake(deadline);
     }
   }
   if (state_ == State::kOpen) {

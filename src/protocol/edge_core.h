@@ -293,6 +293,7 @@ class EdgeCore {
   void raise_epochs(std::uint64_t verified, std::uint64_t strong);
   void drop_proofs();
   void probe();
+  Index resume_from() const { return std::max(applied_, fed_); }  // F11
   Nanos probe_interval() const;
   void send(decltype(EdgeFrame::body) body);
   void on_disrupted();
@@ -383,6 +384,7 @@ class EdgeCore {
   std::uint64_t last_nonce_ = 0, last_request_ = 0, last_link_ = 0, last_command_ = 0, last_local_ = 0;
   std::map<Nonce, Nanos> probes_;  // outstanding: nonce -> t0
   Nanos last_probe_at_ = kNever;
+  Nanos last_frame_at_ = kNever;
   Nanos round_trip_ns_ = 0;
   std::map<RequestNo, Request> requests_;
   std::map<std::string, Index, std::less<>> wanted_;  // collected in a step, sent as one Fetch

@@ -60,6 +60,7 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
     return;
   }
   ++next_in_;
+  last_frame_at_ = now_;
   if (const auto* goodbye = std::get_if<Goodbye>(&frame.body)) {
     hint_ = goodbye->hint;
     drop_session(goodbye->reason);
@@ -104,7 +105,7 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
                  std::to_string(kProtocolVersionMin) + " to " + std::to_string(options_.protocol_version));
     return;
   }
-  if ((welcome.term < highest_term_ || welcome.h0 < applied_) && !TIDELOCK_MUTANT(kNoTermTestAtOpen)) {
+  if ((welcome.term < highest_term_ || welcome.h0 < resume_from()) && !TIDELOCK_MUTANT(kNoTermTestAtOpen)) {
     drop_session("the hub is behind: term " + std::to_string(welcome.term.value) + " index " +
                  std::to_string(welcome.h0.value));
     return;

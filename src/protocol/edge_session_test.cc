@@ -125,6 +125,24 @@ TEST(EdgeF11, AReplayDoesNotShowOlderValuesAgain) {
   }
 }
 
+// Seed 122 of the simulator: on a slow link the mark waited behind a replay for longer than the edge's patience; the next
+// session began the same replay anew, for ever.
+TEST(EdgeF11, ALongReplayIsWaitedForAndNeverBeginsAnew) {
+  Bench bench;
+  bench.greet(Term{1}, Index{20});
+  for (std::uint64_t index = 11; index <= 20; ++index) {
+    bench.tick(kSecond);
+    ASSERT_TRUE(bench.core->session_open()) << index;
+    bench.record(Index{index}, "cfg:k", "v");
+  }
+  bench.tick(1'400 * kMs);
+  EXPECT_TRUE(bench.core->session_open());
+  bench.tick(100 * kMs);
+  EXPECT_FALSE(bench.core->session_open()) << "nothing came any more";
+  bench.greet(Term{1}, Index{20});
+  EXPECT_EQ(bench.last<Hello>()->applied, Index{20});
+}
+
 TEST(EdgeF11, AHoleInTheReplayUnverifiesAtOnce) {
   // A session that says *reset* and ends before its first mark; the next one replays, from the same index.
   Bench bench;
