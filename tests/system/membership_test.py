@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Hubs come, go and die while an edge writes, and nothing acknowledged is lost: real processes and real commands.
 
-`membership_test.py --bin DIR [--keep DIR]`. In one cluster, one after the other: three hubs become five; one is taken out; one is
+`membership_test.py --bin DIR [--keep DIR]`. In one cluster, one after the other: one hub is a build of yesterday, and then upgraded; three
+hubs become five; one is taken out; one is
 killed and replaced; the leadership moves to a hub that no edge was configured with; the majority is lost and one survivor
 recovers; a backup is taken and restored into an empty cluster. One writer goes on through all of it.
 """
@@ -139,7 +140,34 @@ class Story:
                   acked <= int(answer["value"]) <= self.writer.tried[key])
         self.writer.go_on()
 
+    def start_old(self, node):
+        """As a build that speaks and reads only version 1 (the test build; the product knows no such switch)."""
+        self.cluster.shims[node] = "0:0"
+        os.environ["TIDELOCK_VERSION_MAX"] = "1"
+        self.cluster.start(node, wait=False)
+        del os.environ["TIDELOCK_VERSION_MAX"]
+
     # --- the chapters -------------------------------------------------------------------------------------------------
+
+    def upgrade(self):
+        check("the ledger waits for the hub of yesterday", self.hubs("list")["ledger_version"] == 1, self.hubs("list"))
+        self.cluster.stop("hub-2")
+        del self.cluster.shims["hub-2"]
+        self.cluster.start("hub-2")
+        wait_until("the ledger is raised", lambda: self.hubs("list").get("ledger_version", 0) > 1, 30)
+        self.start_old_again()
+        self.writer.more()
+        self.say("old and new in one cluster, and the ledger was raised when the last was new")
+
+    def start_old_again(self):
+        """There is no way back: a build of yesterday stops where the ledger is newer."""
+        self.cluster.stop("hub-2")
+        self.start_old("hub-2")
+        old = self.cluster.processes["hub-2"]
+        wait_until("the hub of yesterday stops", lambda: not old.alive(), 30)
+        check("and says why", "install a newer build" in old.last_words(), old.last_words())
+        del self.cluster.shims["hub-2"]
+        self.cluster.start("hub-2")
 
     def grow(self):
         refused = self.hubs("add", f"hub-9={free_address()}")
@@ -257,11 +285,15 @@ class Story:
 
     def run(self):
         self.enroller = "hub-1"  # holds the CA's key here, and survives everything
-        self.cluster.start_all()
+        self.start_old("hub-2")
+        for node in ("hub-1", "hub-3", "edge-1"):
+            self.cluster.start(node, wait=False)
+        for node in ("hub-1", "hub-2", "hub-3", "edge-1"):
+            self.cluster.wait_ready(node)
         self.cluster.active_hub()
         self.writer.start()
         self.writer.more()
-        for chapter in (self.grow, self.shrink, self.replace, self.transfer):
+        for chapter in (self.upgrade, self.grow, self.shrink, self.replace, self.transfer):
             chapter()
             self.check_nothing_lost()
         self.lose_the_majority()
