@@ -373,6 +373,14 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     answer.hint = view.leader;
     answer.active = view.leader == config_.id;
     if (call.what == HubsCall::What::kView) {
+      if (peer.role == NodeRole::kHub &&
+          !call.address.empty()) {  // a hub that looks at this one says where the hubs are
+        if (auto met = decode<std::vector<std::pair<NodeId, std::string>>>(call.address, "hubs")) {
+          std::vector<RaftMember> hubs;
+          for (auto& [id, address] : *met) hubs.push_back({std::move(id), std::move(address)});
+          ledger_->meet(std::move(hubs));
+        }
+      }
       answer.value = encode(view);
     } else if (peer.role != NodeRole::kClient) {
       answer.code = Code::kDenied;
@@ -420,7 +428,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     options.connect_timeout_ms = 2'000;
     auto client = NodeClient::make(options);
     if (!client) return fail(client.error());
-    const auto raw = (*client)->call(encode(NodeCall{HubsCall{}}), 2'000);
+    std::vector<std::pair<NodeId, std::string>> known;
+    for (const LedgerMember& m : ledger_->status().members) known.emplace_back(m.id, m.address);
+    const HubsCall look{HubsCall::What::kView, {}, encode(known)};
+    const auto raw = (*client)->call(encode(NodeCall{look}), 2'000);
     if (!raw) return fail(raw.error());
     const auto answer = decode<AdminAnswer>(*raw, "answer");
     if (!answer) return fail(answer.error());

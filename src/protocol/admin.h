@@ -152,9 +152,9 @@ struct BlobDownload {
 // ---- the hubs themselves, beside the ledger's entries; the answer's value is an encoded HubsView
 struct HubsCall {
   enum class What : std::uint8_t {
-    kView,      // any hub answers with what it knows
-    kAdd,       // `hub` at `address`
-    kRemove,    // `hub`
+    kView,    // any hub answers with what it knows; from a hub `address` is the encoded list of (id, address) it knows
+    kAdd,     // `hub` at `address`
+    kRemove,  // `hub`
     kTransfer,  // to `hub`; empty: to the one that has the most
   };
   What what = What::kView;

@@ -55,6 +55,7 @@ class RaftLedger::Impl {
   Result<void> open();
   void append(CommandId id, Bytes command);
   void change(LedgerChange change, LedgerChanged done);
+  void meet(std::vector<RaftMember> hubs) { put(Met{std::move(hubs)}); }
   void receive(const NodeId& from, Bytes message);
   void stop();
   LedgerStatus status() const {
@@ -81,7 +82,10 @@ class RaftLedger::Impl {
     LedgerChange change;
     LedgerChanged done;
   };
-  using Internal = std::variant<SnapshotMade, Arrived, Asked>;
+  struct Met {
+    std::vector<RaftMember> hubs;
+  };
+  using Internal = std::variant<SnapshotMade, Arrived, Asked, Met>;
 
   void run();
   void run_background();
@@ -89,7 +93,7 @@ class RaftLedger::Impl {
   void take_internal(Internal& internal, RaftActions& out);
   void take_change(Asked& asked, RaftActions& out);
   std::uint64_t best_successor() const;
-  void learn_members();
+  void learn_members(bool anew = false);
   NodeId name_of(std::uint64_t number) const;
   void submit(RaftActions& out);
   void step(RaftEvent&& event, RaftActions& out);
@@ -436,6 +440,13 @@ void RaftLedger::Impl::take_internal(Internal& internal, RaftActions& out) {
     take_change(*asked, out);
     return;
   }
+  if (auto* met = std::get_if<Met>(&internal)) {
+    for (RaftMember& m : met->hubs) {
+      if (check_member(m)) contacts_.emplace(std::move(m.id), std::move(m.address));
+    }
+    learn_members(true);
+    return;
+  }
   auto& arrived = std::get<Arrived>(internal);
   if (snapshotting_) {  // on_install comes with nothing in flight
     waiting_ = std::move(arrived);
@@ -497,8 +508,8 @@ std::uint64_t RaftLedger::Impl::best_successor() const {
 }
 
 // The members may have changed with the log: who they are, and where.
-void RaftLedger::Impl::learn_members() {
-  if (!members_seen_.empty() && members_seen_ == driver_.members()) return;
+void RaftLedger::Impl::learn_members(bool anew) {
+  if (!anew && !members_seen_.empty() && members_seen_ == driver_.members()) return;
   for (const RaftServer& server : members_seen_) {
     if (driver_.member(server.number) == nullptr) contacts_.erase(member_of(server).id);
   }
@@ -694,6 +705,7 @@ void RaftLedger::append(CommandId id, Bytes command) { impl_->append(id, std::mo
 void RaftLedger::change(LedgerChange change, LedgerChanged done) { impl_->change(std::move(change), std::move(done)); }
 LedgerStatus RaftLedger::status() const { return impl_->status(); }
 void RaftLedger::stop() { impl_->stop(); }
+void RaftLedger::meet(std::vector<RaftMember> hubs) { impl_->meet(std::move(hubs)); }
 void RaftLedger::receive(const NodeId& from, Bytes message) { impl_->receive(from, std::move(message)); }
 std::uint64_t RaftLedger::dropped_messages_total() const { return impl_->dropped_messages(); }
 

@@ -111,6 +111,9 @@ class RaftLedger : public Ledger {
   LedgerStatus status() const override;
   void stop() override;
 
+  // Where other hubs may be found, by the word of one that shares the ledger: whoever is about to join must be able to
+  // answer each of them, whichever leads. What is known already stays.
+  void meet(std::vector<RaftMember> hubs);
   // One message from a peer, as its ledger gave it to send. `from` is the name in the peer's certificate; messages of
   // non-members and malformed bytes are counted and dropped. Never blocks; bounded, drops the newest when full.
   void receive(const NodeId& from, Bytes message);
