@@ -519,8 +519,9 @@ void Outbox::on_applied(const BatchDone& answer, OutboxActions& out) {
     const Record& record = records_.at(seq);
     const bool travelled = record.expires_at > sent_at;
     for (const std::uint64_t token : record.origin_tokens) {
-      out.done.push_back(travelled ? reached(token, AckLevel::kOrigin)
-                                   : failed(token, Code::kMaybeApplied, "the record expired before the hub confirmed it"));
+      out.done.push_back(travelled
+                             ? reached(token, AckLevel::kOrigin)
+                             : failed(token, Code::kMaybeApplied, "the record expired before the hub confirmed it"));
     }
     travelled ? ++applied : ++counters_.expired;
     remove(seq, out);

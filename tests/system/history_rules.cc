@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t kExpiryGrace = 100'000'000;  // expired bytes come back within 100 ms
 constexpr std::int64_t kRatesApart = 2'000;         // a lifetime is measured by clocks that differ by 1/2000 at most
-constexpr std::size_t kNowhere = SIZE_MAX;          // position of a version that nobody wrote
+constexpr std::int64_t kUnknownUntil = 60'000'000'000;  // a write nobody answered takes effect within a minute or never
+constexpr std::size_t kNowhere = SIZE_MAX;              // position of a version that nobody wrote
 
 std::int64_t minus(std::int64_t a, std::int64_t b) { return b == kOpen ? INT64_MIN : a - b; }
 
@@ -164,9 +165,11 @@ class Judge {
   void settle(Key& key) {
     const auto shown = named_.find(static_cast<std::uint32_t>(&key - keys_.data()));
     if (shown == named_.end()) return;
-    // In the order of their begin: where values repeat, the earliest that could be meant.
-    std::sort(key.nameless.begin(), key.nameless.end(),
-              [](const Write& a, const Write& b) { return a.record->begin_ns < b.record->begin_ns; });
+    // Where values repeat: one of unknown outcome rather than a refused one, and the earliest of them.
+    std::sort(key.nameless.begin(), key.nameless.end(), [](const Write& a, const Write& b) {
+      const bool a_refused = a.record->outcome == Outcome::kRefused, b_refused = b.record->outcome == Outcome::kRefused;
+      return std::tie(a_refused, a.record->begin_ns) < std::tie(b_refused, b.record->begin_ns);
+    });
     for (const auto& [version, value] : shown->second) {
       const auto it = std::find_if(key.nameless.begin(), key.nameless.end(), [value = value](const Write& write) {
         return write.order == 0 && write.record->value == value;
@@ -319,6 +322,14 @@ class Judge {
       if (read.token != 0 && !read.fallback && !key.orders.empty() && key.orders.front() <= read.token)
         blame("session_token", read, key.writes.front().record, "no such key, though its token covers a write");
       return check_order(key, read, 0);
+    }
+    // One whose place in the order nobody knows may be the newest, and may have ended.
+    for (const Write& write : key.nameless) {
+      const Record& record = *write.record;
+      if (write.order == 0 && record.outcome == Outcome::kUnknown &&
+          record.begin_ns + record.lifetime_ns <= read.end_ns && record.lifetime_ns > 0 &&
+          record.begin_ns + record.lifetime_ns + kUnknownUntil > read.begin_ns)
+        return;
     }
     // The newest write that may count, downwards to the newest one that must.
     std::size_t at = static_cast<std::size_t>(std::upper_bound(key.begun.begin(), key.begun.end() - 1, read.end_ns) -

@@ -155,6 +155,10 @@ const auto kUnknown = [](Record& r) {
   r.version = 0;
   r.sequenced = false;
 };
+const auto kBriefUnknown = [](Record& r) {
+  kUnknown(r);
+  r.lifetime_ns = 100 * kMs;
+};
 const auto kFinal = [](Record& r) { r.final = true; };
 const auto kFlagged = [](Record& r) { r.fallback = true; };
 const auto kAbsent = [](Record& r) {
@@ -227,6 +231,14 @@ TEST(HistoryRules, EachRuleFindsItsLieAndNothingElse) {
       {"gone before its lifetime",
        {with(write(1, 0, 10), kLives), with(with(read(0, 900, 901, 5), kAbsent), kMayLive)},
        "absent"},
+      {"gone because of a write that nobody answered",
+       {with(write(1, 0, 10), kLives), with(with(write(2, 20, 0), kLives), kBriefUnknown),
+        with(with(read(0, 900, 901, 5), kAbsent), kMayLive)},
+       ""},
+      {"two writes of one value, the refused one is not meant",
+       {with(write(7, 0, 10), kRefused), with(write(7, 20, 30), kUnknown),
+        with(read(3, 40, 41, 5), [](Record& r) { r.value = 7; })},
+       ""},
       {"own write not seen at its gateway",
        {behind(with(write(1, 0, 10), kUnsequenced), 1), behind(with(write(2, 20, 30), kUnsequenced), 1),
         behind(read(1, 40, 41, 900), 1)},
