@@ -100,24 +100,43 @@ class WalStop : public rocksdb::WalFilter {
   std::uint64_t seen_ = 0;
 };
 
-// Knows where the newest write-ahead log begins. RocksDB keeps it, and with it the filter, as long as it needs them.
-class LogWatcher : public rocksdb::EventListener {
+// Follows what RocksDB does by itself: where its newest log begins, and its first failure. RocksDB would recover from
+// some failures by flushing what it holds behind a log that has a half record in it; D3 forbids to try again.
+class Watcher : public rocksdb::EventListener {
  public:
-  explicit LogWatcher(const WalEnd& end) : stop_(end) {}
-  WalStop* stop() { return &stop_; }
-  void OnMemTableSealed(const rocksdb::MemTableInfo&) override {
-    if (const rocksdb::DB* db = db_.load(std::memory_order_acquire)) log_from_ = db->GetLatestSequenceNumber();
-  }
+  explicit Watcher(const WalEnd& end) : stop_(end) {}
+  WalStop* stop() { return &stop_; }  // as long as the database, which names it in its options
   void watch(const rocksdb::DB* db) {
     log_from_ = db->GetLatestSequenceNumber();
     db_.store(db, std::memory_order_release);
   }
   std::uint64_t log_from() const { return log_from_; }
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  rocksdb::Status failure() const {
+    const std::lock_guard lock(mutex_);
+    return failure_;
+  }
+
+  void OnMemTableSealed(const rocksdb::MemTableInfo&) override {
+    if (const rocksdb::DB* db = db_.load(std::memory_order_acquire)) log_from_ = db->GetLatestSequenceNumber();
+  }
+  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* status) override {
+    const std::lock_guard lock(mutex_);
+    if (failed_.load(std::memory_order_relaxed)) return;
+    failure_ = *status;
+    failed_.store(true, std::memory_order_release);
+  }
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* recover) override {
+    *recover = false;
+  }
 
  private:
   WalStop stop_;
   std::atomic<const rocksdb::DB*> db_{nullptr};
   std::atomic<std::uint64_t> log_from_{0};
+  std::atomic<bool> failed_{false};  // set behind failure_
+  mutable std::mutex mutex_;
+  rocksdb::Status failure_;
 };
 
 class RocksKv : public Kv {
@@ -152,7 +171,7 @@ class RocksKv : public Kv {
   }
 
   Result<void> commit(const KvBatch& batch, Sync sync) override {
-    if (broken_.load(std::memory_order_acquire)) return first_error();
+    if (auto able = writable(); !able) return able;
     std::shared_lock lock(mutex_);
     rocksdb::WriteBatch out;
     rocksdb::Status status = out.PutLogData(mark());
@@ -178,7 +197,7 @@ class RocksKv : public Kv {
   }
 
   Result<void> sync() override {
-    if (broken_.load(std::memory_order_acquire)) return first_error();
+    if (auto able = writable(); !able) return able;
     const std::uint64_t before = db_->GetLatestSequenceNumber();
     auto done = written(db_->SyncWAL());
     if (done) done = synced(before);
@@ -237,7 +256,8 @@ class RocksKv : public Kv {
     return fail(Code::kInvalid, directory_ + ": family '" + family + "' was not named when the store was opened");
   }
   Bytes mark() const {
-    return encode_wal_mark({synced_.load(std::memory_order_relaxed), watcher_->log_from(), old_logs_});
+    return encode_wal_mark({synced_.load(std::memory_order_relaxed), watcher_->log_from(),
+                            unlogged_.load(std::memory_order_relaxed), old_logs_});
   }
   // Everything up to `sequence` is on disk. The mark says so behind it, for the case that nothing else is written.
   Result<void> synced(std::uint64_t sequence) {
@@ -248,9 +268,12 @@ class RocksKv : public Kv {
     const rocksdb::Status status = out.PutLogData(mark());
     return written(status.ok() ? db_->Write({}, &out) : status);
   }
-  tl::unexpected<Error> first_error() const {
-    const std::lock_guard lock(error_mutex_);
-    return fail(error_);
+  Result<void> writable() {
+    if (broken_.load(std::memory_order_acquire)) {
+      const std::lock_guard lock(error_mutex_);
+      return fail(error_);
+    }
+    return watcher_->failed() ? written(watcher_->failure()) : Result<void>{};
   }
   // D3: after one failed write or sync nothing is tried again; a second fsync may claim what the first one lost.
   Result<void> written(const rocksdb::Status& status) {
@@ -271,7 +294,7 @@ class RocksKv : public Kv {
   // Fixed once open.
   std::string directory_;
   std::uint64_t old_logs_ = 0;
-  std::shared_ptr<LogWatcher> watcher_;
+  std::shared_ptr<Watcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyOptions family_options_;
   // Shared: use of a handle. Exclusive: replacing one.
@@ -281,7 +304,7 @@ class RocksKv : public Kv {
   mutable std::mutex error_mutex_;
   Error error_;
   std::atomic<bool> broken_{false};
-  std::atomic<std::uint64_t> synced_{0};  // WalMark::synced
+  std::atomic<std::uint64_t> synced_{0}, unlogged_{0};  // as in WalMark
 };
 
 // A file without which no commit can have been made: a table, a log, or a manifest that is not the first. With none of
@@ -326,6 +349,7 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   // D2: what is damage and what a torn tail is told by check_write_ahead_logs, which knows logs that are not recycled.
   options.recycle_log_file_num = 0;
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  options.max_bgerror_resume_count = 0;  // D3
   // A manifest that lost its last entry (check_manifest forgives a torn one) names logs that are gone.
   options.track_and_verify_wals_in_manifest = true;
   options.max_manifest_file_size = 4u << 20;
@@ -355,7 +379,7 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   if (std::find(names.begin(), names.end(), rocksdb::kDefaultColumnFamilyName) == names.end()) {
     names.push_back(rocksdb::kDefaultColumnFamilyName);
   }
-  auto watcher = std::make_shared<LogWatcher>(wal_end);
+  auto watcher = std::make_shared<Watcher>(wal_end);
   options.listeners.push_back(watcher);
   options.wal_filter = watcher->stop();
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
@@ -468,7 +492,7 @@ Result<void> RocksKv::import_family(const std::string& family, const std::string
     out.largest_seqno = file.largest_seqno;
     meta.files.push_back(std::move(out));
   }
-  if (broken_.load(std::memory_order_acquire)) return first_error();
+  if (auto before = sync(); !before) return before;
   std::unique_lock lock(mutex_);
   auto* old = find(family);
   if (old == nullptr) return unknown(family);
@@ -487,7 +511,8 @@ Result<void> RocksKv::import_family(const std::string& family, const std::string
   // The old content is gone: without the new one this store cannot go on.
   if (!status.ok()) return written(status);
   families_[family] = fresh;
-  return {};
+  unlogged_ = db_->GetLatestSequenceNumber();
+  return synced(unlogged_);
 }
 
 }  // namespace

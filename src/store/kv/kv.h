@@ -7,7 +7,11 @@
 // Errors:    a failed write or sync turns the store read-only for good (D3): commit answers kBusy with the first cause.
 //            A checksum mismatch is kCorrupt. Opening a damaged or foreign directory is kCorrupt with the path; a
 //            directory locked by another process is kConflict.
-// Cost:      get about 2 us; synced commit about 0.2 ms on an SSD.
+// Recovery:  a power cut leaves a prefix of the commits, without holes, that holds every synced one. Damage to anything
+//            synced is found when the store is opened (log, manifest) or read (tables), see wal_check.h.
+// Cost:      get about 2 us; synced commit about 0.2 ms on an SSD. Telling damage from a torn tail costs 38 bytes of
+// log
+//            for each commit, and one unsynced write of 57 bytes after each sync.
 #pragma once
 
 #include <cstdint>

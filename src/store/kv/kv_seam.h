@@ -1,6 +1,6 @@
-// What a test puts below a Kv, and nothing else uses: another file system (one that fails, or loses what was not synced)
-// and a smaller write buffer, so that a short script meets flushes and compactions too. Kv::open is open_kv with the
-// defaults.
+// What a test puts below a Kv, and nothing else uses: another file system (one that fails, or loses what was not
+// synced) and a smaller write buffer, so that a short script meets flushes and compactions too. Kv::open is open_kv
+// with the defaults.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
-// The format (RocksDB's log_format.h): blocks of 32 KiB; fragments of crc (4), length (2), type (1), payload; a fragment
-// never crosses a block, a record that does is cut into first, middle and last. The crc is CRC-32C over type and
-// payload, masked. A record is a batch: sequence number (8), count (4), entries; a mark is the first entry (log data).
+// The format (RocksDB's log_format.h): blocks of 32 KiB; fragments of crc (4), length (2), type (1), payload; a
+// fragment never crosses a block, a record that does is cut into first, middle and last. The crc is CRC-32C over type
+// and payload, masked. A record is a batch: sequence number (8), count (4), entries; a mark is the first entry (log
+// data).
 #include "store/kv/wal_check.h"
 
 #include <algorithm>
@@ -19,9 +20,10 @@ namespace fs = std::filesystem;
 constexpr std::size_t kBlockBytes = 32768;
 constexpr std::size_t kHeaderBytes = 7;
 constexpr std::size_t kBatchHeaderBytes = 12;
+constexpr std::size_t kTornBytesMax = 4096;
 constexpr char kLogData = 3;
 constexpr BytesView kMagic = "TLK1";
-constexpr std::size_t kMarkBytes = 4 + 3 * 8;
+constexpr std::size_t kMarkBytes = 4 + 4 * 8;
 enum FragmentType : unsigned char { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 
 static std::uint64_t little(BytesView in) {
@@ -34,7 +36,7 @@ static std::uint32_t masked(std::uint32_t crc) { return ((crc >> 15) | (crc << 1
 
 Bytes encode_wal_mark(const WalMark& mark) {
   Bytes out(kMagic);
-  for (const std::uint64_t v : {mark.synced, mark.log_from, mark.old_logs})
+  for (const std::uint64_t v : {mark.synced, mark.log_from, mark.unlogged, mark.old_logs})
     for (int shift = 0; shift < 64; shift += 8) out.push_back(static_cast<char>(v >> shift));
   return out;
 }
@@ -58,23 +60,25 @@ std::optional<Fragment> fragment_at(BytesView log, std::size_t at) {
 
 struct Record {
   Bytes batch;
-  std::size_t end = 0;  // behind it
-  std::uint64_t last_sequence() const {
-    return batch.size() < kBatchHeaderBytes
-               ? 0
-               : little(BytesView(batch).substr(0, 8)) + little(BytesView(batch).substr(8, 4)) - 1;
+  std::size_t begin = 0, end = 0;  // in the log
+  // Of a log: a record of it is a batch.
+  std::uint64_t first_sequence() const { return little(BytesView(batch).substr(0, 8)); }
+  std::uint64_t next_sequence() const {
+    return first_sequence() + (batch.size() < kBatchHeaderBytes ? 0 : little(BytesView(batch).substr(8, 4)));
   }
   std::optional<WalMark> mark() const {
     BytesView in = batch;
     if (in.size() < kBatchHeaderBytes + 2 + kMarkBytes) return std::nullopt;
     in.remove_prefix(kBatchHeaderBytes);
     if (in[0] != kLogData || in[1] != static_cast<char>(kMarkBytes) || in.substr(2, 4) != kMagic) return std::nullopt;
-    return WalMark{little(in.substr(6, 8)), little(in.substr(14, 8)), little(in.substr(22, 8))};
+    return WalMark{little(in.substr(6, 8)), little(in.substr(14, 8)), little(in.substr(22, 8)),
+                   little(in.substr(30, 8))};
   }
 };
 // The sound record that begins at `at`, which is no padding.
 std::optional<Record> record_at(BytesView log, std::size_t at) {
   Record record;
+  record.begin = at;
   for (bool begun = false;; begun = true) {
     if (const std::size_t left = kBlockBytes - at % kBlockBytes; left < kHeaderBytes) at += left;
     if (at >= log.size()) return std::nullopt;
@@ -83,7 +87,8 @@ std::optional<Record> record_at(BytesView log, std::size_t at) {
     record.batch += fragment->payload;
     at += kHeaderBytes + fragment->payload.size();
     record.end = at;
-    if (fragment->type == kFull || fragment->type == kLast) return record;
+    if (fragment->type != kFull && fragment->type != kLast) continue;
+    return record;
   }
 }
 
@@ -159,35 +164,52 @@ Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
       if (const auto mark = record.mark()) old_logs = std::max(old_logs, mark->old_logs);
 
   const Log* bad = nullptr;
-  std::uint64_t sequence = 0;  // the last one that is sound
+  std::size_t bad_at = 0;
+  std::uint64_t next = 0;  // the sequence number that follows the sound ones; 0: none was seen
   for (const auto& [number, log] : *logs) {
     if (number <= old_logs) continue;  // not removed yet; what a power cut had left of it was settled then
-    std::size_t from = 0;
+    std::size_t behind = 0;            // where to look for marks behind the bad place
     if (bad == nullptr) {
-      for (const Record& record : log.sound) sequence = std::max(sequence, record.last_sequence());
-      if (log.bad_at == log.bytes.size()) continue;
+      std::size_t sound = 0;
+      for (; sound < log.sound.size(); ++sound) {
+        const Record& record = log.sound[sound];
+        const auto mark = record.mark();
+        if (next != 0 && record.first_sequence() > std::max(next, mark ? mark->unlogged + 1 : 0)) break;
+        next = std::max(next, record.next_sequence());
+      }
+      if (sound == log.sound.size() && log.bad_at == log.bytes.size()) continue;
       bad = &log;
+      bad_at = sound == log.sound.size() ? log.bad_at : log.sound[sound].begin;
       end.log = number;
-      end.records = log.sound.size();
-      from = log.bad_at + 1;
+      end.records = sound;
+      behind = bad_at + (bad_at == log.bad_at ? 1 : 0);
     }
-    const WalMark behind = marks_behind(log, from);
-    if (bad == &log) sequence = std::max(sequence, behind.log_from);
-    if (behind.synced > sequence) {
-      return fail(Code::kCorrupt, bad->path + ": a damaged record at byte " + std::to_string(bad->bad_at) +
-                                      " had been synced: sound ones behind it say so; restore the folder");
+    const WalMark told = marks_behind(log, behind);
+    if (next == 0 && bad == &log) next = told.log_from + 1;
+    if (told.synced >= std::max<std::uint64_t>(next, 1)) {
+      return fail(Code::kCorrupt, bad->path + ": what stood at byte " + std::to_string(bad_at) +
+                                      " had been synced, and is damaged or gone: sound records behind it say so; "
+                                      "restore the folder");
     }
   }
   return end;
 }
 
-// A bad last record is torn when the file ends in it, or in zeros. It is a damaged one when its checksum is that of all
-// bytes up to the end of the file: then only its header was hit.
-static bool header_was_hit(BytesView tail) {
+// A record that is whole but for one bit, or for its length: damaged, not torn.
+static bool one_bit_away(BytesView tail) {
   if (tail.size() < kHeaderBytes) return false;
-  const std::uint32_t crc = static_cast<std::uint32_t>(little(tail.substr(0, 4)));
-  for (const char type : {kFull, kFirst, kMiddle, kLast}) {
-    if (masked(crc32c(tail.substr(kHeaderBytes), crc32c(BytesView(&type, 1)))) == crc) return true;
+  Bytes record(tail);
+  const auto sound = [&record] {
+    const auto type = static_cast<unsigned char>(record[6]);
+    return type >= kFull && type <= kLast &&
+           masked(crc32c(BytesView(record).substr(6))) == little(BytesView(record).substr(0, 4));
+  };
+  if (sound()) return true;
+  for (std::size_t bit = 0; bit < record.size() * 8; ++bit) {
+    char& byte = record[bit / 8];
+    byte = static_cast<char>(byte ^ (1 << bit % 8));
+    if (sound()) return true;
+    byte = static_cast<char>(byte ^ (1 << bit % 8));
   }
   return false;
 }
@@ -205,14 +227,15 @@ Result<void> check_manifest(const std::string& directory) {
   read_sound(manifest);
   const BytesView tail = BytesView(manifest.bytes).substr(manifest.bad_at);
   if (tail.empty()) return {};
-  bool damaged = header_was_hit(tail);
+  bool damaged = false;
   for (std::size_t at = manifest.bad_at + 1; !damaged && at < manifest.bytes.size(); ++at)
     damaged = record_at(manifest.bytes, at).has_value();
-  if (damaged) {
+  const bool short_enough = tail.size() <= kTornBytesMax;  // to try every bit; no last entry of ours is longer
+  if (damaged || (short_enough && one_bit_away(tail))) {
     return fail(Code::kCorrupt, manifest.path + ": a damaged record at byte " + std::to_string(manifest.bad_at) +
                                     "; restore the folder");
   }
-  if (tail.back() != '\0') return {};  // RocksDB forgives a short record and refuses a wrong one
+  if (!short_enough || tail.back() != '\0') return {};  // RocksDB forgives a short record and refuses a wrong one
   fs::resize_file(manifest.path, manifest.bad_at, error);
   if (error) return fail(Code::kUnavailable, manifest.path + ": cut a torn record: " + error.message());
   return {};

@@ -1,12 +1,12 @@
 // Tells damage in RocksDB's write-ahead logs from what a power cut leaves, which RocksDB alone cannot: its reader takes
-// a bad length in the middle for the end of the file, passes over zeros, and refuses a torn tail that is not short. So
-// each record of ours begins with a mark that says how much was synced when it was written, and a mark of its own
-// follows each sync.
+// a bad length in the middle for the end of the file, passes over zeros, does not miss the end of a log before the next
+// one, and refuses a torn tail that is not short. So each record of ours begins with a mark that says how much was
+// synced when it was written, and a mark of its own follows each sync.
 //
-// D2: a bad record ends the logs. If any sound record behind it says that the bad one had been synced, synced data is
-// damaged and the store is refused. Otherwise nobody was promised what lies there (a power cut may keep any subset of
-// it), and replay ends before it, so that what is recovered is a prefix without holes.
-// Not seen: damage to the last synced record when the mark behind it was lost as well, to a power cut.
+// D2: a bad record, or a gap in the sequence numbers, ends the logs. If any sound record behind it says that the bad
+// one had been synced, synced data is damaged and the store is refused. Otherwise nobody was promised what lies there
+// (a power cut may keep any subset of it), and replay ends before it, so that what is recovered is a prefix without
+// holes. Not seen: damage to the last synced record when the mark behind it was lost as well, to a power cut.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ namespace tidelock {
 struct WalMark {
   std::uint64_t synced = 0;    // everything up to this sequence number is on disk
   std::uint64_t log_from = 0;  // the log that this record is in begins above this one, or above a later one
+  std::uint64_t unlogged = 0;  // numbers up to this one may be missing from the logs: an import used some up
   std::uint64_t old_logs = 0;  // logs up to this number are of earlier runs, whose recovery has finished
 };
 Bytes encode_wal_mark(const WalMark& mark);
@@ -36,8 +37,8 @@ struct WalEnd {
 Result<WalEnd> check_write_ahead_logs(const std::string& directory);
 
 // The same for the manifest, which RocksDB syncs before it acts on an entry: a last record that a power cut tore was
-// acted on by nobody, and is cut off when it ends in zeros, which RocksDB would refuse. kCorrupt for damage that RocksDB
-// takes for the end of the file.
+// acted on by nobody, and is cut off when it ends in zeros, which RocksDB would refuse. kCorrupt for damage that
+// RocksDB takes for the end of the file.
 Result<void> check_manifest(const std::string& directory);
 
 }  // namespace tidelock
