@@ -1,4 +1,4 @@
-#include "stores/fault_disk.h"
+#include "tests/stores/fault_disk.h"
 
 #include <filesystem>
 #include <utility>
@@ -84,13 +84,16 @@ class Writable : public rocksdb::FSWritableFileOwnerWrapper {
     IOStatus s = FSWritableFileOwnerWrapper::Close(options, dbg);
     return told.ok() ? s : told;
   }
-  IOStatus Allocate(std::uint64_t offset, std::uint64_t length, const IOOptions& options, IODebugContext* dbg) override {
+  IOStatus Allocate(std::uint64_t offset, std::uint64_t length, const IOOptions& options,
+                    IODebugContext* dbg) override {
     if (IOStatus s = disk_.call("allocate", path_); !s.ok()) return s;
     return FSWritableFileOwnerWrapper::Allocate(offset, length, options, dbg);
   }
 
  private:
-  void tell_appended(const Slice& data) { disk_.tell({DiskOp::kAppend, path_, {}, Bytes(data.data(), data.size()), 0}); }
+  void tell_appended(const Slice& data) {
+    disk_.tell({DiskOp::kAppend, path_, {}, Bytes(data.data(), data.size()), 0});
+  }
   // Nothing here needs the real disk to be still: power cuts are made from the story.
   IOStatus synced() {
     if (IOStatus s = disk_.call("sync", path_); !s.ok()) return s;

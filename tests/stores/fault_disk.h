@@ -21,7 +21,18 @@
 namespace tidelock::stores {
 
 struct DiskOp {
-  enum Kind : std::uint8_t { kCreate, kAppend, kTruncate, kSync, kRename, kRemove, kLink, kSyncFolder, kIssued, kDurable };
+  enum Kind : std::uint8_t {
+    kCreate,
+    kAppend,
+    kTruncate,
+    kSync,
+    kRename,
+    kRemove,
+    kLink,
+    kSyncFolder,
+    kIssued,
+    kDurable
+  };
   Kind kind = kCreate;
   std::string path, other;   // the whole path; `other` is where a rename or link leads
   Bytes data;                // kAppend
@@ -43,10 +54,10 @@ class FaultDisk : public rocksdb::FileSystemWrapper {
 
   std::uint64_t calls() const;
   bool tripped() const { return fault_.at != 0 && calls() >= fault_.at; }
-  std::string failed_call() const;                          // "append 000004.log"; empty: none yet
+  std::string failed_call() const;  // "append 000004.log"; empty: none yet
   std::map<std::string, std::uint64_t> calls_by_name() const;
   std::vector<DiskOp> story() const;
-  void note(DiskOp::Kind kind, std::uint64_t number);       // kIssued, kDurable
+  void note(DiskOp::Kind kind, std::uint64_t number);  // kIssued, kDurable
 
   // For the files that belong to it.
   rocksdb::IOStatus call(const char* name, const std::string& path);

@@ -1,4 +1,5 @@
-// A folder of a test, in memory where the machine has such a file system: the tests make their own syncs and power cuts.
+// A folder of a test, in memory where the machine has such a file system: the tests make their own syncs and power
+// cuts.
 #pragma once
 
 #include <stdlib.h>
@@ -13,10 +14,10 @@ class Folder {
   Folder() {
     const std::filesystem::path in_memory("/dev/shm");
     std::error_code error;
-    std::string pattern = ((std::filesystem::is_directory(in_memory, error) ? in_memory
-                                                                            : std::filesystem::temp_directory_path()) /
-                           "tidelock-stores-XXXXXX")
-                              .string();
+    std::string pattern =
+        ((std::filesystem::is_directory(in_memory, error) ? in_memory : std::filesystem::temp_directory_path()) /
+         "tidelock-stores-XXXXXX")
+            .string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~Folder() {

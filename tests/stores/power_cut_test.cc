@@ -1,13 +1,13 @@
-#include "stores/power_cut.h"
+#include "tests/stores/power_cut.h"
 
 #include <gtest/gtest.h>
 
 #include <memory>
 
 #include "store/kv/kv_seam.h"
-#include "stores/folder.h"
-#include "stores/script.h"
-#include "stores/settings.h"
+#include "tests/stores/folder.h"
+#include "tests/stores/script.h"
+#include "tests/stores/settings.h"
 
 namespace tidelock::stores {
 namespace {
@@ -22,8 +22,8 @@ void tell(const Script& script, const Folder& folder, std::uint64_t seed, std::u
   told.root = folder.path("db");
   FaultDisk disk({}, true);
   {
-    const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(
-        std::shared_ptr<rocksdb::FileSystem>(&disk, [](rocksdb::FileSystem*) {}));
+    const std::unique_ptr<rocksdb::Env> env =
+        rocksdb::NewCompositeEnv(std::shared_ptr<rocksdb::FileSystem>(&disk, [](rocksdb::FileSystem*) {}));
     CountedKv::Counts counts;
     for (const std::uint64_t first : {std::uint64_t{0}, steps}) {
       auto kv = open_kv(told.root, script.families, {env.get(), 64u << 10});
@@ -71,7 +71,7 @@ void cut_everywhere(const Script& script) {
 }
 
 TEST(PowerCut, AnEdgeRestartsWithAPrefixThatHoldsEverySyncedWrite) { cut_everywhere(kEdgeScript); }  // I8, D9
-TEST(PowerCut, AHubRestartsWithAPrefixThatHoldsEverySyncedWrite) { cut_everywhere(kHubScript); }    // I7, D9
+TEST(PowerCut, AHubRestartsWithAPrefixThatHoldsEverySyncedWrite) { cut_everywhere(kHubScript); }     // I7, D9
 
 }  // namespace
 }  // namespace tidelock::stores

@@ -1,4 +1,4 @@
-#include "stores/script.h"
+#include "tests/stores/script.h"
 
 #include <atomic>
 #include <condition_variable>
@@ -11,7 +11,7 @@
 #include "edge/outbox_disk.h"
 #include "ledger/raft/log_store.h"
 #include "protocol/outbox.h"
-#include "stores/fault_disk.h"
+#include "tests/stores/fault_disk.h"
 
 namespace tidelock::stores {
 
@@ -393,8 +393,8 @@ Ended run_hub(Kv& kv, std::uint64_t seed, std::uint64_t first, std::uint64_t ste
   Ended ended;
   for (std::uint64_t step = first; step < first + steps; ++step) {
     const Bytes asked = "row" + std::to_string(rng.below(30));
-    if (const auto found = kv.get(kState, asked); found && *found != (state.contains(asked) ? std::optional(state[asked])
-                                                                                            : std::nullopt))
+    if (const auto found = kv.get(kState, asked);
+        found && *found != (state.contains(asked) ? std::optional(state[asked]) : std::nullopt))
       ended.wrong.push_back("step " + std::to_string(step) + ": a wrong state row was served");
     const std::uint64_t what = rng.below(40);
     if (what < 10) {
