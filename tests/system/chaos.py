@@ -343,7 +343,8 @@ class Chaos:
             self.cluster.clocks[node].step_wall(chance.choice((-1, 1)) * chance.choice((300, 2_000, 60_000, 3_600_000)) * 1_000_000)
 
     def suspend(self, node, event, _until):
-        self.cluster.clocks[node].suspend(random.Random(event.number).choice((20, 1_000, 40_000)) * 1_000_000)
+        # Longer than the millisecond from which on it is noticed, and so short that no lifetime ends by it: true time does not pass.
+        self.cluster.clocks[node].suspend(random.Random(event.number).randrange(5, 20) * 1_000_000)
 
     # --- damaged files ---------------------------------------------------------------------------------------------
 

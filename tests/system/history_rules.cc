@@ -10,6 +10,7 @@ namespace chaos {
 namespace {
 
 constexpr std::int64_t kExpiryGrace = 100'000'000;  // expired bytes come back within 100 ms
+constexpr std::int64_t kEarlyGrace = 50'000'000;    // of lifetimes: clocks that are told that the machine slept
 constexpr std::int64_t kRatesApart = 2'000;         // a lifetime is measured by clocks that differ by 1/2000 at most
 constexpr std::int64_t kUnknownUntil = 60'000'000'000;  // a write nobody answered takes effect within a minute or never
 constexpr std::size_t kNowhere = SIZE_MAX;              // position of a version that nobody wrote
@@ -327,7 +328,7 @@ class Judge {
     for (const Write& write : key.nameless) {
       const Record& record = *write.record;
       if (write.order == 0 && record.outcome == Outcome::kUnknown &&
-          record.begin_ns + record.lifetime_ns <= read.end_ns && record.lifetime_ns > 0 &&
+          record.begin_ns + record.lifetime_ns - kEarlyGrace <= read.end_ns && record.lifetime_ns > 0 &&
           record.begin_ns + record.lifetime_ns + kUnknownUntil > read.begin_ns)
         return;
     }
@@ -341,7 +342,7 @@ class Judge {
       const Record& record = *write.record;
       if (record.begin_ns > read.end_ns) continue;
       if (record.lifetime_ns > 0 &&
-          record.begin_ns + record.lifetime_ns - record.lifetime_ns / kRatesApart <= read.end_ns)
+          record.begin_ns + record.lifetime_ns - record.lifetime_ns / kRatesApart - kEarlyGrace <= read.end_ns)
         return;
       const bool final = read.final && drained_ != 0 && since > drained_;
       if (std::min(write.acknowledged, write.shown) < since || (is_own && write.local < read.begin_ns) ||
