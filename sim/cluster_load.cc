@@ -259,8 +259,10 @@ void Cluster::client_send(int number) {
       post(hub, hub.incarnation, [this, &hub, token, request] { step_hub(hub, HubAsked{token, request}); });
     });
   }
-  // No answer: elsewhere, with the same id.
-  world_.in(world_.between(200 * kMs, faults_ ? 8 * kSecond : kSecond), [this, number, attempt] {
+  // No answer: elsewhere, with the same id. A hub whose process is gone is known at once.
+  const bool refused = !faults_ && !hub.up;
+  const Nanos patience = refused ? 5 * kMs : world_.between(200 * kMs, faults_ ? 8 * kSecond : 300 * kMs);
+  world_.in(patience, [this, number, attempt] {
     Client& waiting = clients_[static_cast<std::size_t>(number)];
     if (waiting.attempt != attempt || !waiting.request) return;
     waiting.hub = static_cast<int>(world_.rng().below(hubs_.size()));

@@ -48,6 +48,8 @@ Result<FaultSet> parse_faults(std::string_view list) {
     if (!on) name.remove_prefix(1);
     if (name == "all" && on) {
       set = FaultSet::all();
+    } else if (name == "usual" && on) {
+      set = FaultSet::usual();
     } else if (name == "none" && on) {
       set = FaultSet{};
     } else {

@@ -33,7 +33,8 @@ one did, 2 when the command line is wrong. The same seed, options and build give
   --hubs H        1 to 7 (default: 1, 3 or 5, by seed)
   --edges E       1 to 1000 (default: 1 to 6, by seed)
   --seconds V     virtual seconds of load and faults; what must heal afterwards comes on top (default 12)
-  --faults LIST   names with commas between, "all" (default), "none"; "-NAME" takes one away. "list" explains each
+  --faults LIST   names with commas between, "usual" (all but step, default), "all", "none"; "-NAME" takes one away.
+                  "list" explains each
   --ledger KIND   model (a linearizable log with failovers and unknown outcomes, default) or raft (the real engine)
   --mutant NAME   with a planted fault of the product, which some seed must find; "list", or "all" for a table
   --trace         tell the story of the first seed: virtual milliseconds, node, what happened
@@ -44,7 +45,7 @@ examples
   tidelock-sim --seeds 2000                                  a smoke before a commit
   tidelock-sim --seed 17 --seeds 1 --trace                   what happened in seed 17
   tidelock-sim --hubs 5 --edges 200 --seconds 60 --seeds 4   a fleet
-  tidelock-sim --faults all,-drift,-rollout --seeds 500      without two of the faults
+  tidelock-sim --faults usual,-drift,-rollout --seeds 500      without two of the faults
 )";
 }
 
@@ -123,7 +124,7 @@ std::string replay_line(const SimOptions& options, std::uint64_t seed) {
   if (cluster.hubs != 0) line += " --hubs " + std::to_string(cluster.hubs);
   if (cluster.edges != 0) line += " --edges " + std::to_string(cluster.edges);
   line += " --seconds " + std::to_string(cluster.faults_ns / kSecond);
-  if (options.faults != "all") line += " --faults " + options.faults;
+  if (options.faults != "usual") line += " --faults " + options.faults;
   if (cluster.ledger == LedgerKind::kRaft) line += " --ledger raft";
   if (!options.mutant.empty()) line += " --mutant " + options.mutant;
   return line + " --trace";

@@ -18,7 +18,7 @@ struct SimOptions {
   std::string mutant;
   bool trace = false;
   bool list_faults = false, list_mutants = false, help = false;
-  std::string faults = "all";  // as given, for the line that replays
+  std::string faults = "usual";  // as given, for the line that replays
   std::string json, hashes;    // files; empty: none, "-": stdout
 };
 

@@ -17,7 +17,7 @@ struct ClusterOptions {
   int hubs = 0;   // 0: one, three or five, by chance
   int edges = 0;  // 0: one to six, by chance
   Nanos faults_ns = 12 * kSecond;
-  FaultSet faults = FaultSet::all();
+  FaultSet faults = FaultSet::usual();
   LedgerKind ledger = LedgerKind::kModel;
   bool verbose = false;
   void (*shape)(Plan&) = nullptr;  // a directed scenario bends what was drawn (sim/scenarios.h)

@@ -254,7 +254,7 @@ void HubCore::become_active(Index index, Nanos tb) {
   ledger_base_ = ledger_seen();
   ledger_base_h_ = now_;
   last_block_ = {};
-  shortening_ = false;
+  shortening_ = !state_.lease_is_short() && rollout_open();  // A5: what the deposed hub had begun
   rollout_moved_at_ = now_;
   last_demand_ = now_;
   note("became_active", "term " + std::to_string(term_.value));
@@ -328,7 +328,7 @@ void HubCore::keep_authority() {
 
 void HubCore::want_short_lease() {
   rollout_moved_at_ = now_;
-  if (!state_.lease_is_short()) shortening_ = true;
+  if (!state_.lease_is_short() || lease_change_) shortening_ = true;  // a change on its way may be the other one
 }
 
 void HubCore::shorten_or_lengthen_lease() {  // A5

@@ -377,6 +377,56 @@ TEST(A5, TheLeaseIsShortenedOnlyWhenNothingLongIsLeft) {
   EXPECT_TRUE(bench.core->state().lease_is_short());
 }
 
+void publish_m(Bench& bench) {
+  Manifest manifest;
+  manifest.name = "m";
+  manifest.version = "1.0.0";
+  manifest.files.push_back({"model.onnx", FileRole::kModel, 3, sha256("abc")});
+  const Bytes signed_manifest = encode(*sign_manifest(manifest, bench.private_key));
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, PublishModel{"m", "1.0.0", signed_manifest}}});
+  bench.commit();
+  ASSERT_EQ(bench.answers[1].code, Code::kOk) << bench.answers[1].message;
+}
+
+// Found by the simulator (R15): the rollout ran under long leases, and a dead edge would have delayed its activation.
+TEST(A5, ARolloutThatBeginsWhileTheLeaseIsLengthenedShortensIt) {
+  Bench bench;
+  bench.lead_and_wait();
+  publish_m(bench);
+  bench.now += 61 * kSecond;
+  bench.step(HubTick{});
+  ASSERT_FALSE(bench.pending.empty()) << "the lengthening is on its way";
+  bench.step(HubAsked{AskToken{2}, AdminRequest{CommandId{77, 2}, StageModel{"m", "1.0.0"}}});
+  bench.commit();
+  ASSERT_EQ(bench.answers[2].code, Code::kOk);
+  EXPECT_TRUE(bench.core->state().lease_is_short());
+}
+
+TEST(A5, ASuccessorShortensForARolloutThatIsOn) {
+  Bench bench;
+  bench.lead_and_wait();
+  publish_m(bench);
+  bench.now += 61 * kSecond;
+  bench.step(HubTick{});
+  bench.commit();
+  ASSERT_FALSE(bench.core->state().lease_is_short());
+  bench.step(HubAsked{AskToken{2}, AdminRequest{CommandId{77, 2}, StageModel{"m", "1.0.0"}}});
+  bench.commit_one();
+  ASSERT_EQ(bench.answers[2].code, Code::kOk);
+  bench.pending.clear();  // the hub is deposed before the lease is shortened
+  Command other;
+  other.id = {99, 1};
+  other.body = Claim{"hub-2", Boot{22}};
+  bench.step(HubCommitted{Index{++bench.index}, encode(other)});
+  bench.step(HubLeadership{false, "hub-2"});
+  bench.step(HubLeadership{true, "hub-1"});
+  bench.commit();
+  bench.now += 31 * kSecond;
+  bench.step(HubTick{});
+  bench.commit();
+  EXPECT_TRUE(bench.core->state().lease_is_short());
+}
+
 TEST(A6, ALeaseNeedsARegistrationThatWasApplied) {
   Bench bench;
   bench.lead();
