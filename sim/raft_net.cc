@@ -26,8 +26,8 @@ void RaftNet::carry(std::size_t from, std::size_t to, bool bulk, std::function<v
   for (int copies = world_.chance(weather.doubled_per_mille) ? 2 : 1; copies > 0; --copies) {
     if (world_.chance(weather.lost_per_mille)) continue;
     const bool late = world_.chance(weather.late_per_mille);
-    const Nanos delay = world_.between(weather.delay_low, late ? weather.late_max : weather.delay_high) +
-                        (bulk ? world_.between(kMillisecond, 50 * kMillisecond) : 0);
+    Nanos delay = world_.between(weather.delay_low, late ? weather.late_max : weather.delay_high);
+    if (bulk) delay += world_.between(kMillisecond, 50 * kMillisecond);
     world_.in(delay, [this, from, to, deliver] {
       const auto until = cuts_.find({from, to});
       if (until == cuts_.end() || world_.now() >= until->second) deliver();

@@ -137,6 +137,11 @@ void RaftWorld::pause(std::size_t i, Nanos span) {
   arm(i);
 }
 
+void RaftWorld::resume(std::size_t i) {
+  at(i).paused_until = 0;
+  if (at(i).up) run(i);
+}
+
 void RaftWorld::propose(std::size_t i, std::vector<RaftProposal> proposals) {
   if (world_.verbose()) {
     for (const RaftProposal& p : proposals) {

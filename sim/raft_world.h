@@ -66,6 +66,7 @@ class RaftWorld {
   void boot(std::size_t member);
   void crash(std::size_t member);
   void pause(std::size_t member, Nanos span);
+  void resume(std::size_t member);
   std::size_t add_machine();  // an empty one, for a member to come; not booted
   bool up(std::size_t member) const { return at(member).up; }
   bool damaged(std::size_t member) const { return at(member).damaged; }  // its store refused to load (D4)
