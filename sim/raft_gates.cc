@@ -25,21 +25,30 @@ const std::vector<RaftMode> kModes = {
     {.name = "slow disk, five", .members = 5, .crash = true, .network = true, .slow_disk = true},
     {.name = "clocks", .members = 3, .crash = true, .clock = true},
     {.name = "clocks, five", .members = 5, .partition = true, .clock = true},
+    {.name = "transfer", .members = 3, .crash = true, .partition = true, .transfer = true},
+    {.name = "transfer, five", .members = 5, .partition = true, .network = true, .transfer = true},
+    {.name = "membership", .members = 3, .crash = true, .membership = true},
+    {.name = "membership, five", .members = 5, .partition = true, .transfer = true, .membership = true},
+    {.name = "membership, alone", .members = 1, .crash = true, .network = true, .membership = true},
     {.name = "all",
      .members = 3,
      .crash = true,
      .partition = true,
      .network = true,
+     .transfer = true,
      .disk_error = true,
      .slow_disk = true,
+     .membership = true,
      .clock = true},
     {.name = "all, five",
      .members = 5,
      .crash = true,
      .partition = true,
      .network = true,
+     .transfer = true,
      .disk_error = true,
      .slow_disk = true,
+     .membership = true,
      .clock = true},
 };
 
@@ -67,6 +76,7 @@ class Trial : public RaftApp {
   void on_committed(std::size_t i, const LedgerEntry& entry) override;
   void on_dropped(std::size_t i, CommandId id, Code code) override;
   void on_leadership(std::size_t, bool, std::optional<std::size_t>) override {}
+  void on_change_ended(std::size_t i, const RaftEnded& end) override;
   std::optional<std::pair<Index, std::any>> copy(std::size_t i) override;
   void install(std::size_t i, Index index, const std::any& state) override;
   void on_ended(std::size_t i, const std::string&) override { boot_later(i, 2 * kSecond); }
@@ -81,6 +91,8 @@ class Trial : public RaftApp {
     std::map<CommandId, Open> open;
     std::map<Bytes, CommandId> by_command;
     std::set<CommandId> known;  // to be committed
+    std::set<std::uint64_t> changes;
+    bool retired = false;  // no member any more, or never again to be one
   };
 
   std::int64_t clock_ppm_max();
@@ -89,6 +101,10 @@ class Trial : public RaftApp {
   void fault();
   void boot_later(std::size_t i, Nanos most);
   void propose(std::size_t i, const std::vector<Bytes>& commands);
+  void transfer();
+  void change_members();
+  void retire_the_removed();
+  std::vector<std::size_t> members() const;
   void calm(const std::vector<std::size_t>& those);
   bool converges(const std::vector<std::size_t>& those);
   void check_end();
@@ -105,7 +121,7 @@ class Trial : public RaftApp {
   std::set<Bytes> refused_;
   Index highest_acknowledged_;
   bool faults_ = true, loading_ = true;
-  std::uint64_t commands_ = 0, sequence_ = 0;
+  std::uint64_t commands_ = 0, sequence_ = 0, tickets_ = 0;
   RaftTrialReport report_;
 };
 
@@ -144,6 +160,7 @@ Index Trial::restarts(std::size_t i, Index) {
   state.open.clear();
   state.by_command.clear();
   state.known.clear();
+  state.changes.clear();
   // Its database is not synced with every entry: after a power cut it has an older state, and the log the rest.
   if (!world_.chance(500)) state.applied = {world_.rng().below(state.applied.value + 1)};
   return state.applied;
@@ -187,6 +204,11 @@ void Trial::on_dropped(std::size_t i, CommandId id, Code code) {
   }
   state.by_command.erase(it->second.command);
   state.open.erase(it);
+}
+
+void Trial::on_change_ended(std::size_t i, const RaftEnded& end) {
+  if (states_[i].changes.erase(end.ticket) == 0) world_.violated("a change of the members ended twice");
+  if (end.code == Code::kOk) ++report_.changes;
 }
 
 void Trial::install(std::size_t i, Index index, const std::any& state) {
@@ -260,6 +282,8 @@ void Trial::fault() {
   if (mode_.disk_error) kinds.insert(kinds.end(), {7, 7});
   if (mode_.slow_disk) kinds.insert(kinds.end(), {8, 8});
   if (mode_.clock) kinds.insert(kinds.end(), {9, 9, 10});
+  if (mode_.transfer) kinds.insert(kinds.end(), {11, 11});
+  if (mode_.membership) kinds.insert(kinds.end(), {12, 12, 12});
   switch (kinds[rng.below(kinds.size())]) {
     case 0:
       raft_.crash(target);
@@ -308,12 +332,64 @@ void Trial::fault() {
       ++report_.jumps;
       net_.jump_clock(target, world_.chance(800) ? span(10 * kSecond) : -span(kSecond));
       break;
-    default: raft_.pause(target, span(3 * kSecond)); break;
+    case 10: raft_.pause(target, span(3 * kSecond)); break;
+    case 11: transfer(); break;
+    default: change_members(); break;
   }
   world_.in(world_.between(20 * kMs, 800 * kMs), [this] { fault(); });
 }
 
+void Trial::transfer() {
+  const auto leader = raft_.leader();
+  if (!leader) return;
+  ++report_.transfers;
+  states_[*leader].changes.insert(++tickets_);
+  raft_.ask(*leader, RaftTransfer{tickets_, raft_.number(world_.rng().below(raft_.size()))});
+}
+
+// Adds a new machine, or takes out whoever it may be; what must not be is for the driver to refuse.
+void Trial::change_members() {
+  const auto leader = raft_.leader();
+  if (!leader) return;
+  Rng& rng = world_.rng();
+  retire_the_removed();
+  std::size_t who = rng.below(raft_.size());
+  const bool remove = rng.one_in(2);
+  if (!remove && raft_.size() < 8) {
+    who = raft_.add_machine();
+    states_.resize(raft_.size());
+    rebooting_.resize(raft_.size());
+    flipped_.resize(raft_.size());
+    raft_.boot(who);
+  }
+  if (states_[who].retired) return;
+  states_[*leader].changes.insert(++tickets_);
+  raft_.ask(*leader, RaftChange{tickets_, {raft_.number(who), raft_.address(who), RaftRole::kVoter}, remove});
+}
+
+// Whoever was a member and is none by the leader's committed configuration is switched off for good after a while.
+void Trial::retire_the_removed() {
+  const auto leader = raft_.leader();
+  if (!leader) return;
+  const RaftDriver& driver = raft_.driver(*leader);
+  for (std::size_t i = 0; i < raft_.size(); ++i) {
+    const bool was = !raft_.disk(i).image().log.empty() || raft_.disk(i).image().snapshot;
+    if (!was || driver.member(raft_.number(i)) != nullptr || driver.commit_index() != driver.last_index()) continue;
+    states_[i].retired = true;
+  }
+}
+
 // --- the end
+
+// By the newest configuration of the leader; everybody while there is none.
+std::vector<std::size_t> Trial::members() const {
+  std::vector<std::size_t> out;
+  const auto leader = raft_.leader();
+  for (std::size_t i = 0; i < raft_.size(); ++i) {
+    if (!leader || raft_.driver(*leader).member(raft_.number(i)) != nullptr) out.push_back(i);
+  }
+  return out;
+}
 
 void Trial::calm(const std::vector<std::size_t>& those) {
   net_.weather = {};
@@ -341,7 +417,8 @@ bool Trial::converges(const std::vector<std::size_t>& those) {
     }
     const bool reached = std::any_of(written.begin(), written.end(),
                                      [&](const Bytes& w) { return raft_.oracle().index_of(w).has_value(); });
-    const bool all = std::all_of(those.begin(), those.end(), [&](std::size_t i) {
+    const std::vector<std::size_t> wanted = mode_.membership ? members() : those;
+    const bool all = std::all_of(wanted.begin(), wanted.end(), [&](std::size_t i) {
       return raft_.up(i) && states_[i].applied == raft_.oracle().last();
     });
     if (reached && all) return true;
@@ -357,6 +434,7 @@ void Trial::check_end() {
     if (!states_[i].open.empty()) {
       world_.violated("'" + states_[i].open.begin()->second.command + "' never ended at " + raft_.address(i));
     }
+    if (!states_[i].changes.empty()) world_.violated("a change of the members never ended at " + raft_.address(i));
   }
 }
 
@@ -371,7 +449,7 @@ RaftTrialReport Trial::run() {
   std::vector<std::size_t> everybody, some;
   for (std::size_t i = 0; i < raft_.size(); ++i) everybody.push_back(i);
   some = everybody;
-  while (some.size() > raft_.size() / 2 + 1)
+  while (!mode_.membership && some.size() > raft_.size() / 2 + 1)
     some.erase(some.begin() + static_cast<std::ptrdiff_t>(world_.rng().below(some.size())));
   net_.mend();
   for (const std::size_t i : everybody) {

@@ -325,6 +325,13 @@ bool RaftWorld::carry_out(std::size_t i) {
         }
         app_.on_dropped(i, id, code);
       }
+      for (const RaftEnded& end : actions.ended) {
+        if (world_.verbose()) {
+          tell(i, "ends change " + std::to_string(end.ticket) + ": " + std::string(code_name(end.code)) + " " +
+                      end.message);
+        }
+        app_.on_change_ended(i, end);
+      }
       return next_stage(Stage::kLeadership);
     case Stage::kLeadership:
       if (actions.leadership) {

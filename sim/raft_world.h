@@ -40,6 +40,7 @@ class RaftApp {
   virtual void on_committed(std::size_t member, const LedgerEntry& entry) = 0;
   virtual void on_dropped(std::size_t member, CommandId id, Code code) = 0;
   virtual void on_leadership(std::size_t member, bool leading, std::optional<std::size_t> leader) = 0;
+  virtual void on_change_ended(std::size_t /*member*/, const RaftEnded& /*end*/) {}
   // A copy of the state as applied, and the index it contains; nothing when it could not be made.
   virtual std::optional<std::pair<Index, std::any>> copy(std::size_t member) = 0;
   virtual void install(std::size_t member, Index index, const std::any& state) = 0;
