@@ -1,6 +1,7 @@
 #include "sim/hunt.h"
 
 #include <algorithm>
+#include <optional>
 #include <string_view>
 
 #include "sim/runner.h"
@@ -24,6 +25,24 @@ std::uint64_t middle(std::vector<std::uint64_t> numbers) {
   return numbers[(numbers.size() - 1) / 2];
 }
 
+// The first seed that breaks a rule with the mutant and none without it: one that fails by itself proves nothing.
+std::optional<SeedResult> first_to_notice(SimOptions options) {
+  const std::uint64_t end = options.cluster.seed + options.seeds;
+  const auto ignore = [](const SeedResult&) {};
+  while (options.cluster.seed < end) {
+    options.seeds = end - options.cluster.seed;
+    const RunReport report = run_seeds(options, 1, ignore);
+    if (report.violations == 0) break;
+    SimOptions sound = options;
+    sound.mutant.clear();
+    sound.cluster.seed = report.first_failing_seed;
+    sound.seeds = 1;
+    if (run_seeds(sound, 1, ignore).violations == 0) return report.failures.front();
+    options.cluster.seed = report.first_failing_seed + 1;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::uint64_t Hunted::median() const { return middle(seeds); }
@@ -34,10 +53,9 @@ Hunted hunt(const MutantInfo& mutant, SimOptions options, int ranges) {
   options.mutant = mutant.name;
   options.cluster.shape = mutant.scenario == nullptr ? nullptr : mutant.scenario->shape;
   for (int range = 0; range < ranges; ++range) {
-    const RunReport report = run_seeds(options, 1, [](const SeedResult&) {});
-    const bool found = report.violations != 0;
-    hunted.seeds.push_back(found ? report.first_failing_seed - options.cluster.seed + 1 : 0);
-    if (found && hunted.violation.empty()) hunted.violation = report.failures.front().report.violation;
+    const auto found = first_to_notice(options);
+    hunted.seeds.push_back(found ? found->seed - options.cluster.seed + 1 : 0);
+    if (found && hunted.violation.empty()) hunted.violation = found->report.violation;
     options.cluster.seed += options.seeds;
   }
   return hunted;

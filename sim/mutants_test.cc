@@ -22,5 +22,23 @@ TEST(Mutants, AreNamedOnce) {
   EXPECT_TRUE(set_mutant(""));
 }
 
+// One or more of each family that a handful of seeds notices: what fails here is the simulator, which has gone blind.
+TEST(Mutants, TheGrossOnesAreNoticedWithinAFewSeeds) {
+  constexpr std::string_view kGross[] = {"hub-clock-read-per-tick",  "first-expiry-kept",  "lease-dropped-with-session",
+                                         "lease-from-receipt",       "fresh-from-receipt", "append-without-acks",
+                                         "mark-closes-own-term",     "record-closes-all",  "unknown-taken-for-never",
+                                         "value-before-blocks",      "slot-not-bumped",    "old-entries-stay-verified",
+                                         "interest-cleared-by-push", "disk-trusted",       "no-replay",
+                                         "old-proof-for-strong",     "token-ignored",      "fallback-unflagged"};
+  for (const std::string_view name : kGross) {
+    const MutantInfo* mutant = find_mutant(name);
+    ASSERT_NE(mutant, nullptr) << name;
+    SimOptions options;
+    options.seeds = 40;
+    options.jobs = 1;
+    EXPECT_NE(hunt(*mutant, options, 1).median(), 0u) << name << ": " << mutant->what;
+  }
+}
+
 }  // namespace
 }  // namespace tidelock::sim
