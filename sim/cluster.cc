@@ -16,7 +16,7 @@ Cluster::Cluster(ClusterOptions options)
       world_(options.seed),
       plan_(draw_plan(world_, options)),
       network_(world_, plan_),
-      history_(world_) {
+      judge_([this] { return world_.now(); }, [this](std::string what) { world_.violated(std::move(what)); }) {
   world_.set_verbose(options.verbose);
   world_.set_pauses(has(Fault::kPause));
   const auto clock = [&] {
@@ -80,7 +80,8 @@ ClusterReport Cluster::run() {
   report_.violated_at = world_.violated_at();
   report_.trace_hash = world_.trace_hash();
   report_.events = world_.events();
-  report_.reads = history_.reads_checked();
+  report_.judged = judge_.counts();
+  report_.reads = report_.judged.reads;
   report_.virtual_ns = world_.now();
   for (const auto& edge : edges_) report_.clock_faults += edge->core && edge->core->clock_fault();
   return report_;

@@ -17,9 +17,9 @@
 #include "protocol/edge_core.h"
 #include "protocol/hub_core.h"
 #include "sim/disk.h"
-#include "sim/history.h"
 #include "sim/ledger.h"
 #include "sim/network.h"
+#include "sim/oracle/judge.h"
 #include "sim/page.h"
 #include "sim/plan.h"
 #include "sim/world.h"
@@ -34,6 +34,7 @@ struct ClusterReport {
   std::uint64_t activations = 0, terms = 0, faults = 0, clock_faults = 0, broken_clock_answers = 0;
   std::uint64_t lease_lapses_measured = 0;  // edges whose lease was watched through a leader's death (R16)
   Nanos faults_ns = 0, virtual_ns = 0;      // of load and faults; with what follows
+  oracle::Counts judged;
 };
 
 class Cluster : private LedgerHost {
@@ -110,6 +111,11 @@ class Cluster : private LedgerHost {
     std::map<Nonce, Nanos> probes;               // true time at which each was sent
     std::vector<std::pair<Nanos, Nanos>> marks;  // (sent, received), of one hub boot, oldest first
     int marks_of = -1;
+  };
+  struct LivingPage {
+    int edge = 0;
+    oracle::PageNo number;
+    std::weak_ptr<Page> page;
   };
   struct Conn {
     ConnId id;
@@ -198,7 +204,7 @@ class Cluster : private LedgerHost {
   void rollout_turn(int client);
   void ask(int client, decltype(AdminRequest::body) body, std::function<void(const AdminAnswer&)> then = {});
   void client_send(int client);
-  void client_answer(int client, std::uint64_t attempt, int from, const AdminAnswer& answer);
+  void client_answer(int client, std::uint64_t attempt, int from, const AdminAnswer& answer, Nanos decided_at);
   std::string any_key();
   Contract any_contract(const std::string& key);
   Bytes next_value() { return "w" + std::to_string(++values_); }
@@ -222,34 +228,35 @@ class Cluster : private LedgerHost {
   bool activate_in(Nanos most, const std::string& rule, decltype(AdminRequest::body) body);
 
   // the judge (cluster_judge.cc)
-  void judge_told(const Edge& edge, Told told, const std::string& where);
-  void judge_hub_answer(const Client& client, const AdminAnswer& answer);
-  void judge_sent(int edge, const HubFrame& frame);
+  void judge_told(const Edge& edge, const oracle::Told& told);
+  void judge_hub_answer(const Client& client, const AdminAnswer& answer, Nanos decided_at);
+  void judge_sent(const Conn& conn, const HubFrame& frame);
   void judge_answered(AskToken token, const AdminAnswer& answer);
   void judge_edge_event(Edge& edge, const decltype(EdgeEvent::what)& what);
-  void judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions,
-                       Nanos fresh_before, Index applied_before);
+  void judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions);
+  void judge_page_op(const Edge& edge, const EdgeActions::Op& op);  // before the page shows it
+  void judge_pages_of(const Edge& edge, const std::function<void(oracle::PageNo)>& tell);
   void judge_edge_sent(Edge& edge, const EdgeFrame& frame);
   void judge_client_void(const Client& client);
   void judge_read_done(Edge& edge, const ReadDone& done, Nanos decided_at);
   void judge_write_done(Edge& edge, const WriteDoneOp& done);
-  void judge_snapshot(const std::vector<std::string>& names, const std::vector<Index>& floors,
-                      const std::vector<ReadOutcome>& outcomes, const std::vector<PageValues>& values);
-  void judge_lease(const Applied& applied);  // I3
-  void judge_end();                          // I7, I8
+  void judge_snapshot(const std::string& where, const std::vector<std::string>& names, const std::vector<Index>& floors,
+                      const std::vector<ReadOutcome>& outcomes);
+  bool judge_commit(Index index, const Bytes& command);  // did it take effect?
+  void judge_end();                                      // I7, I8
 
   ClusterOptions options_;
   World world_;
   Plan plan_;
   Network network_;
-  History history_;
+  oracle::Judge judge_;
   std::vector<std::unique_ptr<Hub>> hubs_;
   std::vector<std::unique_ptr<Edge>> edges_;
   std::vector<Client> clients_;
   std::unique_ptr<SimLedger> ledger_;
-  std::deque<Conn> conns_;                                  // by ConnId, from 1
-  std::vector<std::uint64_t> open_;                         // ids of those that may be open
-  std::vector<std::pair<int, std::weak_ptr<Page>>> pages_;  // (edge, page): living and orphaned
+  std::deque<Conn> conns_;           // by ConnId, from 1
+  std::vector<std::uint64_t> open_;  // ids of those that may be open
+  std::vector<LivingPage> pages_;    // orphaned ones too, while an app maps them
   struct Asked {
     int client = 0;
     std::uint64_t attempt = 0;

@@ -116,6 +116,7 @@ void Cluster::heal_some() {
       if (edge->unsound_since != kForever) {  // somebody came with another machine
         if (edge->up) crash_edge(*edge, true);
         edge->unsound_since = kForever;
+        judge_.clock_mended(edge->id);
         edge->clock.run_at(world_.now(), 0);
       }
       drain(*edge);
@@ -156,6 +157,7 @@ void Cluster::heal_all() {
     if (edge->unsound_since != kForever) {
       if (edge->up) crash_edge(*edge, true);
       edge->unsound_since = kForever;
+      judge_.clock_mended(edge->id);
       edge->clock.run_at(world_.now(), 0);
     }
     drain(*edge);

@@ -72,6 +72,7 @@ void Cluster::fault() {
         world_.say(edge.id, "sleeps");
         pause(edge, slept);
         edge.suspended_ns += slept;
+        judge_pages_of(edge, [this](oracle::PageNo page) { judge_.page_slept(page); });
         edge.inbox.push_front([this, &edge] {
           for (auto& [key, entry] : edge.store.rows) entry.proven_at = kNever;
           step_edge(edge, EdgeDisrupted{});
@@ -92,6 +93,8 @@ void Cluster::fault() {
         const std::int64_t wrong = world_.between(4 * rho + 10'000, std::max<std::int64_t>(80'000, 8 * rho));
         edge.clock.run_at(world_.now(), world_.chance(500) ? wrong : -std::min<std::int64_t>(wrong, 500'000));
         edge.unsound_since = world_.now();
+        judge_.clock_broken(edge.id);
+        judge_pages_of(edge, [this](oracle::PageNo page) { judge_.page_gone(page); });
         world_.say(edge.id, "its clock runs wrong");
       }
       break;

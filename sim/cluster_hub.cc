@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "codec/archive.h"
 #include "sim/cluster.h"
 #include "sim/describe.h"
+#include "sim/translate.h"
 
 namespace tidelock::sim {
 namespace {
@@ -62,6 +64,7 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
     return hub.incarnation != incarnation || world_.failed();
   };
   const bool was_active = hub.core->active();
+  const Nanos decided_at = world_.now();
   HubActions actions;
   hub.core->step(HubEvent{h(hub), std::move(what)}, actions);
   if (!was_active && hub.core->active()) {
@@ -76,6 +79,9 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
     if (hub.rows.disk.unsynced() > kUnsyncedMost) hub.rows.disk.sync(hub.commits - kUnsyncedMost / 2);
   }
   world_.trace(5, static_cast<std::uint64_t>(hub.number), hub.core->state().applied().value);
+  for (const auto& append : actions.append) {
+    if (const auto entry = entry_of(append.command)) judge_.appended(entry->id, entry->ledger_time);
+  }
   for (auto& append : actions.append) {
     if (stopped()) return;
     ledger_->append(hub.number, append.id, std::move(append.command));
@@ -94,8 +100,8 @@ void Cluster::step_hub(Hub& hub, decltype(HubEvent::what) what) {
     if (it == asked_.end()) continue;
     judge_answered(answer.token, answer.answer);
     world_.in(world_.between(50 * kMicrosecond, 3 * kMs),
-              [this, asked = it->second, from = hub.number, reply = std::move(answer.answer)] {
-                client_answer(asked.client, asked.attempt, from, reply);
+              [this, asked = it->second, from = hub.number, reply = std::move(answer.answer), decided_at] {
+                client_answer(asked.client, asked.attempt, from, reply, decided_at);
               });
     asked_.erase(it);
   }
@@ -124,18 +130,18 @@ SimSnapshot Cluster::snapshot(int number) {
 }
 
 void Cluster::on_commit(Index index, const Bytes& command) {
-  const Applied applied = history_.commit(index, command);
-  if (world_.verbose()) {
-    world_.say("ledger",
-               std::to_string(index.value) + (applied.effective ? " " : " ignored ") + describe(applied.command));
-  }
-  judge_lease(applied);
+  const bool effective = judge_commit(index, command);
+  if (!world_.verbose()) return;
+  if (const auto decoded = decode<Command>(command, "ledger command"))
+    world_.say("ledger", std::to_string(index.value) + (effective ? " " : " ignored ") + describe(*decoded));
 }
 
 void Cluster::on_committed(int number, Index index, const Bytes& command) {
   Hub& hub = hub_of(number);
-  post(hub, hub.incarnation,
-       [this, &hub, index, command]() mutable { step_hub(hub, HubCommitted{index, std::move(command)}); });
+  post(hub, hub.incarnation, [this, &hub, index, command]() mutable {
+    judge_.applied(hub.id, hub.incarnation, index, hash64(command));
+    step_hub(hub, HubCommitted{index, std::move(command)});
+  });
 }
 
 void Cluster::on_dropped(int number, CommandId id, Code code) {

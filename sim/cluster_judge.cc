@@ -4,33 +4,43 @@
 #include <algorithm>
 #include <utility>
 
+#include "codec/archive.h"
 #include "sim/cluster.h"
+#include "sim/translate.h"
 
 namespace tidelock::sim {
 
 // ---- writes
 
-void Cluster::judge_sent(int edge, const HubFrame& frame) {
+void Cluster::judge_sent(const Conn& conn, const HubFrame& frame) {
   if (const auto* done = std::get_if<WriteDone>(&frame.body)) {
-    if (done->code == Code::kOk) history_.acknowledged(done->index);
+    const auto id = through_.find({conn.edge, done->request.value + (conn.edge_incarnation << 32)});
+    if (id == through_.end()) return;
+    if (done->code == Code::kOk) judge_.acknowledged(id->second, done->index);
+    if (done->code == Code::kConflict) judge_.refused(id->second);
   } else if (const auto* batch = std::get_if<BatchDone>(&frame.body)) {
-    if (batch->code == Code::kOk) history_.acknowledged_batch(edge_of(edge).id, batch->incarnation, batch->number);
+    if (batch->code == Code::kOk) judge_.acknowledged_batch(edge_of(conn.edge).id, batch->incarnation, batch->number);
+  } else if (const auto* block = std::get_if<Block>(&frame.body)) {
+    judge_.block_announced(block->term, block->number, block->keys);
   }
 }
 
 void Cluster::judge_answered(AskToken token, const AdminAnswer& answer) {
-  if (asked_.at(token.value).write && answer.code == Code::kOk) history_.acknowledged(answer.index);
+  const Asked& asked = asked_.at(token.value);
+  if (asked.write && answer.code == Code::kOk && answer.index.value != 0) judge_.acknowledged(answer.index);
 }
 
 void Cluster::judge_client_void(const Client& client) {
   // When it was sent to several hubs, one of them may still hold it.
-  if (client.sends == 1 && !client.reading) history_.declared_void(client.request->id);
+  if (client.sends == 1 && !client.reading) judge_.declared_void(client.request->id);
 }
 
 void Cluster::judge_edge_sent(Edge& edge, const EdgeFrame& frame) {
   if (const auto* through = std::get_if<WriteThrough>(&frame.body)) {
     through_[{edge.number, through->request.value + (edge.incarnation << 32)}] = through->id;
     last_request_[through->id] = through->request;
+  } else if (const auto* ack = std::get_if<BlockAck>(&frame.body)) {
+    judge_.block_acknowledged(edge.page->number, ack->term, ack->number);
   } else if (const auto* probe = std::get_if<Probe>(&frame.body); probe != nullptr && edge.unsound_since != kForever) {
     edge.probes[probe->nonce] = world_.now();
   }
@@ -43,16 +53,11 @@ void Cluster::judge_edge_event(Edge& edge, const decltype(EdgeEvent::what)& what
   const auto* done = std::get_if<WriteDone>(&in->frame.body);
   if (done == nullptr || done->code != Code::kUnavailable) return;
   const auto id = through_.find({edge.number, done->request.value + (edge.incarnation << 32)});
-  if (id != through_.end() && last_request_.at(id->second) == done->request) history_.declared_void(id->second);
+  if (id != through_.end() && last_request_.at(id->second) == done->request) judge_.declared_void(id->second);
 }
 
-void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions,
-                              Nanos fresh_before, Index applied_before) {
+void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions) {
   const bool unsound = edge.unsound_since != kForever;
-  const bool went_back = edge.core->fresh_at() < fresh_before || edge.core->applied() < applied_before;
-  if (went_back && !std::holds_alternative<EdgeDisrupted>(what) && !edge.core->clock_fault()) {
-    world_.violated("I4: fresh_at or applied of " + edge.id + " went back");
-  }
   if (edge.core->clock_fault() && !unsound) world_.violated("C3: " + edge.id + " calls sound clocks a fault");
   if (const auto* in = std::get_if<EdgeFrameIn>(&what); in != nullptr && unsound) watch_clock(edge, *in);
   const auto* write = std::get_if<EdgeWrite>(&what);
@@ -60,22 +65,24 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
   for (const auto& op : actions.ops) {  // the stamp under which it will be sequenced
     const auto* put = std::get_if<ArenaPut>(&op);
     if (put == nullptr || !put->entry.local || put->key != write->write.key) continue;
+    if (put->entry.value != write->write.value) continue;  // an older own write, from L2
     const auto it = edge.writes.find(write->token.value);
     if (it != edge.writes.end()) it->second.stamp = put->entry.stamp;
-    history_.written_behind(put->key, put->entry.value, put->entry.stamp);
+    judge_.written_behind(put->key, put->entry.value, fact(put->entry.stamp), write->write.ttl_ns);
   }
 }
 
 void Cluster::judge_write_done(Edge& edge, const WriteDoneOp& done) {
+  judge_.answered(edge.id, edge.incarnation, done.token.value);
   const auto it = edge.writes.find(done.token.value);
-  if (it == edge.writes.end()) return world_.violated("I10: a write was answered twice at " + edge.id);
+  if (it == edge.writes.end()) return;
   const PendingWrite write = it->second;
   edge.writes.erase(it);
   if (done.code != Code::kOk) return;
   ++report_.writes;
   if (write.behind) {
     // D1: `os` survives a kill, not a power cut; only what survives both is held against the end.
-    if (done.level != AckLevel::kOs) history_.durable(write.key, write.stamp);
+    if (done.level != AckLevel::kOs) judge_.durable(write.key, fact(write.stamp));
   } else {
     edge.last_acked = std::max(edge.last_acked, done.index);
   }
@@ -85,97 +92,108 @@ void Cluster::judge_write_done(Edge& edge, const WriteDoneOp& done) {
 
 // C3: what a gateway says whose clock runs wrong is outside of the promise until two marks can show it; how often that
 // happens is counted.
-void Cluster::judge_told(const Edge& edge, Told told, const std::string& where) {
+void Cluster::judge_told(const Edge& edge, const oracle::Told& told) {
   if (told.strong) ++report_.strong_reads;
-  if (edge.unsound_since == kForever) return history_.check_read(told, where);
+  if (edge.unsound_since == kForever) return judge_.read(told);
   ++report_.broken_clock_answers;
   // The core decides and answers in one step, so what it says now it says with the fault known.
-  if (where == edge.id && edge.core->clock_fault() && (told.strong || told.receipt.bound_ns != kForever)) {
+  if (told.where == edge.id && edge.core->clock_fault() && (told.strong || told.bound_ns != kForever)) {
     world_.violated("C3: " + edge.id + " knows that its clock runs wrong, and gives a proof of '" + told.key + "'");
   }
 }
 
 void Cluster::judge_read_done(Edge& edge, const ReadDone& done, Nanos decided_at) {
+  judge_.answered(edge.id, edge.incarnation, done.token.value);
   const auto it = edge.reads.find(done.token.value);
-  if (it == edge.reads.end()) return world_.violated("I10: a read was answered twice at " + edge.id);
+  if (it == edge.reads.end()) return;
   const PendingRead read = it->second;
   edge.reads.erase(it);
   if (done.code != Code::kOk && done.code != Code::kNotFound) return;
-  Told told;
-  told.key = read.key;
-  told.found = done.code == Code::kOk;
-  told.value = done.value;
-  told.receipt = done.receipt;
+  oracle::Told told = told_of(edge.id, read.key, done.code == Code::kOk, done.value, done.receipt);
   told.strong = read.consistency == Consistency::kStrong && !done.receipt.fallback;
-  told.ended_at = decided_at;  // F6: the asker adds the time since it asked
+  if (read.consistency == Consistency::kBounded && !done.receipt.fallback)
+    told.bound_asked_ns = resolve(read.contract, read_policy(namespace_of(plan_.seed.namespaces, read.key))).bound_ns;
+  told.looked_at = told.ended_at = decided_at;  // F6: the asker adds the time since it asked
   told.floor = read.floor;
   if (!done.receipt.fallback) told.token = read.contract.token;
-  judge_told(edge, std::move(told), edge.id);
+  if (done.receipt.basis == Basis::kLease) {
+    told.page = edge.page->number;
+    told.tested_at = world_.now();  // what its page shows now is what the core decided by
+  }
+  judge_told(edge, told);
 }
 
-void Cluster::judge_hub_answer(const Client& client, const AdminAnswer& answer) {
-  Told told;
-  told.key = client.key;
-  told.found = answer.code == Code::kOk;
-  told.value = answer.value;
-  told.receipt.version = answer.index;
-  told.receipt.basis = Basis::kProof;
+void Cluster::judge_hub_answer(const Client& client, const AdminAnswer& answer, Nanos decided_at) {
+  Receipt receipt;
+  receipt.version = answer.index;
+  receipt.basis = Basis::kProof;
+  oracle::Told told = told_of("hub", client.key, answer.code == Code::kOk, answer.value, receipt);
   told.strong = true;
+  told.looked_at = decided_at;
   told.ended_at = world_.now();
   told.floor = client.floor;
   ++report_.strong_reads;
-  history_.check_read(told, "hub");
+  judge_.read(told);
 }
 
 // S4: there is an index at which each value of the snapshot was the newest.
-void Cluster::judge_snapshot(const std::vector<std::string>& names, const std::vector<Index>& floors,
-                             const std::vector<ReadOutcome>& outcomes, const std::vector<PageValues>& values) {
-  Index low, high{~0ull};
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (outcomes[i].negative) return;
-    Index from, to{~0ull};
-    for (const Version& version : history_.versions(names[i])) {
-      if (version.index == outcomes[i].receipt.version && from.value == 0) from = version.index;
-      if (version.index > outcomes[i].receipt.version && to.value == ~0ull) to = version.index;
-    }
-    low = std::max(low, from);
-    high = std::min(high, to);
-    Told told{names[i], true, values[i].value, outcomes[i].receipt, true, world_.now(), floors[i], {}};
-    told.receipt.bound_ns = kForever;  // U of a snapshot speaks of its index
-    ++report_.strong_reads;
-    history_.check_read(told, "snapshot");
+void Cluster::judge_snapshot(const std::string& where, const std::vector<std::string>& names,
+                             const std::vector<Index>& floors, const std::vector<ReadOutcome>& outcomes) {
+  std::vector<oracle::Member> members;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    members.push_back({names[i], !outcomes[i].negative, outcomes[i].receipt.version, floors[i]});
+  report_.strong_reads += members.size();
+  judge_.snapshot(where, members);
+}
+
+// ---- pages
+
+void Cluster::judge_pages_of(const Edge& edge, const std::function<void(oracle::PageNo)>& tell) {
+  for (const LivingPage& one : pages_) {
+    if (one.edge == edge.number) tell(one.number);
   }
-  if (low >= high) world_.violated("S4: a snapshot mixes indexes");
+}
+
+void Cluster::judge_page_op(const Edge& edge, const EdgeActions::Op& op) {
+  const oracle::PageNo page = edge.page->number;
+  if (const auto* opened = std::get_if<PageOpenBlock>(&op)) judge_.page_blocked(page, opened->slots);
+  if (const auto* closed = std::get_if<PageCloseBlock>(&op)) judge_.page_unblocked(page, closed->slots);
+  if (const auto* applied = std::get_if<PageApplied>(&op)) judge_.page_applied(page, applied->applied);
+  if (const auto* fresh = std::get_if<PageFresh>(&op)) judge_.page_fresh(page, fresh->fresh_at);
+  if (const auto* lease = std::get_if<PageLease>(&op)) judge_.page_lease(page, lease->until);
+  if (std::holds_alternative<PageDropProofs>(op)) judge_.page_dropped_proofs(page);
+  if (const auto* pointer = std::get_if<StrongChanged>(&op)) judge_.activated(page, pointer->key, pointer->version);
 }
 
 // ---- always
 
-// I3: at the linearization of each strong write no page has a live lease with a key of it unblocked.
-void Cluster::judge_lease(const Applied& applied) {
-  if (!applied.effective) return;
-  std::erase_if(pages_, [](const auto& entry) { return entry.second.expired(); });
-  for (const ChangedValue& change : applied.changed) {
-    if (namespace_of(plan_.seed.namespaces, change.key).consistency != Consistency::kStrong) continue;
-    const std::uint16_t slot = slot_of(change.key);
-    for (const auto& [number, weak] : pages_) {
-      const auto page = weak.lock();
-      if (!page || page->revoked) continue;
-      const Edge& edge = edge_of(number);
-      if (h(edge) >= page->lease_until || edge.suspended_ns != page->suspended_ns) continue;
-      if (slot_blocks(page->slot_word(slot)) != 0 || edge.unsound_since != kForever) continue;
-      world_.violated("I3: index " + std::to_string(applied.index.value) + " writes '" + change.key +
-                      "' while a page of " + edge.id + " has a lease for another " +
-                      std::to_string(page->lease_until - h(edge)) + " ns and no block");
-    }
-  }
+bool Cluster::judge_commit(Index index, const Bytes& command) {
+  std::erase_if(pages_, [this](const LivingPage& one) {
+    if (one.page.expired()) judge_.page_gone(one.number);
+    return one.page.expired();
+  });
+  const auto entry = entry_of(command);
+  return judge_.committed(index, entry ? &*entry : nullptr).effective;
 }
 
-void Cluster::judge_end() {  // I7, I8
-  history_.check_end();
-  for (const auto& edge : edges_) {
-    if (edge->core->applied() > ledger_->last())
-      world_.violated("I4: " + edge->id + " has applied what does not exist");
+void Cluster::judge_end() {
+  std::vector<oracle::HubAtRest> hubs;
+  for (const auto& hub : hubs_) {
+    const StateMachine& state = hub->core->state();
+    hubs.push_back({hub->id, hub->core->active(), state.applied(), hub->core->open_blocks()});
+    for (const auto& [key, versions] : judge_.ledger().keys()) {
+      const auto held = state.find(key);
+      judge_.holds(hub->id, state.applied(), key, held ? held->value : std::nullopt, held ? held->version : Index{});
+    }
   }
+  std::vector<oracle::EdgeAtRest> edges;
+  for (const auto& edge : edges_) {
+    const EdgeCore& core = *edge->core;
+    const bool lease = core.lease_until() > core.fresh_at();
+    edges.push_back(
+        {edge->id, core.session_open(), lease, core.applied(), core.open_blocks(), core.outbox().counters().pending});
+  }
+  judge_.at_rest(goal_, hubs, edges);
 }
 
 }  // namespace tidelock::sim

@@ -6,6 +6,7 @@
 
 #include "sim/cluster.h"
 #include "sim/models.h"
+#include "sim/translate.h"
 
 namespace tidelock::sim {
 namespace {
@@ -77,21 +78,25 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
     const Cluster& cluster;
     const Edge& edge;
     const PageLoads& loads;
+    Nanos* looked_at;
     struct Reading {
       Nanos earliest, latest, suspended_ns;
     };
     Reading now() const {
       loads.pause();
       const Nanos reading = cluster.h(edge);
+      *looked_at = cluster.world_.now();
       return {reading, reading, edge.suspended_ns};
     }
   };
   const std::shared_ptr<Page> page = edge.app_pages[static_cast<std::size_t>(app)];
   L1 private_cache =
       std::exchange(edge.apps[static_cast<std::size_t>(app)], L1{});  // an app reads with one thread at a time
-  const Index floor = history_.floor(key);
+  const Index floor = judge_.floor(key);
   const PageLoads loads(world_, *page);
-  const AppClock clock{*this, edge, loads};
+  const Nanos began_at = world_.now();
+  Nanos looked_at = began_at;
+  const AppClock clock{*this, edge, loads, &looked_at};
   PageValues values(loads, *page, &private_cache, key);
   const Namespace& ns = namespace_of(page->namespaces, key);
   const ReadPolicy policy = read_policy(ns);
@@ -100,18 +105,22 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
   edge.apps[static_cast<std::size_t>(app)] = std::move(private_cache);
   world_.trace(20, static_cast<std::uint64_t>(outcome.must_ask), outcome.receipt.version.value);
   if (!outcome.found && !outcome.negative) return;
-  Told told;
-  told.key = key;
-  told.found = outcome.found;
-  told.value = outcome.found ? values.value : std::nullopt;
-  told.receipt = outcome.receipt;
-  told.strong = outcome.must_ask == MustAsk::kNo && resolved.consistency == Consistency::kStrong;
+  const bool served = outcome.must_ask == MustAsk::kNo;
+  oracle::Told told = told_of(edge.id + (page == edge.page ? " page" : " orphan page"), key, outcome.found,
+                              values.value, outcome.receipt);
+  told.strong = served && resolved.consistency == Consistency::kStrong;
+  if (served && resolved.consistency == Consistency::kBounded) told.bound_asked_ns = resolved.bound_ns;
+  told.looked_at = served ? looked_at : began_at;  // what is left to fall back on is not looked at again
   told.ended_at = world_.now();
   told.floor = floor;
-  if (outcome.must_ask == MustAsk::kNo) ++report_.page_reads;
+  if (served && outcome.receipt.basis == Basis::kLease) {
+    told.page = page->number;
+    told.tested_at = loads.tested_at();
+  }
+  if (served) ++report_.page_reads;
   if (told.strong) ++report_.strong_page_reads;
   // A pause between the last clock read and here is the caller's: the bound speaks of the end of the read.
-  judge_told(edge, std::move(told), page == edge.page ? edge.id + " page" : edge.id + " orphan page");
+  judge_told(edge, told);
 }
 
 // S4: cfg:0 and cfg:1 are often written together; a snapshot must be the state at one index.
@@ -129,7 +138,7 @@ void Cluster::snapshot_page(Edge& edge, int app) {
   };
   const std::shared_ptr<Page> page = edge.app_pages[static_cast<std::size_t>(app)];
   const std::vector<std::string> names = {"cfg:0", "cfg:1"};
-  const std::vector<Index> floors = {history_.floor(names[0]), history_.floor(names[1])};
+  const std::vector<Index> floors = {judge_.floor(names[0]), judge_.floor(names[1])};
   const PageLoads loads(world_, *page);
   std::vector<PageValues> values;
   std::vector<SnapshotKey> keys;
@@ -140,7 +149,8 @@ void Cluster::snapshot_page(Edge& edge, int app) {
   std::vector<ReadOutcome> outcomes(names.size());
   const ReadOutcome group = snapshot_in_order(
       loads, AppClock{*this, edge}, [&](std::size_t i) -> PageValues& { return values[i]; }, keys, outcomes);
-  if (group.must_ask == MustAsk::kNo && edge.unsound_since == kForever) judge_snapshot(names, floors, outcomes, values);
+  if (group.must_ask == MustAsk::kNo && edge.unsound_since == kForever)
+    judge_snapshot(edge.id, names, floors, outcomes);
 }
 
 void Cluster::edge_reader(int number) {
@@ -157,7 +167,8 @@ void Cluster::edge_reader(int number) {
       const Namespace& ns = namespace_of(plan_.seed.namespaces, read.key);
       const Consistency consistency =
           read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);
-      edge.reads[read.token.value] = {read.key, read.contract, history_.floor(read.key), consistency};
+      edge.reads[read.token.value] = {read.key, read.contract, judge_.floor(read.key), consistency};
+      judge_.asked(edge.id, edge.incarnation, read.token.value);
       step_edge(edge, read);
     });
   }
@@ -177,6 +188,7 @@ void Cluster::edge_writer(int number) {
       write.write.ttl_ns = world_.between(100 * kMs, 3 * kSecond);
     const bool behind = write.write.key.starts_with("feat:");
     if (behind) {
+      if (write.write.value && world_.chance(300)) write.write.ttl_ns = world_.between(100 * kMs, 5 * kSecond);
       constexpr AckLevel kLevels[] = {AckLevel::kOs, AckLevel::kDisk, AckLevel::kOrigin};
       write.level = kLevels[world_.rng().below(3)];
     }
@@ -184,6 +196,8 @@ void Cluster::edge_writer(int number) {
       write.token = WriteToken{++edge.next_token};
       write.wall_ms = static_cast<std::uint64_t>(world_.now() / kMs + edge.wall_offset_ms) + 10'000'000;
       edge.writes[write.token.value] = {write.write.key, write.write.value, {}, behind};
+      judge_.asked(edge.id, edge.incarnation, write.token.value);
+      judge_.accepted(edge.id, write.write.key, write.write.value, write.write.ttl_ns);
       step_edge(edge, write);
     });
   }
@@ -238,7 +252,7 @@ void Cluster::rollout_turn(int number) {
 void Cluster::ask(int number, decltype(AdminRequest::body) body, std::function<void(const AdminAnswer&)> then) {
   Client& client = clients_[static_cast<std::size_t>(number)];
   client.reading = std::holds_alternative<ReadKey>(body);
-  client.floor = client.reading ? history_.floor(client.key) : Index{};
+  client.floor = client.reading ? judge_.floor(client.key) : Index{};
   client.then = std::move(then);
   client.request = AdminRequest{{client.boot, ++client.sequence}, std::move(body)};
   client.sends = 0;
@@ -256,7 +270,12 @@ void Cluster::client_send(int number) {
   const bool reachable = faults_ || core_hubs_.empty() || core_hubs_.contains(client.hub);
   if (reachable) {
     world_.in(world_.between(50 * kMicrosecond, 3 * kMs), [this, &hub, token, request = *client.request] {
-      post(hub, hub.incarnation, [this, &hub, token, request] { step_hub(hub, HubAsked{token, request}); });
+      post(hub, hub.incarnation, [this, &hub, token, request] {
+        if (const auto* write = std::get_if<WriteKeys>(&request.body)) {
+          for (const KeyWrite& one : write->writes) judge_.accepted(hub.id, one.key, one.value, one.ttl_ns);
+        }
+        step_hub(hub, HubAsked{token, request});
+      });
     });
   }
   // No answer: elsewhere, with the same id. A hub whose process is gone is known at once.
@@ -270,7 +289,7 @@ void Cluster::client_send(int number) {
   });
 }
 
-void Cluster::client_answer(int number, std::uint64_t attempt, int from, const AdminAnswer& answer) {
+void Cluster::client_answer(int number, std::uint64_t attempt, int from, const AdminAnswer& answer, Nanos decided_at) {
   Client& client = clients_[static_cast<std::size_t>(number)];
   if (client.attempt != attempt || !client.request) return;
   const auto again = [&] {
@@ -294,7 +313,8 @@ void Cluster::client_answer(int number, std::uint64_t attempt, int from, const A
       return again();
     default: break;
   }
-  if (client.reading && (answer.code == Code::kOk || answer.code == Code::kNotFound)) judge_hub_answer(client, answer);
+  if (client.reading && (answer.code == Code::kOk || answer.code == Code::kNotFound))
+    judge_hub_answer(client, answer, decided_at);
   if (world_.verbose()) {
     world_.say("operator", std::to_string(number) + " " + std::string(code_name(answer.code)) + " at index " +
                                std::to_string(answer.index.value) + " " + answer.message);

@@ -32,7 +32,7 @@ void Cluster::pass(Nanos& last, int from, int to, std::size_t bytes, Deliver del
 
 void Cluster::send_to_edge(ConnId id, HubFrame frame) {
   Conn& conn = conn_of(id);
-  judge_sent(conn.edge, frame);
+  judge_sent(conn, frame);
   if (world_.verbose()) world_.say(hub_of(conn.hub).id, "to " + edge_of(conn.edge).id + ": " + describe(frame));
   if (!conn.open) return;
   pass(conn.last_to_edge, network_.hub(conn.hub), network_.edge(conn.edge), kFrameBytes,

@@ -11,11 +11,13 @@
 #include "base/mutant.h"
 #include "protocol/edge_core.h"
 #include "protocol/read_order.h"
+#include "sim/oracle/facts.h"
 #include "sim/world.h"
 
 namespace tidelock::sim {
 
 struct Page {
+  oracle::PageNo number;  // under which the oracles know it
   Nanos fresh_at = kNever, behind_at = kNever, lease_until = kNever, suspended_ns = 0, writers_ns = kForever;
   Index applied;
   std::uint64_t verified_epoch = 1, strong_epoch = 1;
@@ -51,6 +53,7 @@ class PageLoads {
   std::uint32_t rho_ppm() const { return load(page_.rho_ppm); }
   std::uint64_t slot_word(std::uint16_t slot) const {
     pause();
+    tested_at_ = world_.now();
     return page_.slot_word(slot);
   }
   std::uint64_t generation(std::uint16_t ns) const {
@@ -59,6 +62,8 @@ class PageLoads {
     return it == page_.generations.end() ? 0 : it->second;
   }
   void pause() const { world_.maybe_pause(120); }
+  // When the slot was last looked at: the test of lease and blocks is complete then.
+  Nanos tested_at() const { return tested_at_; }
 
  private:
   template <class T>
@@ -68,6 +73,7 @@ class PageLoads {
   }
   World& world_;
   const Page& page_;
+  mutable Nanos tested_at_ = 0;
 };
 
 // The first-level cache of one app.

@@ -416,7 +416,8 @@ void StateMachine::run(Applied& applied) {
         applied, Code::kNotActive,
         "term " + std::to_string(command.term.value) + " is not the newest claim's, " + std::to_string(term_.value));
   }
-  // Expiries of this command count from its own time; it never falls, whatever a new hub's clock says.
+  // The ledger's time never falls, whatever a command says. Expiries count from the command's own: one that was
+  // overtaken on its way into the ledger lives no longer for that.
   const Nanos time_before = ledger_time_;
   ledger_time_ = std::max(ledger_time_, command.ledger_time);
   applied.effective = true;
@@ -466,7 +467,7 @@ void StateMachine::run(Applied& applied, const Put& put) {  // S4
       if (write.keep_ttl) {
         now.expires_at = held == nullptr ? kForever : held->expires_at;
       } else if (write.ttl_ns > 0) {
-        now.expires_at = saturating_add(ledger_time_, write.ttl_ns);
+        now.expires_at = saturating_add(applied.command.ledger_time, write.ttl_ns);
       }
       store(write.key, stored(write.key), now);
     } else {
@@ -572,7 +573,7 @@ void StateMachine::run(Applied& applied, const Batch& batch) {  // D5
     now.version = applied.index;
     now.value = record.value;
     now.stamp = record.stamp;
-    if (record.value && record.ttl_ns > 0) now.expires_at = saturating_add(ledger_time_, record.ttl_ns);
+    if (record.value && record.ttl_ns > 0) now.expires_at = saturating_add(applied.command.ledger_time, record.ttl_ns);
     store(record.key, before, now);
     changed[record.key] = std::move(now);
   }

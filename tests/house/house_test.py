@@ -88,6 +88,8 @@ class Floors(TreeCase):
             "src/hub/a.cc": '#include <vector>\n#include <sys/mman.h>\n#include "memory/m.h"\n#include "store/kv/kv.h"\n',
             "src/base/c.cc": '#include <xxhash.h>\n#include <tl/expected.hpp>\n#include "base/a.h"\n',
             "src/codec/d_test.cc": '#include <gtest/gtest.h>\n#include "codec/b.h"\n',
+            "sim/oracle/o.cc": '#include "base/a.h"\n#include "sim/oracle/o.h"\n',
+            "sim/oracle/o.h": "#pragma once\n", "sim/oracle/README.md": "Never: more.",
             "src/memory/e.cc": '// #include "hub/hub.h"\n/*\n#include "hub/hub.h"\n*/\n',
         }
         self.assertEqual(self.findings(floors.check, self.house(fine)), [])
@@ -106,6 +108,9 @@ class Floors(TreeCase):
             ("a library nobody named", "src/hub/x.cc", "#include <libfoo/foo.hpp>", "unknown third-party"),
             ("a public header that shows the inside", "include/tidelock/x.h", '#pragma once\n#include "memory/m.h"',
              "public header"),
+            ("an oracle that asks the product", "sim/oracle/x.cc", '#include "protocol/p.h"', "base/ and sim/oracle/ only"),
+            ("an oracle that asks the simulator", "sim/oracle/x.cc", '#include "sim/cluster.h"',
+             "base/ and sim/oracle/ only"),
             ("an example that looks inside", "examples/x.cc", '#include "memory/m.h"', "public library only"),
         ]
         for why, path, text, expected in cases:

@@ -1,0 +1,175 @@
+// The oracles' LedgerModel and the product's StateMachine are two tellings of one thing. On random ledgers they agree
+// about every entry and every key; the only test that may see both.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <map>
+
+#include "base/rng.h"
+#include "codec/archive.h"
+#include "protocol/state_machine.h"
+#include "sim/oracle/ledger_model.h"
+#include "sim/translate.h"
+
+namespace tidelock::sim {
+namespace {
+
+class MapRows : public StateRows {
+ public:
+  std::optional<Bytes> row(std::string_view key) const override {
+    const auto it = rows.find(key);
+    return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
+  }
+  void visit(std::string_view prefix,
+             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
+      if (!visit(it->first, it->second)) return;
+    }
+  }
+  std::map<std::string, Bytes, std::less<>> rows;
+};
+
+// Ledgers full of repeats, old terms, aborts, failed conditions, holes in batch numbers, and short lives. Edges keep
+// what their outbox promises: stamps that grow, numbers by incarnation.
+class Writer {
+ public:
+  explicit Writer(std::uint64_t seed) : rng_(seed) {}
+
+  Bytes next() {
+    Command command;
+    command.id = {1 + rng_.below(3), 1 + rng_.below(400)};
+    command.term = rng_.one_in(8) ? Term{rng_.below(index_ + 1)} : term_;
+    time_ += static_cast<Nanos>(rng_.below(20));
+    command.ledger_time = rng_.one_in(10) ? time_ - static_cast<Nanos>(rng_.below(50)) : time_;
+    ++index_;
+    const std::uint64_t kind = rng_.below(100);
+    if (index_ == 1 || kind < 3) {
+      command.term = {};
+      command.body = Claim{"hub-" + std::to_string(rng_.below(3)), Boot{1}};
+      term_ = Term{index_};  // if its id is fresh; otherwise a few entries will be fenced
+    } else if (index_ == 2 || kind < 4) {
+      Seed seed;
+      seed.namespaces = {
+          {"cfg:", Consistency::kStrong, 0, 0, Scope::kRegion, WriteMode::kThrough},
+          {"feat:", Consistency::kBounded, kSecond, kMillisecond, Scope::kRegion, WriteMode::kBehind, kSecond},
+          Namespace{}};
+      command.body = seed;
+    } else if (kind < 20) {
+      command.body = Beacon{};
+    } else if (kind < 26) {
+      command.body = Abort{{1 + rng_.below(3), rng_.below(400)}, {}};
+    } else if (kind < 30) {
+      command.body = RegisterEdge{edge(rng_.below(3)), "site"};
+    } else if (kind < 31) {
+      command.body = SetLease{rng_.one_in(2)};
+    } else if (kind < 32) {
+      return "not a command";
+    } else if (kind < 65) {
+      command.body = put();
+    } else {
+      command.body = batch();
+    }
+    return encode(command);
+  }
+
+ private:
+  static NodeId edge(std::uint64_t number) { return "edge-" + std::to_string(number); }
+  Bytes value() { return std::to_string(rng_.below(6)); }
+
+  Put put() {
+    Put put;
+    const std::uint64_t keys = rng_.below(4);
+    for (std::uint64_t i = 0; i < keys; ++i) {
+      KeyWrite write;
+      write.key = (rng_.one_in(2) ? "cfg:" : "k") + std::to_string(rng_.below(4));
+      if (!rng_.one_in(5)) write.value = value();
+      if (rng_.one_in(3)) write.ttl_ns = static_cast<Nanos>(rng_.below(200)) - 2;
+      write.keep_ttl = rng_.one_in(6);
+      write.condition = static_cast<Condition>(rng_.one_in(2) ? 0 : rng_.below(5));
+      write.expected = Index{rng_.one_in(3) ? 0 : rng_.below(index_ + 1)};
+      put.writes.push_back(write);
+    }
+    return put;
+  }
+
+  Batch batch() {
+    const std::uint64_t number = rng_.below(3);
+    auto& next = numbers_[number];
+    Batch batch;
+    batch.edge = edge(number);
+    batch.incarnation = 1 + rng_.below(2);
+    const std::uint64_t due = ++next[batch.incarnation];
+    batch.number = rng_.one_in(5) ? rng_.below(due + 2) : due;
+    if (batch.number != due) --next[batch.incarnation];
+    const std::uint64_t records = rng_.below(4);
+    for (std::uint64_t i = 0; i < records; ++i) {
+      BatchRecord record;
+      record.key = (rng_.one_in(20) ? "cfg:" : "feat:") + std::to_string(rng_.below(4));
+      if (!rng_.one_in(4)) record.value = value();
+      // Time passes for all alike, give or take.
+      stamps_[number] = std::max(stamps_[number] + 1, static_cast<std::uint64_t>(time_) + rng_.below(40));
+      record.stamp = {stamps_[number], 0, number + 1};
+      if (rng_.one_in(3)) record.ttl_ns = static_cast<Nanos>(rng_.below(200));
+      batch.records.push_back(record);
+    }
+    return batch;
+  }
+
+  Rng rng_;
+  std::uint64_t index_ = 0;
+  Term term_;
+  Nanos time_ = 1'000;
+  std::map<std::uint64_t, std::map<std::uint64_t, std::uint64_t>> numbers_;
+  std::map<std::uint64_t, std::uint64_t> stamps_;
+};
+
+TEST(ModelAgreement, TheProductAndTheOracleReadALedgerAlike) {  // A1, S1, S4, D5
+  std::uint64_t effective = 0, conflicts = 0, live = 0, perhaps = 0;
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    Writer writer(seed);
+    MapRows rows;
+    StateMachine machine(rows);
+    oracle::LedgerModel model;
+    for (std::uint64_t i = 1; i <= 400; ++i) {
+      const Bytes command = writer.next();
+      StateBatch changed;
+      const Applied applied = machine.apply(Index{i}, command, changed);
+      for (const auto& [key, value] : changed.rows) {
+        if (value)
+          rows.rows[key] = *value;
+        else
+          rows.rows.erase(key);
+      }
+      const auto entry = entry_of(command);
+      const oracle::Effect effect = model.commit(Index{i}, entry ? &*entry : nullptr);
+      ASSERT_EQ(applied.effective, effect.effective) << "seed " << seed << " index " << i << ": " << applied.message;
+      ASSERT_EQ(applied.effective && applied.code == Code::kConflict, effect.conflict)
+          << "seed " << seed << " index " << i;
+      ASSERT_EQ(machine.ledger_time(), model.time()) << "seed " << seed << " index " << i;
+      effective += effect.effective;
+      conflicts += effect.conflict;
+      for (const auto& [key, versions] : model.keys()) {
+        if (versions.back().perhaps) {
+          ++perhaps;
+          continue;
+        }
+        const auto held = machine.find(key);
+        const oracle::Version* version = model.live(key);
+        ASSERT_EQ(held.has_value(), version != nullptr) << "seed " << seed << " index " << i << " '" << key << "'";
+        if (version == nullptr) continue;
+        ASSERT_EQ(held->value, version->value) << "seed " << seed << " index " << i << " '" << key << "'";
+        ASSERT_EQ(held->version, version->index) << "seed " << seed << " index " << i << " '" << key << "'";
+        ASSERT_EQ(held->expires_at, version->expires_at) << "seed " << seed << " index " << i << " '" << key << "'";
+        ++live;
+      }
+    }
+  }
+  EXPECT_GT(effective, 5'000u);  // or this said nothing
+  EXPECT_GT(conflicts, 200u);
+  EXPECT_GT(live, 50'000u);
+  EXPECT_GT(perhaps, 0u);
+}
+
+}  // namespace
+}  // namespace tidelock::sim

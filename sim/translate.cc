@@ -1,0 +1,83 @@
+#include "sim/translate.h"
+
+#include <utility>
+
+#include "codec/archive.h"
+
+namespace tidelock::sim {
+namespace {
+
+using oracle::Entry;
+
+oracle::When fact(Condition condition) {
+  switch (condition) {
+    case Condition::kNone: return oracle::When::kAlways;
+    case Condition::kAbsent: return oracle::When::kAbsent;
+    case Condition::kPresent: return oracle::When::kPresent;
+    case Condition::kVersionIs: return oracle::When::kVersionIs;
+    case Condition::kAbsentOrSame: return oracle::When::kAbsentOrSame;
+  }
+  return oracle::When::kAlways;
+}
+
+struct Body {
+  decltype(Entry::body) operator()(const Claim& claim) const { return Entry::Claim{claim.hub}; }
+  decltype(Entry::body) operator()(const Beacon&) const { return Entry::Beacon{}; }
+  decltype(Entry::body) operator()(const Put& put) const {
+    Entry::Put body;
+    for (const KeyWrite& one : put.writes) {
+      body.writes.push_back({one.key, one.value, one.ttl_ns, one.keep_ttl, fact(one.condition), one.expected});
+    }
+    return body;
+  }
+  decltype(Entry::body) operator()(const Abort& abort) const { return Entry::Abort{abort.target}; }
+  decltype(Entry::body) operator()(const RegisterEdge& edge) const { return Entry::Register{edge.edge}; }
+  decltype(Entry::body) operator()(const RemoveEdge& edge) const { return Entry::Remove{edge.edge}; }
+  decltype(Entry::body) operator()(const SetLease&) const { return Entry::Lease{}; }
+  decltype(Entry::body) operator()(const Seed& seed) const {
+    Entry::Seed body;
+    body.rho_ppm = seed.settings.rho_ppm;
+    for (const Namespace& ns : seed.namespaces) {
+      const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
+      body.policies.push_back({ns.prefix, ns.consistency == Consistency::kStrong, behind});
+    }
+    return body;
+  }
+  decltype(Entry::body) operator()(const RaiseVersion& raise) const { return Entry::Raise{raise.version}; }
+  decltype(Entry::body) operator()(const Batch& batch) const {
+    Entry::Batch body;
+    body.edge = batch.edge;
+    body.incarnation = batch.incarnation;
+    body.number = batch.number;
+    for (const BatchRecord& one : batch.records)
+      body.records.push_back({one.key, one.value, sim::fact(one.stamp), one.ttl_ns});
+    return body;
+  }
+};
+
+}  // namespace
+
+oracle::Stamp fact(const Stamp& stamp) { return {stamp.wall_ms, stamp.counter, stamp.writer}; }
+
+Entry fact(const Command& command) {
+  return {command.id, command.term, command.ledger_time, std::visit(Body{}, command.body)};
+}
+
+std::optional<Entry> entry_of(BytesView command) {
+  const auto decoded = decode<Command>(command, "ledger command");
+  return decoded ? std::optional(fact(*decoded)) : std::nullopt;
+}
+
+oracle::Told told_of(std::string where, std::string key, bool found, std::optional<Bytes> value,
+                     const Receipt& receipt) {
+  oracle::Told told;
+  told.where = std::move(where);
+  told.key = std::move(key);
+  if (found) told.value = std::move(value);
+  told.version = receipt.version;
+  told.bound_ns = receipt.bound_ns;
+  told.local = receipt.basis == Basis::kLocal || (found && receipt.version.value == 0);
+  return told;
+}
+
+}  // namespace tidelock::sim
