@@ -87,7 +87,7 @@ def fuzz(name, seconds, folder):
     stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)$", done.stdout, re.MULTILINE))
     run = {"target": name, "executions": int(stats.get("number_of_executed_units", 0)), "seconds": seconds,
            "findings": 0 if done.returncode == 0 else 1, "corpus": len(os.listdir(corpus)), "build": build_name(),
-           "compiler": output_of("clang++-19", "-dumpfullversion") or "clang++-19", "sanitizers": "address,undefined"}
+           "compiler": output_of("clang++-19", "-dumpversion"), "sanitizers": "address,undefined"}
     if done.returncode != 0:
         print(done.stdout[-6000:], file=sys.stderr)
         found = re.search(r"Test unit written to (\S+)", done.stdout)
