@@ -92,6 +92,7 @@ class Cluster : private LedgerHost {
     SimStore store;
     SimDisk outbox;
     Nanos disk_fails_until = 0;
+    bool store_failed = false;  // in this boot
     std::shared_ptr<Page> page;
     std::vector<L1> apps;
     std::vector<std::shared_ptr<Page>> app_pages;

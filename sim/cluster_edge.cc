@@ -39,6 +39,7 @@ void Cluster::start_edge(Edge& edge, bool revoke) {
   edge.inbox.clear();
   edge.wake_at = edge.armed_at = kForever;
   edge.crash_after_ops = -1;
+  edge.store_failed = false;
   edge.last_acked = {};
   edge.link = {};
   edge.conn = 0;
@@ -208,7 +209,9 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
 
 void Cluster::persist(Edge& edge, OutboxPersist& op) {
   const std::uint64_t incarnation = edge.incarnation;
-  if (faults_ && world_.now() < edge.disk_fails_until) {  // D3: a batch is whole or not there; which, nobody is told
+  if (edge.store_failed) return;  // D3: for good; what came behind the commit that failed is not there
+  if (faults_ && world_.now() < edge.disk_fails_until) {  // a batch is whole or not there; which, nobody is told
+    edge.store_failed = true;
     if (world_.chance(300)) edge.outbox.write(op.number, std::move(op.rows));
     world_.say(edge.id, "its disk is full: the outbox stops, and the process ends soon");
     post(edge, incarnation, [this, &edge] { step_edge(edge, EdgeOutboxFailed{"no space left on device"}); });
