@@ -19,7 +19,9 @@ simulator's build only: elsewhere they are the constant false, and a check of `t
 
 `tidelock-sim --mutant NAME` hunts one of them, `--mutant all` the whole list. *Seeds* says how many seeds it took in each of
 {ranges} disjoint ranges of {most} (- : none noticed). A *scenario* bends what a seed draws towards what is otherwise too rare
-(`sim/scenarios.cc`). Without a mutant the same seeds are clean.
+(`sim/scenarios.cc`). Without the mutant the same seed is
+clean. A mutant also changes the course of a seed, so a table says something only about a simulator that is clean over many more
+seeds than were hunted here: else what was noticed may be another fault.
 
 **{caught} of {mutants}** are caught in most of the ranges; the median of the medians is {median_seeds}.
 
