@@ -440,17 +440,17 @@ TEST(Judge, RefusesAndAcceptsByTheRule) {
 
 // A failover after which nobody could see the ledger's clock for a while stretches what lives, by that and no more.
 TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
-  struct Case {
+  struct Failover {
     const char* why;
     bool saw_it;
     Nanos read_at;
     bool accepted;
   };
   // The value is taken at 0 and lives 100 ms; the outage lasts from 10 ms to 60 ms.
-  for (const Case& c : {Case{"a hub that just started: the outage is added", false, 149 * kMs, true},
-                        Case{"and not more", false, 152 * kMs, false},
-                        Case{"a hub that saw the clock carries it on", true, 99 * kMs, true},
-                        Case{"and adds nothing", true, 103 * kMs, false}}) {
+  for (const Failover& c : {Failover{"a hub that just started: the outage is added", false, 149 * kMs, true},
+                        Failover{"and not more", false, 152 * kMs, false},
+                        Failover{"a hub that saw the clock carries it on", true, 99 * kMs, true},
+                        Failover{"and adds nothing", true, 103 * kMs, false}}) {
     Court court;
     const Nanos begin = court.now;
     court.judge.accepted("edge", "k", "a", 100 * kMs);

@@ -89,7 +89,9 @@ TEST(LedgerModel, ConditionsSpeakOfTheStateBeforeAndHoldTogether) {  // S4
     EXPECT_TRUE(effect.effective) << c.why;
     EXPECT_EQ(effect.conflict, c.conflict) << c.why;
     EXPECT_EQ(book.get("other").has_value(), !c.conflict) << c.why << ": all or nothing";
-    if (c.conflict) EXPECT_EQ(book.get("k").has_value(), c.present) << c.why;
+    if (c.conflict) {
+      EXPECT_EQ(book.get("k").has_value(), c.present) << c.why;
+    }
   }
 }
 
