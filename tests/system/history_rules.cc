@@ -293,8 +293,13 @@ class Judge {
                 " before this strong read began");
     }
     if (key.key_class == KeyClass::kBehind && key.local[next] < read.begin_ns && own(key, read)) {
-      blame("own_write", read, key.writes[next].record,
-            "its gateway had acknowledged a newer write " + ms(read.begin_ns - key.local[next]) + " before");
+      std::size_t newest = key.writes.size() - 1;
+      while (newest > next && key.writes[newest].local >= read.begin_ns) --newest;
+      const Record& newer = *key.writes[newest].record;
+      // Where the newer one may have ended, the older one should not have come back; but that is another fault.
+      const bool ended = newer.lifetime_ns > 0 && newer.begin_ns + newer.lifetime_ns - kEarlyGrace <= read.end_ns;
+      blame(ended ? "resurrected" : "own_write", read, &newer,
+            "its gateway had acknowledged a newer write " + ms(read.begin_ns - newer.end_ns) + " before");
     }
     if (read.final && read.begin_ns > drained_ && since > drained_ && drained_ != 0) {
       decided_.insert(read.key);
