@@ -4,7 +4,6 @@
 //   tidelock-raft-gates --seed 17 --trace        one seed's story
 #include <atomic>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -14,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/elapsed_clock.h"
 #include "sim/raft_gates.h"
 
 namespace tidelock::sim {
@@ -115,7 +115,8 @@ int run(const Arguments& arguments) {
   Sum all;
   std::uint64_t first_failing = 0;
   std::atomic<std::uint64_t> next{arguments.first};
-  const auto began = std::chrono::steady_clock::now();
+  const ElapsedClock clock;
+  const Nanos began = clock.now();
   const auto work = [&] {
     while (true) {
       const std::uint64_t seed = next.fetch_add(1);
@@ -143,7 +144,7 @@ int run(const Arguments& arguments) {
   for (std::uint64_t i = 1; i < arguments.jobs; ++i) threads.emplace_back(work);
   work();
   for (std::thread& thread : threads) thread.join();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const double seconds = static_cast<double>(clock.now() - began) / kSecond;
   const std::string json = as_json(arguments, by_mode, all, seconds, first_failing);
   if (!arguments.json.empty()) std::ofstream(arguments.json) << json;
   if (!arguments.one) std::fputs(json.c_str(), stdout);

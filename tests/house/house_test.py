@@ -118,6 +118,9 @@ class Floors(TreeCase):
                 files = self.house({path: text})
                 if path.startswith("examples/"):
                     files["examples/README.md"] = "Never: more."
+                if path.startswith("sim/"):
+                    files |= self.house({"sim/cluster.h": "#pragma once"})
+                    files["sim/README.md"] = files["sim/oracle/README.md"] = "Never: more."
                 self.one(floors.check, files, path, expected)
 
     def test_a_sideways_include_with_a_reason_and_an_excuse_without_use(self):
