@@ -161,9 +161,21 @@ std::optional<Index> RaftOracle::index_of(const Bytes& command) const {
   return it == commands_.end() ? std::optional<Index>{} : Index{it->second};
 }
 
-// Under a configuration that this member has, from the one in force at the entry to its newest: a leader counts by its
-// newest, and one change of one member at a time makes every two majorities of neighbours meet.
-bool RaftOracle::on_a_majority(std::uint64_t number, std::uint64_t index, std::uint64_t term) const {
+// Under a configuration of this member's disk from the one in force at the entry on, or by one that somebody counts by:
+// a leader counts by its newest before that is on any disk. It may: one change of one member at a time makes every two
+// majorities of neighbours meet, so whoever is elected without the change has the entry as well.
+bool RaftOracle::on_a_majority(std::uint64_t number, std::uint64_t index, std::uint64_t term,
+                               const std::function<Configurations()>& newest) const {
+  const auto enough = [&](const std::vector<RaftServer>& members) {
+    std::size_t voters = 0, have = 0;
+    for (const RaftServer& member : members) {
+      if (member.role != RaftRole::kVoter) continue;
+      ++voters;
+      const auto disk = disks_.find(member.number);
+      have += disk != disks_.end() && disk->second->image().has(index, term);
+    }
+    return 2 * have > voters;
+  };
   const RaftImage& image = disks_.at(number)->image();
   std::vector<const Bytes*> configurations;
   if (image.snapshot) configurations.push_back(&image.snapshot->configuration);
@@ -173,20 +185,14 @@ bool RaftOracle::on_a_majority(std::uint64_t number, std::uint64_t index, std::u
   }
   for (const Bytes* bytes : configurations) {
     const auto members = decode_configuration(*bytes);
-    if (!members) continue;
-    std::size_t voters = 0, have = 0;
-    for (const RaftServer& member : *members) {
-      if (member.role != RaftRole::kVoter) continue;
-      ++voters;
-      const auto disk = disks_.find(member.number);
-      have += disk != disks_.end() && disk->second->image().has(index, term);
-    }
-    if (2 * have > voters) return true;
+    if (members && enough(*members)) return true;
   }
-  return false;
+  const Configurations others = newest();
+  return std::any_of(others.begin(), others.end(), enough);
 }
 
-void RaftOracle::handed_out(std::uint64_t number, const LedgerEntry& entry) {
+void RaftOracle::handed_out(std::uint64_t number, const LedgerEntry& entry,
+                            const std::function<Configurations()>& newest) {
   const std::uint64_t index = entry.index.value;
   const std::uint64_t hash = hash64(entry.command);
   const std::string here = std::to_string(index);
@@ -208,7 +214,7 @@ void RaftOracle::handed_out(std::uint64_t number, const LedgerEntry& entry) {
   const RaftImage& image = disks_.at(number)->image();
   const auto stored = image.log.find(index);
   if (stored == image.log.end()) return wrong(number, "handed out entry " + here + ", which is not on its disk");
-  if (!on_a_majority(number, index, stored->second.term)) {
+  if (!on_a_majority(number, index, stored->second.term, newest)) {
     return wrong(number, "handed out entry " + here + ", which is not on the disks of a majority");
   }
   log_[index] = {stored->second.term, hash, image.vote.term};

@@ -50,7 +50,9 @@ class RaftOracle {
              const std::function<const RaftEntry*(std::uint64_t index)>& log_of_the_leader, std::uint64_t snapshot);
   void synced(std::uint64_t number);
   void started(std::uint64_t number, Index applied);
-  void handed_out(std::uint64_t number, const LedgerEntry& entry);
+  // `newest` tells the configurations by which anybody counts at this instant.
+  using Configurations = std::vector<std::vector<RaftServer>>;
+  void handed_out(std::uint64_t number, const LedgerEntry& entry, const std::function<Configurations()>& newest);
   void installed(std::uint64_t number, Index index);
 
   // Everything handed out by anybody.
@@ -68,7 +70,8 @@ class RaftOracle {
   void wrong(std::uint64_t number, const std::string& what) const;
   void voted(std::uint64_t number, std::uint64_t term, std::uint64_t candidate);
   void claims(std::uint64_t leader, std::uint64_t term, std::uint64_t index, std::uint64_t entry_term);
-  bool on_a_majority(std::uint64_t number, std::uint64_t index, std::uint64_t term) const;
+  bool on_a_majority(std::uint64_t number, std::uint64_t index, std::uint64_t term,
+                     const std::function<Configurations()>& newest) const;
 
   World& world_;
   const bool commands_unique_;

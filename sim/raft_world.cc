@@ -313,7 +313,13 @@ bool RaftWorld::carry_out(std::size_t i) {
       {
         const LedgerEntry& entry = actions.committed[work.next++];
         world_.trace(12, i, entry.index.value);
-        oracle_.handed_out(m.number, entry);
+        oracle_.handed_out(m.number, entry, [this] {
+          RaftOracle::Configurations newest;
+          for (const auto& member : members_) {
+            if (member->driver) newest.push_back(member->driver->members());
+          }
+          return newest;
+        });
         if (world_.verbose()) tell(i, "has committed entry " + std::to_string(entry.index.value));
         app_.on_committed(i, entry);
       }
