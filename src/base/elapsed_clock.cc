@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/bytes.h"
 #include "base/wall_clock.h"
 
 namespace tidelock {
@@ -177,6 +178,13 @@ Result<std::string> machine_boot_id() {
   ::close(fd);
   if (n < 36) return fail(Code::kUnavailable, std::string(path) + ": not a boot id");
   return std::string(text, 36);
+}
+
+Result<std::uint64_t> clock_run(const ClockShim& shim) {
+  const auto machine = machine_boot_id();
+  if (!machine) return fail(machine.error());
+  return hash64(*machine + "/" + std::to_string(shim.offset_ns) + "/" + std::to_string(shim.rate_ppb) + "/" +
+                std::to_string(shim.origin_ns));
 }
 
 Result<std::uint64_t> time_namespace_id() {

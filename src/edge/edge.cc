@@ -196,12 +196,10 @@ class Edge::Impl {
   }
 
   Result<void> open_core() {
-    const auto machine = machine_boot_id();
-    if (!machine) return fail(machine.error());
-    const std::string run_text = *machine + "/" + std::to_string(config_.shim.offset_ns) + "/" +
-                                 std::to_string(config_.shim.rate_ppb) + "/" + std::to_string(config_.shim.origin_ns);
+    const auto same_clock = clock_run(config_.shim);
+    if (!same_clock) return fail(same_clock.error());
     L2Run run;
-    run.clock_run = hash64(run_text);
+    run.clock_run = *same_clock;
     run.edge_boot = boot_.value;
     run.suspended_ns = suspended_ns_now();
     l2_ = std::make_unique<L2Store>(*kv_, run);

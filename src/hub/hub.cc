@@ -23,6 +23,7 @@
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "hub/join.h"
+#include "hub/ledger_clock.h"
 #include "hub/model_store.h"
 #include "hub/restore.h"
 #include "hub/state_rows.h"
@@ -104,6 +105,13 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     options.seed = config_.seed;
     options.protocol_version = config_.protocol_version;
     options.ledger_version = config_.ledger_version;
+    const auto same_clock = clock_run(config_.shim);
+    if (!same_clock) return fail(same_clock.error());
+    ledger_clock_.emplace(config_.data_dir + "/ledger-clock", *same_clock);
+    if (const auto seen = ledger_clock_->load()) {
+      options.ledger_time = seen->ledger_time;
+      options.ledger_time_at = seen->at;
+    }
     core_ = std::make_unique<HubCore>(options, *rows_);
     const StateMachine& state = core_->state();
     if (state.seeded() && !(state.settings() == config_.seed.settings)) {  // A2
@@ -592,6 +600,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
       replies_.erase(it);
     }
     for (const auto& note : actions.notes) log(LogLevel::kInfo, "hub", note.event, {{"detail", note.detail}});
+    ledger_clock_->note({core_->ledger_clock(clock_.now()), clock_.now()});
     wake_at_ = actions.wake_at;
     // The goodbye travels first; an edge that does not hang up by itself is cut.
     while (!closing_.empty() && closing_.front().at <= clock_.now()) {
@@ -655,6 +664,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   // owned by the core's thread
   std::unique_ptr<KvStateRows> rows_;
   std::unique_ptr<HubCore> core_;
+  std::optional<LedgerClockFile> ledger_clock_;
   DisruptionDetector detector_;
   std::unordered_map<ConnId, SessionPtr> sessions_;
   std::map<AskToken, Reply> replies_;

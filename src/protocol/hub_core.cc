@@ -18,6 +18,8 @@ constexpr Nanos kAgainAfter = 20 * kMillisecond;  // a ledger that refuses every
 HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move(options)), state_(rows) {
   TIDELOCK_ASSERT(options_.boot.value != 0);
   ring_from_ = state_.applied();  // A1: nothing of an earlier boot is resumed, the replay ring included
+  ledger_base_ = options_.ledger_time;
+  ledger_base_h_ = options_.ledger_time_at;
 }
 
 void HubCore::step(const HubEvent& event, HubActions& out) {
@@ -104,9 +106,9 @@ Nanos HubCore::ledger_now() const {
 
 // What the ledger's clock surely shows by now, from all that was applied here. Entries of a dead hub are often applied
 // late, after its successor has committed its claim; so it is not the newest of them that tells most.
-Nanos HubCore::ledger_seen() const {
+Nanos HubCore::ledger_clock(Nanos now) const {
   if (ledger_base_h_ == kNever) return state_.ledger_time();
-  const Nanos passed = shrink(saturating_sub(now_, ledger_base_h_), state_.settings().rho_ppm);
+  const Nanos passed = shrink(saturating_sub(now, ledger_base_h_), state_.settings().rho_ppm);
   return std::max(state_.ledger_time(), saturating_add(ledger_base_, passed));
 }
 
@@ -173,7 +175,7 @@ void HubCore::on_committed(const HubCommitted& event) {
                    std::to_string(options_.ledger_version) + "; install a newer build";
     }
   }
-  if (!active_ && state_.ledger_time() > ledger_before && state_.ledger_time() >= ledger_seen()) {
+  if (!active_ && state_.ledger_time() > ledger_before && state_.ledger_time() >= ledger_clock(now_)) {
     ledger_base_ = state_.ledger_time();
     ledger_base_h_ = now_;
   }
@@ -251,7 +253,7 @@ void HubCore::become_active(Index index, Nanos tb) {
   authority_until_ = saturating_add(tb, shrink(state_.settings().authority_window_ns, state_.settings().rho_ppm));
   // The ledger's clock goes on from what this hub saw of it, so that a failover does not stretch times to live. A hub
   // that has seen none of it (it just started) goes on from the ledger itself.
-  ledger_base_ = ledger_seen();
+  ledger_base_ = ledger_clock(now_);
   ledger_base_h_ = now_;
   last_block_ = {};
   shortening_ = !state_.lease_is_short() && rollout_open();  // A5: what the deposed hub had begun

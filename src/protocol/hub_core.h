@@ -41,6 +41,7 @@ struct HubOptions {
   std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
   std::uint32_t ledger_version = kLedgerVersion;      // the highest to read; lower in tests
   Nanos rollout_quiet_ns = 60 * kSecond;              // A5: the lease is lengthened when no rollout moved for this long
+  Nanos ledger_time = 0, ledger_time_at = kNever;     // what an earlier run knew of the ledger's clock, and when
   std::size_t interest_max = 200'000;                 // I11: keys per session; beyond it whole slots are invalidated
   std::size_t ops_max = 20'000;                       // I11: requests that wait
   std::size_t ring_max = 8'192;                       // strong records kept for replay (F11)
@@ -134,6 +135,8 @@ class HubCore {
   const StateMachine& state() const { return state_; }
   std::size_t sessions() const { return by_edge_.size(); }
   std::size_t open_blocks() const { return blocks_.size(); }
+  // What the ledger's clock surely shows at `now`; for the next run of this hub.
+  Nanos ledger_clock(Nanos now) const;
   // The latest instant at which any lease in the table ends; kNever when there is none (for tests and metrics).
   Nanos latest_lease() const;
 
@@ -201,7 +204,6 @@ class HubCore {
   void append(CommandId id, decltype(Command::body) body);
   CommandId next_id() { return {options_.boot.value, ++sequence_}; }
   Nanos ledger_now() const;
-  Nanos ledger_seen() const;
   void repeat_aborts();
   void keep_authority();
   void shorten_or_lengthen_lease();

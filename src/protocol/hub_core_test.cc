@@ -751,6 +751,35 @@ TEST(C5, AFailoverDoesNotStretchTimesToLive) {
   EXPECT_LE(bench.last<FetchAnswer>(1)->found[0].ttl_left_ns, 6 * kSecond + 2 * kMs) << "what rates may hide";
 }
 
+// Found by ./dev chaos: with every hub killed, values of 2 s were served 22 s later.
+TEST(C5, AHubThatRestartsGoesOnFromWhatItKnewOfTheLedgersClock) {
+  for (const bool knows : {false, true}) {
+    Bench bench;
+    bench.lead_and_wait();
+    bench.step(HubAsked{
+        AskToken{1}, AdminRequest{CommandId{77, 1},
+                                  WriteKeys{{KeyWrite{"plain:k", "v", 10 * kSecond, false, Condition::kNone, {}}}}}});
+    bench.commit();
+    HubOptions options;
+    options.id = "hub-1";
+    options.boot = Boot{12};
+    if (knows) {
+      options.ledger_time = bench.core->ledger_clock(bench.now);
+      options.ledger_time_at = bench.now;
+    }
+    bench.core = std::make_unique<HubCore>(options, bench.rows);
+    bench.now += 20 * kSecond;
+    bench.step(HubLeadership{true, "hub-1"});
+    bench.commit();
+    bench.connect(1, "edge-1");
+    bench.commit();
+    bench.from(1, Fetch{RequestNo{1}, {{"plain:k", {}}}});
+    bench.commit();
+    ASSERT_EQ(bench.count<FetchAnswer>(1), 1);
+    EXPECT_EQ(bench.last<FetchAnswer>(1)->found[0].value.has_value(), !knows);
+  }
+}
+
 TEST(F1, TheMarkComesBehindEverythingSequencedBefore) {
   Bench bench;
   bench.lead_and_wait();

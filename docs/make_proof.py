@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+"""Writes the figures of docs/proof.md from what runs left in docs/proof-data: docs/make_proof.py [--check]
+
+--check writes nothing and fails when the page does not show what the data say."""
+
+import argparse
+import json
+import os
+import sys
+
+DOCS = os.path.dirname(os.path.abspath(__file__))
+PAGE = os.path.join(DOCS, "proof.md")
+DATA = os.path.join(DOCS, "proof-data")
+BEGIN, END = "<!-- figures: docs/make_proof.py -->\n", "<!-- end of figures -->\n"
+
+
+def lines_of(name):
+    path = os.path.join(DATA, name)
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+def document(name):
+    path = os.path.join(DATA, name)
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def table(head, rows):
+    return "".join("| " + " | ".join(str(cell) for cell in row) + " |\n" for row in [head, ["---"] * len(head), *rows])
+
+
+def thousands(number):
+    return f"{number:,}"
+
+
+def simulator():
+    rows = [[one["build"], thousands(one["seeds"]), thousands(one["reads"]), thousands(one["strong_reads"]), thousands(one["writes"]),
+             thousands(one["activations"]), f"{one['virtual_seconds'] / 3600:,.1f} h", one["violations"]] for one in lines_of("sim.jsonl")]
+    if not rows:
+        return ""
+    return "### Simulated clusters (`./dev sim`)\n\n" + table(
+        ["build", "seeds", "reads judged", "strong", "writes", "activations", "simulated time", "violations"], rows)
+
+
+def gates():
+    one = document("raft-gates.json")
+    if one is None:
+        return ""
+    rows = [[one["build"], thousands(one["seeds"]), f"{one['virtual_seconds'] / 3600:,.1f} h", thousands(one["acknowledged"]), thousands(one["terms"]),
+             thousands(one["crashes"]), thousands(one["partitions"]), thousands(one["installs"]), one["violations"]]]
+    return "### The embedded ledger on virtual disks and network (`tidelock-raft-gates`)\n\n" + table(
+        ["build", "seeds", "simulated time", "commands acknowledged", "terms", "crashes", "partitions", "snapshots installed", "violations"], rows)
+
+
+def chaos():
+    rows = []
+    for one in lines_of("chaos.jsonl"):
+        broken = ", ".join(f"{rule} {count}" for rule, count in sorted(one["violations_by_rule"].items()) if count) or "none"
+        rows.append([one["build"], one["seed"], f"{one['minutes']:g} min", thousands(one["checked_operations"]), thousands(one["fault_count"]),
+                     one["violations"], broken, one.get("note", "")])
+    if not rows:
+        return ""
+    return "### Real processes (`./dev chaos`)\n\n" + table(
+        ["build", "seed", "duration", "operations checked", "faults", "violations", "findings by rule", "note"], rows)
+
+
+def fuzzers():
+    runs = document("fuzz.json")
+    if runs is None:
+        return ""
+    sums = {}
+    for run in runs["runs"]:
+        one = sums.setdefault(run["target"], {"executions": 0, "seconds": 0, "findings": 0})
+        for key in one:
+            one[key] += run[key]
+    rows = [[f"`{name}`", thousands(one["executions"]), f"{one['seconds']:,.0f} s", one["findings"]] for name, one in sorted(sums.items())]
+    return "### Fuzzers (`./dev fuzz`)\n\n" + table(["target", "executions", "time", "findings left"], rows)
+
+
+def stores():
+    rows = [[one["build"], one["test"], thousands(one["count"]), one["what"], one["findings"]] for one in lines_of("stores.jsonl")]
+    if not rows:
+        return ""
+    return "### Stores (`tests/stores`)\n\n" + table(["build", "test", "count", "of what", "findings"], rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    with open(PAGE, encoding="utf-8") as file:
+        text = file.read()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    sections = [one for one in (simulator(), gates(), chaos(), stores(), fuzzers()) if one]
+    made = before + BEGIN + "\n" + "\n".join(sections) + "\n" + END + after
+    if options.check:
+        if made != text:
+            print("docs/proof.md does not show what docs/proof-data say: run docs/make_proof.py", file=sys.stderr)
+            return 1
+        return 0
+    with open(PAGE, "w", encoding="utf-8") as file:
+        file.write(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

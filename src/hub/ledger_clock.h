@@ -1,0 +1,36 @@
+// What a hub knew of the ledger's clock (docs/protocol.md), kept across its restarts: without it an outage of all hubs
+// would stretch every time to live. It holds within one boot of the machine only, whose elapsed clock goes on
+// meanwhile.
+//
+// Threads: one. Cost: note() writes a file of some 60 bytes, not synced, at most once a second; what is lost stretches.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/time.h"
+
+namespace tidelock {
+
+class LedgerClockFile {
+ public:
+  struct Seen {
+    Nanos ledger_time = 0;  // the ledger's clock showed this, or more,
+    Nanos at = kNever;      // at this instant of the elapsed clock
+  };
+  // `clock_run` names the run of the elapsed clock: boot of the machine and shim.
+  LedgerClockFile(std::string path, std::uint64_t clock_run) : path_(std::move(path)), clock_run_(clock_run) {}
+
+  // Nothing when there is no file, or it is of another run or damaged.
+  std::optional<Seen> load() const;
+  // A disk that refuses is left alone: the ledger's own store will say so.
+  void note(const Seen& seen);
+
+ private:
+  const std::string path_;
+  const std::uint64_t clock_run_;
+  Nanos noted_at_ = kNever;
+};
+
+}  // namespace tidelock
