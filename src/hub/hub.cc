@@ -105,13 +105,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     options.seed = config_.seed;
     options.protocol_version = config_.protocol_version;
     options.ledger_version = config_.ledger_version;
-    const auto same_clock = clock_run(config_.shim);
-    if (!same_clock) return fail(same_clock.error());
-    ledger_clock_.emplace(config_.data_dir + "/ledger-clock", *same_clock);
-    if (const auto seen = ledger_clock_->load()) {
-      options.ledger_time = seen->ledger_time;
-      options.ledger_time_at = seen->at;
-    }
+    ledger_clock_.emplace(config_.data_dir + "/ledger-clock", clock_run(config_.shim).value_or(0));
+    options.ledger_clock = ledger_clock_->load();
     core_ = std::make_unique<HubCore>(options, *rows_);
     const StateMachine& state = core_->state();
     if (state.seeded() && !(state.settings() == config_.seed.settings)) {  // A2

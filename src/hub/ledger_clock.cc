@@ -25,20 +25,20 @@ struct Row {
 };
 }  // namespace
 
-std::optional<LedgerClockFile::Seen> LedgerClockFile::load() const {
+LedgerReading LedgerClockFile::load() const {
   std::ifstream file(path_, std::ios::binary);
   const Bytes bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const auto row = decode<Row>(bytes, "ledger clock");
-  if (!row || row->check != row->sum() || row->clock_run != clock_run_) return std::nullopt;
-  return Seen{row->ledger_time, row->at};
+  if (!row || row->check != row->sum() || row->clock_run != clock_run_ || clock_run_ == 0) return {};
+  return {row->ledger_time, row->at};
 }
 
-void LedgerClockFile::note(const Seen& seen) {
+void LedgerClockFile::note(const LedgerReading& seen) {
   if (noted_at_ != kNever && seen.at < saturating_add(noted_at_, kSecond)) return;
   noted_at_ = seen.at;
   Row row;
   row.clock_run = clock_run_;
-  row.ledger_time = seen.ledger_time;
+  row.ledger_time = seen.time;
   row.at = seen.at;
   row.check = row.sum();
   const std::string fresh = path_ + ".new";

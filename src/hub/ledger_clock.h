@@ -6,26 +6,22 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "base/time.h"
+#include "protocol/hub_core.h"
 
 namespace tidelock {
 
 class LedgerClockFile {
  public:
-  struct Seen {
-    Nanos ledger_time = 0;  // the ledger's clock showed this, or more,
-    Nanos at = kNever;      // at this instant of the elapsed clock
-  };
-  // `clock_run` names the run of the elapsed clock: boot of the machine and shim.
+  // `clock_run` names the run of the elapsed clock (base/elapsed_clock.h); 0: nobody knows, and nothing is loaded.
   LedgerClockFile(std::string path, std::uint64_t clock_run) : path_(std::move(path)), clock_run_(clock_run) {}
 
   // Nothing when there is no file, or it is of another run or damaged.
-  std::optional<Seen> load() const;
+  LedgerReading load() const;
   // A disk that refuses is left alone: the ledger's own store will say so.
-  void note(const Seen& seen);
+  void note(const LedgerReading& seen);
 
  private:
   const std::string path_;

@@ -18,8 +18,8 @@ constexpr Nanos kAgainAfter = 20 * kMillisecond;  // a ledger that refuses every
 HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move(options)), state_(rows) {
   TIDELOCK_ASSERT(options_.boot.value != 0);
   ring_from_ = state_.applied();  // A1: nothing of an earlier boot is resumed, the replay ring included
-  ledger_base_ = options_.ledger_time;
-  ledger_base_h_ = options_.ledger_time_at;
+  ledger_base_ = options_.ledger_clock.time;
+  ledger_base_h_ = options_.ledger_clock.at;
 }
 
 void HubCore::step(const HubEvent& event, HubActions& out) {

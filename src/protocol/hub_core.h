@@ -34,6 +34,9 @@ namespace tidelock {
 using ConnId = Number<struct ConnTag>;   // one connection of an edge at this hub process; never reused
 using AskToken = Number<struct AskTag>;  // whom the shell answers
 
+struct LedgerReading {  // the ledger's clock showed this time, or more, at that instant of this hub's
+  Nanos time = 0, at = kNever;
+};
 struct HubOptions {
   NodeId id;
   Boot boot;
@@ -41,7 +44,7 @@ struct HubOptions {
   std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
   std::uint32_t ledger_version = kLedgerVersion;      // the highest to read; lower in tests
   Nanos rollout_quiet_ns = 60 * kSecond;              // A5: the lease is lengthened when no rollout moved for this long
-  Nanos ledger_time = 0, ledger_time_at = kNever;     // what an earlier run knew of the ledger's clock, and when
+  LedgerReading ledger_clock{};                       // what an earlier run of this hub knew
   std::size_t interest_max = 200'000;                 // I11: keys per session; beyond it whole slots are invalidated
   std::size_t ops_max = 20'000;                       // I11: requests that wait
   std::size_t ring_max = 8'192;                       // strong records kept for replay (F11)

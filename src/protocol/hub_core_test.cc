@@ -763,10 +763,7 @@ TEST(C5, AHubThatRestartsGoesOnFromWhatItKnewOfTheLedgersClock) {
     HubOptions options;
     options.id = "hub-1";
     options.boot = Boot{12};
-    if (knows) {
-      options.ledger_time = bench.core->ledger_clock(bench.now);
-      options.ledger_time_at = bench.now;
-    }
+    if (knows) options.ledger_clock = {bench.core->ledger_clock(bench.now), bench.now};
     bench.core = std::make_unique<HubCore>(options, bench.rows);
     bench.now += 20 * kSecond;
     bench.step(HubLeadership{true, "hub-1"});
