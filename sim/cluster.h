@@ -107,7 +107,7 @@ class Cluster : private LedgerHost {
     Index last_acked;
     LinkNo link;  // the current one
     std::uint64_t conn = 0;
-    // C3: since when its clock runs outside rho, and the marks that it took since.
+    // C3: since when its clock runs outside rho, and the marks that it took since, and since it last slept.
     Nanos unsound_since = kForever;
     std::map<Nonce, Nanos> probes;               // true time at which each was sent
     std::vector<std::pair<Nanos, Nanos>> marks;  // (sent, received), of one hub boot, oldest first
@@ -181,7 +181,7 @@ class Cluster : private LedgerHost {
   bool carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at);
   void persist(Edge& edge, OutboxPersist& op);
   void stage_later(Edge& edge, const StrongChanged& changed);
-  void watch_clock(Edge& edge, const EdgeFrameIn& in);
+  void watch_clock(Edge& edge, const HubFrame& frame);
 
   // network (cluster_net.cc)
   void open_link(Edge& edge, LinkNo link, const std::string& hint);
@@ -233,7 +233,8 @@ class Cluster : private LedgerHost {
   void judge_hub_answer(const Client& client, const AdminAnswer& answer, Nanos decided_at);
   void judge_sent(const Conn& conn, const HubFrame& frame);
   void judge_answered(AskToken token, const AdminAnswer& answer);
-  void judge_edge_event(Edge& edge, const decltype(EdgeEvent::what)& what);
+  bool took(const Edge& edge, const EdgeFrameIn& in, const EdgeActions& actions) const;
+  void judge_void(const Edge& edge, const HubFrame& frame);
   void judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions);
   void judge_page_op(const Edge& edge, const EdgeActions::Op& op);  // before the page shows it
   void judge_pages_of(const Edge& edge, const std::function<void(oracle::PageNo)>& tell);

@@ -122,7 +122,6 @@ void Cluster::step_edge(Edge& edge, decltype(EdgeEvent::what) what) {
   const Nanos decided_at = world_.now();
   EdgeActions actions;
   edge.store.step = &actions;
-  judge_edge_event(edge, what);
   const EdgeEvent event{h(edge), std::move(what)};
   edge.core->step(event, actions);
   edge.store.step = nullptr;
@@ -254,9 +253,9 @@ void Cluster::stage_later(Edge& edge, const StrongChanged& changed) {
 
 // C3: two marks of one hub boot bound the relative rate. Once they lie so far apart that the error of this clock shows
 // against both round trips and what sound clocks may differ by, the edge must have found it.
-void Cluster::watch_clock(Edge& edge, const EdgeFrameIn& in) {
-  const auto* mark = std::get_if<Mark>(&in.frame.body);
-  if (mark == nullptr || !mark->proof || in.link != edge.link || edge.conn == 0) return;
+void Cluster::watch_clock(Edge& edge, const HubFrame& frame) {
+  const auto* mark = std::get_if<Mark>(&frame.body);
+  if (mark == nullptr || !mark->proof || edge.conn == 0) return;
   const auto probe = edge.probes.find(mark->nonce);
   if (probe == edge.probes.end() || probe->second < edge.unsound_since) return;
   const Nanos sent = probe->second, received = world_.now();

@@ -46,11 +46,16 @@ void Cluster::judge_edge_sent(Edge& edge, const EdgeFrame& frame) {
   }
 }
 
+// A frame of the current link that the edge took: behind a hole in the numbers it hears nothing, and ends the session.
+bool Cluster::took(const Edge& edge, const EdgeFrameIn& in, const EdgeActions& actions) const {
+  return in.link == edge.link && std::none_of(actions.ops.begin(), actions.ops.end(), [](const auto& op) {
+           return std::holds_alternative<LinkClose>(op);
+         });
+}
+
 // A write that an active hub gave up goes on under another id.
-void Cluster::judge_edge_event(Edge& edge, const decltype(EdgeEvent::what)& what) {
-  const auto* in = std::get_if<EdgeFrameIn>(&what);
-  if (in == nullptr || in->link != edge.link) return;
-  const auto* done = std::get_if<WriteDone>(&in->frame.body);
+void Cluster::judge_void(const Edge& edge, const HubFrame& frame) {
+  const auto* done = std::get_if<WriteDone>(&frame.body);
   if (done == nullptr || done->code != Code::kUnavailable) return;
   const auto id = through_.find({edge.number, done->request.value + (edge.incarnation << 32)});
   if (id != through_.end() && last_request_.at(id->second) == done->request) judge_.declared_void(id->second);
@@ -59,7 +64,14 @@ void Cluster::judge_edge_event(Edge& edge, const decltype(EdgeEvent::what)& what
 void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what, const EdgeActions& actions) {
   const bool unsound = edge.unsound_since != kForever;
   if (edge.core->clock_fault() && !unsound) world_.violated("C3: " + edge.id + " calls sound clocks a fault");
-  if (const auto* in = std::get_if<EdgeFrameIn>(&what); in != nullptr && unsound) watch_clock(edge, *in);
+  if (const auto* in = std::get_if<EdgeFrameIn>(&what); in != nullptr && took(edge, *in, actions)) {
+    judge_void(edge, in->frame);
+    if (unsound) watch_clock(edge, in->frame);
+  }
+  if (std::holds_alternative<EdgeDisrupted>(what)) {  // C2: the marks before it bound nothing any more
+    edge.probes.clear();
+    edge.marks.clear();
+  }
   const auto* write = std::get_if<EdgeWrite>(&what);
   if (write == nullptr) return;
   for (const auto& op : actions.ops) {  // the stamp under which it will be sequenced

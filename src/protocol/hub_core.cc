@@ -36,6 +36,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
           state_.load();
           ring_.clear();
           ring_from_ = state_.applied();
+          claim_.reset();  // I10: it may be inside, and would be waited for in vain; one more claim does no harm
           if (active_) step_down("a snapshot replaced the state");
         }
         if constexpr (std::is_same_v<What, HubConnected>) on_connected(what);

@@ -528,6 +528,23 @@ TEST(A1, AClaimThatWasRefusedIsRepeatedAfterAPause) {
   EXPECT_TRUE(bench.core->active());
 }
 
+// Its claim was committed; what the hub is then told of it is a snapshot of another, in which the claim is contained.
+TEST(I10, AClaimInsideASnapshotIsClaimedAgain) {
+  Bench other;
+  Bench bench;
+  bench.step(HubLeadership{true, "hub-1"});
+  ASSERT_EQ(bench.pending.size(), 1u);
+  other.step(HubCommitted{Index{++other.index}, bench.pending[0].command});
+  bench.pending.clear();
+  bench.rows.rows = other.rows.rows;
+  bench.index = other.index;
+  bench.step(HubInstalled{});
+  EXPECT_FALSE(bench.core->active()) << "A2: when that claim was applied is not known";
+  ASSERT_EQ(bench.pending.size(), 1u) << "no hub would ever be active";
+  bench.commit();
+  EXPECT_TRUE(bench.core->active());
+}
+
 TEST(S1, ASessionWithAnOpenBlockGetsMarksWithoutALease) {
   Bench bench;
   bench.lead_and_wait();
