@@ -1,0 +1,112 @@
+#include "sim/small_scope/search.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <unordered_set>
+
+#include "sim/small_scope/world.h"
+
+namespace tidelock::sim {
+namespace {
+
+struct Found {  // a state, by the last choice on the way to it
+  std::uint32_t parent = 0;
+  SmallWorld::Choice choice;
+};
+
+class Search {
+ public:
+  Search(const SmallScope& scope, const SmallLimits& limits) : scope_(scope), limits_(limits) {}
+
+  SmallReport run() {
+    using Clock = std::chrono::steady_clock;
+    const auto began = Clock::now();
+    const auto stop = [&] {
+      return report_.states >= limits_.states ||
+             std::chrono::duration<double>(Clock::now() - began).count() >= limits_.seconds;
+    };
+    add(SmallWorld(scope_), 0, {});
+    std::size_t level_ends = 1;  // breadth first: the states below it have fewer choices than those behind it
+    for (std::size_t next = 0; next < found_.size() && report_.violation.empty(); ++next) {
+      if (next == level_ends) {
+        ++report_.depth;
+        level_ends = found_.size();
+      }
+      if (report_.depth >= limits_.depth) {
+        report_.depth_bound = true;
+        break;
+      }
+      if (stop()) return report_;
+      expand(static_cast<std::uint32_t>(next));
+    }
+    report_.exhausted = report_.violation.empty();
+    return report_;
+  }
+
+ private:
+  void expand(std::uint32_t state) {
+    std::unique_ptr<SmallWorld> world = replay(state);
+    const std::vector<SmallWorld::Choice> choices = world->choices();
+    for (const SmallWorld::Choice choice : choices) {
+      if (!world) world = replay(state);
+      world->take(choice);
+      ++report_.transitions;
+      const bool fresh = add(*world, state, choice);
+      if (fresh) report_.deepest = report_.depth + 1;
+      world.reset();
+      if (!report_.violation.empty()) return;
+    }
+  }
+
+  bool add(const SmallWorld& world, std::uint32_t parent, SmallWorld::Choice choice) {
+    if (!world.violation().empty()) {
+      report_.violation = world.violation();
+      tell(parent, choice);
+      return false;
+    }
+    if (!seen_.insert(world.key()).second) return false;
+    found_.push_back({parent, choice});
+    ++report_.states;
+    report_.reads += world.reads();
+    report_.commits += world.commits();
+    report_.acknowledged += world.acknowledged();
+    return true;
+  }
+
+  std::vector<SmallWorld::Choice> path(std::uint32_t state) const {
+    std::vector<SmallWorld::Choice> path;
+    for (; state != 0; state = found_[state].parent) path.push_back(found_[state].choice);
+    std::reverse(path.begin(), path.end());
+    return path;
+  }
+  std::unique_ptr<SmallWorld> replay(std::uint32_t state) const {
+    auto world = std::make_unique<SmallWorld>(scope_);
+    for (const SmallWorld::Choice choice : path(state)) world->take(choice);
+    return world;
+  }
+  void tell(std::uint32_t state, SmallWorld::Choice last) {
+    if (found_.empty()) return;  // at the root
+    SmallWorld world(scope_);
+    std::vector<SmallWorld::Choice> all = path(state);
+    all.push_back(last);
+    for (const SmallWorld::Choice choice : all) {
+      report_.story.push_back(world.describe(choice));
+      world.take(choice);
+    }
+  }
+
+  const SmallScope scope_;
+  const SmallLimits limits_;
+  SmallReport report_;
+  std::vector<Found> found_;
+  std::unordered_set<std::uint64_t> seen_;
+};
+
+}  // namespace
+
+SmallReport search_small_scope(const SmallScope& scope, const SmallLimits& limits) {
+  return Search(scope, limits).run();
+}
+
+}  // namespace tidelock::sim

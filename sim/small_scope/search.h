@@ -1,0 +1,68 @@
+// Small-scope exhaustive search of the protocol (RELIABILITY R25): real HubCore and EdgeCore objects under every order
+// of events that the scope allows, judged at every state.
+//
+// Root:      two hubs, the first active and past its waits (A4); two edges with a session, a lease and both strong
+// keys. Choices:   delivery of the next message of a stream, in either direction; commit of a hub's next append; the
+// word
+//            "unknown" about it (it may commit later, or never); delivery of the next committed entry to a hub; a due
+//            tick; a client's write or strong read at an active hub, and a retry under the same id; the clock moves to
+//            the next interesting instant; the engine makes the other hub its leader, and tells the former one; an edge
+//            crashes and restarts with its page revoked or orphaned; a hub crashes and restarts.
+// Strong reads of both keys at every page, orphaned ones too, are not a choice: they change nothing at a page, so all
+// of them take place at every state. Judged:    I1 (no strong read is older than one acknowledged or strongly read
+// before it began, none is of the
+//            future; an acknowledgement names the index at which the write took effect), I3 (at the commit of each
+//            strong write no page has a live lease with a key of it unblocked), I5 (no strong read between the
+//            acknowledgement of a block and its end), from messages, page stores and ledger entries alone.
+// Abstract:  a step of a core and the stores of its actions are one event, and so is a read: orders inside them are the
+//            cluster simulator's. All clocks show the same and stand still but for jumps to instants at which something
+//            ends or falls due: ends of leases (page and hub), of authority, of both waits of A4, and wakes of edges.
+//            (Hubs tick late, at one of these.) Streams lose nothing but with their connection. Disks keep everything.
+// Key:       cores are not copied but run again from the root along a prefix of choices; a state is known by a hash of
+//            what each node has been told, in its order and with the time, of every message on its way, the ledger,
+//            what is left of the budgets, and what the judge remembers. Cores are deterministic, so equal keys mean
+//            equal states, but for a collision of 64 bits: what merges is the order of events at different nodes. It is
+//            finer than need be: it keeps states apart that differ in their past only.
+// Cost:      a transition replays its prefix: a few hundred microseconds. 24 bytes a state, and the table of keys.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tidelock::sim {
+
+struct SmallScope {  // how often each may happen on one path
+  int writes = 2;    // 1: one key; 2: the other write sets both keys at one index
+  int retries = 1;
+  int hub_reads = 1;
+  int jumps = 4;      // of the clock
+  int unknown = 1;    // appends with unknown outcome
+  int failovers = 1;  // the engine's leadership moves
+  int edge_crashes = 1;
+  int hub_crashes = 1;
+  int crashes = 1;  // of both kinds together
+};
+struct SmallLimits {
+  int depth = 1'000;
+  std::size_t states = 50'000'000;
+  double seconds = 20;
+};
+struct SmallReport {
+  std::size_t states = 0;       // distinct ones, the root included
+  std::size_t transitions = 0;  // taken
+  int depth = 0;                // every state of fewer choices than this was expanded
+  int deepest = 0;              // of a state that was found
+  bool exhausted = false;       // nothing was left to expand
+  bool depth_bound = false;     // ... below the depth limit
+  std::size_t reads = 0;        // strong reads served by pages
+  std::size_t commits = 0;      // strong writes that took effect, each judged against every page
+  std::size_t acknowledged = 0;
+  std::string violation;           // empty: none
+  std::vector<std::string> story;  // the choices that led to it
+};
+
+SmallReport search_small_scope(const SmallScope& scope, const SmallLimits& limits);
+
+}  // namespace tidelock::sim
