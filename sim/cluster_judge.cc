@@ -48,9 +48,8 @@ void Cluster::judge_edge_sent(Edge& edge, const EdgeFrame& frame) {
 
 // A frame of the current link that the edge took: behind a hole in the numbers it hears nothing, and ends the session.
 bool Cluster::took(const Edge& edge, const EdgeFrameIn& in, const EdgeActions& actions) const {
-  return in.link == edge.link && std::none_of(actions.ops.begin(), actions.ops.end(), [](const auto& op) {
-           return std::holds_alternative<LinkClose>(op);
-         });
+  return in.link == edge.link && std::none_of(actions.ops.begin(), actions.ops.end(),
+                                              [](const auto& op) { return std::holds_alternative<LinkClose>(op); });
 }
 
 // A write that an active hub gave up goes on under another id.

@@ -19,7 +19,7 @@ struct SimOptions {
   bool trace = false;
   bool list_faults = false, list_mutants = false, help = false;
   std::string faults = "usual";  // as given, for the line that replays
-  std::string json, hashes;    // files; empty: none, "-": stdout
+  std::string json, hashes;      // files; empty: none, "-": stdout
 };
 
 // Errors name the option, the value and what would be right.

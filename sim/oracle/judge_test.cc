@@ -448,9 +448,9 @@ TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
   };
   // The value is taken at 0 and lives 100 ms; the outage lasts from 10 ms to 60 ms.
   for (const Failover& c : {Failover{"a hub that just started: the outage is added", false, 149 * kMs, true},
-                        Failover{"and not more", false, 152 * kMs, false},
-                        Failover{"a hub that saw the clock carries it on", true, 99 * kMs, true},
-                        Failover{"and adds nothing", true, 103 * kMs, false}}) {
+                            Failover{"and not more", false, 152 * kMs, false},
+                            Failover{"a hub that saw the clock carries it on", true, 99 * kMs, true},
+                            Failover{"and adds nothing", true, 103 * kMs, false}}) {
     Court court;
     const Nanos begin = court.now;
     court.judge.accepted("edge", "k", "a", 100 * kMs);

@@ -60,7 +60,7 @@ TEST_P(SmallScopeSearch, FindsNothingInTheProduct) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Scopes, SmallScopeSearch, ::testing::ValuesIn(kCases),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& one) { return std::string(one.param.name); });
 
 TEST(SmallScope, TheWholeScopeKeepsTheRules) {
   const char* seconds = std::getenv("TIDELOCK_SMALL_SCOPE_SECONDS");

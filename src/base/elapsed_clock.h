@@ -105,7 +105,7 @@ class DisruptionDetector {
 };
 
 // Who may share a clock: the same boot of the kernel and the same time namespace (DESIGN 6). Cost: a file is read.
-Result<std::string> machine_boot_id();      // 36 characters
+Result<std::string> machine_boot_id();  // 36 characters
 // Names a run of the elapsed clock: instants of two processes can be compared when it is the same.
 Result<std::uint64_t> clock_run(const ClockShim& shim);
 Result<std::uint64_t> time_namespace_id();  // 0 on a kernel without time namespaces

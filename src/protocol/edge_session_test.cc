@@ -125,8 +125,8 @@ TEST(EdgeF11, AReplayDoesNotShowOlderValuesAgain) {
   }
 }
 
-// Seed 122 of the simulator: on a slow link the mark waited behind a replay for longer than the edge's patience; the next
-// session began the same replay anew, for ever.
+// Seed 122 of the simulator: on a slow link the mark waited behind a replay for longer than the edge's patience; the
+// next session began the same replay anew, for ever.
 TEST(EdgeF11, ALongReplayIsWaitedForAndNeverBeginsAnew) {
   Bench bench;
   bench.greet(Term{1}, Index{20});

@@ -297,7 +297,7 @@ class RaftDriver {
   std::deque<Write> writes_;
   std::uint64_t writes_total_ = 0;
   bool snapshot_asked_ = false;
-  std::uint64_t snapshot_retry_at_ = 0;  // not before this index is applied
+  std::uint64_t snapshot_retry_at_ = 0;     // not before this index is applied
   std::uint64_t bytes_since_snapshot_ = 0;  // of what was applied
 
   std::optional<RaftLeadership> leadership_;
