@@ -109,7 +109,7 @@ class Cluster : private LedgerHost {
     std::uint64_t conn = 0;
     // C3: since when its clock runs outside rho, and the marks that it took since, and since it last slept.
     Nanos unsound_since = kForever;
-    std::map<Nonce, Nanos> probes;               // true time at which each was sent
+    std::map<Nonce, Nanos> probes;               // true time at which the core decided to send each
     std::vector<std::pair<Nanos, Nanos>> marks;  // (sent, received), of one hub boot, oldest first
     int marks_of = -1;
   };

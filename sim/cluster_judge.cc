@@ -41,8 +41,6 @@ void Cluster::judge_edge_sent(Edge& edge, const EdgeFrame& frame) {
     last_request_[through->id] = through->request;
   } else if (const auto* ack = std::get_if<BlockAck>(&frame.body)) {
     judge_.block_acknowledged(edge.page->number, ack->term, ack->number);
-  } else if (const auto* probe = std::get_if<Probe>(&frame.body); probe != nullptr && edge.unsound_since != kForever) {
-    edge.probes[probe->nonce] = world_.now();
   }
 }
 
@@ -70,6 +68,11 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
   if (std::holds_alternative<EdgeDisrupted>(what)) {  // C2: the marks before it bound nothing any more
     edge.probes.clear();
     edge.marks.clear();
+  }
+  for (const auto& op : actions.ops) {  // the core counts from here, however late it is sent
+    const auto* send = std::get_if<LinkSend>(&op);
+    const auto* probe = send == nullptr ? nullptr : std::get_if<Probe>(&send->frame.body);
+    if (probe != nullptr && unsound) edge.probes[probe->nonce] = world_.now();
   }
   const auto* write = std::get_if<EdgeWrite>(&what);
   if (write == nullptr) return;

@@ -144,6 +144,9 @@ void HubCore::on_dropped(const HubDropped& event) {
   const auto it = ops_.find(event.id);
   if (it == ops_.end()) return;
   Op& op = it->second;
+  // What still waits was not appended in this term: the word is of an earlier append, and another hub may have applied
+  // the same id since.
+  if (op.state == Op::State::kQueued || op.state == Op::State::kBlocking) return;
   if (never_happened) {  // it never entered a log
     if (op.block.value != 0) close_block(op.block, true);
     finish(op, Code::kUnavailable, "the ledger refused the write; nothing happened", {});

@@ -828,6 +828,43 @@ TEST(F1, TheAnswerToAFormerBootIsNotToldToTheNext) {
   EXPECT_EQ(bench.last<WriteDone>(2)->index, bench.core->state().find("plain:b")->version);
 }
 
+// Found by the simulator: the word on an append of an earlier term ended the retry, which waited for A4, as a write
+// that never happened. Another hub had applied it in between.
+TEST(S1, ADropOfAnEarlierTermSaysNothingOfARetryThatWaits) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const CommandId id{1, 1};
+  const std::vector<KeyWrite> writes = {{"plain:a", "v", 0, false, Condition::kNone, {}}};
+  bench.from(1, WriteThrough{RequestNo{1}, id, writes, {}});
+  ASSERT_EQ(bench.pending.size(), 1u);
+  Command same = *decode<Command>(bench.pending[0].command, "ledger command");
+  bench.pending.clear();  // its fate is told late
+  Command other;
+  other.id = {99, 1};
+  other.body = Claim{"hub-2", Boot{22}};
+  bench.step(HubCommitted{Index{++bench.index}, encode(other)});
+  bench.step(HubLeadership{false, "hub-2"});
+  same.term = Term{bench.index};
+  bench.step(HubCommitted{Index{++bench.index}, encode(same)});
+  const Index applied{bench.index};
+  bench.step(HubLeadership{true, "hub-1"});
+  bench.commit();
+  ASSERT_TRUE(bench.core->active());
+  bench.connect(2, "edge-1");
+  bench.from(2, WriteThrough{RequestNo{2}, id, writes, {}});
+  ASSERT_EQ(bench.count<WriteDone>(2), 0) << "A4";
+  bench.step(HubDropped{id, Code::kNotActive});
+  EXPECT_EQ(bench.count<WriteDone>(2), 0);
+  bench.now += 5 * kSecond;
+  bench.step(HubTick{});
+  bench.commit();
+  ASSERT_EQ(bench.count<WriteDone>(2), 1);
+  EXPECT_EQ(bench.last<WriteDone>(2)->code, Code::kOk);
+  EXPECT_EQ(bench.last<WriteDone>(2)->index, applied);
+}
+
 TEST(F2, AHoleInTheNumbersEndsTheSession) {
   Bench bench;
   bench.lead();
