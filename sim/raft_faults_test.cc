@@ -462,8 +462,8 @@ TEST(RaftFaults, EveryBitThatTurnsOverIsFoundBeforeTheLogIsUsed) {
   ASSERT_GE(records.size(), 3u) << "vote, snapshot, entries";
   for (auto& [key, value] : records) {
     for (std::size_t bit = 0; bit < value.size() * 8; ++bit, ++flips) {
-      const auto flip = [&value = value, bit] {
-        value[bit / 8] = static_cast<char>(value[bit / 8] ^ (1 << (bit % 8)));
+      const auto flip = [&flipped = value, bit] {
+        flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
       };
       flip();
       s.raft.boot(0);

@@ -213,7 +213,7 @@ bool RaftWorld::take(std::size_t i) {
   Member& m = at(i);
   const bool due = around_.clock(i) >= m.wake_at;
   if (m.inbox.empty() && !due) return false;
-  m.work.emplace();
+  m.work = Work{};
   RaftActions& actions = m.work->actions;
   std::uint64_t room = 1 + world_.rng().below(options_.batch_max);
   while (room-- > 0 && !m.inbox.empty() && !actions.install && !world_.failed()) {
@@ -380,7 +380,7 @@ bool RaftWorld::carry_out(std::size_t i) {
   const bool installed = actions.install.has_value();
   m.work.reset();
   if (persist_no == 0 && !installed) return true;
-  m.work.emplace();
+  m.work = Work{};
   if (persist_no != 0) step(i, RaftPersisted{persist_no}, m.work->actions);
   if (installed && !world_.failed()) step(i, RaftSnapshotInstalled{}, m.work->actions);
   judge(i);
