@@ -130,7 +130,13 @@ void HubCore::on_dropped(const HubDropped& event) {
   }
   if (raising_ == event.id) raising_.reset();
   if (beacon_ == event.id) beacon_.reset();
-  if (lease_change_ == event.id) lease_change_.reset();
+  if (lease_change_ == event.id) {
+    if (never_happened || !active_)
+      lease_change_.reset();
+    else
+      lease_abort_at_ = now_;
+  }
+  if (lease_abort_ == event.id) lease_abort_at_ = saturating_add(now_, kAgainAfter);
   if (seed_ == event.id) seed_.reset();
   std::erase_if(registering_,
                 [&](const auto& entry) { return entry.second == event.id; });  // I10: the next probe tries again
@@ -207,7 +213,12 @@ void HubCore::on_committed(const HubCommitted& event) {
   }
   if (raising_ == command.id) raising_.reset();
   if (beacon_ == command.id) beacon_.reset();
-  if (lease_change_ == command.id) lease_change_.reset();
+  const auto* given_up = std::get_if<Abort>(&command.body);
+  if (lease_change_ == command.id || (given_up != nullptr && in_our_term && lease_change_ == given_up->target)) {
+    lease_change_.reset();
+    lease_abort_.reset();
+    lease_abort_at_ = kForever;
+  }
   if (seed_ == command.id) seed_.reset();
 
   if (const auto* put = std::get_if<Put>(&command.body)) {
@@ -304,6 +315,8 @@ void HubCore::step_down(const std::string& why) {
   parked_.clear();
   beacon_.reset();
   lease_change_.reset();
+  lease_abort_.reset();
+  lease_abort_at_ = kForever;
   seed_.reset();
   registering_.clear();
   removing_.clear();
@@ -338,7 +351,18 @@ void HubCore::want_short_lease() {
 }
 
 void HubCore::shorten_or_lengthen_lease() {  // A5
-  if (!state_.seeded() || lease_change_) return;
+  if (!state_.seeded()) return;
+  if (lease_change_) {  // one change at a time: one of unknown outcome must have no effect any more (S1) before the
+                        // next
+    if (now_ >= lease_abort_at_) {
+      lease_abort_at_ = kForever;
+      lease_abort_ = next_id();
+      append(*lease_abort_, Abort{*lease_change_, {}});
+    } else if (lease_abort_at_ != kForever) {
+      wake(lease_abort_at_);
+    }
+    return;
+  }
   if (shortening_) {
     if (state_.lease_is_short()) {
       shortening_ = false;

@@ -293,6 +293,8 @@ class HubCore {
   std::map<CommandId, int> outstanding_;      // appends of an id that have neither committed nor been dropped
   bool shortening_ = false;                   // A5
   std::optional<CommandId> lease_change_;
+  std::optional<CommandId> lease_abort_;  // of that change, when its outcome is unknown
+  Nanos lease_abort_at_ = kForever;       // it is due then (again)
   Nanos rollout_moved_at_ = kNever;
   std::optional<CommandId> seed_;
   std::map<NodeId, CommandId> registering_;

@@ -389,6 +389,35 @@ void publish_m(Bench& bench) {
 }
 
 // Found by the simulator (R15): the rollout ran under long leases, and a dead edge would have delayed its activation.
+// Seed 1987 of the simulator: a shortening of unknown outcome took effect after the lease had been lengthened and
+// granted anew, so a successor waited for the short one only (I3).
+TEST(A5, AChangeOfUnknownOutcomeIsGivenUpBeforeTheNext) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.now += 61 * kSecond;  // no rollout has moved: lengthen
+  bench.step(HubTick{});
+  const auto change_of = [&]() -> std::optional<HubActions::Append> {
+    for (const auto& append : bench.pending) {
+      if (std::holds_alternative<SetLease>(decode<Command>(append.command, "command")->body)) return append;
+    }
+    return std::nullopt;
+  };
+  const auto late = change_of();
+  ASSERT_TRUE(late);
+  bench.pending.clear();
+  bench.step(HubDropped{late->id, Code::kMaybeApplied});
+  EXPECT_FALSE(change_of()) << "one change at a time";
+  ASSERT_EQ(bench.pending.size(), 1u);
+  const Command abort = *decode<Command>(bench.pending[0].command, "command");
+  ASSERT_TRUE(std::holds_alternative<Abort>(abort.body));
+  EXPECT_EQ(std::get<Abort>(abort.body).target, late->id);
+  bench.commit_one();
+  EXPECT_TRUE(change_of()) << "now the next";
+  bench.pending.clear();
+  bench.step(HubCommitted{Index{++bench.index}, late->command});
+  EXPECT_TRUE(bench.core->state().lease_is_short()) << "what was given up takes no effect";
+}
+
 TEST(A5, ARolloutThatBeginsWhileTheLeaseIsLengthenedShortensIt) {
   Bench bench;
   bench.lead_and_wait();
