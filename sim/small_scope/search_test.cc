@@ -70,9 +70,10 @@ TEST(SmallScope, TheWholeScopeKeepsTheRules) {
   tell("the whole scope", report);
   EXPECT_EQ(report.violation, "");
   if (seconds == nullptr) {
-    EXPECT_GE(report.states, 20'000u);  // about 5 s; fewer would mean that choices were lost, or states merged
+    // About 5 s; fewer would mean that choices were lost, or states merged. No write takes effect that shallow: the
+    // smaller scopes reach those.
+    EXPECT_GE(report.states, 20'000u);
     EXPECT_GE(report.depth, 3);
-    EXPECT_GT(report.commits, 0u);
   }
 }
 
