@@ -352,8 +352,7 @@ void HubCore::want_short_lease() {
 
 void HubCore::shorten_or_lengthen_lease() {  // A5
   if (!state_.seeded()) return;
-  if (lease_change_) {  // one change at a time: one of unknown outcome must have no effect any more (S1) before the
-                        // next
+  if (lease_change_) {  // one at a time: one of unknown outcome is voided (S1) before the next
     if (now_ >= lease_abort_at_) {
       lease_abort_at_ = kForever;
       lease_abort_ = next_id();
