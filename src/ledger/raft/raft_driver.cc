@@ -687,6 +687,9 @@ Result<void> RaftDriver::may_change(const RaftChange& event) const {
     return fail(Code::kConflict, "only one voter would stay; hand the leadership to it first");
   }
   if (voters == 0) return fail(Code::kConflict, "it is the last voter; add another member first");
+  if (answering <= voters / 2 && leads_since_ > since) {
+    return fail(Code::kBusy, "this member leads since a moment and has not heard from all yet; repeat in a second");
+  }
   if (answering <= voters / 2) {
     return fail(Code::kConflict, "that would leave no majority: of the " + std::to_string(voters) +
                                      " voters that would stay only " + std::to_string(answering) +
@@ -958,6 +961,7 @@ void RaftDriver::note_leadership() {
     ++leader_changes_;
   }
   if (leadership_ == now) return;
+  if (now.leading) leads_since_ = now_;
   leadership_ = now;
   out_->leadership = now;
 }

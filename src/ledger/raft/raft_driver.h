@@ -291,6 +291,7 @@ class RaftDriver {
   std::optional<ChangeUnderWay> change_;
   std::optional<RaftTransfer> transfer_;
   Nanos led_at_ = kNever;                 // when a message of a leader last came
+  Nanos leads_since_ = kNever;            // on a leader: when it became one
   std::map<std::uint64_t, Nanos> heard_;  // when a message of a member last came
   std::deque<Pending> pending_;
   std::uint64_t pending_bytes_ = 0;

@@ -886,6 +886,23 @@ TEST(RaftMembers, RefusesWhatWouldBreakTheMajorityAndSaysWhatWouldBeRight) {
   EXPECT_EQ(cluster.fault, "");
 }
 
+TEST(RaftMembers, ALeaderOfAMomentDoesNotCallSilentWhomItHasNotHeardYet) {
+  Cluster cluster(3, {.nodes = 5});
+  cluster.isolate(3);
+  cluster.isolate(4);
+  const std::size_t leader = cluster.lead();
+  const std::size_t other = (leader + 1) % 3;
+  const auto answer = [&](std::uint64_t ticket) {
+    return cluster.outcomes.count(ticket) != 0 ? cluster.outcomes[ticket] : RaftEnded{};
+  };
+  EXPECT_EQ(answer(cluster.remove(leader, other)).code, Code::kBusy) << "two of the four may just be slow";
+  cluster.run_for(kSecond);
+  EXPECT_EQ(answer(cluster.remove(leader, other)).code, Code::kConflict) << "now they are silent";
+  cluster.join_again();
+  cluster.run_for(kSecond);
+  EXPECT_TRUE(cluster.done(cluster.remove(leader, other)));
+}
+
 TEST(RaftMembers, AMemberThatDoesNotCatchUpStaysAStandby) {
   Cluster cluster(3, {.nodes = 4, .first_members = 3});
   const std::size_t leader = cluster.lead();

@@ -212,18 +212,20 @@ Result<void> RaftLedger::Impl::open() {
 
 void RaftLedger::Impl::append(CommandId id, Bytes command) {
   TIDELOCK_ASSERT(!command.empty() && command.size() <= kCommandBytesMax);
-  const std::lock_guard lock(mutex_);
-  if (stopping_) return;
-  const bool full = queued_bytes_ + taken_bytes_ + command.size() > options_.append_queue_bytes_max ||
-                    proposals_.size() + taken_entries_ >= options_.append_queue_entries_max ||
-                    log_bytes_ > 4 * options_.snapshot_threshold_bytes;  // snapshots do not keep up: I11
-  if (full) {
-    refused_.emplace_back(id, Code::kBusy);
-  } else {
-    queued_bytes_ += command.size();
-    proposals_.push_back({id, std::move(command)});
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    const bool full = queued_bytes_ + taken_bytes_ + command.size() > options_.append_queue_bytes_max ||
+                      proposals_.size() + taken_entries_ >= options_.append_queue_entries_max ||
+                      log_bytes_ > 4 * options_.snapshot_threshold_bytes;  // snapshots do not keep up: I11
+    if (full) {
+      refused_.emplace_back(id, Code::kBusy);
+    } else {
+      queued_bytes_ += command.size();
+      proposals_.push_back({id, std::move(command)});
+    }
   }
-  work_.notify_one();
+  work_.notify_one();  // after the lock: who is woken under it would only sleep again
 }
 
 void RaftLedger::Impl::receive(const NodeId& from, Bytes message) {
@@ -235,11 +237,17 @@ void RaftLedger::Impl::receive(const NodeId& from, Bytes message) {
   const char kind = message.back();
   message.pop_back();
   if (kind == kForDriver) {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return;
-    if (messages_.size() < kMessagesQueuedMax && message_bytes_ + message.size() <= kMessageBytesQueuedMax) {
-      message_bytes_ += message.size();
-      messages_.push_back({number, std::move(message)});
+    bool queued = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      if (messages_.size() < kMessagesQueuedMax && message_bytes_ + message.size() <= kMessageBytesQueuedMax) {
+        message_bytes_ += message.size();
+        messages_.push_back({number, std::move(message)});
+        queued = true;
+      }
+    }
+    if (queued) {
       work_.notify_one();
       return;
     }
@@ -273,8 +281,10 @@ void RaftLedger::Impl::change(LedgerChange change, LedgerChanged done) {
 }
 
 void RaftLedger::Impl::put(Internal internal) {
-  const std::lock_guard lock(mutex_);
-  internals_.push_back(std::move(internal));
+  {
+    const std::lock_guard lock(mutex_);
+    internals_.push_back(std::move(internal));
+  }
   work_.notify_one();
 }
 
