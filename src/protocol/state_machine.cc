@@ -71,6 +71,8 @@ constexpr std::size_t kNumberBytes = 8;
 constexpr std::size_t kStampBytes = 20;
 constexpr std::size_t kSiteBytesMax = 64;
 constexpr std::size_t kModelKeyBytesMax = 64u << 10;
+constexpr Stamp kLastStamp{std::numeric_limits<std::uint64_t>::max(), std::numeric_limits<std::uint32_t>::max(),
+                           std::numeric_limits<std::uint64_t>::max()};
 
 void append_big_endian(Bytes& out, std::uint64_t value, int bytes = 8) {
   for (int shift = (bytes - 1) * 8; shift >= 0; shift -= 8) out.push_back(static_cast<char>(value >> shift));
@@ -215,6 +217,8 @@ void StateMachine::load() {
   ledger_time_ = head.ledger_time;
   ids_first_ = head.ids_first;
   ids_next_ = head.ids_next;
+  first_expiry_ = 0;
+  first_tombstone_ = {};
 
   const auto claim_row = row("c");
   const ClaimRow claim = claim_row ? own_row<ClaimRow>(*claim_row) : ClaimRow{};
@@ -293,8 +297,14 @@ void StateMachine::store(const std::string& key, const std::optional<StoredValue
     erase_row(named_row('v', key));
     return;
   }
-  if (now->value && now->expires_at != kForever) put_row(expiry_row(now->expires_at, key), {});
-  if (!now->value) put_row(tombstone_row(now->stamp, key), {});
+  if (now->value && now->expires_at != kForever) {
+    first_expiry_ = std::min(first_expiry_, now->expires_at);
+    put_row(expiry_row(now->expires_at, key), {});
+  }
+  if (!now->value) {
+    first_tombstone_ = std::min(first_tombstone_, now->stamp);
+    put_row(tombstone_row(now->stamp, key), {});
+  }
   put_row(named_row('v', key), encode(*now));
 }
 
@@ -589,11 +599,22 @@ void StateMachine::run(Applied& applied, const Batch& batch) {  // D5
 // Bounded work per entry, the same on every hub. Under load no beacons are appended (any entry serves as one), so
 // writes sweep too: twice what they may leave behind, so that what waits shrinks.
 void StateMachine::sweep(std::size_t limit) {
+  sweep_expired(limit);
+  sweep_proven(limit);
+}
+
+void StateMachine::sweep_expired(std::size_t limit) {
+  if (first_expiry_ > ledger_time_) return;
+  first_expiry_ = kForever;
   std::vector<std::string> expired;
   visit("x", [&](std::string_view key, std::string_view) {
-    if (big_endian(key, 1) > static_cast<std::uint64_t>(ledger_time_)) return false;
+    const auto at = static_cast<Nanos>(big_endian(key, 1));
+    if (at > ledger_time_ || expired.size() == limit) {
+      first_expiry_ = at;
+      return false;
+    }
     expired.emplace_back(key.substr(1 + kNumberBytes));
-    return expired.size() < limit;
+    return true;
   });
   for (const std::string& key : expired) {
     const auto before = stored(key);
@@ -605,20 +626,26 @@ void StateMachine::sweep(std::size_t limit) {
     }
     store(key, before, now);
   }
+}
 
-  Stamp floor{std::numeric_limits<std::uint64_t>::max(), std::numeric_limits<std::uint32_t>::max(),
-              std::numeric_limits<std::uint64_t>::max()};
+void StateMachine::sweep_proven(std::size_t limit) {
+  if (first_tombstone_ == kLastStamp) return;
+  Stamp floor = edges_.empty() ? Stamp{} : kLastStamp;
   for (const auto& [edge, site] : edges_) {
     const auto it = floors_.find(edge);
     floor = std::min(floor, it == floors_.end() ? Stamp{} : it->second);
   }
-  if (edges_.empty()) floor = {};
+  if (first_tombstone_ > floor && !TIDELOCK_MUTANT(kTombstoneByAge)) return;
+  first_tombstone_ = kLastStamp;
   std::vector<std::string> proven;
   visit("t", [&](std::string_view key, std::string_view) {
     const Stamp stamp{big_endian(key, 1), static_cast<std::uint32_t>(big_endian(key, 9, 4)), big_endian(key, 13)};
-    if (stamp > floor && !TIDELOCK_MUTANT(kTombstoneByAge)) return false;
+    if ((stamp > floor && !TIDELOCK_MUTANT(kTombstoneByAge)) || proven.size() == limit) {
+      first_tombstone_ = stamp;
+      return false;
+    }
     proven.emplace_back(key.substr(1 + kStampBytes));
-    return proven.size() < limit;
+    return true;
   });
   for (const std::string& key : proven) store(key, stored(key), std::nullopt);
 }

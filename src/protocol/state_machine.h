@@ -161,6 +161,8 @@ class StateMachine {
   void put_settings();
   void put_head();
   void sweep(std::size_t limit);
+  void sweep_expired(std::size_t limit);
+  void sweep_proven(std::size_t limit);
 
   void run(Applied& applied);
   void run(Applied& applied, const Claim& claim);
@@ -191,6 +193,10 @@ class StateMachine {
   std::map<NodeId, Stamp> floors_;  // Lanes::floor by edge
   std::uint64_t ids_first_ = 1;     // of the order rows
   std::uint64_t ids_next_ = 1;
+  // No value that waits for its end ends before, no tombstone has an older stamp: what has nothing to sweep reads no
+  // rows.
+  Nanos first_expiry_ = 0;
+  Stamp first_tombstone_;
 };
 
 }  // namespace tidelock
