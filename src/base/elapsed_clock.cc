@@ -94,12 +94,10 @@ ClockReading HotClock::now() const {  // C1
   // One pair per thread serves every HotClock of the thread: it knows nothing of shims.
   static thread_local constinit Pair pair{};
   static thread_local constinit bool valid = false;
-  Nanos boottime = read_clock(CLOCK_BOOTTIME);
-  Nanos age = boottime - pair.boottime;
+  Nanos age = read_clock(CLOCK_BOOTTIME) - pair.boottime;
   if (!valid || age > kPairAgeMax || age < 0) [[unlikely]] {
     pair = read_pair();
     valid = true;
-    boottime = pair.boottime;
     age = 0;
   }
   // BOOTTIME may be slewed against RAW by at most a tenth (adjtimex). ElapsedClock holds one value of BOOTTIME -
