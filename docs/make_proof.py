@@ -89,6 +89,15 @@ def stores():
     return "### Stores (`tests/stores`)\n\n" + table(["build", "test", "count", "of what", "findings"], rows)
 
 
+def error_branches():
+    one = document("error-branches.json")
+    if one is None:
+        return ""
+    rows = [[f"`{room}`", counted["executed"], counted["known"]] for room, counted in one["rooms"].items()]
+    rows.append(["all", one["executed"], one["known"]])
+    return "### Lines that make an error, and how many the tests execute (`./dev coverage`)\n\n" + table(["room", "executed", "of"], rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
@@ -97,7 +106,7 @@ def main():
         text = file.read()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    sections = [one for one in (simulator(), gates(), chaos(), stores(), fuzzers()) if one]
+    sections = [one for one in (simulator(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
     made = before + BEGIN + "\n" + "\n".join(sections) + "\n" + END + after
     if options.check:
         if made != text:

@@ -7,7 +7,7 @@ _tidelock_dev() {
     case ${COMP_WORDS[1]}:$before in
       bench:bench) words=$("${COMP_WORDS[0]}" bench | awk '{print $1}') ;;
       setup:--with) words='lint peers onnxruntime' ;;
-      build:--preset) words='dev release asan tsan fuzz' ;;
+      build:--preset) words='dev release asan tsan asan-all tsan-all fuzz coverage' ;;
       demo:--break) words='stale wrong-model lost-write' ;;
       fresh:--only) words='setup demo test' ;;
       *) words=$("${COMP_WORDS[0]}" help "${COMP_WORDS[1]}" 2>/dev/null | grep -o -- '--[a-z]*' | sort -u) ;;
