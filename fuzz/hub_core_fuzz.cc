@@ -7,27 +7,13 @@
 #include "codec/compress.h"
 #include "fuzz/fuzz.h"
 #include "protocol/hub_core.h"
+#include "protocol/map_rows_fixture.h"
 
 namespace tidelock::fuzz {
 namespace {
 
 enum Op : std::uint8_t { kTick, kConnect, kFrame, kClose, kAsk, kCommit, kDrop, kForeign, kLead, kDisrupted, kOps };
 constexpr std::uint8_t kRaw = 0x80;
-
-class MapRows : public StateRows {
- public:
-  std::optional<Bytes> row(std::string_view key) const override {
-    const auto it = rows.find(key);
-    return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
-  }
-  void visit(std::string_view prefix,
-             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
-      if (!visit(it->first, it->second)) return;
-    }
-  }
-  std::map<Bytes, Bytes, std::less<>> rows;
-};
 
 struct Conn {
   std::uint64_t session = 1, next_in = 1, next_out = 1;
@@ -45,12 +31,7 @@ class Bench {
   void step(decltype(HubEvent::what) what) {
     HubActions actions;
     core->step(HubEvent{now, std::move(what)}, actions);
-    for (auto& [key, value] : actions.rows.rows) {
-      if (value)
-        rows.rows[key] = *value;
-      else
-        rows.rows.erase(key);
-    }
+    rows.commit(actions.rows);
     for (auto& append : actions.append) {
       TIDELOCK_ASSERT(decode_checked<Command>(append.command)->id == append.id);
       pending.push_back(std::move(append));

@@ -3,33 +3,11 @@
 #include <map>
 
 #include "fuzz/fuzz.h"
+#include "protocol/map_rows_fixture.h"
 #include "protocol/state_machine.h"
 
 namespace tidelock::fuzz {
 namespace {
-
-class MapRows : public StateRows {
- public:
-  std::optional<Bytes> row(std::string_view key) const override {
-    const auto it = rows.find(key);
-    return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
-  }
-  void visit(std::string_view prefix,
-             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
-      if (!visit(it->first, it->second)) return;
-    }
-  }
-  void take(const StateBatch& batch) {
-    for (const auto& [key, value] : batch.rows) {
-      if (value)
-        rows[key] = *value;
-      else
-        rows.erase(key);
-    }
-  }
-  std::map<Bytes, Bytes, std::less<>> rows;
-};
 
 Bytes command(std::uint64_t sequence, std::uint64_t term, decltype(Command::body) body, Nanos time = kSecond) {
   return piece(encode(Command{{5, sequence}, Term{term}, time, std::move(body)}));
@@ -78,8 +56,8 @@ void run(BytesView input) {
     TIDELOCK_ASSERT(applied.effective || applied.changed.empty());
     for (const ChangedValue& changed : applied.changed) TIDELOCK_ASSERT(changed.now.version == index);
     const Nanos time = steady.ledger_time();
-    kept.take(one);
-    restarted.take(two);
+    kept.commit(one);
+    restarted.commit(two);
     TIDELOCK_ASSERT(steady.applied() == index && time == anew.ledger_time() && steady.term() == anew.term());
     if (steady.seeded())
       TIDELOCK_ASSERT(validate_namespaces(steady.namespaces()) && validate_settings(steady.settings()));
@@ -88,8 +66,8 @@ void run(BytesView input) {
       const Applied repeated = steady.apply({index.value + 1}, bytes, none);
       TIDELOCK_ASSERT(!repeated.effective);
       index.value += 1;
-      kept.take(none);
-      restarted.take(none);
+      kept.commit(none);
+      restarted.commit(none);
     }
   }
 }

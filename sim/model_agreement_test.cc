@@ -8,27 +8,13 @@
 
 #include "base/rng.h"
 #include "codec/archive.h"
+#include "protocol/map_rows_fixture.h"
 #include "protocol/state_machine.h"
 #include "sim/oracle/ledger_model.h"
 #include "sim/translate.h"
 
 namespace tidelock::sim {
 namespace {
-
-class MapRows : public StateRows {
- public:
-  std::optional<Bytes> row(std::string_view key) const override {
-    const auto it = rows.find(key);
-    return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
-  }
-  void visit(std::string_view prefix,
-             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
-      if (!visit(it->first, it->second)) return;
-    }
-  }
-  std::map<std::string, Bytes, std::less<>> rows;
-};
 
 // Ledgers full of repeats, old terms, aborts, failed conditions, holes in batch numbers, and short lives. Edges keep
 // what their outbox promises: stamps that grow, numbers by incarnation.
@@ -135,12 +121,7 @@ TEST(ModelAgreement, TheProductAndTheOracleReadALedgerAlike) {  // A1, S1, S4, D
       const Bytes command = writer.next();
       StateBatch changed;
       const Applied applied = machine.apply(Index{i}, command, changed);
-      for (const auto& [key, value] : changed.rows) {
-        if (value)
-          rows.rows[key] = *value;
-        else
-          rows.rows.erase(key);
-      }
+      rows.commit(changed);
       const auto entry = entry_of(command);
       const oracle::Effect effect = model.commit(Index{i}, entry ? &*entry : nullptr);
       ASSERT_EQ(applied.effective, effect.effective) << "seed " << seed << " index " << i << ": " << applied.message;

@@ -12,26 +12,12 @@
 #include "codec/compress.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
+#include "protocol/map_rows_fixture.h"
 
 namespace tidelock {
 namespace {
 
 constexpr Nanos kMs = kMillisecond;
-
-class MapRows : public StateRows {
- public:
-  std::optional<Bytes> row(std::string_view key) const override {
-    const auto it = rows.find(key);
-    return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
-  }
-  void visit(std::string_view prefix,
-             const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
-      if (!visit(it->first, it->second)) return;
-    }
-  }
-  std::map<std::string, Bytes, std::less<>> rows;
-};
 
 class Bench {
  public:
@@ -75,12 +61,7 @@ class Bench {
   HubActions step(decltype(HubEvent::what) what) {
     HubActions actions;
     core->step(HubEvent{now, std::move(what)}, actions);
-    for (auto& [key, value] : actions.rows.rows) {
-      if (value)
-        rows.rows[key] = *value;
-      else
-        rows.rows.erase(key);
-    }
+    rows.commit(actions.rows);
     for (auto& append : actions.append) pending.push_back(append);
     for (auto& send : actions.send) sent[send.conn.value].push_back(send.frame);
     for (auto& answer : actions.answers) answers[answer.token.value] = answer.answer;

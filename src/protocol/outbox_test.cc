@@ -10,6 +10,7 @@
 #include "codec/archive.h"
 #include "codec/compress.h"
 #include "protocol/hlc.h"
+#include "protocol/map_rows_fixture.h"
 #include "protocol/state_machine.h"
 
 namespace tidelock {
@@ -719,21 +720,6 @@ TEST(Outbox, RowsThatContradictEachOtherAreRefused) {  // D2
 // ---- the model: an outbox on a disk that loses what was not synced, against the real state machine behind a link that
 // loses replies, repeats batches and answers late.
 
-class MapRows : public StateRows {
- public:
-  std::optional<Bytes> row(std::string_view key) const override {
-    const auto it = rows.find(key);
-    return it == rows.end() ? std::nullopt : std::optional(it->second);
-  }
-  void visit(std::string_view prefix,
-             const std::function<bool(std::string_view, std::string_view)>& see) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
-      if (!see(it->first, it->second)) return;
-    }
-  }
-  std::map<Bytes, Bytes, std::less<>> rows;
-};
-
 struct Disk {
   struct Commit {
     OutboxRows rows;
@@ -796,13 +782,7 @@ struct Model {
     Command command{{1, ++sequence}, term, now, std::move(body)};
     StateBatch batch;
     const Applied applied = machine.apply(Index{++index}, encode(command), batch);
-    for (const auto& [key, value] : batch.rows) {
-      if (value) {
-        hub_rows.rows[key] = *value;
-      } else {
-        hub_rows.rows.erase(key);
-      }
-    }
+    hub_rows.commit(batch);
     return applied;
   }
   void hub_handle(const WriteBatch& batch) {

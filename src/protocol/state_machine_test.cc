@@ -6,33 +6,10 @@
 
 #include "base/rng.h"
 #include "codec/archive.h"
+#include "protocol/map_rows_fixture.h"
 
 namespace tidelock {
 namespace {
-
-class MapRows : public StateRows {
- public:
-  std::optional<Bytes> row(std::string_view key) const override {
-    const auto it = rows.find(key);
-    return it == rows.end() ? std::nullopt : std::optional(it->second);
-  }
-  void visit(std::string_view prefix,
-             const std::function<bool(std::string_view, std::string_view)>& see) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
-      if (!see(it->first, it->second)) return;
-    }
-  }
-  void commit(const StateBatch& batch) {
-    for (const auto& [key, value] : batch.rows) {
-      if (value) {
-        rows[key] = *value;
-      } else {
-        rows.erase(key);
-      }
-    }
-  }
-  std::map<Bytes, Bytes, std::less<>> rows;
-};
 
 using Body = decltype(Command::body);
 
