@@ -20,6 +20,7 @@
 #include <map>
 #include <mutex>
 #include <shared_mutex>
+#include <thread>
 
 #include "codec/archive.h"
 #include "store/kv/kv_seam.h"
@@ -233,6 +234,20 @@ class RocksKv : public Kv {
 
   Result<void> export_family(const std::string& family, const std::string& directory) override;
   Result<void> import_family(const std::string& family, const std::string& directory) override;
+
+  bool idle() const {
+    using Properties = rocksdb::DB::Properties;
+    std::shared_lock lock(mutex_);
+    if (broken_.load(std::memory_order_acquire) || watcher_->failed()) return true;
+    for (const auto& [name, handle] : families_) {
+      for (const auto& property : {Properties::kNumRunningFlushes, Properties::kNumRunningCompactions,
+                                   Properties::kMemTableFlushPending, Properties::kCompactionPending}) {
+        std::uint64_t count = 0;
+        if (db_->GetIntProperty(handle, property, &count) && count > 0) return false;
+      }
+    }
+    return true;
+  }
 
   std::uint64_t approximate_bytes() const override {
     std::shared_lock lock(mutex_);
@@ -524,6 +539,10 @@ Result<std::unique_ptr<Kv>> Kv::open(const std::string& directory, const std::ve
 Result<std::unique_ptr<Kv>> open_kv(const std::string& directory, const std::vector<std::string>& families,
                                     const KvSeam& seam) {
   return RocksKv::open(directory, families, seam);
+}
+
+void wait_until_idle(const Kv& kv) {
+  while (!static_cast<const RocksKv&>(kv).idle()) std::this_thread::yield();
 }
 
 }  // namespace tidelock

@@ -24,4 +24,7 @@ struct KvSeam {
 Result<std::unique_ptr<Kv>> open_kv(const std::string& directory, const std::vector<std::string>& families,
                                     const KvSeam& seam);
 
+// Returns when no flush or compaction of `kv` (made by open_kv) runs or is due, or the store has failed.
+void wait_until_idle(const Kv& kv);
+
 }  // namespace tidelock
