@@ -132,7 +132,9 @@ class Bench {
     step(EdgeLinkUp{link});
     session = sent.back().session;
     number = 0;
-    hub(Welcome{kProtocolVersion, "hub-1", Boot{9}, term, h0, reset, settings, namespaces, {}, std::move(blocks)});
+    Welcome welcome{kProtocolVersion, "hub-1", Boot{9}, term, h0, reset, settings, namespaces, {}, std::move(blocks)};
+    welcome.newest_stamp = newest_at_hub;
+    hub(std::move(welcome));
   }
   // A session with its first mark applied, its lease shown.
   void open(Nanos lease = 2 * kSecond, Term term = Term{1}, Index h0 = Index{10}) {
@@ -189,6 +191,7 @@ class Bench {
   MapStore store;
   std::unique_ptr<EdgeCore> core;
   Nanos now = 1'000 * kSecond, wake_at = 0, lease_shown = kNever;
+  Stamp newest_at_hub;  // told in the next welcome
   std::uint64_t boot = 0, number = 0, persisted = 0;
   LinkNo link;
   SessionNo session;

@@ -117,6 +117,7 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   state_ = State::kOpen;
   ++counters_.sessions_total;
   welcome_ = welcome;
+  hlc_.start_after(welcome.newest_stamp);  // G8
   heard_h_ = welcome.hub_h;
   heard_at_ = now_;
   first_mark_done_ = false;

@@ -383,6 +383,16 @@ TEST(EdgeG8, AWriteIsStampedAfterWhatItsWriterCouldRead) {
   EXPECT_EQ(bench.arena["feat:k"].value, "mine");
 }
 
+// Found by chaos: an edge lost its disk, its wall clock was behind its former stamps, and what it acknowledged from
+// then on lost against its own older values.
+TEST(EdgeG8, WhoLostItsDiskStampsAfterWhatTheHubHasOfIt) {
+  Bench bench;
+  bench.newest_at_hub = Stamp{9'000, 3, 2};
+  bench.open();
+  bench.write(1, "feat:k", "new", AckLevel::kDisk, 1'000);
+  EXPECT_GT(bench.arena["feat:k"].stamp, bench.newest_at_hub);
+}
+
 TEST(EdgeA1, AWriteThroughIsRepeatedUnderOneIdUntilItsOutcomeIsKnown) {
   Bench bench;
   bench.open();

@@ -28,7 +28,8 @@ class Hlc {
   // Learns a stamp made elsewhere. kInvalid, and nothing learnt, when it is more than kAheadMaxMs ahead of `wall_ms`
   // (G8).
   Result<void> observe(const Stamp& stamp, std::uint64_t wall_ms);
-  // Never make a stamp at or below this one. For stamps of our own that are found on disk.
+  // Never make a stamp at or below this one. For stamps of our own: found on disk, or at the hub after the disk was
+  // lost.
   void start_after(const Stamp& own);
 
   // Set once after a tick whose stamp reached the persisted bound: this bound must be on disk before that stamp is

@@ -34,6 +34,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
         if constexpr (std::is_same_v<What, HubCommitted>) on_committed(what);
         if constexpr (std::is_same_v<What, HubInstalled>) {
           state_.load();
+          writers_known_.reset();
           ring_.clear();
           ring_from_ = state_.applied();
           claim_.reset();  // I10: it may be inside, and would be waited for in vain; one more claim does no harm
@@ -178,6 +179,9 @@ void HubCore::on_committed(const HubCommitted& event) {
   const Nanos ledger_before = state_.ledger_time();
   const Applied applied = state_.apply(event.index, event.command, out_->rows);
   const Command& command = applied.command;
+  if (std::holds_alternative<RegisterEdge>(command.body) || std::holds_alternative<RemoveEdge>(command.body)) {
+    writers_known_.reset();
+  }
   if (applied.effective && std::holds_alternative<RaiseVersion>(command.body)) {
     note("ledger_version", std::to_string(state_.ledger_version()));
     if (state_.ledger_version() > options_.ledger_version) {

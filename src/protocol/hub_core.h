@@ -184,6 +184,7 @@ class HubCore {
     std::string model_operation;              // "activate", ... for notes
     std::uint64_t append_number = 0;          // A3: of its append; 0 before
     std::vector<std::string> keys;            // of an appended write
+    Stamp newest_stamp{};                     // of a batch
     std::optional<CommandId> abort;           // kAborting: the attempt on its way
   };
   struct OpenBlock {
@@ -227,6 +228,7 @@ class HubCore {
   ChangedKey changed_key(const ChangedValue& change) const;
   void register_interest(Session& session, const std::string& key, Nanos expires_at);
   Nanos writers_ns() const;
+  Stamp newest_stamp_of(const NodeId& edge) const;
   void retry_parked();
   Session* session_of(const NodeId& edge);
 
@@ -303,6 +305,8 @@ class HubCore {
   std::map<NodeId, Nanos> leases_;  // A3: edge -> hub instant at which its lease has ended
   std::map<ConnId, std::unique_ptr<Session>> sessions_;
   std::map<NodeId, ConnId> by_edge_;
+  // writers_ns(), until a session, what it declared, or the set of edges changes: each probe asks, among all edges.
+  mutable std::optional<Nanos> writers_known_;
   std::map<CommandId, Op> ops_;
   std::uint64_t appends_ = 0;                                 // A3: own writes appended so far
   std::map<std::string, std::set<std::uint64_t>> in_flight_;  // A3: key -> numbers of own appends without an outcome

@@ -157,6 +157,43 @@ class Bench {
   std::string private_key;
 };
 
+// What a write-behind read adds to its bound (DESIGN 2): the largest flush age of the live writers, and no number at
+// all while one of them is away or behind.
+TEST(Writers, AMarkTellsTheLargestFlushAgeAsItIsNow) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const auto declared = [&](std::uint64_t conn, Nanos flush_age, bool flushed) {
+    bench.from(conn, Probe{Nonce{++bench.nonce}, false, flush_age, flushed});
+    bench.commit();
+    return bench.last<Mark>(conn)->writers_ns;
+  };
+  EXPECT_EQ(declared(1, kSecond, true), kSecond);
+  bench.connect(2, "edge-2");
+  EXPECT_EQ(declared(1, kSecond, true), kSecond) << "edge-2 is not registered yet";
+  bench.commit();
+  EXPECT_EQ(declared(1, kSecond, true), kForever) << "edge-2 is, and has declared nothing";
+  EXPECT_EQ(declared(2, 3 * kSecond, true), 3 * kSecond);
+  EXPECT_EQ(declared(1, kSecond, true), 3 * kSecond);
+  EXPECT_EQ(declared(2, kSecond / 2, true), kSecond) << "a namespace was changed";
+  EXPECT_EQ(declared(2, kSecond / 2, false), kForever) << "edge-2 holds back more than it may";
+  EXPECT_EQ(declared(2, kSecond / 2, true), kSecond);
+  bench.step(HubDisconnected{ConnId{2}});
+  EXPECT_EQ(declared(1, kSecond, true), kForever) << "edge-2 is away, with what it may hold";
+  bench.connect(3, "edge-2", 2);
+  EXPECT_EQ(declared(1, kSecond, true), kForever) << "back, and has declared nothing";
+  EXPECT_EQ(declared(3, kSecond, true), kSecond);
+  bench.step(HubDisconnected{ConnId{3}});
+  EXPECT_EQ(declared(1, kSecond, true), kForever);
+  bench.step(HubAsked{AskToken{1}, AdminRequest{CommandId{77, 1}, RemoveEdgeRequest{"edge-2"}}});
+  bench.commit();
+  bench.now += 60 * kSecond;  // its lease has surely run out
+  bench.step(HubTick{});
+  bench.commit();
+  EXPECT_EQ(declared(1, kSecond, true), kSecond) << "removed: it may hold nothing that anybody waits for";
+}
+
 TEST(A1, AClaimOpensATermAndANewerOneEndsIt) {
   Bench bench;
   bench.lead();
@@ -1086,6 +1123,30 @@ TEST(D8, ABatchMayNotTouchAWriteThroughKey) {
   EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kInvalid);
   bench.from(1, WriteBatch{5, 1, "not a frame"});
   EXPECT_EQ(bench.last<BatchDone>(1)->code, Code::kInvalid);
+}
+
+TEST(G8, AnEdgeIsToldTheNewestStampItEverSent) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  EXPECT_EQ(bench.last<Welcome>(1)->newest_stamp, Stamp{});
+  const auto send = [&](std::uint64_t conn, std::uint64_t number, Stamp stamp) {
+    const std::vector<BatchRecord> records = {{"feature:a", "1", stamp, 0}};
+    bench.from(conn, WriteBatch{5, number, compress(encode(records))});
+  };
+  send(1, 1, Stamp{10, 0, 1});
+  bench.commit();
+  send(1, 2, Stamp{20, 0, 1});  // still on its way to the ledger when the edge is back
+  bench.step(HubDisconnected{ConnId{1}});
+  bench.connect(2, "edge-1", 2);
+  EXPECT_EQ(bench.last<Welcome>(2)->newest_stamp, (Stamp{20, 0, 1}));
+  bench.commit();
+  bench.step(HubDisconnected{ConnId{2}});
+  bench.connect(3, "edge-1", 3);
+  EXPECT_EQ(bench.last<Welcome>(3)->newest_stamp, (Stamp{20, 0, 1}));
+  bench.connect(4, "edge-2");
+  EXPECT_EQ(bench.last<Welcome>(4)->newest_stamp, Stamp{}) << "of that edge";
 }
 
 // Times to live count from acceptance at the writing node (docs/protocol.md, "The ledger's clock"). A demo's judge

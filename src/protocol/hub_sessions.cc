@@ -36,6 +36,7 @@ void HubCore::on_disconnected(ConnId conn) {
   const auto current = by_edge_.find(it->second->edge);
   if (TIDELOCK_MUTANT(kLeaseTableDropped)) leases_.erase(it->second->edge);
   if (current != by_edge_.end() && current->second == conn) by_edge_.erase(current);
+  writers_known_.reset();
   sessions_.erase(it);  // its lease stays in the table (A3)
 }
 
@@ -148,6 +149,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   session.applied = hello.applied;
   session.staged = hello.staged;
   by_edge_[hello.edge] = session.conn;
+  writers_known_.reset();
 
   Welcome welcome;
   welcome.protocol_version = session.protocol_version;
@@ -160,6 +162,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   welcome.settings = state_.settings();
   welcome.namespaces = state_.namespaces();
   welcome.model_key = state_.model_key();
+  welcome.newest_stamp = newest_stamp_of(hello.edge);
   for (const auto& [block_number, block] : blocks_) welcome.open_blocks.emplace_back(term_, block_number);
   const bool replay = !welcome.reset;
   send(session, std::move(welcome));
@@ -185,6 +188,17 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   ensure_registered(session);
 }
 
+// G8: an edge that came back with an empty disk, and perhaps a clock that was set back, must not make stamps that lose
+// against those it made before. What is still on its way to the ledger counts too.
+Stamp HubCore::newest_stamp_of(const NodeId& edge) const {
+  Stamp newest = state_.newest_batch_stamp(edge);
+  for (const auto& [id, op] : ops_) {
+    const auto* batch = std::get_if<Batch>(&op.body);
+    if (batch != nullptr && batch->edge == edge) newest = std::max(newest, op.newest_stamp);
+  }
+  return newest;
+}
+
 void HubCore::ensure_registered(const Session& session) {  // A6
   if (state_.edges().contains(session.edge) || registering_.contains(session.edge)) return;
   const CommandId id = next_id();
@@ -196,8 +210,8 @@ bool HubCore::on_probe(Session& session, const Probe& probe) {
   last_demand_ = now_;
   ensure_registered(session);
   if (!has_authority(now_)) return false;  // A3: answered once an entry of ours was applied
-  session.flush_age_ns = probe.flush_age_ns;
-  session.flushed = probe.flushed;
+  if (std::exchange(session.flush_age_ns, probe.flush_age_ns) != probe.flush_age_ns) writers_known_.reset();
+  if (std::exchange(session.flushed, probe.flushed) != probe.flushed) writers_known_.reset();
   Mark mark;
   mark.nonce = probe.nonce;
   mark.index = state_.applied();
@@ -267,14 +281,18 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch, std::uint64_t appen
 }
 
 Nanos HubCore::writers_ns() const {
+  if (writers_known_) return *writers_known_;
   Nanos largest = 0;
   for (const auto& [edge, site] : state_.edges()) {
     const auto it = by_edge_.find(edge);
-    if (it == by_edge_.end()) return kForever;  // a writer is away
-    const Session& session = *sessions_.at(it->second);
-    if (!session.flushed) return kForever;
-    largest = std::max(largest, session.flush_age_ns);
+    const Session* session = it == by_edge_.end() ? nullptr : sessions_.at(it->second).get();
+    if (session == nullptr || !session->flushed) {  // a writer is away, or holds back more than it may
+      largest = kForever;
+      break;
+    }
+    largest = std::max(largest, session->flush_age_ns);
   }
+  writers_known_ = largest;
   return largest;
 }
 

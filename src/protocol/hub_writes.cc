@@ -300,6 +300,7 @@ void HubCore::on_write_batch(Session& session, const WriteBatch& write) {  // D5
   Op op;
   op.id = next_id();
   op.began = sent_at(session, write.sent);
+  for (const BatchRecord& record : *records) op.newest_stamp = std::max(op.newest_stamp, record.stamp);
   op.body = Batch{session.edge, write.incarnation, write.number, std::move(*records)};
   start_write(std::move(op));
 }

@@ -145,9 +145,11 @@ struct Welcome {                                      // F11
   Bytes model_key;
   std::vector<std::pair<Term, BlockNo>> open_blocks;  // those of this term that follow; others of this term close at h0
   Nanos hub_h = 0;                                    // the hub's clock when it opened the session
+  Stamp newest_stamp{};                               // G8: of what this edge ever sent; its next one is newer
   template <class A>
   void fields(A& a) {
-    a(protocol_version, hub, hub_boot, term, h0, reset, settings, namespaces, model_key, open_blocks, hub_h);
+    a(protocol_version, hub, hub_boot, term, h0, reset, settings, namespaces, model_key, open_blocks, hub_h,
+      newest_stamp);
   }
 };
 struct ChangedKey {

@@ -339,6 +339,11 @@ std::optional<StoredValue> StateMachine::find(std::string_view key) const {
   return value;
 }
 
+Stamp StateMachine::newest_batch_stamp(const NodeId& edge) const {
+  const auto it = floors_.find(edge);
+  return it == floors_.end() ? Stamp{} : it->second;
+}
+
 Stamp StateMachine::newest_stamp(std::string_view key) const {
   const auto value = stored(key);
   return value ? value->stamp : Stamp{};
@@ -631,10 +636,7 @@ void StateMachine::sweep_expired(std::size_t limit) {
 void StateMachine::sweep_proven(std::size_t limit) {
   if (first_tombstone_ == kLastStamp) return;
   Stamp floor = edges_.empty() ? Stamp{} : kLastStamp;
-  for (const auto& [edge, site] : edges_) {
-    const auto it = floors_.find(edge);
-    floor = std::min(floor, it == floors_.end() ? Stamp{} : it->second);
-  }
+  for (const auto& [edge, site] : edges_) floor = std::min(floor, newest_batch_stamp(edge));
   if (first_tombstone_ > floor && !TIDELOCK_MUTANT(kTombstoneByAge)) return;
   first_tombstone_ = kLastStamp;
   std::vector<std::string> proven;

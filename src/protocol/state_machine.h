@@ -108,6 +108,8 @@ class StateMachine {
   // The newest stamp that took effect on the key, of a tombstone or of an expired value as well; zero when none is kept
   // (then every edge has sent all it had of that age, see state_machine.cc).
   Stamp newest_stamp(std::string_view key) const;
+  // The newest stamp of the newest batch of an edge; zero when it never sent one.
+  Stamp newest_batch_stamp(const NodeId& edge) const;
   // Keys with a live value under a prefix, at most `limit`.
   std::vector<std::string> keys(std::string_view prefix, std::size_t limit) const;
   // The index and outcome of a command that took effect earlier: kOk, or kConflict (a condition failed). kUnavailable
