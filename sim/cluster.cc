@@ -57,18 +57,19 @@ Cluster::~Cluster() = default;
 
 ClusterReport Cluster::run() {
   world_.say("world", describe(plan_));
+  const Nanos faults_ns = options_.faults_ns * plan_.stretch;
   for (auto& hub : hubs_) start_hub(*hub);
   ledger_->elect(static_cast<int>(world_.rng().below(hubs_.size())));
   for (auto& edge : edges_) {
     const bool late = has(Fault::kFleet) && edge->number > 0 && world_.chance(200);
     if (late)
-      restart_later(*edge, kSecond, options_.faults_ns / 2 + kSecond);
+      restart_later(*edge, kSecond, faults_ns / 2 + kSecond);
     else
       start_edge(*edge, true);
   }
   start_load();
   world_.in(world_.between(kSecond, 3 * kSecond), [this] { fault(); });
-  world_.run_until(options_.faults_ns);
+  world_.run_until(faults_ns);
   report_.faults_ns = world_.now();
 
   if (!world_.failed()) heal_some();

@@ -114,7 +114,7 @@ void Cluster::heal_some() {
     if (core) {
       edge->paused_until = std::min(edge->paused_until, world_.now());
       if (edge->unsound_since != kForever) {  // somebody came with another machine
-        if (edge->up) crash_edge(*edge, true);
+        crash_edge(*edge, true);  // and another disk: what rests in its L2 was aged by the clock that ran wrong
         edge->unsound_since = kForever;
         judge_.clock_mended(edge->id);
         edge->clock.run_at(world_.now(), 0);
@@ -155,7 +155,7 @@ void Cluster::heal_all() {
     core_edges_.insert(edge->number);
     edge->paused_until = std::min(edge->paused_until, world_.now());
     if (edge->unsound_since != kForever) {
-      if (edge->up) crash_edge(*edge, true);
+      crash_edge(*edge, true);
       edge->unsound_since = kForever;
       judge_.clock_mended(edge->id);
       edge->clock.run_at(world_.now(), 0);
@@ -204,6 +204,9 @@ void Cluster::measure_bounds() {
                                         [&](const StagedModel& model) { return model.version == version; });
         if (!staged) return edge->id + " has not staged " + version;
       }
+      const int hub = active_hub();
+      if (hub < 0 || hub_of(hub).core->edges_ready({kModelName, version}) < edges_.size())
+        return "the hub has not heard from all that they staged " + version;
       return unsettled(true);
     });
   };
@@ -213,9 +216,13 @@ void Cluster::measure_bounds() {
   // The current leader's own wait must be over before its bound is that of dead edges alone.
   const Nanos own_wait = stretch(settings.authority_window_ns + settings.lease_long_ns, settings.rho_ppm);
   if (!publish()) return;
+  world_.run_until(world_.now() + kSecond + way);
   int active = active_hub();
+  while (active >= 0 && world_.now() < hub_of(active).active_since + own_wait) {
+    world_.run_until(hub_of(active).active_since + own_wait);  // a claim that was on its way for long may begin it anew
+    active = active_hub();
+  }
   if (active < 0) return;
-  world_.run_until(std::max(world_.now() + kSecond + way, hub_of(active).active_since + own_wait));
   operator_.hub = active;
   const std::size_t dead = world_.rng().below(edges_.size());  // one stays: somebody must have staged the version
   for (std::size_t i = 0; i < dead; ++i) crash_edge(*edges_[i], false);

@@ -32,7 +32,8 @@ one did, 2 when the command line is wrong. The same seed, options and build give
   --jobs J        processes, one seed each at a time (default: the processors)
   --hubs H        1 to 7 (default: 1, 3 or 5, by seed)
   --edges E       1 to 1000 (default: 1 to 6, by seed)
-  --seconds V     virtual seconds of load and faults; what must heal afterwards comes on top (default 12)
+  --seconds V     virtual seconds of load and faults, 32 times as many in a long, sparse seed; what must heal
+                  afterwards comes on top (default 12)
   --faults LIST   names with commas between, "usual" (all but step, default), "all", "none"; "-NAME" takes one away.
                   "list" explains each
   --ledger KIND   model (a linearizable log with failovers and unknown outcomes, default) or raft (the real engine)

@@ -66,6 +66,16 @@ Plan draw_plan(World& world, const ClusterOptions& options) {
   plan.bound_least = one_of<Nanos>(world, {5 * kMs, 50 * kMs, 200 * kMs, 500 * kMs, 2 * kSecond});
 
   plan.fault_gap = world.spread(120 * kMs, 3);
+  // The same load and as many faults in 32 times the time: leases, lives and patience end by themselves in
+  // between.
+  if (world.chance(250) && options.shape == nullptr) {
+    plan.stretch = 32;
+    for (Nanos* gap :
+         {&plan.page_gap, &plan.read_gap, &plan.write_gap, &plan.client_gap, &plan.rollout_gap, &plan.fault_gap}) {
+      *gap *= plan.stretch;
+    }
+    plan.bound_least = std::max(plan.bound_least, 500 * kMs);  // a tight bound is probed for all the time
+  }
   plan.delay_least = 50 * kMicrosecond;
   plan.delay_most = 3 * kMs;
   if (plan.faults.has(Fault::kLte) && world.chance(250)) {

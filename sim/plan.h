@@ -34,6 +34,9 @@ struct Plan {
   Nanos rollout_quiet_ns = 4 * kSecond;
   int keys = 3;  // of each family
 
+  // A long and sparse run: the time of load and faults, and every mean gap, times this.
+  int stretch = 1;
+
   // load: mean time between two of a kind
   Nanos page_gap = 0, read_gap = 0, write_gap = 0, client_gap = 0, rollout_gap = 0;
   Nanos bound_least = 0;  // the tightest bound that a reader asks for

@@ -137,6 +137,8 @@ class HubCore {
   }
   const StateMachine& state() const { return state_; }
   std::size_t sessions() const { return by_edge_.size(); }
+  // Connected edges that have said that they staged the version.
+  std::size_t edges_ready(const ActivateModel& activate) const;
   std::size_t open_blocks() const { return blocks_.size(); }
   // What the ledger's clock surely shows at `now`; for the next run of this hub.
   Nanos ledger_clock(Nanos now) const;
@@ -262,7 +264,6 @@ class HubCore {
   void answer(AskToken token, AdminAnswer answer);
   std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
   bool rollout_open() const;
-  std::size_t edges_ready(const ActivateModel& activate) const;  // connected, and the version is verified there
   Nanos edges_back_until() const;                                // after a claim edges need a moment to come here
   void retry_deferred();
 
