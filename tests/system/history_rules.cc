@@ -1,6 +1,7 @@
 #include "history_rules.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <tuple>
 #include <unordered_map>
@@ -10,8 +11,10 @@ namespace chaos {
 namespace {
 
 constexpr std::int64_t kExpiryGrace = 100'000'000;  // expired bytes come back within 100 ms
-constexpr std::int64_t kEarlyGrace = 50'000'000;    // of lifetimes: clocks that are told that the machine slept
-constexpr std::int64_t kRatesApart = 2'000;         // a lifetime is measured by clocks that differ by 1/2000 at most
+// A lifetime counts from the write's acceptance or from an instant before it: earlier by the way of the last word of
+// the hub to the gateway (C5), which no session survives when it is longer than this.
+constexpr std::int64_t kEarlyGrace = 1'500'000'000;
+constexpr std::int64_t kRatesApart = 2'000;  // a lifetime is measured by clocks that differ by 1/2000 at most
 constexpr std::int64_t kUnknownUntil = 60'000'000'000;  // a write nobody answered takes effect within a minute or never
 constexpr std::size_t kNowhere = SIZE_MAX;              // position of a version that nobody wrote
 
@@ -161,7 +164,8 @@ class Judge {
     Key& key = keys_[record.key];
     if (key.nameless.empty() || key.key_class == KeyClass::kBehind || record.claim == Claim::kLocal) return;
     if (key.find(record.version) != kNowhere) return;
-    named_[record.key].insert({record.version, record.value});
+    Named& named = named_[record.key].try_emplace(record.version, Named{record.value, record.end_ns}).first->second;
+    named.first_end_ns = std::min(named.first_end_ns, record.end_ns);
   }
   void settle(Key& key) {
     const auto shown = named_.find(static_cast<std::uint32_t>(&key - keys_.data()));
@@ -171,9 +175,9 @@ class Judge {
       const bool a_refused = a.record->outcome == Outcome::kRefused, b_refused = b.record->outcome == Outcome::kRefused;
       return std::tie(a_refused, a.record->begin_ns) < std::tie(b_refused, b.record->begin_ns);
     });
-    for (const auto& [version, value] : shown->second) {
-      const auto it = std::find_if(key.nameless.begin(), key.nameless.end(), [value = value](const Write& write) {
-        return write.order == 0 && write.record->value == value;
+    for (const auto& [version, named] : shown->second) {
+      const auto it = std::find_if(key.nameless.begin(), key.nameless.end(), [&named = named](const Write& write) {
+        return write.order == 0 && write.record->value == named.value && write.record->begin_ns <= named.first_end_ns;
       });
       if (it != key.nameless.end()) it->order = version;
     }
@@ -383,7 +387,11 @@ class Judge {
 
   const std::vector<std::span<const Record>>& logs_;
   std::vector<Key> keys_;
-  std::unordered_map<std::uint32_t, std::set<std::pair<std::uint64_t, std::uint64_t>>> named_;
+  struct Named {  // what a version was when reads showed it
+    std::uint64_t value = 0;
+    std::int64_t first_end_ns = 0;
+  };
+  std::unordered_map<std::uint32_t, std::map<std::uint64_t, Named>> named_;  // by key and version
   std::map<std::uint16_t, std::int64_t> forgotten_;
   std::set<std::uint32_t> decided_;
   std::int64_t drained_ = 0;

@@ -141,7 +141,7 @@ Record behind(Record record, std::uint16_t gateway) {
 const auto kStrong = [](Record& r) { r.claim = Claim::kStrong; };
 const auto kUnsequenced = [](Record& r) { r.sequenced = false; };
 const auto kLives = [](Record& r) {
-  r.lifetime_ns = 1'000 * kMs;
+  r.lifetime_ns = 10'000 * kMs;
   r.key_class = KeyClass::kLifetime;
 };
 const auto kMayLive = [](Record& r) { r.key_class = KeyClass::kLifetime; };
@@ -220,16 +220,19 @@ TEST(HistoryRules, EachRuleFindsItsLieAndNothingElse) {
       {"absent, though written", {write(1, 0, 10), with(read(0, 40, 41, 5), kAbsent)}, "staleness"},
       {"absent within its bound", {write(1, 0, 10), with(read(0, 40, 41, 50), kAbsent)}, ""},
       {"lifetime over, still served",
-       {with(write(1, 0, 10), kLives), with(read(1, 1'111, 1'112, 5), kMayLive)},
+       {with(write(1, 0, 10), kLives), with(read(1, 10'116, 10'117, 5), kMayLive)},
        "expired_value"},
       {"lifetime over, within the grace",
-       {with(write(1, 0, 10), kLives), with(read(1, 1'109, 1'110, 5), kMayLive)},
+       {with(write(1, 0, 10), kLives), with(read(1, 10'114, 10'115, 5), kMayLive)},
        ""},
       {"lifetime over, gone",
-       {with(write(1, 0, 10), kLives), with(with(read(0, 1'010, 1'011, 5), kAbsent), kMayLive)},
+       {with(write(1, 0, 10), kLives), with(with(read(0, 10'010, 10'011, 5), kAbsent), kMayLive)},
+       ""},
+      {"gone early, by less than the way of the hub's last word",
+       {with(write(1, 0, 10), kLives), with(with(read(0, 8'600, 8'601, 5), kAbsent), kMayLive)},
        ""},
       {"gone before its lifetime",
-       {with(write(1, 0, 10), kLives), with(with(read(0, 900, 901, 5), kAbsent), kMayLive)},
+       {with(write(1, 0, 10), kLives), with(with(read(0, 8'400, 8'401, 5), kAbsent), kMayLive)},
        "absent"},
       {"gone because of a write that nobody answered",
        {with(write(1, 0, 10), kLives), with(with(write(2, 20, 0), kLives), kBriefUnknown),
@@ -239,13 +242,16 @@ TEST(HistoryRules, EachRuleFindsItsLieAndNothingElse) {
        {with(write(7, 0, 10), kRefused), with(write(7, 20, 30), kUnknown),
         with(read(3, 40, 41, 5), [](Record& r) { r.value = 7; })},
        ""},
+      {"shown before the only write of its value began",
+       {write(1, 0, 10), with(read(3, 40, 41, 5), [](Record& r) { r.value = 7; }), with(write(7, 100, 110), kUnknown)},
+       "invented_value"},
       {"own write not seen at its gateway",
        {behind(with(write(1, 0, 10), kUnsequenced), 1), behind(with(write(2, 20, 30), kUnsequenced), 1),
         behind(read(1, 40, 41, 900), 1)},
        "own_write"},
       {"a newer own write has ended, and the older one is back",
        {behind(with(write(1, 0, 10), kUnsequenced), 1), behind(with(with(write(2, 20, 30), kUnsequenced), kLives), 1),
-        behind(read(1, 1'200, 1'201, 9'000), 1)},
+        behind(read(1, 10'200, 10'201, 19'000), 1)},
        "resurrected"},
       {"another gateway may be behind",
        {behind(with(write(1, 0, 10), kUnsequenced), 1), behind(with(write(2, 20, 30), kUnsequenced), 1),
