@@ -705,14 +705,14 @@ Result<void> RaftDriver::may_change(const RaftChange& event) const {
 // heard.
 bool RaftDriver::decides_itself(const WireVote& asked) const {
   const RaftServer* self = member(settings_.number);
-  if (self == nullptr || self->role == RaftRole::kVoter || installing_ || log_.empty()) return false;
+  if (self == nullptr || self->role == RaftRole::kVoter || installing_ || last_index().value == 0) return false;
   const Nanos election = static_cast<Nanos>(settings_.election_timeout_ms) * kMillisecond;
   return asked.disrupt_leader || leader() == 0 || saturating_sub(now_, led_at_) >= election;
 }
 
 bool RaftDriver::grant(std::uint64_t to) {
   if (asked_ == nullptr) return false;
-  const std::uint64_t last_term = log_.back().term;
+  const std::uint64_t last_term = term_at(last_index().value);  // the snapshot's, behind which nothing may follow
   if (asked_->last_term < last_term) return false;
   if (asked_->last_term == last_term && asked_->last_index < last_index().value) return false;
   if (asked_->pre_vote) return asked_->term > term();

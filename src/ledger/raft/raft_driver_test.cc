@@ -1028,6 +1028,40 @@ TEST(RaftDriver, AFollowerAcknowledgesOnlyWhatItsDiskHas) {
   EXPECT_EQ(done.committed[0].command, "x");
 }
 
+// Seed 5184 of the gates: the standby had just installed a snapshot, and no entry behind it.
+TEST(RaftDriver, AStandbyWhoseLogIsAllInItsSnapshotVotesByIt) {
+  const std::vector<RaftServer> servers = {{1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kStandby}};
+  RaftLoaded loaded;
+  loaded.vote = {5, 0};
+  loaded.snapshot = RaftSnapshotMeta{367, 4, 360, encode_configuration(servers), "snap"};
+  loaded.first_index = 368;
+  RaftDriverSettings settings = settings_of(2);
+  settings.applied = {367};
+  RaftDriver driver;
+  RaftActions out;
+  ASSERT_TRUE(driver.start(settings, loaded, {}, 0, out));
+  const auto granted = [&](std::uint64_t at_term, std::uint64_t last_index, std::uint64_t last_term, bool pre_vote) {
+    std::uint16_t version = 1;
+    std::uint64_t from = 1, to = 2, alternative = 0;
+    bool disrupt = false;
+    Encoder asked;
+    asked(version, from, to, alternative, at_term, last_index, last_term, disrupt, pre_vote);
+    RaftActions got;
+    driver.step(RaftEvent{kSecond, RaftReceived{1, asked.take()}}, got);
+    if (got.send.size() != 1) return false;
+    bool yes = false, answers_pre_vote = false;
+    Decoder answer(got.send[0].message);
+    answer(version, from, to, alternative, at_term, yes, answers_pre_vote);
+    EXPECT_TRUE(answer.ok() && alternative == 1 && answers_pre_vote == pre_vote);
+    return yes;
+  };
+  EXPECT_FALSE(granted(6, 366, 4, true)) << "behind its snapshot";
+  EXPECT_FALSE(granted(6, 370, 3, true)) << "of an older term";
+  EXPECT_TRUE(granted(6, 370, 5, true));
+  EXPECT_FALSE(granted(6, 366, 4, false));
+  EXPECT_TRUE(granted(6, 367, 4, false)) << "as far as its snapshot";
+}
+
 TEST(RaftDriver, StartRefusesAStoreThatContradictsItself) {
   const Bytes configuration = encode_configuration({{1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kVoter}});
   const RaftEntry first{1, RaftEntryType::kChange, configuration};
