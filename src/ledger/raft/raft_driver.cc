@@ -4,245 +4,89 @@
 #include "ledger/raft/raft_driver.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/assert.h"
 #include "codec/archive.h"
+#include "ledger/raft/raft_callbacks.h"
 #include "ledger/raft/raft_core.h"
+#include "ledger/raft/raft_wire.h"
 
 namespace tidelock {
-
-constexpr std::size_t kServersMax = 64;
-constexpr std::size_t kAddressBytesMax = 256;
-constexpr std::uint64_t kTermMax = 1ull << 62;
-constexpr std::uint64_t kIndexMax = 1ull << 62;
 
 static_assert(static_cast<int>(RaftEntryType::kCommand) == TL_RAFT_COMMAND);
 static_assert(static_cast<int>(RaftEntryType::kBarrier) == TL_RAFT_BARRIER);
 static_assert(static_cast<int>(RaftEntryType::kChange) == TL_RAFT_CHANGE);
 
-// --- configurations: version 1, count (8 bytes), each: number (8), address and a zero byte, role (1); zeros up to 8
-// -------
-
-Bytes encode_configuration(const std::vector<RaftServer>& servers) {
-  Bytes out;
-  const auto put64 = [&out](std::uint64_t v) {
-    for (int i = 0; i < 8; ++i) out.push_back(static_cast<char>(v >> (8 * i)));
-  };
-  out.push_back(1);
-  put64(servers.size());
-  for (const RaftServer& server : servers) {
-    put64(server.number);
-    out.append(server.address);
-    out.push_back('\0');
-    out.push_back(static_cast<char>(server.role));
-  }
-  while (out.size() % 8 != 0) out.push_back('\0');
-  return out;
-}
-
-Result<std::vector<RaftServer>> decode_configuration(BytesView bytes) {
-  const auto broken = [](const char* what) { return fail(Code::kCorrupt, std::string("raft configuration: ") + what); };
-  std::size_t at = 0;
-  const auto get64 = [&](std::uint64_t& v) {
-    if (bytes.size() - at < 8) return false;
-    v = 0;
-    for (int i = 7; i >= 0; --i) v = (v << 8) | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
-    at += 8;
-    return true;
-  };
-  std::uint64_t count = 0;
-  if (bytes.empty() || bytes[at++] != 1) return broken("version is not 1");
-  if (!get64(count)) return broken("truncated");
-  if (count == 0 || count > kServersMax) return broken("number of members is not 1 to 64");
-  std::vector<RaftServer> out;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    RaftServer server;
-    if (!get64(server.number)) return broken("truncated");
-    const std::size_t end = bytes.find('\0', at);
-    if (end == BytesView::npos || end + 1 >= bytes.size()) return broken("truncated");
-    if (end - at > kAddressBytesMax) return broken("an address is longer than 256 bytes");
-    server.address = Bytes(bytes.substr(at, end - at));
-    const auto role = static_cast<unsigned char>(bytes[end + 1]);
-    if (role > static_cast<unsigned char>(RaftRole::kSpare)) return broken("unknown role");
-    server.role = static_cast<RaftRole>(role);
-    at = end + 2;
-    if (server.number == 0) return broken("a member has number 0");
-    for (const RaftServer& other : out) {
-      if (other.number == server.number || other.address == server.address) return broken("a member appears twice");
-    }
-    out.push_back(std::move(server));
-  }
-  if (bytes.size() - at >= 8) return broken("bytes after the end");
-  for (; at < bytes.size(); ++at) {
-    if (bytes[at] != '\0') return broken("bytes after the end");
-  }
-  return out;
-}
-
-// --- messages
-// ------------------------------------------------------------------------------------------------------------
-
-struct WireVote {
-  std::uint64_t term = 0, last_index = 0, last_term = 0;
-  bool disrupt_leader = false, pre_vote = false;
-  template <class A>
-  void fields(A& a) {
-    a(term, last_index, last_term, disrupt_leader, pre_vote);
-  }
-};
-struct WireVoteResult {
-  std::uint64_t term = 0;
-  bool granted = false, pre_vote = false;
-  std::uint16_t features = 0, capacity = 0;
-  template <class A>
-  void fields(A& a) {
-    a(term, granted, pre_vote, features, capacity);
-  }
-};
-struct WireAppend {
-  std::uint64_t term = 0, prev_index = 0, prev_term = 0, commit = 0;
-  std::vector<RaftEntry> entries;
-  template <class A>
-  void fields(A& a) {
-    a(term, prev_index, prev_term, commit, entries);
-  }
-};
-struct WireAppendResult {
-  std::uint64_t term = 0, rejected = 0, last_index = 0;
-  std::uint16_t features = 0, capacity = 0;
-  template <class A>
-  void fields(A& a) {
-    a(term, rejected, last_index, features, capacity);
-  }
-};
-struct WireInstall {
-  std::uint64_t term = 0, last_index = 0, last_term = 0, configuration_index = 0;
-  Bytes configuration;
-  template <class A>
-  void fields(A& a) {
-    a(term, last_index, last_term, configuration_index, configuration);
-  }
-};
-struct WireTimeoutNow {
-  std::uint64_t term = 0, last_index = 0, last_term = 0;
-  template <class A>
-  void fields(A& a) {
-    a(term, last_index, last_term);
-  }
-};
-constexpr std::uint64_t kWireAppendAt = 2;  // position of WireAppend below
-struct Wire {
-  std::uint16_t version = 0;
-  std::uint64_t from = 0, to = 0;
-  std::variant<WireVote, WireVoteResult, WireAppend, WireAppendResult, WireInstall, WireTimeoutNow> what;
-  template <class A>
-  void fields(A& a) {
-    a(version, from, to, what);
-  }
-};
-
-// What the library would only assert, and asserts are compiled out in its packages. Null when the message may enter it.
-static const char* fault_of(const WireVote& m) { return m.term == 0 ? "term 0" : nullptr; }
-static const char* fault_of(const WireVoteResult&) { return nullptr; }
-static const char* fault_of(const WireAppend& m) {
-  if (m.term == 0) return "term 0";
-  if ((m.prev_index == 0) != (m.prev_term == 0)) return "previous index and term disagree";
-  if (m.prev_index >= kIndexMax || m.prev_term > m.term) return "previous entry out of range";
-  if (m.prev_index == 0 && !m.entries.empty() && m.entries[0].type != RaftEntryType::kChange) {
-    return "entry 1 is not a configuration";
-  }
-  std::uint64_t term = std::max<std::uint64_t>(m.prev_term, 1);
-  for (const RaftEntry& entry : m.entries) {
-    if (entry.term < term || entry.term > m.term) return "terms of entries fall";
-    term = entry.term;
-    if (entry.type == RaftEntryType::kChange && !decode_configuration(entry.payload)) return "malformed configuration";
-  }
-  return nullptr;
-}
-static const char* fault_of(const WireAppendResult& m) {
-  return m.rejected > 0 && m.last_index >= m.rejected ? "rejected index not above the last" : nullptr;
-}
-static const char* fault_of(const WireInstall& m) {
-  if (m.term == 0 || m.last_index == 0 || m.last_term == 0) return "zero index or term";
-  if (m.last_index >= kIndexMax || m.last_term > m.term) return "index or term out of range";
-  if (m.configuration_index == 0 || m.configuration_index > m.last_index) return "configuration index out of range";
-  return decode_configuration(m.configuration) ? nullptr : "malformed configuration";
-}
-static const char* fault_of(const WireTimeoutNow& m) { return m.term == 0 ? "term 0" : nullptr; }
-
 // --- callbacks
-// -----------------------------------------------------------------------------------------------------------
 
-struct RaftDriver::Callbacks {
-  static RaftDriver& self(void* context) { return *static_cast<RaftDriver*>(context); }
-  static void vote(void* context, std::uint64_t term, std::uint64_t voted_for) {
-    self(context).put_vote(term, voted_for);
-  }
-  static void install(void* context, const tl_raft_snapshot* in) {
-    RaftDriver& d = self(context);
-    RaftSnapshotMeta meta;
-    meta.index = in->index;
-    meta.term = in->term;
-    meta.configuration_index = in->configuration_index;
-    meta.configuration.assign(static_cast<const char*>(in->configuration), in->configuration_size);
-    d.installing_ = meta;
-    d.out_->install = std::move(meta);
-    d.drop_pending(0);  // the snapshot may contain it, and then it is never handed out
-    d.writes_.clear();  // whatever is being written is dropped with the log
-    d.log_.clear();
-    d.log_bytes_ = 0;
-    d.bytes_since_snapshot_ = 0;
-    d.first_ = in->index + 1;
-  }
-  static void append(void* context, std::uint64_t index, const tl_raft_entry* in, unsigned n) {
-    RaftDriver& d = self(context);
-    std::vector<RaftEntry> entries;
-    entries.reserve(n);
-    for (unsigned i = 0; i < n; ++i) {
-      RaftEntry entry{in[i].term, static_cast<RaftEntryType>(in[i].type), {}};
-      const std::uint64_t at = index + i;
-      if (d.incoming_ != nullptr && at >= d.incoming_first_ && at - d.incoming_first_ < d.incoming_->size()) {
-        entry.payload = std::move((*d.incoming_)[at - d.incoming_first_].payload);
-      } else {  // the library's own barrier
-        entry.payload.assign(static_cast<const char*>(in[i].data), in[i].size);
-      }
-      entries.push_back(std::move(entry));
+void RaftDriver::Callbacks::vote(void* context, std::uint64_t term, std::uint64_t voted_for) {
+  self(context).put_vote(term, voted_for);
+}
+
+void RaftDriver::Callbacks::install(void* context, const tl_raft_snapshot* in) {
+  RaftDriver& d = self(context);
+  RaftSnapshotMeta meta;
+  meta.index = in->index;
+  meta.term = in->term;
+  meta.configuration_index = in->configuration_index;
+  meta.configuration.assign(static_cast<const char*>(in->configuration), in->configuration_size);
+  d.installing_ = meta;
+  d.out_->install = std::move(meta);
+  d.drop_pending(0);  // the snapshot may contain it, and then it is never handed out
+  d.writes_.clear();  // whatever is being written is dropped with the log
+  d.log_.clear();
+  d.log_bytes_ = 0;
+  d.bytes_since_snapshot_ = 0;
+  d.first_ = in->index + 1;
+}
+
+void RaftDriver::Callbacks::append(void* context, std::uint64_t index, const tl_raft_entry* in, unsigned n) {
+  RaftDriver& d = self(context);
+  std::vector<RaftEntry> entries;
+  entries.reserve(n);
+  for (unsigned i = 0; i < n; ++i) {
+    RaftEntry entry{in[i].term, static_cast<RaftEntryType>(in[i].type), {}};
+    const std::uint64_t at = index + i;
+    if (d.incoming_ != nullptr && at >= d.incoming_first_ && at - d.incoming_first_ < d.incoming_->size()) {
+      entry.payload = std::move((*d.incoming_)[at - d.incoming_first_].payload);
+    } else {  // the library's own barrier
+      entry.payload.assign(static_cast<const char*>(in[i].data), in[i].size);
     }
-    d.put_entries(index, std::move(entries));
+    entries.push_back(std::move(entry));
   }
-  static void send(void* context, const tl_raft_message* m) {
-    RaftDriver& d = self(context);
-    const auto version = static_cast<std::uint16_t>(m->version);
-    const auto put = [&](auto what) {
-      d.out_->send.push_back({m->peer, encode(Wire{version, d.settings_.number, m->peer, std::move(what)})});
-    };
-    switch (m->type) {
-      case TL_RAFT_APPEND:
-        d.send_append(m->peer, version, m->term, m->prev_index, m->prev_term, m->commit, m->n_entries);
-        break;
-      case TL_RAFT_APPEND_RESULT:
-        // 0.22.1 leaves the last index of an answer to a stale message unset.
-        put(WireAppendResult{m->term, m->rejected, d.answering_stale_ ? 0 : m->last_index,
-                             static_cast<std::uint16_t>(m->features), static_cast<std::uint16_t>(m->capacity)});
-        break;
-      case TL_RAFT_VOTE: put(WireVote{m->term, m->last_index, m->last_term, m->disrupt_leader, m->pre_vote}); break;
-      case TL_RAFT_VOTE_RESULT: {
-        const bool granted = m->granted || d.grant(m->peer);
-        // 0.22.1 answers a pre-vote with the candidate's own term. A candidate behind ours would never learn of it: its
-        // log is refused for its term, ours for its end, and nobody leads. A refusal names the term it rests on.
-        const std::uint64_t term = m->pre_vote && !granted ? std::max(m->term, d.term()) : m->term;
-        put(WireVoteResult{term, granted, m->pre_vote, static_cast<std::uint16_t>(m->features),
-                           static_cast<std::uint16_t>(m->capacity)});
-        break;
-      }
-      case TL_RAFT_INSTALL: d.send_install(m->peer, version, m->term); break;
-      case TL_RAFT_TIMEOUT_NOW: put(WireTimeoutNow{m->term, m->last_index, m->last_term}); break;
-      default: break;
+  d.put_entries(index, std::move(entries));
+}
+
+void RaftDriver::Callbacks::send(void* context, const tl_raft_message* m) {
+  RaftDriver& d = self(context);
+  const auto version = static_cast<std::uint16_t>(m->version);
+  const auto put = [&](auto what) {
+    d.out_->send.push_back({m->peer, encode(Wire{version, d.settings_.number, m->peer, std::move(what)})});
+  };
+  switch (m->type) {
+    case TL_RAFT_APPEND:
+      d.send_append(m->peer, version, m->term, m->prev_index, m->prev_term, m->commit, m->n_entries);
+      break;
+    case TL_RAFT_APPEND_RESULT:
+      // 0.22.1 leaves the last index of an answer to a stale message unset.
+      put(WireAppendResult{m->term, m->rejected, d.answering_stale_ ? 0 : m->last_index,
+                           static_cast<std::uint16_t>(m->features), static_cast<std::uint16_t>(m->capacity)});
+      break;
+    case TL_RAFT_VOTE: put(WireVote{m->term, m->last_index, m->last_term, m->disrupt_leader, m->pre_vote}); break;
+    case TL_RAFT_VOTE_RESULT: {
+      const bool granted = m->granted || d.grant(m->peer);
+      // 0.22.1 answers a pre-vote with the candidate's own term. A candidate behind ours would never learn of it: its
+      // log is refused for its term, ours for its end, and nobody leads. A refusal names the term it rests on.
+      const std::uint64_t term = m->pre_vote && !granted ? std::max(m->term, d.term()) : m->term;
+      put(WireVoteResult{term, granted, m->pre_vote, static_cast<std::uint16_t>(m->features),
+                         static_cast<std::uint16_t>(m->capacity)});
+      break;
     }
+    case TL_RAFT_INSTALL: d.send_install(m->peer, version, m->term); break;
+    case TL_RAFT_TIMEOUT_NOW: put(WireTimeoutNow{m->term, m->last_index, m->last_term}); break;
+    default: break;
   }
-  static tl_raft_sink sink(RaftDriver* d) { return {d, vote, install, append, send}; }
-};
+}
 
 static tl_raft_snapshot borrow(const RaftSnapshotMeta& meta) {
   return {meta.index, meta.term, meta.configuration_index, meta.configuration.data(), meta.configuration.size()};
@@ -260,7 +104,6 @@ static std::vector<tl_raft_entry> borrow(const std::vector<RaftEntry>& entries) 
 }
 
 // --- start
-// ---------------------------------------------------------------------------------------------------------------
 
 RaftDriver::RaftDriver() = default;
 RaftDriver::~RaftDriver() = default;
@@ -372,7 +215,6 @@ Result<void> RaftDriver::start(const RaftDriverSettings& settings, RaftLoaded lo
 }
 
 // --- steps
-// ---------------------------------------------------------------------------------------------------------------
 
 void RaftDriver::step(RaftEvent&& event, RaftActions& out) {
   TIDELOCK_ASSERT(started_ && !failed_);
@@ -619,262 +461,7 @@ void RaftDriver::on(const RaftSnapshotInstalled&) {
   check(tl_raft_persisted_snapshot(raft_.get(), now_ms_, &core, &sink), "installed");
 }
 
-// --- members
-// -------------------------------------------------------------------------------------------------------------
-//
-// The library offers catch-up rounds of its own (RAFT_CATCH_UP, for spares), but gives a member up after five seconds,
-// which a snapshot over a slow link exceeds, and allows no other change meanwhile. A standby gets everything and counts
-// for nothing, so we only have to watch how far it is.
-
-const RaftServer* RaftDriver::member(std::uint64_t number) const {
-  for (const RaftServer& server : members_) {
-    if (server.number == number) return &server;
-  }
-  return nullptr;
-}
-
-// The newest configuration is committed, and an entry of this leader's term.
-bool RaftDriver::settled() const {
-  return !configurations_.empty() && configurations_.back().index <= commit_index().value &&
-         term_at(commit_index().value) == term();
-}
-
-Nanos RaftDriver::heard(std::uint64_t number) const {
-  const auto it = heard_.find(number);
-  return it == heard_.end() ? kNever : it->second;
-}
-
-Index RaftDriver::match(std::uint64_t number) const {
-  return {number == settings_.number ? tl_raft_last_stored(raft_.get()) : tl_raft_match_index(raft_.get(), number)};
-}
-
-Result<void> RaftDriver::may_change(const RaftChange& event) const {
-  const RaftServer& server = event.server;
-  if (server.number == 0 || server.address.size() > kAddressBytesMax || server.address.find('\0') != Bytes::npos) {
-    return fail(Code::kInvalid, "a member has a number above 0 and an address of at most 256 bytes");
-  }
-  if (!leading()) return fail(Code::kNotActive, "this member does not lead");
-  if (transfer_) return fail(Code::kBusy, "the leadership is being handed over; repeat in a moment");
-  const RaftServer* known = member(server.number);
-  if (change_ && !(event.remove && change_->wanted.server.number == server.number)) {
-    return fail(Code::kBusy, "another change of the members is in progress: " + change_->wanted.server.address);
-  }
-  if (event.remove && known == nullptr) return fail(Code::kNotFound, "it is not a member");
-  if (known == nullptr) {
-    if (members_.size() >= kServersMax) return fail(Code::kConflict, "there are 64 members already");
-    for (const RaftServer& other : members_) {
-      if (other.address == server.address) return fail(Code::kConflict, "another member has that address");
-    }
-    return {};
-  }
-  if (known->role != RaftRole::kVoter || (!event.remove && server.role == RaftRole::kVoter)) return {};
-  // A voter leaves: those that stay must be able to decide, now.
-  std::size_t voters = 0;
-  std::size_t answering = 0;
-  std::string silent;
-  const Nanos since = saturating_sub(now_, 2 * static_cast<Nanos>(settings_.election_timeout_ms) * kMillisecond);
-  for (const RaftServer& other : members_) {
-    if (other.role != RaftRole::kVoter || other.number == server.number) continue;
-    ++voters;
-    if (other.number == settings_.number || heard(other.number) >= since) {
-      ++answering;
-    } else {
-      silent += " " + other.address;
-    }
-  }
-  if (voters == 1 && member(settings_.number)->role == RaftRole::kVoter && server.number == settings_.number) {
-    // 0.22.1: a follower that is left as the only voter leads at once, without a new term: two leaders in one.
-    return fail(Code::kConflict, "only one voter would stay; hand the leadership to it first");
-  }
-  if (voters == 0) return fail(Code::kConflict, "it is the last voter; add another member first");
-  if (answering <= voters / 2 && leads_since_ > since) {
-    return fail(Code::kBusy, "this member leads since a moment and has not heard from all yet; repeat in a second");
-  }
-  if (answering <= voters / 2) {
-    return fail(Code::kConflict, "that would leave no majority: of the " + std::to_string(voters) +
-                                     " voters that would stay only " + std::to_string(answering) +
-                                     " answer; bring back or replace first:" + silent);
-  }
-  return {};
-}
-
-// 0.22.1 grants no vote where the own configuration says "no voter". But whoever was promoted may be the last to hear
-// of it: when a leader dies with the promotion on its own disk only, it needs that very vote to lead again, and without
-// it nobody ever leads. As in the Raft thesis (4.1) it is the candidate's configuration that counts, so a member
-// without a vote decides here, by the same rules: once a term, to a log that is not behind, and not while a leader is
-// heard.
-bool RaftDriver::decides_itself(const WireVote& asked) const {
-  const RaftServer* self = member(settings_.number);
-  if (self == nullptr || self->role == RaftRole::kVoter || installing_ || last_index().value == 0) return false;
-  const Nanos election = static_cast<Nanos>(settings_.election_timeout_ms) * kMillisecond;
-  return asked.disrupt_leader || leader() == 0 || saturating_sub(now_, led_at_) >= election;
-}
-
-bool RaftDriver::grant(std::uint64_t to) {
-  if (asked_ == nullptr) return false;
-  const std::uint64_t last_term = term_at(last_index().value);  // the snapshot's, behind which nothing may follow
-  if (asked_->last_term < last_term) return false;
-  if (asked_->last_term == last_term && asked_->last_index < last_index().value) return false;
-  if (asked_->pre_vote) return asked_->term > term();
-  if (asked_->term != term()) return false;
-  put_vote(asked_->term, to);  // that there was none in this term was tested on arrival
-  return true;
-}
-
-Result<void> RaftDriver::submit_members(std::vector<RaftServer> servers) {
-  std::vector<RaftEntry> entries;
-  entries.push_back({term(), RaftEntryType::kChange, encode_configuration(servers)});
-  const int code = submit(entries);
-  if (code == TL_RAFT_NOT_LEADER) return fail(Code::kNotActive, "this member does not lead");
-  if (code == TL_RAFT_NO_SPACE || code == TL_RAFT_CANT_CHANGE) return fail(Code::kBusy, tl_raft_strerror(code));
-  if (!check(code, "change of members")) return fail(Code::kUnavailable, "the ledger failed");
-  change_->index = last_index().value;
-  change_->term = term();
-  return {};
-}
-
-Result<void> RaftDriver::submit_change(const RaftChange& event) {
-  std::vector<RaftServer> servers = members_;
-  const auto it =
-      std::find_if(servers.begin(), servers.end(), [&](const auto& s) { return s.number == event.server.number; });
-  if (event.remove) {
-    servers.erase(it);
-  } else if (it == servers.end()) {
-    servers.push_back(event.server);
-    if (servers.back().role == RaftRole::kVoter) servers.back().role = RaftRole::kStandby;
-  } else if (event.server.role == RaftRole::kVoter && it->role != RaftRole::kVoter) {
-    if (it->role == RaftRole::kStandby) {  // left over from an attempt before: it only has to catch up
-      change_->round_target = last_index().value;
-      change_->round_began = change_->progress_at = now_;
-      return {};
-    }
-    it->role = RaftRole::kStandby;
-  } else {
-    it->role = event.server.role;
-  }
-  return submit_members(std::move(servers));
-}
-
-void RaftDriver::on(const RaftChange& event) {
-  if (auto may = may_change(event); !may) {
-    out_->ended.push_back({event.ticket, may.error().code, may.error().message});
-    return;
-  }
-  if (change_) end_change(Code::kConflict, "it was removed while it was being added");
-  const RaftServer* known = member(event.server.number);
-  if (!event.remove && known != nullptr && known->role == event.server.role) {
-    out_->ended.push_back({event.ticket, Code::kOk, {}});
-    return;
-  }
-  change_ = ChangeUnderWay{};
-  change_->wanted = event;
-  if (!settled()) {
-    // Changes of one member at a time are safe only behind a committed entry of the leader's own term: without it, two
-    // leaders may each commit a change whose majorities do not overlap. 0.22.1 appends none when it has nothing to
-    // commit.
-    change_->waits = true;
-    if (term_at(last_index().value) == term()) return;
-    std::vector<RaftEntry> barrier(1, RaftEntry{term(), RaftEntryType::kBarrier, Bytes(8, '\0')});
-    const int code = submit(barrier);
-    if (code == TL_RAFT_NOT_LEADER || code == TL_RAFT_NO_SPACE) {
-      end_change(Code::kBusy, tl_raft_strerror(code));
-    } else {
-      check(code, "barrier");
-    }
-    return;
-  }
-  if (auto submitted = submit_change(event); !submitted) end_change(submitted.error().code, submitted.error().message);
-}
-
-void RaftDriver::end_change(Code code, std::string message) {
-  out_->ended.push_back({change_->wanted.ticket, code, std::move(message)});
-  change_.reset();
-}
-
-void RaftDriver::advance_change() {
-  if (!change_) return;
-  ChangeUnderWay& change = *change_;
-  const RaftServer& wanted = change.wanted.server;
-  if (change.waits && leading()) {
-    if (!settled()) return;
-    const RaftChange event = std::move(change.wanted);
-    change_.reset();
-    on(event);
-    return;
-  }
-  if (change.index != 0) {
-    if (configured_ >= change.index && term_at(change.index) == change.term) {
-      const RaftServer* now = member(wanted.number);
-      if (change.wanted.remove || (now != nullptr && now->role == wanted.role)) {
-        end_change(Code::kOk, {});
-        return;
-      }
-      change.index = 0;
-      change.round_target = last_index().value;
-      change.round_began = change.progress_at = now_;
-    }
-  }
-  if (!leading()) {
-    end_change(Code::kMaybeApplied, "the leadership was lost before the change was committed; look, and repeat it");
-    return;
-  }
-  if (change.index != 0) return;
-  const std::uint64_t reached = match(wanted.number).value;
-  if (reached > change.match) {
-    change.match = reached;
-    change.progress_at = now_;
-  }
-  if (reached >= change.round_target) {
-    // As in the Raft thesis: a round shorter than an election timeout leaves no gap in which nothing could be
-    // committed.
-    const Nanos election = static_cast<Nanos>(settings_.election_timeout_ms) * kMillisecond;
-    if (reached < last_index().value && saturating_sub(now_, change.round_began) > election) {
-      change.round_target = last_index().value;
-      change.round_began = now_;
-      return;
-    }
-    std::vector<RaftServer> servers = members_;
-    for (RaftServer& server : servers) {
-      if (server.number == wanted.number) server.role = wanted.role;
-    }
-    if (auto submitted = submit_members(std::move(servers)); !submitted && submitted.error().code != Code::kBusy) {
-      end_change(submitted.error().code, submitted.error().message);
-    }
-    return;
-  }
-  if (saturating_sub(now_, change.progress_at) >= static_cast<Nanos>(settings_.catch_up_timeout_ms) * kMillisecond) {
-    end_change(Code::kUnavailable, "it is a standby now, but did not catch up: it has " + std::to_string(reached) +
-                                       " of " + std::to_string(last_index().value) +
-                                       " entries; start it or mend its link and repeat, or remove it");
-  }
-}
-
-void RaftDriver::on(const RaftTransfer& event) {
-  const auto refuse = [&](Code code, std::string message) {
-    out_->ended.push_back({event.ticket, code, std::move(message)});
-  };
-  const RaftServer* to = member(event.to);
-  if (!leading()) return refuse(Code::kNotActive, "this member does not lead");
-  if (to == nullptr) return refuse(Code::kNotFound, "it is not a member");
-  if (event.to == settings_.number) return refuse(Code::kOk, {});
-  if (to->role != RaftRole::kVoter) return refuse(Code::kConflict, "it has no vote; only a voter can lead");
-  if (transfer_ || change_) return refuse(Code::kBusy, "another change is in progress; repeat when it is done");
-  transfer_ = event;
-  const tl_raft_sink sink = Callbacks::sink(this);
-  check(tl_raft_transfer(raft_.get(), now_ms_, event.to, &sink), "transfer");
-}
-
-void RaftDriver::advance_transfer() {
-  if (!transfer_) return;
-  if (leading() && tl_raft_transferee(raft_.get()) != 0) return;
-  const bool gone = !leading();
-  out_->ended.push_back({transfer_->ticket, gone ? Code::kOk : Code::kUnavailable,
-                         gone ? "" : "it did not take over in time; is it up, and not far behind?"});
-  transfer_.reset();
-}
-
 // --- after each step
-// -----------------------------------------------------------------------------------------------------
 
 void RaftDriver::after_step() {
   while (!failed_) {
@@ -988,7 +575,6 @@ bool RaftDriver::check(int code, const char* what) {
 }
 
 // --- what the library demands
-// --------------------------------------------------------------------------------------------
 
 void RaftDriver::put_vote(std::uint64_t new_term, std::uint64_t voted_for) {
   vote_ = {new_term, voted_for};
@@ -1083,19 +669,6 @@ void RaftDriver::send_install(std::uint64_t to, std::uint16_t version, std::uint
 std::uint64_t RaftDriver::term_at(std::uint64_t index) const {
   if (index >= first_ && index - first_ < log_.size()) return log_[index - first_].term;
   return snapshot_ && snapshot_->index == index ? snapshot_->term : 0;
-}
-
-const RaftDriver::Configuration* RaftDriver::configuration_at(std::uint64_t index) const {
-  const Configuration* found = nullptr;
-  for (const Configuration& c : configurations_) {
-    if (c.index <= index) found = &c;
-  }
-  return found;
-}
-
-void RaftDriver::refresh_members() {
-  if (configurations_.empty()) return;
-  if (auto decoded = decode_configuration(configurations_.back().bytes)) members_ = std::move(*decoded);
 }
 
 bool RaftDriver::leading() const { return tl_raft_is_leader(raft_.get()); }
