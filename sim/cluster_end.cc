@@ -216,7 +216,8 @@ void Cluster::measure_bounds() {
   // The current leader's own wait must be over before its bound is that of dead edges alone.
   const Nanos own_wait = stretch(settings.authority_window_ns + settings.lease_long_ns, settings.rho_ppm);
   if (!publish()) return;
-  world_.run_until(world_.now() + kSecond + way);
+  // Nor may it begin anew meanwhile: by then an append whose outcome nobody knew has landed, or never will.
+  world_.run_until(world_.now() + 4 * kSecond + way);
   int active = active_hub();
   while (active >= 0 && world_.now() < hub_of(active).active_since + own_wait) {
     world_.run_until(hub_of(active).active_since + own_wait);  // a claim that was on its way for long may begin it anew

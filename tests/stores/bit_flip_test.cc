@@ -40,7 +40,7 @@ Files read_files(const std::string& root) {
 }
 
 void write_files(const Files& files, const std::string& root) {
-  fs::remove_all(root);
+  remove_tree(root);
   fs::create_directories(root);
   for (const auto& [name, bytes] : files.files) {
     std::ofstream(fs::path(root) / name, std::ios::binary)

@@ -9,6 +9,14 @@
 
 namespace tidelock::stores {
 
+// A store that was left behind, as a dead process leaves it, may still be removing files of its own.
+inline void remove_tree(const std::filesystem::path& path) {
+  std::error_code error;
+  for (int tries = 0; tries < 1'000 && std::filesystem::exists(path, error); ++tries) {
+    std::filesystem::remove_all(path, error);
+  }
+}
+
 class Folder {
  public:
   Folder() {
@@ -20,10 +28,7 @@ class Folder {
             .string();
     path_ = ::mkdtemp(pattern.data());
   }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  ~Folder() { remove_tree(path_); }
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
   std::string path(const std::string& name) const { return path_ + "/" + name; }

@@ -93,14 +93,14 @@ void every_call_fails(const Script& script) {
       stopped += run.written ? 0 : 1;
       std::vector<std::string> wrong = run.wrong;
       // The failed store keeps its lock; a restarted process sees these bytes.
-      fs::remove_all(folder.path("restarted"));
+      remove_tree(folder.path("restarted"));
       fs::copy(root, folder.path("restarted"), fs::copy_options::recursive);
       wrong.push_back(found_in(folder.path("restarted"), script, reference, run.counts.acked, run.counts.issued));
       Rng rng(k);
       const auto story = disk->story();
       cut_power(story, story.size(), root, folder.path("cut"), rng);
       wrong.push_back(found_in(folder.path("cut"), script, reference, run.counts.durable, run.counts.issued));
-      fs::remove_all(root);
+      remove_tree(root);
       for (const std::string& one : wrong) {
         if (one.empty()) continue;
         ++failures;
