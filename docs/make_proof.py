@@ -47,6 +47,15 @@ def simulator():
         ["build", "seeds", "reads judged", "strong", "writes", "activations", "simulated time", "violations"], rows)
 
 
+def mutants():
+    one = document("mutants.json")
+    if one is None:
+        return ""
+    rows = [[one["build"], one["mutants"], one["caught"], one["median_seeds"], max(row["median"] for row in one["table"])]]
+    return "### Planted mutants (`docs/make_mutants.py --hunt`; [each of them](mutants.md))\n\n" + table(
+        ["build", "mutants", "caught", "median seeds until caught", "of the slowest"], rows)
+
+
 def gates():
     one = document("raft-gates.json")
     if one is None:
@@ -106,7 +115,7 @@ def main():
         text = file.read()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    sections = [one for one in (simulator(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
+    sections = [one for one in (simulator(), mutants(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
     made = before + BEGIN + "\n" + "\n".join(sections) + "\n" + END + after
     if options.check:
         if made != text:

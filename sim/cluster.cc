@@ -18,11 +18,12 @@ Cluster::Cluster(ClusterOptions options)
       network_(world_, plan_),
       judge_([this] { return world_.now(); }, [this](std::string what) { world_.violated(std::move(what)); }) {
   world_.set_verbose(options.verbose);
-  world_.set_pauses(has(Fault::kPause));
+  world_.set_pauses(has(Fault::kPause), plan_.pauses);
   const auto clock = [&] {
     const auto rho = static_cast<std::int64_t>(plan_.seed.settings.rho_ppm);
     const Nanos offset = world_.between(kSecond, 1'000'000 * kSecond);
-    return NodeClock(offset, world_.between(-rho, rho));
+    const std::int64_t ppm = world_.between(-rho, rho);
+    return NodeClock(offset, !plan_.rates_at_limits ? ppm : ppm < 0 ? -rho : rho);
   };
   for (int i = 0; i < plan_.hubs; ++i) {
     auto hub = std::make_unique<Hub>();
@@ -42,7 +43,7 @@ Cluster::Cluster(ClusterOptions options)
     edge->next_hub = static_cast<int>(world_.rng().below(static_cast<std::uint64_t>(plan_.hubs)));
     edges_.push_back(std::move(edge));
   }
-  SimLedgerOptions ledger;
+  SimLedgerOptions ledger = plan_.ledger;
   ledger.hubs = plan_.hubs;
   ledger.snapshots = has(Fault::kSnapshot);
   ledger_ = make_ledger(options.ledger, world_, *this, ledger);

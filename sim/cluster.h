@@ -98,6 +98,7 @@ class Cluster : private LedgerHost {
     std::vector<std::shared_ptr<Page>> app_pages;
     Nanos suspended_ns = 0;
     std::int64_t wall_offset_ms = 0;
+    std::uint64_t wall_most_ms = 0;  // that it ever read when it wrote (G8)
     int next_hub = 0;
     std::uint64_t next_token = 0;
     std::map<std::uint64_t, PendingRead> reads;
@@ -213,6 +214,7 @@ class Cluster : private LedgerHost {
 
   // faults (cluster_faults.cc)
   void fault();
+  void disrupt(Hub& hub);
   void partition(Nanos span);
   void restart_later(Hub& hub, Nanos least, Nanos most);
   void restart_later(Edge& edge, Nanos least, Nanos most);
@@ -245,7 +247,8 @@ class Cluster : private LedgerHost {
   void judge_snapshot(const std::string& where, const std::vector<std::string>& names, const std::vector<Index>& floors,
                       const std::vector<ReadOutcome>& outcomes);
   bool judge_commit(Index index, const Bytes& command);  // did it take effect?
-  void judge_end();                                      // I7, I8
+  void judge_activation(Index index);
+  void judge_end();  // I7, I8
 
   ClusterOptions options_;
   World world_;

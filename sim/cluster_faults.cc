@@ -19,7 +19,7 @@ void Cluster::restart_later(Hub& hub, Nanos least, Nanos most) {
 }
 
 void Cluster::restart_later(Edge& edge, Nanos least, Nanos most) {
-  const bool revoke = world_.chance(700);
+  const bool revoke = world_.chance(plan_.revoke_per_mille);
   world_.in(world_.between(least, most), [this, &edge, revoke] {
     if (!edge.up && (core_hubs_.empty() || core_edges_.contains(edge.number))) start_edge(edge, revoke);
   });
@@ -100,7 +100,7 @@ void Cluster::fault() {
       break;
     case Fault::kDisrupt:
       if (hub.up && world_.chance(500))
-        post(hub, hub.incarnation, [this, &hub] { step_hub(hub, HubDisrupted{}); });
+        disrupt(hub);
       else if (edge.up)
         post(edge, edge.incarnation, [this, &edge] {
           for (auto& [key, entry] : edge.store.rows) entry.proven_at = kNever;
@@ -150,6 +150,18 @@ void Cluster::fault() {
     case Fault::kRollout:
     case Fault::kExtreme: break;
   }
+}
+
+// C2: its machine was moved, or set back to where it was and on again. It stood still and its clock with it, or the
+// clock was set on meanwhile; that this happened is the first thing it learns.
+void Cluster::disrupt(Hub& hub) {
+  const Nanos still = span(4 * kSecond);
+  const Nanos by = world_.chance(500) ? -still : world_.between(0, 10 * kSecond);
+  world_.say(hub.id, "stands still, and its clock jumps");
+  pause(hub, still);
+  hub.clock.jump(by);
+  judge_.clock_jumped(hub.id, hub.incarnation);
+  hub.inbox.push_front([this, &hub] { step_hub(hub, HubDisrupted{}); });
 }
 
 // Links between hubs, or of one edge: both ways, one way, flapping, or all of a node's one after the other, healed in

@@ -6,6 +6,7 @@
 
 #include "codec/archive.h"
 #include "sim/cluster.h"
+#include "sim/models.h"
 #include "sim/translate.h"
 
 namespace tidelock::sim {
@@ -19,7 +20,8 @@ void Cluster::judge_sent(const Conn& conn, const HubFrame& frame) {
     if (done->code == Code::kOk) judge_.acknowledged(id->second, done->index);
     if (done->code == Code::kConflict) judge_.refused(id->second);
   } else if (const auto* batch = std::get_if<BatchDone>(&frame.body)) {
-    if (batch->code == Code::kOk) judge_.acknowledged_batch(edge_of(conn.edge).id, batch->incarnation, batch->number);
+    if (batch->code == Code::kOk)
+      judge_.acknowledged_batch(edge_of(conn.edge).id, batch->incarnation, batch->number, batch->superseded);
   } else if (const auto* block = std::get_if<Block>(&frame.body)) {
     judge_.block_announced(block->term, block->number, block->keys);
   }
@@ -76,10 +78,13 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
   }
   const auto* write = std::get_if<EdgeWrite>(&what);
   if (write == nullptr) return;
+  edge.wall_most_ms = std::max(edge.wall_most_ms, write->wall_ms);
   for (const auto& op : actions.ops) {  // the stamp under which it will be sequenced
     const auto* put = std::get_if<ArenaPut>(&op);
     if (put == nullptr || !put->entry.local || put->key != write->write.key) continue;
     if (put->entry.value != write->write.value) continue;  // an older own write, from L2
+    if (put->entry.stamp.wall_ms > edge.wall_most_ms + 500)
+      world_.violated("G8: " + edge.id + " learnt its time from a stamp that is too far ahead");
     const auto it = edge.writes.find(write->token.value);
     if (it != edge.writes.end()) it->second.stamp = put->entry.stamp;
     judge_.written_behind(put->key, put->entry.value, fact(put->entry.stamp), write->write.ttl_ns);
@@ -187,7 +192,26 @@ bool Cluster::judge_commit(Index index, const Bytes& command) {
     return one.page.expired();
   });
   const auto entry = entry_of(command);
-  return judge_.committed(index, entry ? &*entry : nullptr).effective;
+  const oracle::Effect effect = judge_.committed(index, entry ? &*entry : nullptr);
+  const std::string current = model_current_key(kModelName);
+  for (const std::string& key : effect.changed) {
+    if (key == current) judge_activation(index);
+  }
+  return effect.effective;
+}
+
+// M4, M5: what is put in force was verified by some edge.
+void Cluster::judge_activation(Index index) {
+  const oracle::Version& newest = judge_.ledger().versions(model_current_key(kModelName)).back();
+  std::string activated;
+  if (newest.value) {
+    if (const auto pointer = decode<ModelPointer>(*newest.value, "model pointer")) activated = pointer->version;
+  }
+  const bool verified = std::any_of(edges_.begin(), edges_.end(), [&](const auto& edge) {
+    return std::any_of(edge->models.begin(), edge->models.end(),
+                       [&](const StagedModel& model) { return model.version == activated; });
+  });
+  if (!verified) world_.violated("M5: index " + std::to_string(index.value) + " activates what no edge has verified");
 }
 
 void Cluster::judge_end() {

@@ -58,7 +58,7 @@ void Cluster::page_reader(int number, int app) {
   Edge& edge = edge_of(number);
   if (!load_) return;
   auto& page = edge.app_pages[static_cast<std::size_t>(app)];
-  if (!page || page->revoked || world_.chance(50)) {
+  if (!page || page->revoked || world_.chance(plan_.move_on_per_mille)) {
     if (page != edge.page) edge.apps[static_cast<std::size_t>(app)].entries.clear();
     page = edge.page;
   }
@@ -210,7 +210,7 @@ void Cluster::client_turn(int number) {
   Client& client = clients_[static_cast<std::size_t>(number)];
   if (client.request || !load_) return;
   if (client.rollout) return rollout_turn(number);
-  if (has(Fault::kFleet) && world_.chance(20)) {
+  if (has(Fault::kFleet) && world_.chance(plan_.remove_per_mille)) {
     return ask(number, RemoveEdgeRequest{edge_of(static_cast<int>(world_.rng().below(edges_.size()))).id});
   }
   client.key = any_key();

@@ -36,10 +36,17 @@ void list_faults() {
                 static_cast<int>(info.what.size()), info.what.data());
 }
 void list_mutants() {
-  for (const MutantInfo& info : all_mutants())
-    std::printf("%-28.*s %-4.*s %.*s\n", static_cast<int>(info.name.size()), info.name.data(),
-                static_cast<int>(info.rule.size()), info.rule.data(), static_cast<int>(info.what.size()),
-                info.what.data());
+  for (const MutantInfo& info : all_mutants()) {
+    const std::string_view scenario = info.scenario == nullptr ? "any" : info.scenario->name;
+    std::printf("%-28.*s %-4.*s %-13.*s %.*s\n", static_cast<int>(info.name.size()), info.name.data(),
+                static_cast<int>(info.rule.size()), info.rule.data(), static_cast<int>(scenario.size()),
+                scenario.data(), static_cast<int>(info.what.size()), info.what.data());
+  }
+}
+void list_scenarios() {
+  for (const Scenario* scenario : all_scenarios())
+    std::printf("%-13.*s %.*s\n", static_cast<int>(scenario->name.size()), scenario->name.data(),
+                static_cast<int>(scenario->what.size()), scenario->what.data());
 }
 
 int trace_one(const SimOptions& options) {
@@ -80,7 +87,8 @@ int run_command(int argc, char** argv) {
     return 2;
   }
   SimOptions& options = *parsed;
-  if (const MutantInfo* mutant = find_mutant(options.mutant); mutant != nullptr && mutant->scenario != nullptr)
+  if (const MutantInfo* mutant = find_mutant(options.mutant);
+      mutant != nullptr && mutant->scenario != nullptr && options.scenario.empty())
     options.cluster.shape = mutant->scenario->shape;
   if (options.help) {
     std::cout << help_text();
@@ -88,6 +96,7 @@ int run_command(int argc, char** argv) {
   }
   if (options.list_faults) return list_faults(), 0;
   if (options.list_mutants) return list_mutants(), 0;
+  if (options.list_scenarios) return list_scenarios(), 0;
   if (options.mutant == "all") return run_all_mutants(options);
   if (!set_mutant(options.mutant)) {
     std::cerr << "tidelock-sim: --mutant '" << options.mutant << "': no such mutant; `--mutant list` names them\n";

@@ -51,7 +51,7 @@ Hunted hunt(const MutantInfo& mutant, SimOptions options, int ranges) {
   Hunted hunted;
   hunted.mutant = &mutant;
   options.mutant = mutant.name;
-  options.cluster.shape = mutant.scenario == nullptr ? nullptr : mutant.scenario->shape;
+  if (mutant.scenario != nullptr && options.scenario.empty()) options.cluster.shape = mutant.scenario->shape;
   for (int range = 0; range < ranges; ++range) {
     const auto found = first_to_notice(options);
     hunted.seeds.push_back(found ? found->seed - options.cluster.seed + 1 : 0);

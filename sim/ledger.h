@@ -92,6 +92,11 @@ class SimLedger {
 struct SimLedgerOptions {
   int hubs = 3;
   bool snapshots = true;  // a hub that is far behind may be given one instead of entries
+  // Of the model only: how often an append, or an entry on its way to a hub, is late, and by how much.
+  std::uint64_t append_late_per_mille = 50, deliver_late_per_mille = 30;
+  Nanos append_late_most = 300 * kMillisecond, deliver_late_most = 200 * kMillisecond;
+  // Whoever is told to lead, an append of any hub commits: a log service with members of its own.
+  bool leaderless = false;
 };
 enum class LedgerKind : std::uint8_t { kModel, kRaft };
 // Both must outlive the ledger.

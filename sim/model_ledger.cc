@@ -93,14 +93,15 @@ void ModelLedger::stop(int hub, bool) {
 // ---- appends
 
 void ModelLedger::append(int hub, CommandId id, Bytes command) {
-  const Nanos delay = world_.between(10 * kMicrosecond, faults_ && !world_.chance(950) ? 300 * kMs : kMs);
+  const bool late = faults_ && !world_.chance(1'000 - options_.append_late_per_mille);
+  const Nanos delay = world_.between(10 * kMicrosecond, late ? options_.append_late_most : kMs);
   world_.at(
       reachable_at(hub) + delay,
       [this, append = Append{hub, member(hub).boot, id, std::move(command)}]() mutable { arrive(std::move(append)); });
 }
 
 void ModelLedger::arrive(Append append) {
-  const bool leads = leader_ == append.hub;
+  const bool leads = leader_ == append.hub || (options_.leaderless && faults_);
   if (leads && !has_majority(append.hub)) {  // nobody knows yet; it may be long
     world_.in(20 * kMs, [this, append = std::move(append)]() mutable { arrive(std::move(append)); });
     return;
@@ -133,7 +134,8 @@ void ModelLedger::commit(const Bytes& command) {
 
 // The hub learns that the log has grown, and takes what it has not been told, in order.
 void ModelLedger::deliver(int hub) {
-  const Nanos delay = world_.between(10 * kMicrosecond, faults_ && !world_.chance(970) ? 200 * kMs : kMs);
+  const bool late = faults_ && !world_.chance(1'000 - options_.deliver_late_per_mille);
+  const Nanos delay = world_.between(10 * kMicrosecond, late ? options_.deliver_late_most : kMs);
   Member& one = member(hub);
   one.last_delivery = std::max(one.last_delivery, std::max(world_.now(), one.stalled_until) + delay);
   world_.at(one.last_delivery, [this, hub, boot = one.boot, index = log_.size()] {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "sim/hunt.h"
+#include "sim/runner.h"
 
 namespace tidelock::sim {
 namespace {
@@ -48,6 +49,20 @@ TEST(Mutants, TheGrossOnesAreNoticedWithinAFewSeeds) {
     options.seeds = 40;
     options.jobs = 1;
     EXPECT_NE(hunt(*mutant, options, 1).median(), 0u) << name << ": " << mutant->what;
+  }
+}
+
+// A scenario changes what happens and how often, never what is right. (More of them: `tidelock-sim --scenario NAME`.)
+TEST(Scenarios, AreCleanWithoutAMutant) {
+  for (const Scenario* scenario : all_scenarios()) {
+    SimOptions options;
+    options.scenario = scenario->name;
+    options.cluster.shape = scenario->shape;
+    options.seeds = 6;
+    options.jobs = 1;
+    const RunReport report = run_seeds(options, 1, [](const SeedResult&) {});
+    EXPECT_EQ(report.violations, 0u) << scenario->name << ", seed " << report.first_failing_seed << ": "
+                                     << (report.failures.empty() ? "" : report.failures.front().report.violation);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <limits>
 #include <map>
 
+#include "sim/scenarios.h"
+
 namespace tidelock::sim {
 namespace {
 
@@ -38,6 +40,7 @@ one did, 2 when the command line is wrong. The same seed, options and build give
                   "list" explains each
   --ledger KIND   model (a linearizable log with failovers and unknown outcomes, default) or raft (the real engine)
   --mutant NAME   with a planted fault of the product, which some seed must find; "list", or "all" for a table
+  --scenario NAME what a seed draws is bent towards what is otherwise rare; a mutant brings its own. "list" names them
   --trace         tell the story of the first seed: virtual milliseconds, node, what happened
   --json FILE     the report as JSON ("-": stdout)
   --hashes FILE   one line per seed: seed, trace hash, events ("-": stdout); two builds must agree
@@ -65,8 +68,8 @@ Result<SimOptions> parse_options(std::span<const std::string_view> arguments) {
       value = name.substr(equals + 1);
       name = name.substr(0, equals);
     }
-    constexpr std::string_view kNames[] = {"--seed",   "--seeds",  "--jobs",   "--hubs", "--edges", "--seconds",
-                                           "--faults", "--ledger", "--mutant", "--json", "--hashes"};
+    constexpr std::string_view kNames[] = {"--seed",   "--seeds",  "--jobs",   "--hubs",     "--edges", "--seconds",
+                                           "--faults", "--ledger", "--mutant", "--scenario", "--json",  "--hashes"};
     bool known = false;
     for (const std::string_view one : kNames) known = known || one == name;
     if (!known) return fail(Code::kInvalid, "no option '" + std::string(name) + "'; --help lists them");
@@ -102,6 +105,14 @@ Result<SimOptions> parse_options(std::span<const std::string_view> arguments) {
     options.mutant = it->second;
     options.list_mutants = options.mutant == "list";
   }
+  if (const auto it = given.find("--scenario"); it != given.end()) {
+    options.scenario = it->second;
+    options.list_scenarios = options.scenario == "list";
+    const Scenario* scenario = find_scenario(options.scenario);
+    if (scenario != nullptr) options.cluster.shape = scenario->shape;
+    if (scenario == nullptr && !options.list_scenarios)
+      return fail(Code::kInvalid, "--scenario: no scenario '" + options.scenario + "'; `--scenario list` names them");
+  }
   if (const auto it = given.find("--faults"); it != given.end()) {
     options.faults = it->second;
     options.list_faults = options.faults == "list";
@@ -127,6 +138,7 @@ std::string replay_line(const SimOptions& options, std::uint64_t seed) {
   line += " --seconds " + std::to_string(cluster.faults_ns / kSecond);
   if (options.faults != "usual") line += " --faults " + options.faults;
   if (cluster.ledger == LedgerKind::kRaft) line += " --ledger raft";
+  if (!options.scenario.empty()) line += " --scenario " + options.scenario;
   if (!options.mutant.empty()) line += " --mutant " + options.mutant;
   return line + " --trace";
 }

@@ -16,8 +16,9 @@ struct SimOptions {
   std::uint64_t seeds = 100;
   int jobs = 0;  // 0: one for each processor
   std::string mutant;
+  std::string scenario;  // empty: none, or the mutant's own
   bool trace = false;
-  bool list_faults = false, list_mutants = false, help = false;
+  bool list_faults = false, list_mutants = false, list_scenarios = false, help = false;
   std::string faults = "usual";  // as given, for the line that replays
   std::string json, hashes;      // files; empty: none, "-": stdout
 };

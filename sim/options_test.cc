@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sim/faults.h"
+#include "sim/scenarios.h"
 
 namespace tidelock::sim {
 namespace {
@@ -22,6 +23,17 @@ TEST(SimOptions, ReadsWhatIsGivenInBothForms) {
   EXPECT_EQ(replay_line(*options, 18), "tidelock-sim --seed 18 --edges 8 --seconds 12 --faults crash,cut --trace");
 }
 
+TEST(SimOptions, AScenarioBendsThePlanAndIsReplayed) {
+  for (const Scenario* scenario : all_scenarios()) {
+    const std::vector<std::string_view> arguments = {"--scenario", scenario->name};
+    const auto options = parse_options(arguments);
+    ASSERT_TRUE(options) << options.error().message;
+    EXPECT_EQ(options->cluster.shape, scenario->shape);
+    EXPECT_EQ(replay_line(*options, 2),
+              "tidelock-sim --seed 2 --seconds 12 --scenario " + std::string(scenario->name) + " --trace");
+  }
+}
+
 TEST(SimOptions, RefusesAndSaysWhatWouldBeRight) {
   struct Case {
     const char* why;
@@ -36,6 +48,7 @@ TEST(SimOptions, RefusesAndSaysWhatWouldBeRight) {
       {"too many", {"--hubs", "9"}, "--hubs '9': give 1 to 7"},
       {"twice", {"--seed", "1", "--seed", "2"}, "--seed is given twice"},
       {"an unknown fault", {"--faults", "crash,fire"}, "--faults: no fault 'fire'; `--faults list` names them"},
+      {"an unknown scenario", {"--scenario", "calm"}, "--scenario: no scenario 'calm'; `--scenario list` names them"},
       {"an unknown ledger", {"--ledger", "etcd"}, "--ledger 'etcd': give model or raft"},
   };
   for (const Case& c : cases) {

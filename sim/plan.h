@@ -47,6 +47,12 @@ struct Plan {
   Nanos byte_ns = 0;                                               // of a radio link
   std::uint64_t loss_ppm = 0, duplicate_ppm = 0, reorder_ppm = 0;  // of messages inside a session
   std::uint64_t astray_per_mille = 0;                              // appends with unknown outcome
+  std::uint64_t pauses = 1;              // times as often whoever runs is stopped between two loads or actions
+  std::uint64_t revoke_per_mille = 700;  // of the restarts of an edge: the page before it is revoked
+  std::uint64_t move_on_per_mille = 50;  // of an app's reads: it looks for a newer page first
+  std::uint64_t remove_per_mille = 20;   // of the operators' requests: an edge is removed
+  bool rates_at_limits = false;          // each clock runs rho too fast or rho too slow
+  SimLedgerOptions ledger;
 };
 
 Plan draw_plan(World& world, const ClusterOptions& options);

@@ -1,6 +1,7 @@
 #include "sim/scenarios.h"
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 
 namespace tidelock::sim {
@@ -28,6 +29,12 @@ void dense(Plan& plan) {
   plan.keys = 2;
 }
 
+// Apps stay with the page of an edge that died unrevoked, and its lease: nobody can block there.
+void orphans(Plan& plan) {
+  plan.revoke_per_mille = 200;
+  plan.move_on_per_mille = 5;
+}
+
 void failovers(Plan& plan) {
   only(plan, 500 * kMs,
        {Fault::kChurn, Fault::kStall, Fault::kUnknown, Fault::kPause, Fault::kPartition, Fault::kCrash});
@@ -38,24 +45,52 @@ void failovers(Plan& plan) {
   plan.astray_per_mille = 150;
 }
 
+void deposed(Plan& plan) {
+  failovers(plan);
+  only(plan, 300 * kMs, {Fault::kStall, Fault::kUnknown, Fault::kCrash, Fault::kCut});
+  plan.seed.settings.authority_window_ns = 2 * kSecond;
+  plan.seed.settings.lease_long_ns = 500 * kMs;
+  plan.seed.settings.lease_short_ns = 150 * kMs;
+  plan.seed.settings.lease_margin_ns = 0;
+  plan.ledger.append_late_per_mille = plan.ledger.deliver_late_per_mille = 200;
+  plan.ledger.append_late_most = plan.ledger.deliver_late_most = kSecond;
+}
+
+void stragglers(Plan& plan) {
+  failovers(plan);
+  plan.faults.set(Fault::kCut);
+  plan.seed.settings.authority_window_ns = 50 * kMs;
+  plan.ledger.append_late_per_mille = plan.ledger.deliver_late_per_mille = 200;
+  plan.ledger.append_late_most = kSecond;
+  plan.ledger.deliver_late_most = 500 * kMs;
+  plan.ledger.leaderless = true;
+}
+
 void restarts(Plan& plan) {
   only(plan, 250 * kMs, {Fault::kCrash, Fault::kPower, Fault::kCut, Fault::kPause});
   quiet_network(plan);
   dense(plan);
+  orphans(plan);
   plan.edges = std::max(plan.edges, 3);
 }
 
 void rollouts(Plan& plan) {
   failovers(plan);
+  orphans(plan);
   plan.faults.set(Fault::kRollout);
-  plan.rollout_gap = 100 * kMs;
-  plan.rollout_quiet_ns = kSecond;
+  plan.rollout_gap = 500 * kMs;
+  plan.rollout_quiet_ns = 300 * kMs;
+  plan.seed.settings.lease_long_ns = 4 * kSecond;
+  plan.seed.settings.lease_short_ns = 150 * kMs;
+  plan.seed.settings.lease_margin_ns = 0;
 }
 
 void fleet(Plan& plan) {
   failovers(plan);
+  orphans(plan);
   plan.faults.set(Fault::kFleet);
   plan.faults.set(Fault::kCut);
+  plan.remove_per_mille = 200;
   plan.edges = std::max(plan.edges, 3);
 }
 
@@ -65,13 +100,24 @@ void few_copies(Plan& plan) {
   plan.interest_max = 1;
   plan.ring_max = 4;
   plan.edge_memory_bytes = 900;
+  plan.pauses = 4;
+}
+
+void replays(Plan& plan) {
+  only(plan, 100 * kMs, {Fault::kCut, Fault::kDelay, Fault::kPause});
+  quiet_network(plan);
+  dense(plan);
+  plan.write_gap = 20 * kMs;
+  plan.edge_memory_bytes = 900;
 }
 
 void wrong_rates(Plan& plan) {
-  only(plan, 400 * kMs, {Fault::kChurn, Fault::kCut, Fault::kPartition, Fault::kPause});
+  only(plan, 400 * kMs, {Fault::kChurn, Fault::kCut, Fault::kPartition, Fault::kPause, Fault::kCrash});
   quiet_network(plan);
   dense(plan);
+  orphans(plan);
   plan.edges = std::max(plan.edges, 2);
+  plan.rates_at_limits = true;
   plan.seed.settings.rho_ppm = 50'000;
   plan.seed.settings.lease_margin_ns = 0;
 }
@@ -83,6 +129,7 @@ void slow_writers(Plan& plan) {
   plan.page_gap = 2 * kMs;
   plan.write_gap = 20 * kMs;
   plan.keys = 2;
+  plan.pauses = 8;
 }
 
 void outboxes(Plan& plan) {
@@ -98,16 +145,62 @@ void lossy(Plan& plan) {
   plan.loss_ppm = plan.duplicate_ppm = plan.reorder_ppm = 3'000;
 }
 
+void wall_clocks(Plan& plan) {
+  only(plan, 250 * kMs, {Fault::kStep, Fault::kCut, Fault::kChurn});
+  quiet_network(plan);
+  dense(plan);
+  plan.edges = std::max(plan.edges, 2);
+}
+
+void given_up(Plan& plan) {
+  only(plan, 500 * kMs, {Fault::kUnknown, Fault::kCut, Fault::kPause});
+  quiet_network(plan);
+  dense(plan);
+  plan.astray_per_mille = 300;
+}
+
+void moved(Plan& plan) {
+  only(plan, 300 * kMs, {Fault::kDisrupt, Fault::kCut, Fault::kPartition, Fault::kCrash, Fault::kChurn});
+  quiet_network(plan);
+  dense(plan);
+  orphans(plan);
+  plan.edges = std::max(plan.edges, 2);
+}
+
 }  // namespace
 
-const Scenario kFailovers{"failovers", failovers};
-const Scenario kRestarts{"restarts", restarts};
-const Scenario kRollouts{"rollouts", rollouts};
-const Scenario kFleet{"fleet", fleet};
-const Scenario kFewCopies{"few-copies", few_copies};
-const Scenario kWrongRates{"wrong-rates", wrong_rates};
-const Scenario kSlowWriters{"slow-writers", slow_writers};
-const Scenario kOutboxes{"outboxes", outboxes};
-const Scenario kLossy{"lossy", lossy};
+const Scenario kFailovers{"failovers", "hubs that lose their lead without knowing it, under dense strong writes",
+                          failovers};
+const Scenario kDeposed{"deposed", "and go on for long: a wide window, short leases, entries that reach a hub late",
+                        deposed};
+const Scenario kStragglers{"stragglers", "a ledger that commits whosever append, late, in narrow windows", stragglers};
+const Scenario kRestarts{"restarts", "edges that die and return, often without revoking their page", restarts};
+const Scenario kRollouts{"rollouts", "the lease is shortened and lengthened all the time, between failovers", rollouts};
+const Scenario kFleet{"fleet", "edges are registered and removed all the time, between failovers", fleet};
+const Scenario kFewCopies{"few-copies", "small memory, small interest tables, short replay rings", few_copies};
+const Scenario kReplays{"replays", "slow links that break, and all that was missed comes again", replays};
+const Scenario kWrongRates{"wrong-rates", "clocks at the limits of a large rho, links that break for about a lease",
+                           wrong_rates};
+const Scenario kSlowWriters{"slow-writers", "stopped between two loads of a read, or two stores of a page",
+                            slow_writers};
+const Scenario kOutboxes{"outboxes", "power cuts, full disks and broken links under dense write-behind load", outboxes};
+const Scenario kLossy{"lossy", "messages inside a session are lost, repeated and reordered", lossy};
+const Scenario kWallClocks{"wall-clocks", "wall clocks jump by up to an hour", wall_clocks};
+const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", given_up};
+const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
+
+std::span<const Scenario* const> all_scenarios() {
+  static constexpr std::array kAll = {&kFailovers, &kDeposed,   &kStragglers, &kRestarts,   &kRollouts,
+                                      &kFleet,     &kFewCopies, &kReplays,    &kWrongRates, &kSlowWriters,
+                                      &kOutboxes,  &kLossy,     &kWallClocks, &kGivenUp,    &kMoved};
+  return kAll;
+}
+
+const Scenario* find_scenario(std::string_view name) {
+  for (const Scenario* one : all_scenarios()) {
+    if (one->name == name) return one;
+  }
+  return nullptr;
+}
 
 }  // namespace tidelock::sim

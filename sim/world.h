@@ -90,7 +90,7 @@ class World {
   }
   // Whoever runs is stopped here for a moment, or for long, while the others go on.
   void maybe_pause(std::uint64_t one_in) {
-    if (depth_ >= kDepthMax || !pauses_ || !rng_.one_in(one_in)) return;
+    if (depth_ >= kDepthMax || pauses_ == 0 || !rng_.one_in(std::max<std::uint64_t>(1, one_in / pauses_))) return;
     const std::uint64_t kind = rng_.below(100);
     const Nanos span = kind < 70   ? between(1, kMillisecond)
                        : kind < 95 ? between(1, 100 * kMillisecond)
@@ -99,7 +99,7 @@ class World {
     run_until(now_ + span);
     --depth_;
   }
-  void set_pauses(bool on) { pauses_ = on; }
+  void set_pauses(bool on, std::uint64_t as_often = 1) { pauses_ = on ? as_often : 0; }
 
   void trace(std::uint64_t a, std::uint64_t b = 0, std::uint64_t c = 0) {
     for (const std::uint64_t word : {static_cast<std::uint64_t>(now_), a, b, c}) {
@@ -149,7 +149,7 @@ class World {
   std::uint64_t sequence_ = 0, events_ = 0;
   std::uint64_t hash_ = 0xCBF29CE484222325ull;
   int depth_ = 0;
-  bool pauses_ = true;
+  std::uint64_t pauses_ = 1;  // 0: off; else how many times as often as asked
   bool verbose_ = false;
   std::string violation_;
   Nanos violated_at_ = 0;

@@ -173,11 +173,15 @@ void Judge::acknowledged(CommandId id, Index index) {  // A1
   acknowledged_now(index);
 }
 
-void Judge::acknowledged_batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) {
-  const auto index = ledger_.batch(edge, incarnation, number);
-  if (!index)
+void Judge::acknowledged_batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number,
+                               std::uint64_t superseded) {
+  const auto batch = ledger_.batch(edge, incarnation, number);
+  if (!batch)
     return violated("D5: batch " + text(number) + " of " + edge + " was acknowledged before it was committed");
-  acknowledged_now(*index);
+  if (superseded != 0 && batch->superseded && superseded != *batch->superseded)
+    violated("D5: batch " + text(number) + " of " + edge + " is said to have lost " + text(superseded) +
+             " records against newer ones, it lost " + text(*batch->superseded));
+  acknowledged_now(batch->index);
 }
 
 void Judge::refused(CommandId id) {

@@ -56,6 +56,8 @@ class Judge {
   void appended(CommandId id, Nanos ledger_time);     // a hub handed it to the ledger
   Effect committed(Index index, const Entry* entry);  // I3, S1, TTL; nullptr: bytes that mean nothing
   void applied(const NodeId& hub, std::uint64_t run, Index index, std::uint64_t digest);  // in this run of the hub; I7
+  // C2: that hub's clock jumped: what it saw of the ledger's clock is worth nothing any more.
+  void clock_jumped(const NodeId& hub, std::uint64_t run) { seen_.erase({hub, run}); }
 
   // ---- writers
   // The writing node took it. A value is unique; it may be handed over again until it is in the ledger.
@@ -67,7 +69,9 @@ class Judge {
   void durable(const std::string& key, Stamp stamp);  // I8
   void acknowledged(Index index);                     // a hub said: done, at this index (A1)
   void acknowledged(CommandId id, Index index);       // the same of this command
-  void acknowledged_batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number);
+  // ... with so many records superseded; 0 also when the hub no longer knows (D5).
+  void acknowledged_batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number,
+                          std::uint64_t superseded = 0);
   void refused(CommandId id);        // a hub said: its condition did not hold
   void declared_void(CommandId id);  // a hub said: without effect, now and for ever (S1)
 

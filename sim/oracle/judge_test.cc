@@ -278,6 +278,20 @@ const Case kCases[] = {
        c.judge.refused(c.last_id);
      }},
     {"D5", "a batch acknowledged before its time", [](Court& c) { c.judge.acknowledged_batch("edge", 1, 1); }},
+    {"", "a batch that lost a record against a newer stamp",
+     [](Court& c) {
+       c.commit(Entry::Register{"edge"});
+       c.behind(1, "newer", {200, 0, 2});
+       c.behind(2, "older", kStamp);
+       c.judge.acknowledged_batch("edge", 1, 2, 1);
+       c.judge.acknowledged_batch("edge", 1, 2, 0);
+     }},
+    {"D5", "a batch that lost nothing, and is said to have",
+     [](Court& c) {
+       c.commit(Entry::Register{"edge"});
+       c.behind(1, "mine", kStamp);
+       c.judge.acknowledged_batch("edge", 1, 1, 1);
+     }},
     {"S1", "void, and then it takes effect",
      [](Court& c) {
        c.judge.declared_void({3, 3});
@@ -445,12 +459,15 @@ TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
     bool saw_it;
     Nanos read_at;
     bool accepted;
+    bool jumped = false;  // the new hub's clock, during the outage
   };
   // The value is taken at 0 and lives 100 ms; the outage lasts from 10 ms to 60 ms.
   for (const Failover& c : {Failover{"a hub that just started: the outage is added", false, 149 * kMs, true},
                             Failover{"and not more", false, 152 * kMs, false},
                             Failover{"a hub that saw the clock carries it on", true, 99 * kMs, true},
-                            Failover{"and adds nothing", true, 103 * kMs, false}}) {
+                            Failover{"and adds nothing", true, 103 * kMs, false},
+                            Failover{"it saw the clock, and its own jumped", true, 149 * kMs, true, true},
+                            Failover{"then the outage is added, not more", true, 152 * kMs, false, true}}) {
     Court court;
     const Nanos begin = court.now;
     court.judge.accepted("edge", "k", "a", 100 * kMs);
@@ -459,7 +476,8 @@ TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
     const Index beacon = court.commit(Entry::Beacon{});
     if (c.saw_it) court.judge.applied("hub-2", 1, beacon, 5);
     court.now = begin + 60 * kMs;
-    const Nanos shown = c.saw_it ? court.now : begin + 10 * kMs;
+    if (c.jumped) court.judge.clock_jumped("hub-2", 1);
+    const Nanos shown = c.saw_it && !c.jumped ? court.now : begin + 10 * kMs;
     const Entry claim{{9, 1}, {}, shown, Entry::Claim{"hub-2"}};
     court.judge.appended({9, 1}, shown);
     court.judge.committed(Index{++court.index}, &claim);

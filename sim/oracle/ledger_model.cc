@@ -50,7 +50,8 @@ std::optional<Outcome> LedgerModel::outcome(CommandId id) const {
   return it == outcomes_.end() ? std::nullopt : std::optional(it->second);
 }
 
-std::optional<Index> LedgerModel::batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) const {
+std::optional<LedgerModel::Counted> LedgerModel::batch(const NodeId& edge, std::uint64_t incarnation,
+                                                       std::uint64_t number) const {
   const auto lane = lanes_.find({edge, incarnation});
   if (lane == lanes_.end() || number == 0 || number > lane->second.size()) return std::nullopt;
   return lane->second[number - 1];
@@ -165,14 +166,20 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Batch& ba
   }
   auto& lane = lanes_[{batch.edge, batch.incarnation}];
   if (batch.number != lane.size() + 1) return false;  // counted before, or a hole
-  lane.push_back(last_);
+  lane.push_back({last_, 0});
+  auto& superseded = lane.back().superseded;
   for (const BehindRecord& record : batch.records) {
     const Version* held = newest(record.key);
+    if (!versions(record.key).empty() && versions(record.key).back().perhaps) superseded.reset();
     const bool older = held != nullptr && record.stamp <= held->stamp;  // the newer stamp wins, deleted or not
     const auto since = registered_.find(batch.edge);
     const bool kept = older && ((held->value && held->expires_at > time_) ||
                                 (since != registered_.end() && since->second <= held->index));
-    if (kept) continue;
+    if (kept) {
+      if (superseded) ++*superseded;
+      continue;
+    }
+    if (older) superseded.reset();  // whether it counts is not known
     Version version;
     version.value = record.value;
     version.stamp = record.stamp;

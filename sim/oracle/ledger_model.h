@@ -55,8 +55,12 @@ class LedgerModel {
   // What the key is now; null when it is absent, deleted or expired.
   const Version* live(std::string_view key) const;
   std::optional<Outcome> outcome(CommandId id) const;
-  // Where a batch took effect.
-  std::optional<Index> batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) const;
+  // Where a batch took effect, and how many of its records lost against newer stamps; nullopt: that cannot be told.
+  struct Counted {
+    Index index;
+    std::optional<std::uint64_t> superseded;
+  };
+  std::optional<Counted> batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) const;
   const std::map<std::string, std::vector<Version>, std::less<>>& keys() const { return versions_; }
 
  private:
@@ -78,7 +82,7 @@ class LedgerModel {
   std::vector<Policy> policies_;
   std::map<NodeId, Index> registered_;  // since when, without a break (A6)
   std::map<CommandId, Outcome> outcomes_;
-  std::map<std::pair<NodeId, std::uint64_t>, std::vector<Index>> lanes_;  // (edge, incarnation): where each number is
+  std::map<std::pair<NodeId, std::uint64_t>, std::vector<Counted>> lanes_;  // (edge, incarnation): by number, from 1
   std::map<std::string, std::vector<Version>, std::less<>> versions_;
 };
 

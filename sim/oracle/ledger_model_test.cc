@@ -120,7 +120,9 @@ TEST(LedgerModel, ABatchCountsOnceInOrderAndTheNewerStampWins) {  // D5
   EXPECT_FALSE(book.add(batch(1, "again", 11)).effective);
   EXPECT_TRUE(book.add(batch(2, "older", 9)).effective);
   EXPECT_EQ(book.get("feat:k"), "a");
-  EXPECT_EQ(book.model.batch("e", 4, 2), book.last);
+  EXPECT_EQ(book.model.batch("e", 4, 1)->superseded, 0u);
+  EXPECT_EQ(book.model.batch("e", 4, 2)->index, book.last);
+  EXPECT_EQ(book.model.batch("e", 4, 2)->superseded, 1u);
   EXPECT_FALSE(book.add(Entry::Batch{"e", 4, 3, {{"plain:k", "v", {12, 0, 1}, 0}}}).effective) << "not written behind";
   EXPECT_TRUE(book.add(batch(3, "b", 12)).effective) << "the number of a refused batch is free";
   EXPECT_EQ(book.get("feat:k"), "b");
@@ -136,6 +138,7 @@ TEST(LedgerModel, AnOlderRecordOfALateEdgeMayOrMayNotBringBackWhatWasDeleted) { 
     if (!registered_before) book.add(Entry::Register{"late"});
     book.add(Entry::Batch{"late", 1, 1, {{"feat:k", "old", {10, 0, 2}, 0}}});
     EXPECT_EQ(book.model.versions("feat:k").back().perhaps, !registered_before);
+    EXPECT_EQ(book.model.batch("late", 1, 1)->superseded.has_value(), registered_before);
     EXPECT_EQ(book.get("feat:k"), std::nullopt);
   }
 }

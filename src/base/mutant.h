@@ -27,12 +27,13 @@ enum class Mutant : std::uint8_t {
   kShortenIgnoresOwnWait,
   kLongLeaseEarly,
   kHubIgnoresSuspend,
+  kJumpNotTold,
+  kJumpedTimeCounts,
   kRemovalWithoutWaiting,
   kRetryAnsweredEarly,
   kFencedRemovalCounts,
   kLeaseToStranger,
   kRemovedEdgeRenewed,
-  kWaitIgnoresDrift,
   kUnknownTakenForDone,
   // leases and proofs, at the edge
   kEdgeClockReadPerTick,
@@ -46,7 +47,6 @@ enum class Mutant : std::uint8_t {
   kUnrevokedPageIgnored,
   // blocks
   kAppendWithoutAcks,
-  kFormerAckCounts,
   kExceptionByLeaseholders,
   kBlockBeforeWindowWait,
   kMarkClosesOwnTerm,

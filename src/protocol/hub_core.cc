@@ -47,8 +47,12 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
         if constexpr (std::is_same_v<What, HubVersions>) on_versions(what);
         if constexpr (std::is_same_v<What, HubDisrupted>) {  // C2
           if (TIDELOCK_MUTANT(kHubIgnoresSuspend)) return;
+          ++disruptions_;
           step_down("the machine was suspended or its clock jumped");
           leases_.clear();
+          // Nor can it be told how much of the ledger's time has passed meanwhile: what was applied counts alone, which
+          // stretches times to live and never shortens them.
+          ledger_base_h_ = TIDELOCK_MUTANT(kJumpedTimeCounts) ? now_ : kNever;
         }
       },
       event.what);

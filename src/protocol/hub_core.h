@@ -292,6 +292,7 @@ class HubCore {
   Nanos last_demand_ = kNever;                      // when a proof was last asked for (A2)
   Nanos ledger_base_ = 0, ledger_base_h_ = kNever;  // the ledger's clock showed this, or more, at that instant
   std::uint64_t sequence_ = 0;
+  std::uint64_t disruptions_ = 0;             // C2: in this boot
   std::map<CommandId, Nanos> first_attempt_;  // A2: tb of every own append
   std::map<CommandId, int> outstanding_;      // appends of an id that have neither committed nor been dropped
   bool shortening_ = false;                   // A5

@@ -1078,6 +1078,24 @@ TEST(C2, ADisruptionEndsTheTermAndTheLeaseTable) {
   EXPECT_TRUE(bench.core->active());
 }
 
+// Else every edge of a hub whose machine was moved finds its own clock at fault, until a person resets it.
+TEST(C3, AHubWhoseClockJumpedIsAnotherClockToItsEdges) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  const Boot before = bench.last<Welcome>(1)->hub_boot;
+  bench.step(HubLeadership{false, "hub-2"});
+  bench.step(HubLeadership{true, "hub-1"});
+  bench.commit();
+  bench.connect(2, "edge-1", 1, 2);
+  EXPECT_EQ(bench.last<Welcome>(2)->hub_boot, before) << "a new term says nothing of the clock";
+  bench.step(HubDisrupted{});
+  bench.commit();
+  bench.connect(3, "edge-1", 1, 3);
+  EXPECT_NE(bench.last<Welcome>(3)->hub_boot, before);
+}
+
 TEST(C6, AuthorityIsJudgedByTheTimeOfTheEventThatAsks) {
   Bench bench;
   bench.lead();
@@ -1219,6 +1237,22 @@ TEST(C5, EntriesThatAreAppliedLateDoNotStopTheLedgersClock) {
   // 3 s have passed since 110 s was seen, less what the rates of two clocks may hide (C5).
   EXPECT_GE(bench.core->state().ledger_time(), 113 * kSecond - 10 * kMs);
   EXPECT_LE(bench.core->state().ledger_time(), 113 * kSecond);
+}
+
+TEST(C2, AClockThatJumpedEndsNoTimeToLive) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.step(HubAsked{
+      AskToken{1},
+      AdminRequest{CommandId{77, 1}, WriteKeys{{KeyWrite{"plain:k", "v", 5 * kSecond, false, Condition::kNone, {}}}}}});
+  bench.commit();
+  bench.now += 3'600 * kSecond;  // so its clock says
+  bench.step(HubDisrupted{});
+  bench.commit();
+  bench.step(HubAsked{AskToken{2}, AdminRequest{{77, 2}, ReadKey{"plain:k"}}});
+  bench.commit();
+  EXPECT_EQ(bench.answers.at(2).code, Code::kOk) << bench.answers.at(2).message;
+  EXPECT_EQ(bench.answers.at(2).value, "v");
 }
 
 TEST(Limits, QuestionsThatWaitForAuthorityAreBounded) {

@@ -135,12 +135,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
     return;
   }
   if (Session* former = session_of(hello.edge)) end_session(former->conn, "the edge opened a newer session");
-  for (auto& [block_number, block] : blocks_) {  // S3: from the current session only
-    if (TIDELOCK_MUTANT(kFormerAckCounts) && block.acked.contains(hello.edge))
-      session.acked.insert(block_number);
-    else
-      block.acked.erase(hello.edge);
-  }
+  for (auto& [block_number, block] : blocks_) block.acked.erase(hello.edge);  // S3: from the current session only
   session.open = true;
   session.opened_at = now_;
   session.edge = hello.edge;
@@ -154,7 +149,8 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   Welcome welcome;
   welcome.protocol_version = session.protocol_version;
   welcome.hub = options_.id;
-  welcome.hub_boot = options_.boot;
+  // C3: two readings of this clock bound its rate only when it did not jump between them.
+  welcome.hub_boot = Boot{options_.boot.value + (TIDELOCK_MUTANT(kJumpNotTold) ? 0 : disruptions_)};
   welcome.hub_h = now_;
   welcome.term = term_;
   welcome.h0 = state_.applied();

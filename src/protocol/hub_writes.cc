@@ -28,8 +28,7 @@ Nanos HubCore::strong_wait_until() const {  // A4
   const ClusterSettings& settings = state_.settings();
   if (TIDELOCK_MUTANT(kNoLeaseWait)) return claimed_at_;
   const Nanos window = TIDELOCK_MUTANT(kLeaseWaitWithoutWindow) ? 0 : settings.authority_window_ns;
-  return saturating_add(
-      claimed_at_, stretch(window + lease_at_claim_ns_, TIDELOCK_MUTANT(kWaitIgnoresDrift) ? 0 : settings.rho_ppm));
+  return saturating_add(claimed_at_, stretch(window + lease_at_claim_ns_, settings.rho_ppm));
 }
 
 // A3, for keys of every namespace: a strong read of a bounded key is answered here as well.

@@ -136,7 +136,7 @@ struct EdgeFrame {
 struct Welcome {                                      // F11
   std::uint32_t protocol_version = kProtocolVersion;  // of this session
   NodeId hub;
-  Boot hub_boot;
+  Boot hub_boot;  // of its clock: another one after each jump (C2, C3)
   Term term;
   Index h0;            // the hub's applied index when it opened the session
   bool reset = false;  // strong records in (applied, h0] are not replayed: strong entries are unverified too
