@@ -181,6 +181,7 @@ class Cluster : private LedgerHost {
   void step_edge(Edge& edge, decltype(EdgeEvent::what) what);
   bool carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at);
   void persist(Edge& edge, OutboxPersist& op);
+  void ask_what_is_staged(Edge& edge);
   void stage_later(Edge& edge, const StrongChanged& changed);
   void watch_clock(Edge& edge, const HubFrame& frame);
 

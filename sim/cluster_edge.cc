@@ -196,6 +196,8 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
     close_link(edge, close->link);
   } else if (auto* send = std::get_if<LinkSend>(&op)) {
     send_to_hub(edge, send->link, std::move(send->frame));
+  } else if (std::holds_alternative<SessionOpened>(op)) {
+    ask_what_is_staged(edge);
   } else if (const auto* changed = std::get_if<StrongChanged>(&op)) {
     stage_later(edge, *changed);
   } else if (const auto* read = std::get_if<ReadDone>(&op)) {
@@ -230,6 +232,15 @@ void Cluster::persist(Edge& edge, OutboxPersist& op) {
                 step_edge(edge, EdgeOutboxPersisted{number, sync ? AckLevel::kDisk : AckLevel::kOs});
               });
             });
+}
+
+// A shell asks each hub that it comes to: the record may have been among those that it was not replayed.
+void Cluster::ask_what_is_staged(Edge& edge) {
+  const int hub = active_hub();
+  if (hub < 0) return;
+  const std::string key = model_staged_key(kModelName);
+  const auto stored = hub_of(hub).core->state().find(key);
+  if (stored) stage_later(edge, StrongChanged{key, stored->value, stored->version});
 }
 
 // M3, M4: the bytes come after a while, and are verified, or fail to be.
