@@ -58,7 +58,7 @@ TEST(Scenarios, AreCleanWithoutAMutant) {
     SimOptions options;
     options.scenario = scenario->name;
     options.cluster.shape = scenario->shape;
-    options.seeds = 6;
+    options.seeds = 2;
     options.jobs = 1;
     const RunReport report = run_seeds(options, 1, [](const SeedResult&) {});
     EXPECT_EQ(report.violations, 0u) << scenario->name << ", seed " << report.first_failing_seed << ": "
