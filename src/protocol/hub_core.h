@@ -264,7 +264,7 @@ class HubCore {
   void answer(AskToken token, AdminAnswer answer);
   std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
   bool rollout_open() const;
-  Nanos edges_back_until() const;                                // after a claim edges need a moment to come here
+  Nanos edges_back_until() const;  // after a claim edges need a moment to come here
   void retry_deferred();
 
   void note(std::string event, std::string detail) { out_->notes.push_back({std::move(event), std::move(detail)}); }
