@@ -29,6 +29,13 @@ void dense(Plan& plan) {
   plan.keys = 2;
 }
 
+// Nothing but these faults, on a network that is quiet otherwise.
+void dense_and_only(Plan& plan, Nanos every, std::initializer_list<Fault> faults) {
+  only(plan, every, faults);
+  quiet_network(plan);
+  dense(plan);
+}
+
 // Apps stay with the page of an edge that died unrevoked, and its lease: nobody can block there.
 void orphans(Plan& plan) {
   plan.revoke_per_mille = 200;
@@ -36,10 +43,8 @@ void orphans(Plan& plan) {
 }
 
 void failovers(Plan& plan) {
-  only(plan, 500 * kMs,
-       {Fault::kChurn, Fault::kStall, Fault::kUnknown, Fault::kPause, Fault::kPartition, Fault::kCrash});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 500 * kMs,
+                 {Fault::kChurn, Fault::kStall, Fault::kUnknown, Fault::kPause, Fault::kPartition, Fault::kCrash});
   plan.hubs = std::max(plan.hubs, 3);
   plan.edges = std::max(plan.edges, 2);
   plan.astray_per_mille = 150;
@@ -67,9 +72,7 @@ void stragglers(Plan& plan) {
 }
 
 void restarts(Plan& plan) {
-  only(plan, 250 * kMs, {Fault::kCrash, Fault::kPower, Fault::kCut, Fault::kPause});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 250 * kMs, {Fault::kCrash, Fault::kPower, Fault::kCut, Fault::kPause});
   orphans(plan);
   plan.edges = std::max(plan.edges, 3);
 }
@@ -104,17 +107,13 @@ void few_copies(Plan& plan) {
 }
 
 void replays(Plan& plan) {
-  only(plan, 100 * kMs, {Fault::kCut, Fault::kDelay, Fault::kPause});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 100 * kMs, {Fault::kCut, Fault::kDelay, Fault::kPause});
   plan.write_gap = 20 * kMs;
   plan.edge_memory_bytes = 900;
 }
 
 void wrong_rates(Plan& plan) {
-  only(plan, 400 * kMs, {Fault::kChurn, Fault::kCut, Fault::kPartition, Fault::kPause, Fault::kCrash});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 400 * kMs, {Fault::kChurn, Fault::kCut, Fault::kPartition, Fault::kPause, Fault::kCrash});
   orphans(plan);
   plan.edges = std::max(plan.edges, 2);
   plan.rates_at_limits = true;
@@ -123,19 +122,14 @@ void wrong_rates(Plan& plan) {
 }
 
 void slow_writers(Plan& plan) {
-  only(plan, 500 * kMs, {Fault::kPause, Fault::kCut});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 500 * kMs, {Fault::kPause, Fault::kCut});
   plan.page_gap = 2 * kMs;
   plan.write_gap = 20 * kMs;
-  plan.keys = 2;
   plan.pauses = 8;
 }
 
 void outboxes(Plan& plan) {
-  only(plan, 250 * kMs, {Fault::kPower, Fault::kCrash, Fault::kDisk, Fault::kCut, Fault::kChurn});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 250 * kMs, {Fault::kPower, Fault::kCrash, Fault::kDisk, Fault::kCut, Fault::kChurn});
   plan.write_gap = 15 * kMs;
   plan.edges = std::max(plan.edges, 3);
 }
@@ -146,23 +140,17 @@ void lossy(Plan& plan) {
 }
 
 void wall_clocks(Plan& plan) {
-  only(plan, 250 * kMs, {Fault::kStep, Fault::kCut, Fault::kChurn});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 250 * kMs, {Fault::kStep, Fault::kCut, Fault::kChurn});
   plan.edges = std::max(plan.edges, 2);
 }
 
 void given_up(Plan& plan) {
-  only(plan, 500 * kMs, {Fault::kUnknown, Fault::kCut, Fault::kPause});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 500 * kMs, {Fault::kUnknown, Fault::kCut, Fault::kPause});
   plan.astray_per_mille = 300;
 }
 
 void moved(Plan& plan) {
-  only(plan, 300 * kMs, {Fault::kDisrupt, Fault::kCut, Fault::kPartition, Fault::kCrash, Fault::kChurn});
-  quiet_network(plan);
-  dense(plan);
+  dense_and_only(plan, 300 * kMs, {Fault::kDisrupt, Fault::kCut, Fault::kPartition, Fault::kCrash, Fault::kChurn});
   orphans(plan);
   plan.edges = std::max(plan.edges, 2);
 }

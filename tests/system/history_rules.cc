@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::int64_t kExpiryGrace = 100'000'000;  // expired bytes come back within 100 ms
 // A lifetime counts from the write's acceptance or from an instant before it: earlier by the way of the last word of
-// the hub to the gateway (C5), which no session survives when it is longer than this.
+// the hub to the gateway (C5), which no session survives when it is longer than this (on links as fast as those of a
+// test).
 constexpr std::int64_t kEarlyGrace = 1'500'000'000;
 constexpr std::int64_t kRatesApart = 2'000;  // a lifetime is measured by clocks that differ by 1/2000 at most
 constexpr std::int64_t kUnknownUntil = 60'000'000'000;  // a write nobody answered takes effect within a minute or never
