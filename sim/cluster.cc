@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "codec/archive.h"
 #include "sim/describe.h"
 
 namespace tidelock::sim {
@@ -30,6 +31,8 @@ Cluster::Cluster(ClusterOptions options)
     hub->number = i;
     hub->id = hub->name = "hub-" + std::to_string(i);
     hub->clock = clock();
+    hub->rows.disk.replace(
+        SimRows{{"n", encode(kLedgerVersion)}});  // every hub reads the newest, and the ledger is there
     hubs_.push_back(std::move(hub));
   }
   for (int i = 0; i < plan_.edges; ++i) {

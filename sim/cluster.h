@@ -93,12 +93,13 @@ class Cluster : private LedgerHost {
     SimDisk outbox;
     Nanos disk_fails_until = 0;
     bool store_failed = false;  // in this boot
+    bool joined = false;        // its disk knows of a welcome
     std::shared_ptr<Page> page;
     std::vector<L1> apps;
     std::vector<std::shared_ptr<Page>> app_pages;
     Nanos suspended_ns = 0;
     std::int64_t wall_offset_ms = 0;
-    std::uint64_t wall_most_ms = 0;  // that it ever read when it wrote (G8)
+    std::uint64_t wall_most_ms = 0;  // that it ever read when it wrote, or was to go on from (G8)
     int next_hub = 0;
     std::uint64_t next_token = 0;
     std::map<std::uint64_t, PendingRead> reads;

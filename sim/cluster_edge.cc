@@ -53,6 +53,7 @@ void Cluster::start_edge(Edge& edge, bool revoke) {
   options.memory_bytes = plan_.edge_memory_bytes;
   options.namespaces = plan_.seed.namespaces;
   options.settings = plan_.seed.settings;
+  options.joined = edge.joined;
   if (edge.page && revoke) {
     judge_.page_revoked(edge.page->number);
     edge.page->revoked = true;
@@ -182,6 +183,7 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
   } else if (const auto* policies = std::get_if<PagePolicies>(&op)) {
     page.namespaces = policies->namespaces;
     page.rho_ppm = policies->settings.rho_ppm;
+    edge.joined = true;
   } else if (const auto* writers = std::get_if<PageWriters>(&op)) {
     page.writers_ns = writers->writers_ns;
   } else if (auto* put = std::get_if<ArenaPut>(&op)) {

@@ -10,7 +10,9 @@ namespace {
 constexpr Nanos kMs = kMillisecond;
 }
 
-Nanos Cluster::span(Nanos most) { return world_.between(kMs, world_.chance(700) ? most / 8 : most); }
+Nanos Cluster::span(Nanos most) {
+  return world_.between(kMs, world_.chance(1'000 - plan_.long_per_mille) ? most / 8 : most);
+}
 
 void Cluster::restart_later(Hub& hub, Nanos least, Nanos most) {
   world_.in(world_.between(least, most), [this, &hub] {
@@ -118,9 +120,13 @@ void Cluster::fault() {
     }
     case Fault::kStall: {
       const int leader = ledger_->leader();
-      const int stalled = world_.chance(600) && leader >= 0 ? leader : hub.number;
+      const bool of_leader = (plan_.depose || world_.chance(600)) && leader >= 0;
+      const int stalled = of_leader ? leader : hub.number;
       ledger_->stall(stalled, world_.now() + span(4 * kSecond));
-      if (world_.chance(700)) ledger_->elect(static_cast<int>(rng.below(hubs_.size())));
+      if (plan_.depose)
+        ledger_->elect((stalled + 1) % plan_.hubs);
+      else if (world_.chance(700))
+        ledger_->elect(static_cast<int>(rng.below(hubs_.size())));
       break;
     }
     case Fault::kChurn: {

@@ -76,6 +76,10 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
     const auto* probe = send == nullptr ? nullptr : std::get_if<Probe>(&send->frame.body);
     if (probe != nullptr && unsound) edge.probes[probe->nonce] = world_.now();
   }
+  if (const auto* in = std::get_if<EdgeFrameIn>(&what)) {  // what every registered edge has passed, it goes on from
+    const auto* welcome = std::get_if<Welcome>(&in->frame.body);
+    if (welcome != nullptr) edge.wall_most_ms = std::max(edge.wall_most_ms, welcome->newest_stamp.wall_ms);
+  }
   const auto* write = std::get_if<EdgeWrite>(&what);
   if (write == nullptr) return;
   edge.wall_most_ms = std::max(edge.wall_most_ms, write->wall_ms);

@@ -272,6 +272,10 @@ void Cluster::client_send(int number) {
     world_.in(world_.between(50 * kMicrosecond, 3 * kMs), [this, &hub, token, request = *client.request] {
       post(hub, hub.incarnation, [this, &hub, token, request] {
         if (const auto* write = std::get_if<WriteKeys>(&request.body)) {
+          if (world_.verbose()) {
+            world_.say(hub.id, "is asked to write id " + std::to_string(request.id.client) + " " +
+                                   std::to_string(request.id.sequence) + " " + write->writes.front().key);
+          }
           for (const KeyWrite& one : write->writes) judge_.accepted(hub.id, one.key, one.value, one.ttl_ns);
         }
         step_hub(hub, HubAsked{token, request});
@@ -280,7 +284,7 @@ void Cluster::client_send(int number) {
   }
   // No answer: elsewhere, with the same id. A hub whose process is gone is known at once.
   const bool refused = !faults_ && !hub.up;
-  const Nanos patience = refused ? 5 * kMs : world_.between(200 * kMs, faults_ ? 8 * kSecond : 300 * kMs);
+  const Nanos patience = refused ? 5 * kMs : world_.between(200 * kMs, faults_ ? plan_.patience_most : 300 * kMs);
   world_.in(patience, [this, number, attempt] {
     Client& waiting = clients_[static_cast<std::size_t>(number)];
     if (waiting.attempt != attempt || !waiting.request) return;
@@ -309,6 +313,13 @@ void Cluster::client_answer(int number, std::uint64_t attempt, int from, const A
     case Code::kUnavailable:  // under this id nothing happened nor will: a new one
       judge_client_void(client);
       client.request->id = {client.boot, ++client.sequence};
+      // Nothing at that hub: where it was sent besides it may still happen, so this is another write.
+      if (auto* write = std::get_if<WriteKeys>(&client.request->body); write != nullptr && client.sends > 1) {
+        const Bytes value = next_value();
+        for (KeyWrite& one : write->writes) {
+          if (one.value) one.value = value;
+        }
+      }
       client.sends = 0;
       return again();
     default: break;

@@ -64,17 +64,23 @@ int trace_one(const SimOptions& options) {
 int run_all_mutants(const SimOptions& options) {
   std::vector<Hunted> hunted;
   std::size_t caught = 0;
+  bool sound = true;
   for (const MutantInfo& info : all_mutants()) {
     const Hunted& one = hunted.emplace_back(hunt(info, options, kRanges));
     caught += one.median() != 0;
     std::printf("%-28.*s %-4.*s %5llu  %s\n", static_cast<int>(info.name.size()), info.name.data(),
                 static_cast<int>(info.rule.size()), info.rule.data(), static_cast<unsigned long long>(one.median()),
                 one.violation.empty() ? "not noticed" : one.violation.c_str());
+    for (const SeedResult& seed : one.unsound) {
+      std::printf("  seed %llu breaks a rule without it as well: %s\n", static_cast<unsigned long long>(seed.seed),
+                  seed.report.violation.c_str());
+      sound = false;
+    }
     std::fflush(stdout);
   }
   std::printf("%zu of %zu mutants are noticed\n", caught, hunted.size());
   const bool written = write_file(options.json, to_json(hunted, options));
-  return written && caught == hunted.size() ? 0 : 1;
+  return written && sound && caught == hunted.size() ? 0 : 1;
 }
 
 }  // namespace

@@ -4,8 +4,6 @@
 #include <optional>
 #include <string_view>
 
-#include "sim/runner.h"
-
 namespace tidelock::sim {
 namespace {
 
@@ -26,7 +24,7 @@ std::uint64_t middle(std::vector<std::uint64_t> numbers) {
 }
 
 // The first seed that breaks a rule with the mutant and none without it: one that fails by itself proves nothing.
-std::optional<SeedResult> first_to_notice(SimOptions options) {
+std::optional<SeedResult> first_to_notice(SimOptions options, std::vector<SeedResult>& unsound) {
   const std::uint64_t end = options.cluster.seed + options.seeds;
   const auto ignore = [](const SeedResult&) {};
   while (options.cluster.seed < end) {
@@ -37,7 +35,9 @@ std::optional<SeedResult> first_to_notice(SimOptions options) {
     sound.mutant.clear();
     sound.cluster.seed = report.first_failing_seed;
     sound.seeds = 1;
-    if (run_seeds(sound, 1, ignore).violations == 0) return report.failures.front();
+    const RunReport without = run_seeds(sound, 1, ignore);
+    if (without.violations == 0) return report.failures.front();
+    unsound.push_back(without.failures.front());
     options.cluster.seed = report.first_failing_seed + 1;
   }
   return std::nullopt;
@@ -53,7 +53,7 @@ Hunted hunt(const MutantInfo& mutant, SimOptions options, int ranges) {
   options.mutant = mutant.name;
   if (mutant.scenario != nullptr && options.scenario.empty()) options.cluster.shape = mutant.scenario->shape;
   for (int range = 0; range < ranges; ++range) {
-    const auto found = first_to_notice(options);
+    const auto found = first_to_notice(options, hunted.unsound);
     hunted.seeds.push_back(found ? found->seed - options.cluster.seed + 1 : 0);
     if (found && hunted.violation.empty()) hunted.violation = found->report.violation;
     options.cluster.seed += options.seeds;

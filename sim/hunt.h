@@ -7,6 +7,7 @@
 
 #include "sim/mutants.h"
 #include "sim/options.h"
+#include "sim/runner.h"
 
 namespace tidelock::sim {
 
@@ -16,7 +17,8 @@ struct Hunted {
   const MutantInfo* mutant = nullptr;
   std::vector<std::uint64_t> seeds;  // until it was noticed, one of each range; 0: by none of options.seeds
   std::string violation;             // the first that was noticed
-  std::uint64_t median() const;      // 0: most ranges noticed nothing
+  std::vector<SeedResult> unsound;  // seeds that break a rule without the mutant: a fault of the product, or of a judge
+  std::uint64_t median() const;     // 0: most ranges noticed nothing
 };
 // Over `ranges` ranges of options.seeds seeds each, in the mutant's scenario.
 Hunted hunt(const MutantInfo& mutant, SimOptions options, int ranges);

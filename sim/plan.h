@@ -39,14 +39,17 @@ struct Plan {
 
   // load: mean time between two of a kind
   Nanos page_gap = 0, read_gap = 0, write_gap = 0, client_gap = 0, rollout_gap = 0;
-  Nanos bound_least = 0;  // the tightest bound that a reader asks for
+  Nanos patience_most = 8 * kSecond;  // of an operator with a hub that does not answer, while there are faults
+  Nanos bound_least = 0;              // the tightest bound that a reader asks for
 
   // what breaks
   Nanos fault_gap = 0;
   Nanos delay_least = 0, delay_most = 0;                           // of a message between an edge and a hub
   Nanos byte_ns = 0;                                               // of a radio link
   std::uint64_t loss_ppm = 0, duplicate_ppm = 0, reorder_ppm = 0;  // of messages inside a session
-  std::uint64_t astray_per_mille = 0;                              // appends with unknown outcome
+  bool depose = false;                   // a stall is always the leader's, and another hub leads at once
+  std::uint64_t long_per_mille = 300;    // of the faults that last: as long as they may
+  std::uint64_t astray_per_mille = 0;    // appends with unknown outcome
   std::uint64_t pauses = 1;              // times as often whoever runs is stopped between two loads or actions
   std::uint64_t revoke_per_mille = 700;  // of the restarts of an edge: the page before it is revoked
   std::uint64_t move_on_per_mille = 50;  // of an app's reads: it looks for a newer page first

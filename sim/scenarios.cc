@@ -52,12 +52,17 @@ void failovers(Plan& plan) {
 
 void deposed(Plan& plan) {
   failovers(plan);
-  only(plan, 300 * kMs, {Fault::kStall, Fault::kUnknown, Fault::kCrash, Fault::kCut});
-  plan.seed.settings.authority_window_ns = 2 * kSecond;
-  plan.seed.settings.lease_long_ns = 500 * kMs;
-  plan.seed.settings.lease_short_ns = 150 * kMs;
+  only(plan, 3'000 * kMs, {Fault::kStall, Fault::kCut});
+  plan.patience_most = 300 * kMs;
+  plan.depose = true;
+  plan.long_per_mille = 900;
+  plan.astray_per_mille = 30;
+  plan.seed.settings.authority_window_ns = kSecond;
+  plan.seed.settings.lease_long_ns = kSecond;
+  plan.seed.settings.lease_short_ns = 300 * kMs;
   plan.seed.settings.lease_margin_ns = 0;
-  plan.ledger.append_late_per_mille = plan.ledger.deliver_late_per_mille = 200;
+  plan.ledger.append_late_per_mille = 100;
+  plan.ledger.deliver_late_per_mille = 10;
   plan.ledger.append_late_most = plan.ledger.deliver_late_most = kSecond;
 }
 

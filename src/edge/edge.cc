@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "base/wall_clock.h"
-#include "codec/archive.h"
 #include "codec/certificate.h"
 #include "edge/commands.h"
 #include "edge/core_loop.h"
@@ -27,6 +26,7 @@
 #include "edge/links.h"
 #include "edge/model_keeper.h"
 #include "edge/outbox_disk.h"
+#include "edge/policies_row.h"
 #include "edge/work_thread.h"
 #include "memory/arena.h"
 #include "memory/page.h"
@@ -43,7 +43,6 @@
 namespace tidelock {
 namespace {
 
-constexpr char kSettingsRow[] = "settings";
 constexpr Nanos kLoopSilenceMax = 5 * kSecond;  // beyond it /healthz says no
 
 std::uint64_t random_number() {
@@ -173,10 +172,7 @@ class Edge::Impl {
     boot_ = Boot{random_number()};
     const std::string page_path = config_.run_dir + "/page";
     if (const auto revoked = PageWriter::revoke(page_path); !revoked) {  // F11
-      ClusterSettings settings;
-      if (const auto kept = kv_->get(kMetaFamily, kSettingsRow); kept && *kept) {
-        if (auto known = decode<ClusterSettings>(**kept, "settings")) settings = *known;
-      }
+      const ClusterSettings settings = kept_policies(*kv_).value_or(Policies{}).settings;
       session_after_ = saturating_add(clock_.now(), stretch(settings.lease_long_ns, settings.rho_ppm));
       log(LogLevel::kWarn, "edge", "former page not revoked: no session until its lease has surely lapsed",
           {{"message", revoked.error().message}, {"wait_ms", settings.lease_long_ns / kMillisecond}});
@@ -223,6 +219,11 @@ class Edge::Impl {
     options.writer = hash64(config_.id);
     options.memory_bytes = config_.memory_bytes;
     options.session_after = session_after_;
+    if (auto known = kept_policies(*kv_)) {
+      options.joined = true;
+      options.settings = known->settings;
+      options.namespaces = std::move(known->namespaces);
+    }
     core_ = std::make_unique<EdgeCore>(options, *l2_, std::move(*outbox), Rng(random_number()));
 
     auto loop = EventLoop::create(clock_);
@@ -245,9 +246,8 @@ class Edge::Impl {
     listener.session_lost = [](const std::string&) {};
     listener.policies = [this](const PagePolicies& policies) {
       KvBatch batch;
-      ClusterSettings settings = policies.settings;
-      batch.put(kMetaFamily, kSettingsRow, encode(settings));
-      (void)kv_->commit(batch, Sync::kNone);  // for a restart that cannot revoke its page; the default serves otherwise
+      keep_policies(batch, {policies.settings, policies.namespaces});
+      (void)kv_->commit(batch, Sync::kNone);  // lost: the next run waits for its first welcome
     };
     core_loop_ =
         std::make_unique<CoreLoop>(*loop_, clock_, *core_, *page_, *arena_, *l2_, *disk_, *links_, std::move(listener));

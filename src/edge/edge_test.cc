@@ -15,7 +15,9 @@
 #include "base/wall_clock.h"
 #include "codec/certificate.h"
 #include "edge/model_keeper.h"
+#include "edge/policies_row.h"
 #include "memory/local_reader.h"
+#include "store/kv/kv.h"
 #include "store/models/files.h"
 #include "wire/http/server.h"
 #include "wire/resp/client.h"
@@ -57,6 +59,15 @@ class EdgeTest : public testing::Test {
     fs::remove_all(home_);
   }
 
+  // As an earlier run leaves its folder.
+  void joined_before() const {
+    fs::create_directories(config_.data_dir);
+    auto kv = Kv::open(config_.data_dir + "/db", {kL2Family, kOutboxFamily, kMetaFamily});
+    ASSERT_TRUE(kv);
+    KvBatch batch;
+    keep_policies(batch, {{}, default_namespaces()});
+    ASSERT_TRUE((*kv)->commit(batch, Sync::kNone));
+  }
   void start() {
     client_.reset();
     edge_.reset();
@@ -151,7 +162,15 @@ TEST_F(EdgeTest, SaysSoWhenNoContractCanBeMet) {
   EXPECT_TRUE(text({"TL.GET", "k", "SOON"}).starts_with("(error) ERR syntax error"));
 }
 
+TEST_F(EdgeTest, WhoNeverJoinedTakesNoFeatures) {  // G9
+  start();
+  EXPECT_TRUE(
+      text({"SET", "feature:track:1", "vector"}).starts_with("(error) BUSY this edge has not joined its cluster"))
+      << text({"SET", "feature:track:1", "vector"});
+}
+
 TEST_F(EdgeTest, OwnFeaturesAreReadBackWithATrueReceiptAndSurviveARestart) {  // D8, I8
+  joined_before();
   start();
   const RespValue set = ask({"TL.SET", "feature:track:1", "vector", "ACK", "DISK"});
   ASSERT_NE(set.find("ack"), nullptr) << to_text(set);

@@ -133,7 +133,8 @@ struct Batch {  // D5: the same (edge, incarnation, number) counts once
 };
 
 // Which commands a ledger may hold. What came with a version is appended only once the ledger is at that version, which
-// the active hub raises as soon as every hub reads it. 1: all above. 2: RaiseVersion, so a ledger without it is at 1.
+// the active hub raises as soon as every hub reads it. 1: all above. 2: RaiseVersion, so a ledger without it is at 1;
+// and a registration takes the floor of the others (G9).
 inline constexpr std::uint32_t kLedgerVersion = 2;
 struct RaiseVersion {
   std::uint32_t version = 0;

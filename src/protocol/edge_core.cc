@@ -24,6 +24,7 @@ EdgeCore::EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, R
       store_(store),
       outbox_(std::move(outbox)),
       hlc_(options_.writer),
+      joined_(options_.joined),
       rng_(rng),
       settings_(options_.settings),
       namespaces_(options_.namespaces) {
@@ -153,6 +154,7 @@ void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump) {
   if (const auto it = entries_.find(key); it != entries_.end()) {
     memory_used_ -= charge(key, it->second.entry);
     it->second.entry = entry;
+    it->second.asked_at = kNever;
     used_.splice(used_.end(), used_, it->second.used);
   } else {
     used_.push_back(key);

@@ -63,7 +63,9 @@ struct EdgeOptions {
   std::size_t memory_bytes = 64u << 20;
   std::size_t reads_max = 10'000;
   Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant
-  // Until the first welcome: what the last run of this edge was told. An edge cannot change policy.
+  // Until the first welcome: whether an earlier run was ever welcomed, and what the last one was told. An edge cannot
+  // change policy.
+  bool joined = false;
   std::vector<Namespace> namespaces = default_namespaces();
   ClusterSettings settings{};  // proofs that were kept in L2 are judged by its rho
 };
@@ -259,6 +261,7 @@ class EdgeCore {
   struct Held {
     EdgeEntry entry;
     std::list<std::string>::iterator used;
+    Nanos asked_at = kNever;  // A3: the hub answered for this key alone, to a request sent then
   };
   struct Request {  // F7: outstanding in this session
     Nanos sent_at = 0;
@@ -343,6 +346,7 @@ class EdgeCore {
   const EdgeStore& store_;
   Outbox outbox_;
   Hlc hlc_;
+  bool joined_;  // G9: registered, so what it writes behind holds tombstones back
   Rng rng_;
   ClockGuard guard_;
   EdgeCounters counters_;

@@ -86,6 +86,7 @@ class Bench {
     options.boot = Boot{++boot};
     options.writer = 5;
     options.session_after = session_after;
+    options.joined = joined;
     options.namespaces = namespaces;
     const std::vector<std::pair<Bytes, Bytes>> rows(outbox_rows.begin(), outbox_rows.end());
     auto outbox = Outbox::restore({}, rows, now, 1'000, Rng(7));
@@ -187,6 +188,7 @@ class Bench {
   bool answered(std::uint64_t token) const { return reads.contains(token); }
 
   std::vector<Namespace> namespaces;
+  bool joined = true;  // an earlier run was welcomed
   ClusterSettings settings;
   MapStore store;
   std::unique_ptr<EdgeCore> core;

@@ -107,15 +107,17 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
     switch (demand.consistency) {
       case Consistency::kStrong:
         // F4, F5: lease and blocks together, then the value; or a proven read at the hub that was sent after this read
-        // began, at an instant with no own write in flight there (A3).
+        // began, at an instant with no own write in flight there (A3). A mark is no such proof: it vouches for what was
+        // acknowledged, and a deposed hub's own append may have been shown by its successor.
         // A lease covers keys of strong namespaces only: nobody blocks the writers of others.
         if (ns.consistency == Consistency::kStrong && now_ < lease_until_ && !blocked(read.key) &&
             covered(read.key, *entry)) {
           return answer_from(read, *entry, Basis::kLease, 0);
         }
         // An own write that is not sequenced yet is no answer to a strong read: it waits until the hub has it.
-        if ((!entry->local || TIDELOCK_MUTANT(kUnsequencedForStrong)) && entry->proven_at != kNever &&
-            (entry->proven_at >= waiting.began || TIDELOCK_MUTANT(kOldProofForStrong))) {
+        if (const Nanos asked_at =
+                TIDELOCK_MUTANT(kUnsequencedForStrong) && entry->local ? entry->proven_at : held->asked_at;
+            asked_at != kNever && (asked_at >= waiting.began || TIDELOCK_MUTANT(kOldProofForStrong))) {
           ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
           done.receipt.source = Source::kHub;
           return done;

@@ -117,6 +117,7 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   state_ = State::kOpen;
   ++counters_.sessions_total;
   welcome_ = welcome;
+  joined_ = true;
   hlc_.start_after(welcome.newest_stamp);  // G8
   heard_h_ = welcome.hub_h;
   heard_at_ = now_;
@@ -362,7 +363,9 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
     }
     const bool strong = policy(found.key).consistency == Consistency::kStrong;
     const std::optional<Bytes> value = entry.value;
+    const Nanos proven_at = entry.proven_at;
     hold(found.key, std::move(entry), changed);
+    if (const auto kept = entries_.find(found.key); kept != entries_.end()) kept->second.asked_at = proven_at;
     if (strong && changed) emit(StrongChanged{found.key, value, found.version});
   }
 }

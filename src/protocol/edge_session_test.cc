@@ -308,6 +308,45 @@ TEST(EdgeD1, AWriteBehindIsAcknowledgedAtItsLevel) {
   }
 }
 
+// Found by the simulator: a deposed hub had appended a newer value, whose application it had not seen and its successor
+// had shown. A strong read that waited for that hub was answered from its last mark when the session was lost. A mark
+// vouches for what was acknowledged only.
+TEST(A3, AMarkIsNoAnswerToAStrongRead) {
+  Bench bench;
+  bench.open();
+  bench.hold("plain:k", Index{7}, "old");
+  bench.now += kMs;
+  bench.read(1, "plain:k", {Consistency::kStrong, {}, 60 * kSecond, {}});
+  EXPECT_FALSE(bench.reads.contains(1)) << "no lease covers the key: the hub is asked";
+  bench.tick(bench.wake_at - bench.now);
+  bench.mark(Index{10});  // of a probe that was sent after the read began
+  EXPECT_FALSE(bench.reads.contains(1));
+  bench.disconnect();
+  bench.open(2 * kSecond, Term{11}, Index{11});
+  EXPECT_FALSE(bench.reads.contains(1)) << "the proof with which the old session ended";
+  bench.answer(Index{11}, Index{9}, "new");
+  ASSERT_TRUE(bench.reads.contains(1));
+  EXPECT_EQ(bench.reads[1].value, "new");
+  EXPECT_EQ(bench.reads[1].receipt.source, Source::kHub);
+}
+
+// Found by the simulator: what an edge wrote before it was registered was older than a deletion that had been collected
+// without it.
+TEST(G9, AnEdgeThatNeverJoinedTakesNoWriteBehind) {
+  Bench bench;
+  bench.joined = false;
+  bench.start();
+  bench.write(1, "feat:k", "v");
+  EXPECT_EQ(bench.writes[1].code, Code::kBusy);
+  EXPECT_GT(bench.writes[1].retry_after_ns, 0);
+  EXPECT_TRUE(bench.store.rows.empty());
+  bench.open();
+  bench.write(2, "feat:k", "v", AckLevel::kOs);
+  bench.step(EdgeOutboxPersisted{bench.persisted, AckLevel::kOs});
+  ASSERT_TRUE(bench.writes.contains(2));
+  EXPECT_EQ(bench.writes[2].code, Code::kOk);
+}
+
 TEST(EdgeD8, ReadsOverlayTheEdgesOwnPendingWrites) {
   Bench bench;
   bench.open();

@@ -9,6 +9,9 @@
 #include "protocol/edge_core.h"
 
 namespace tidelock {
+namespace {
+constexpr Nanos kJoinRetry = 500 * kMillisecond;
+}
 
 void EdgeCore::on_write(const EdgeWrite& write) {
   const auto refuse = [&](const Error& error) {
@@ -16,6 +19,7 @@ void EdgeCore::on_write(const EdgeWrite& write) {
     done.token = write.token;
     done.code = error.code;
     done.message = error.message;
+    done.retry_after_ns = error.detail_ns;
     emit(std::move(done));
   };
   if (const auto ok = validate_key(write.write.key); !ok) return refuse(ok.error());
@@ -28,10 +32,13 @@ void EdgeCore::on_write(const EdgeWrite& write) {
   }
   EdgeWrite full = write;
   const Namespace& ns = policy(write.write.key);
+  const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
+  if (behind && !joined_)  // G9: it could be older than a deletion that was collected without this edge
+    return refuse({Code::kBusy, "this edge has not joined its cluster yet", {}, kJoinRetry});
   if (full.write.value && full.write.ttl_ns == 0 && !full.write.keep_ttl) full.write.ttl_ns = ns.ttl_ns;
   if (ns.write_mode == WriteMode::kThrough)
     write_through(full, ns);
-  else if (ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion)
+  else if (behind)
     write_behind(full, ns);
   else
     write_local(full, ns);

@@ -143,8 +143,7 @@ void HubCore::on_dropped(const HubDropped& event) {
   }
   if (lease_abort_ == event.id) lease_abort_at_ = saturating_add(now_, kAgainAfter);
   if (seed_ == event.id) seed_.reset();
-  std::erase_if(registering_,
-                [&](const auto& entry) { return entry.second == event.id; });  // I10: the next probe tries again
+  on_registration_dropped(event.id);
   if (active_) {
     for (auto& [id, op] : ops_) {  // S1: the abort itself came to nothing, or may have: an abort can be repeated
       if (op.abort != event.id) continue;
@@ -254,7 +253,7 @@ void HubCore::on_committed(const HubCommitted& event) {
       }
     }
   } else if (const auto* added = std::get_if<RegisterEdge>(&command.body)) {
-    registering_.erase(added->edge);
+    on_registered(added->edge);
   } else if (const auto* removed = std::get_if<RemoveEdge>(&command.body)) {
     if (applied.effective ||
         TIDELOCK_MUTANT(kFencedRemovalCounts)) {  // A1: a fenced one removes nothing, and the edge's lease goes on (S3)

@@ -166,6 +166,7 @@ class HubCore {
     bool flushed = false;
     Index applied;
     std::vector<StagedModel> staged;
+    std::optional<Hello> waiting;  // A6: until its registration was applied
   };
   struct EdgeRequest {  // F1: numbers are not reused within a boot; another boot counts anew
     NodeId edge;
@@ -250,7 +251,10 @@ class HubCore {
   void on_write_batch(Session& session, const WriteBatch& batch);
   bool own_write_in_flight(const std::string& key, std::uint64_t appends) const;
   void forget_op(CommandId id);
-  void ensure_registered(const Session& session);
+  void open_session(Session& session, const Hello& hello);
+  bool ensure_registered(const Hello& hello);
+  void on_registered(const NodeId& edge);
+  void on_registration_dropped(CommandId id);
   bool is_strong(std::string_view key) const;
   Nanos short_wait_until() const;   // A4: ordinary writes
   Nanos strong_wait_until() const;  // A4, S6: strong writes
@@ -302,6 +306,7 @@ class HubCore {
   Nanos rollout_moved_at_ = kNever;
   std::optional<CommandId> seed_;
   std::map<NodeId, CommandId> registering_;
+  std::map<NodeId, ConnId> waiting_;  // their hellos (Session::waiting)
   std::set<NodeId> removing_;
 
   std::map<NodeId, Nanos> leases_;  // A3: edge -> hub instant at which its lease has ended

@@ -200,6 +200,7 @@ TEST(A1, AClaimOpensATermAndANewerOneEndsIt) {
   EXPECT_TRUE(bench.core->active());
   EXPECT_EQ(bench.core->state().term(), Term{1});
   bench.connect(1, "edge-1");
+  bench.commit();
   ASSERT_NE(bench.last<Welcome>(1), nullptr);
   Command other;
   other.id = {99, 1};
@@ -474,16 +475,70 @@ TEST(A5, ASuccessorShortensForARolloutThatIsOn) {
   EXPECT_TRUE(bench.core->state().lease_is_short());
 }
 
-TEST(A6, ALeaseNeedsARegistrationThatWasApplied) {
+TEST(A6, ASessionOpensOnceTheRegistrationWasApplied) {
   Bench bench;
   bench.lead();
   bench.connect(1, "edge-1");
   ASSERT_EQ(bench.pending.size(), 1u) << "the registration is appended";
-  bench.from(1, Probe{Nonce{1}, true, 0, true});
-  ASSERT_EQ(bench.count<Mark>(1), 1);
-  EXPECT_EQ(bench.last<Mark>(1)->lease_ns, 0);
+  EXPECT_EQ(bench.last<Welcome>(1), nullptr) << "not applied: no welcome, so no lease and no write-behind";
   bench.commit();
+  ASSERT_EQ(bench.count<Welcome>(1), 1);
   EXPECT_GT(bench.probe(1).lease_ns, 0);
+}
+
+TEST(A6, OfTwoHellosThatWaitTheLaterOneOpens) {
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1", 1);
+  bench.connect(2, "edge-1", 2);
+  EXPECT_TRUE(bench.closed.contains(1));
+  EXPECT_EQ(bench.pending.size(), 1u) << "one registration for both";
+  bench.commit();
+  EXPECT_EQ(bench.count<Welcome>(1), 0);
+  EXPECT_EQ(bench.count<Welcome>(2), 1);
+
+  bench.connect(3, "edge-2");
+  bench.step(HubDisconnected{ConnId{3}});
+  bench.commit();  // registered, and nobody is there any more
+  bench.connect(4, "edge-2");
+  EXPECT_EQ(bench.count<Welcome>(4), 1);
+}
+
+TEST(A6, ARegistrationThatCameToNothingEndsTheHelloThatWaitsForIt) {  // I10
+  Bench bench;
+  bench.lead();
+  bench.connect(1, "edge-1");
+  const Command lost = *decode<Command>(bench.pending.at(0).command, "ledger command");
+  bench.pending.clear();
+  bench.step(HubDropped{lost.id, Code::kMaybeApplied});
+  EXPECT_TRUE(bench.closed.contains(1));
+  bench.connect(2, "edge-1", 1, 2);
+  bench.commit();
+  EXPECT_EQ(bench.count<Welcome>(2), 1);
+}
+
+// Found by the simulator: an edge whose registration was delayed wrote under a stamp older than a deletion that had
+// been collected without it.
+TEST(G9, ALateEdgeIsToldToStampAboveWhatWasCollected) {
+  Bench bench;
+  bench.lead_and_wait();
+  Command raise;
+  raise.id = {98, 1};
+  raise.term = bench.core->state().term();
+  raise.body = RaiseVersion{kLedgerVersion};
+  bench.step(HubCommitted{Index{++bench.index}, encode(raise)});
+  bench.connect(1, "edge-1");
+  bench.commit();
+  Command batch = raise;
+  batch.id = {98, 2};
+  batch.body = Batch{"edge-1", 1, 1, {{"feature:1", std::nullopt, {2'000, 0, 1}, 0}}};
+  bench.step(HubCommitted{Index{++bench.index}, encode(batch)});
+  bench.commit();
+  EXPECT_EQ(bench.core->state().uncollected(), 0u) << "edge-1 is all there is";
+  bench.connect(2, "edge-2");
+  bench.commit();
+  ASSERT_EQ(bench.count<Welcome>(2), 1);
+  EXPECT_EQ(bench.last<Welcome>(2)->newest_stamp, (Stamp{2'000, 0, 1}));
 }
 
 TEST(A6, RemovalWaitsForTheLease) {
@@ -616,6 +671,7 @@ TEST(S1, ANewSessionGetsEveryOpenBlockBeforeAnythingElseIsGranted) {
   bench.probe(1);
   bench.write(1, "cfg:k", "v");
   bench.connect(2, "edge-2");
+  bench.commit();
   ASSERT_EQ(bench.count<Block>(2), 1);
   ASSERT_EQ(bench.last<Welcome>(2)->open_blocks.size(), 1u) << "F11";
   bench.commit();
@@ -865,6 +921,7 @@ TEST(F1, TheAnswerToAFormerBootIsNotToldToTheNext) {
   Bench bench;
   bench.lead_and_wait();
   bench.connect(1, "edge-1", 1);
+  bench.commit();
   bench.from(1, WriteThrough{RequestNo{1}, {1, 1}, {{"plain:a", "old", 0, false, Condition::kNone, {}}}, {}});
   bench.connect(2, "edge-1", 2);
   bench.from(2, WriteThrough{RequestNo{1}, {2, 1}, {{"plain:b", "new", 0, false, Condition::kNone, {}}}, {}});
@@ -999,6 +1056,7 @@ TEST(Versions, ASessionUsesTheHighestThatBothSpeak) {  // F11
     bench.numbers[1] = {1, 0};
     bench.step(HubConnected{ConnId{1}, "edge-1"});
     bench.from(1, Hello{c.edge_max, "edge-1", "s", Boot{1}, {}, {}, {}, c.edge_min});
+    bench.commit();
     const auto* welcome = bench.last<Welcome>(1);
     ASSERT_EQ(welcome != nullptr, c.session != 0) << c.why;
     if (welcome == nullptr) {
@@ -1047,6 +1105,7 @@ TEST(F11, StrongRecordsAreReplayedOrTheEdgeIsToldReset) {
   bench.write(2, "cfg:k", "two");
   bench.commit();
   bench.connect(1, "edge-1", 1, 1, {}, bench.answers[1].index);
+  bench.commit();
   ASSERT_NE(bench.last<Welcome>(1), nullptr);
   EXPECT_FALSE(bench.last<Welcome>(1)->reset);
   ASSERT_EQ(bench.count<Record>(1), 1) << "only what the edge has not applied";
@@ -1059,6 +1118,7 @@ TEST(F11, StrongRecordsAreReplayedOrTheEdgeIsToldReset) {
   bench.step(HubLeadership{true, "hub-1"});
   bench.commit();
   bench.connect(7, "edge-2", 1, 1, {}, bench.answers[1].index);
+  bench.commit();
   ASSERT_NE(bench.last<Welcome>(7), nullptr);
   EXPECT_TRUE(bench.last<Welcome>(7)->reset);
 }
@@ -1164,6 +1224,7 @@ TEST(G8, AnEdgeIsToldTheNewestStampItEverSent) {
   bench.connect(3, "edge-1", 3);
   EXPECT_EQ(bench.last<Welcome>(3)->newest_stamp, (Stamp{20, 0, 1}));
   bench.connect(4, "edge-2");
+  bench.commit();
   EXPECT_EQ(bench.last<Welcome>(4)->newest_stamp, Stamp{}) << "of that edge";
 }
 

@@ -37,6 +37,7 @@ void HubCore::on_disconnected(ConnId conn) {
   if (TIDELOCK_MUTANT(kLeaseTableDropped)) leases_.erase(it->second->edge);
   if (current != by_edge_.end() && current->second == conn) by_edge_.erase(current);
   writers_known_.reset();
+  if (it->second->waiting) waiting_.erase(it->second->waiting->edge);
   sessions_.erase(it);  // its lease stays in the table (A3)
 }
 
@@ -111,7 +112,7 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   session.number = number;
   std::string refusal;
   session.protocol_version = std::min(hello.protocol_version, options_.protocol_version);
-  if (session.open) {
+  if (session.open || session.waiting) {
     refusal = "a second hello in one session";
   } else if (hello.edge != session.peer) {
     refusal = "edge id '" + hello.edge + "' does not match the certificate of '" + session.peer + "'";
@@ -134,6 +135,18 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
     end_session(session.conn, refusal);
     return;
   }
+  // A6, G9: what it writes behind counts for no tombstone before, and its flush age for no bound.
+  if (!ensure_registered(hello) && !TIDELOCK_MUTANT(kLeaseToStranger)) {
+    if (const auto former = waiting_.find(hello.edge); former != waiting_.end())
+      end_session(former->second, "the edge opened a newer session");
+    waiting_[hello.edge] = session.conn;
+    session.waiting = hello;
+    return;
+  }
+  open_session(session, hello);
+}
+
+void HubCore::open_session(Session& session, const Hello& hello) {
   if (Session* former = session_of(hello.edge)) end_session(former->conn, "the edge opened a newer session");
   for (auto& [block_number, block] : blocks_) block.acked.erase(hello.edge);  // S3: from the current session only
   session.open = true;
@@ -181,7 +194,6 @@ void HubCore::on_hello(Session& session, SessionNo number, const Hello& hello) {
   }
   last_demand_ = now_;
   note("session_open", hello.edge);
-  ensure_registered(session);
 }
 
 // G8: an edge that came back with an empty disk, and perhaps a clock that was set back, must not make stamps that lose
@@ -195,16 +207,37 @@ Stamp HubCore::newest_stamp_of(const NodeId& edge) const {
   return newest;
 }
 
-void HubCore::ensure_registered(const Session& session) {  // A6
-  if (state_.edges().contains(session.edge) || registering_.contains(session.edge)) return;
-  const CommandId id = next_id();
-  registering_[session.edge] = id;
-  append(id, RegisterEdge{session.edge, session.site});
+bool HubCore::ensure_registered(const Hello& hello) {  // A6
+  if (state_.edges().contains(hello.edge)) return true;
+  if (!registering_.contains(hello.edge)) {
+    const CommandId id = next_id();
+    registering_[hello.edge] = id;
+    append(id, RegisterEdge{hello.edge, hello.site});
+  }
+  return false;
+}
+
+void HubCore::on_registered(const NodeId& edge) {
+  registering_.erase(edge);
+  const auto it = waiting_.find(edge);
+  if (it == waiting_.end()) return;
+  Session& session = *sessions_.at(it->second);
+  waiting_.erase(it);
+  const Hello hello = *std::exchange(session.waiting, std::nullopt);
+  on_hello(session, session.number, hello);
+}
+
+void HubCore::on_registration_dropped(CommandId id) {
+  const auto it =
+      std::find_if(registering_.begin(), registering_.end(), [&](const auto& one) { return one.second == id; });
+  if (it == registering_.end()) return;
+  const auto hello = waiting_.find(it->first);
+  registering_.erase(it);
+  if (hello != waiting_.end()) end_session(hello->second, "its registration came to nothing; try again");  // I10
 }
 
 bool HubCore::on_probe(Session& session, const Probe& probe) {
   last_demand_ = now_;
-  ensure_registered(session);
   if (!has_authority(now_)) return false;  // A3: answered once an entry of ours was applied
   if (std::exchange(session.flush_age_ns, probe.flush_age_ns) != probe.flush_age_ns) writers_known_.reset();
   if (std::exchange(session.flushed, probe.flushed) != probe.flushed) writers_known_.reset();

@@ -22,9 +22,9 @@
 // ledger orders entries, but says nothing about what an edge still holds back, and an hour or a year later an older
 // record may arrive and resurrect the key. So as in G9 it goes by proof: each edge sends its records in the order of
 // their stamps (outbox.h), hence nothing at or below the newest stamp of its newest batch can follow, and a tombstone
-// goes when that holds of every registered edge. An edge that never writes holds collection back until it is removed;
-// its tombstones are small. Values without a stamp (write-through) are ordered by the ledger alone and leave at their
-// expiry.
+// goes when that holds of every registered edge. One that is registered later starts above all that was collected
+// before (run(RegisterEdge)). An edge that never writes holds collection back until it is removed; its tombstones are
+// small. Values without a stamp (write-through) are ordered by the ledger alone and leave at their expiry.
 
 #include "protocol/state_machine.h"
 
@@ -513,6 +513,19 @@ void StateMachine::run(Applied& applied, const RegisterEdge& edge) {  // A6
         applied, Code::kInvalid,
         "site is " + std::to_string(edge.site.size()) + " bytes; it must be at most " + std::to_string(kSiteBytesMax));
   }
+  // G9: what was collected lies at or below what every registered edge has passed, and the new one counts from there:
+  // its welcome tells it to stamp above. (Of an empty registry nothing is known but what all passed who ever wrote.)
+  if (ledger_version_ >= 2 && !edges_.contains(edge.edge)) {
+    Stamp passed = proven_floor();
+    if (edges_.empty()) {
+      for (const auto& [id, stamp] : floors_) passed = std::max(passed, stamp);
+    }
+    if (passed > newest_batch_stamp(edge.edge)) {
+      Lanes lanes = lanes_of(edge.edge);
+      lanes.floor = floors_[edge.edge] = passed;
+      put_row(named_row('b', edge.edge), encode(lanes));
+    }
+  }
   edges_[edge.edge] = edge.site;
   put_row(named_row('e', edge.edge), edge.site);
 }
@@ -633,10 +646,16 @@ void StateMachine::sweep_expired(std::size_t limit) {
   }
 }
 
-void StateMachine::sweep_proven(std::size_t limit) {
-  if (first_tombstone_ == kLastStamp) return;
+// Nothing at or below it can follow from a registered edge.
+Stamp StateMachine::proven_floor() const {
   Stamp floor = edges_.empty() ? Stamp{} : kLastStamp;
   for (const auto& [edge, site] : edges_) floor = std::min(floor, newest_batch_stamp(edge));
+  return floor;
+}
+
+void StateMachine::sweep_proven(std::size_t limit) {
+  if (first_tombstone_ == kLastStamp) return;
+  const Stamp floor = proven_floor();
   if (first_tombstone_ > floor && !TIDELOCK_MUTANT(kTombstoneByAge)) return;
   first_tombstone_ = kLastStamp;
   std::vector<std::string> proven;

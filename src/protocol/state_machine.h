@@ -165,6 +165,7 @@ class StateMachine {
   void sweep(std::size_t limit);
   void sweep_expired(std::size_t limit);
   void sweep_proven(std::size_t limit);
+  Stamp proven_floor() const;
 
   void run(Applied& applied);
   void run(Applied& applied, const Claim& claim);
