@@ -113,7 +113,7 @@ class Cluster : private LedgerHost {
     Nanos unsound_since = kForever;
     std::map<Nonce, Nanos> probes;               // true time at which the core decided to send each
     std::vector<std::pair<Nanos, Nanos>> marks;  // (sent, received), of one hub boot, oldest first
-    int marks_of = -1;
+    Boot marks_of;
   };
   struct LivingPage {
     int edge = 0;

@@ -267,18 +267,17 @@ void Cluster::stage_later(Edge& edge, const StrongChanged& changed) {
 // C3: two marks of one hub boot bound the relative rate. Once they lie so far apart that the error of this clock shows
 // against both round trips and what sound clocks may differ by, the edge must have found it.
 void Cluster::watch_clock(Edge& edge, const HubFrame& frame) {
+  if (const auto* welcome = std::get_if<Welcome>(&frame.body);
+      welcome != nullptr && welcome->hub_boot != edge.marks_of) {
+    edge.marks.clear();  // also of a hub whose clock jumped meanwhile
+    edge.marks_of = welcome->hub_boot;
+  }
   const auto* mark = std::get_if<Mark>(&frame.body);
   if (mark == nullptr || !mark->proof || edge.conn == 0) return;
   const auto probe = edge.probes.find(mark->nonce);
   if (probe == edge.probes.end() || probe->second < edge.unsound_since) return;
   const Nanos sent = probe->second, received = world_.now();
   edge.probes.erase(probe);
-  const Conn& conn = conn_of(ConnId{edge.conn});
-  const int boot = static_cast<int>(conn.hub_incarnation) * 16 + conn.hub;
-  if (boot != edge.marks_of) {
-    edge.marks.clear();
-    edge.marks_of = boot;
-  }
   edge.marks.emplace_back(sent, received);
   const auto rho = static_cast<Nanos>(plan_.seed.settings.rho_ppm);
   const Nanos error_ppm = std::abs(edge.clock.ppm()) - 4 * rho;

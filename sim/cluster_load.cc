@@ -209,6 +209,8 @@ void Cluster::edge_writer(int number) {
 void Cluster::client_turn(int number) {
   Client& client = clients_[static_cast<std::size_t>(number)];
   if (client.request || !load_) return;
+  if (plan_.roam_per_mille != 0 && world_.chance(plan_.roam_per_mille))
+    client.hub = static_cast<int>(world_.rng().below(hubs_.size()));
   if (client.rollout) return rollout_turn(number);
   if (has(Fault::kFleet) && world_.chance(plan_.remove_per_mille)) {
     return ask(number, RemoveEdgeRequest{edge_of(static_cast<int>(world_.rng().below(edges_.size()))).id});

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "codec/archive.h"
+#include "protocol/commands.h"
+
 namespace tidelock::sim {
 namespace {
 constexpr Nanos kMs = kMillisecond;
@@ -32,6 +35,8 @@ void ModelLedger::elect(int number) {
   const std::uint64_t election = ++election_;
   world_.trace(1, static_cast<std::uint64_t>(number));
   for (int hub = 0; hub < static_cast<int>(members_.size()); ++hub) {
+    // A service with members of its own has no leader to tell of: who wants to lead claims.
+    if (options_.leaderless && faults_ && hub != number && world_.chance(700)) continue;
     const Nanos late = faults_ && !world_.chance(700) ? 2 * kSecond : 20 * kMs;
     world_.at(reachable_at(hub) + world_.between(0, late), [this, hub, number, election] {
       if (election != election_ || !member(hub).up) return;  // a later word is on its way
@@ -67,6 +72,7 @@ void ModelLedger::stall(int hub, Nanos until) {
 void ModelLedger::heal() {
   faults_ = false;
   for (Member& one : members_) one.stalled_until = 0;
+  if (options_.leaderless && leader_ >= 0) elect(leader_);  // the rivals end
   watch_leader();
 }
 
@@ -92,8 +98,14 @@ void ModelLedger::stop(int hub, bool) {
 
 // ---- appends
 
+std::uint64_t ModelLedger::late_per_mille(std::uint64_t usual, const Bytes& command) const {
+  if (options_.claim_late_per_mille == 0) return usual;
+  const auto decoded = decode<Command>(command, "command");
+  return decoded && std::holds_alternative<Claim>(decoded->body) ? options_.claim_late_per_mille : usual;
+}
+
 void ModelLedger::append(int hub, CommandId id, Bytes command) {
-  const bool late = faults_ && !world_.chance(1'000 - options_.append_late_per_mille);
+  const bool late = faults_ && world_.chance(late_per_mille(options_.append_late_per_mille, command));
   const Nanos delay = world_.between(10 * kMicrosecond, late ? options_.append_late_most : kMs);
   world_.at(
       reachable_at(hub) + delay,
@@ -134,7 +146,7 @@ void ModelLedger::commit(const Bytes& command) {
 
 // The hub learns that the log has grown, and takes what it has not been told, in order.
 void ModelLedger::deliver(int hub) {
-  const bool late = faults_ && !world_.chance(1'000 - options_.deliver_late_per_mille);
+  const bool late = faults_ && world_.chance(late_per_mille(options_.deliver_late_per_mille, log_.back()));
   const Nanos delay = world_.between(10 * kMicrosecond, late ? options_.deliver_late_most : kMs);
   Member& one = member(hub);
   one.last_delivery = std::max(one.last_delivery, std::max(world_.now(), one.stalled_until) + delay);

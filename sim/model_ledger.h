@@ -43,7 +43,8 @@ class ModelLedger : public SimLedger {
 
   Member& member(int hub) { return members_[static_cast<std::size_t>(hub)]; }
   bool has_majority(int hub) const;
-  Nanos reachable_at(int hub);  // not before its stall ends
+  Nanos reachable_at(int hub);
+  std::uint64_t late_per_mille(std::uint64_t usual, const Bytes& command) const;  // not before its stall ends
   void arrive(Append append);
   void drop(const Append& append, Code code);
   void commit(const Bytes& command);

@@ -2,6 +2,7 @@
 // obeys src/protocol/read_order.h, the very order that the library uses.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,7 +26,7 @@ struct Page {
   bool revoked = false;
   std::uint64_t first_slot_version = 0;
   std::map<std::uint16_t, std::uint64_t> slots;
-  std::map<std::uint16_t, int> blocks;
+  std::map<std::uint16_t, std::uint32_t> blocks;
   std::map<std::uint16_t, std::uint64_t> generations;
   std::map<std::string, EdgeEntry> arena;
   std::vector<Namespace> namespaces;
@@ -33,7 +34,7 @@ struct Page {
   std::uint64_t slot_word(std::uint16_t slot) const {
     const auto version = slots.find(slot);
     const auto open = blocks.find(slot);
-    const std::uint64_t count = open == blocks.end() ? 0 : static_cast<std::uint64_t>(open->second);
+    const std::uint64_t count = open == blocks.end() ? 0 : std::min<std::uint64_t>(255, open->second);  // saturates
     return count << 56 | (first_slot_version + (version == slots.end() ? 0 : version->second));
   }
 };

@@ -39,6 +39,7 @@ struct Plan {
 
   // load: mean time between two of a kind
   Nanos page_gap = 0, read_gap = 0, write_gap = 0, client_gap = 0, rollout_gap = 0;
+  std::uint64_t roam_per_mille = 0;   // of the operators' requests: to any hub, whoever answered the last
   Nanos patience_most = 8 * kSecond;  // of an operator with a hub that does not answer, while there are faults
   Nanos bound_least = 0;              // the tightest bound that a reader asks for
 

@@ -36,6 +36,12 @@ void dense_and_only(Plan& plan, Nanos every, std::initializer_list<Fault> faults
   dense(plan);
 }
 
+// Operators find a new leader before the edges do.
+void operators_roam(Plan& plan) {
+  plan.patience_most = 300 * kMs;
+  plan.roam_per_mille = 300;
+}
+
 // Apps stay with the page of an edge that died unrevoked, and its lease: nobody can block there.
 void orphans(Plan& plan) {
   plan.revoke_per_mille = 200;
@@ -53,8 +59,9 @@ void failovers(Plan& plan) {
 void deposed(Plan& plan) {
   failovers(plan);
   only(plan, 3'000 * kMs, {Fault::kStall, Fault::kCut});
-  plan.patience_most = 300 * kMs;
+  operators_roam(plan);
   plan.depose = true;
+  plan.keys = 8;
   plan.long_per_mille = 900;
   plan.astray_per_mille = 30;
   plan.seed.settings.authority_window_ns = kSecond;
@@ -66,11 +73,24 @@ void deposed(Plan& plan) {
   plan.ledger.append_late_most = plan.ledger.deliver_late_most = kSecond;
 }
 
+void laggards(Plan& plan) {
+  failovers(plan);
+  only(plan, 300 * kMs, {Fault::kStall, Fault::kUnknown, Fault::kCrash, Fault::kCut});
+  plan.seed.settings.authority_window_ns = 2 * kSecond;
+  plan.seed.settings.lease_long_ns = 500 * kMs;
+  plan.seed.settings.lease_short_ns = 150 * kMs;
+  plan.seed.settings.lease_margin_ns = 0;
+  plan.ledger.append_late_per_mille = plan.ledger.deliver_late_per_mille = 200;
+  plan.ledger.append_late_most = plan.ledger.deliver_late_most = kSecond;
+}
+
 void stragglers(Plan& plan) {
   failovers(plan);
-  plan.faults.set(Fault::kCut);
-  plan.seed.settings.authority_window_ns = 50 * kMs;
-  plan.ledger.append_late_per_mille = plan.ledger.deliver_late_per_mille = 200;
+  only(plan, 250 * kMs, {Fault::kChurn, Fault::kUnknown, Fault::kCut, Fault::kPartition});
+  operators_roam(plan);
+  plan.seed.settings.authority_window_ns = 300 * kMs;
+  plan.ledger.append_late_per_mille = plan.ledger.deliver_late_per_mille = 20;
+  plan.ledger.claim_late_per_mille = 500;
   plan.ledger.append_late_most = kSecond;
   plan.ledger.deliver_late_most = 500 * kMs;
   plan.ledger.leaderless = true;
@@ -166,6 +186,7 @@ const Scenario kFailovers{"failovers", "hubs that lose their lead without knowin
                           failovers};
 const Scenario kDeposed{"deposed", "and go on for long: a wide window, short leases, entries that reach a hub late",
                         deposed};
+const Scenario kLaggards{"laggards", "hubs that are told of everything late, in wide windows", laggards};
 const Scenario kStragglers{"stragglers", "a ledger that commits whosever append, late, in narrow windows", stragglers};
 const Scenario kRestarts{"restarts", "edges that die and return, often without revoking their page", restarts};
 const Scenario kRollouts{"rollouts", "the lease is shortened and lengthened all the time, between failovers", rollouts};
@@ -183,9 +204,9 @@ const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", 
 const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
 
 std::span<const Scenario* const> all_scenarios() {
-  static constexpr std::array kAll = {&kFailovers, &kDeposed,   &kStragglers, &kRestarts,   &kRollouts,
-                                      &kFleet,     &kFewCopies, &kReplays,    &kWrongRates, &kSlowWriters,
-                                      &kOutboxes,  &kLossy,     &kWallClocks, &kGivenUp,    &kMoved};
+  static constexpr std::array kAll = {&kFailovers, &kDeposed,    &kLaggards, &kStragglers, &kRestarts,    &kRollouts,
+                                      &kFleet,     &kFewCopies,  &kReplays,  &kWrongRates, &kSlowWriters, &kOutboxes,
+                                      &kLossy,     &kWallClocks, &kGivenUp,  &kMoved};
   return kAll;
 }
 

@@ -14,7 +14,7 @@ struct Scenario {
   void (*shape)(Plan&);
 };
 
-extern const Scenario kFailovers, kDeposed, kStragglers, kRestarts, kRollouts, kFleet, kFewCopies, kReplays,
+extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kRestarts, kRollouts, kFleet, kFewCopies, kReplays,
     kWrongRates, kSlowWriters, kOutboxes, kLossy, kWallClocks, kGivenUp, kMoved;
 
 std::span<const Scenario* const> all_scenarios();

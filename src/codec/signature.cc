@@ -52,6 +52,21 @@ Result<Key> parse_key(std::string_view pem, bool is_private) {
   return key;
 }
 
+// OpenSSL's decoders take about as long for a PEM as Ed25519 for the check, and a cluster has one model key: each
+// thread keeps the public key that it parsed last.
+Result<Key> public_key(std::string_view pem) {
+  thread_local std::string latest_pem;
+  thread_local Key latest;
+  if (!latest || latest_pem != pem) {
+    auto key = parse_key(pem, false);
+    if (!key) return key;
+    latest = std::move(*key);
+    latest_pem = pem;
+  }
+  EVP_PKEY_up_ref(latest.get());
+  return Key(latest.get());
+}
+
 Result<std::string> public_pem(EVP_PKEY* key) {
   const Bio bio(BIO_new(BIO_s_mem()));
   if (PEM_write_bio_PUBKEY(bio.get(), key) != 1) return fail(Code::kInvalid, "public key: cannot be written as PEM");
@@ -116,7 +131,7 @@ Result<std::string> public_key_of(std::string_view private_pem) {
 }
 
 Result<Bytes> key_id_of(std::string_view pem) {
-  const auto key = parse_key(pem, false);
+  const auto key = public_key(pem);
   if (!key) return fail(key.error());
   std::size_t size = 32;
   Bytes bytes(size, '\0');
@@ -142,7 +157,7 @@ Result<Bytes> sign_bytes(std::string_view private_pem, BytesView message) {
 }
 
 Result<void> verify_bytes(std::string_view pem, BytesView message, BytesView signature) {
-  const auto key = parse_key(pem, false);
+  const auto key = public_key(pem);
   if (!key) return fail(key.error());
   if (signature.size() != kSignatureBytes) {
     return fail(Code::kDenied, "signature: " + std::to_string(signature.size()) + " bytes, an Ed25519 signature has " +
