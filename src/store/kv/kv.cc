@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -101,8 +102,9 @@ class WalStop : public rocksdb::WalFilter {
   std::uint64_t seen_ = 0;
 };
 
-// Follows what RocksDB does by itself: where its newest log begins, and its first failure. RocksDB would recover from
-// some failures by flushing what it holds behind a log that has a half record in it; D3 forbids to try again.
+// Follows what RocksDB does by itself: where its newest log begins, how far its manifest is synced, and its first
+// failure. RocksDB would recover from some failures by flushing what it holds behind a log that has a half record in
+// it; D3 forbids to try again.
 class Watcher : public rocksdb::EventListener {
  public:
   explicit Watcher(const WalEnd& end) : stop_(end) {}
@@ -112,6 +114,20 @@ class Watcher : public rocksdb::EventListener {
     db_.store(db, std::memory_order_release);
   }
   std::uint64_t log_from() const { return log_from_; }
+  std::uint64_t manifest() const { return manifest_; }
+  void manifest_synced(rocksdb::DB* db) {
+    std::vector<std::string> files;
+    std::uint64_t bytes = 0, number = 0;
+    if (!db->GetLiveFiles(files, &bytes, false).ok()) return;
+    constexpr std::string_view kName = "/MANIFEST-";
+    for (const std::string& file : files) {
+      if (file.starts_with(kName)) std::from_chars(file.data() + kName.size(), file.data() + file.size(), number);
+    }
+    std::uint64_t known = manifest_;
+    while (known < manifest_mark(number, bytes) &&
+           !manifest_.compare_exchange_weak(known, manifest_mark(number, bytes))) {
+    }
+  }
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   rocksdb::Status failure() const {
     const std::lock_guard lock(mutex_);
@@ -121,6 +137,8 @@ class Watcher : public rocksdb::EventListener {
   void OnMemTableSealed(const rocksdb::MemTableInfo&) override {
     if (const rocksdb::DB* db = db_.load(std::memory_order_acquire)) log_from_ = db->GetLatestSequenceNumber();
   }
+  void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo&) override { manifest_synced(db); }
+  void OnCompactionCompleted(rocksdb::DB* db, const rocksdb::CompactionJobInfo&) override { manifest_synced(db); }
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* status) override {
     const std::lock_guard lock(mutex_);
     if (failed_.load(std::memory_order_relaxed)) return;
@@ -134,7 +152,7 @@ class Watcher : public rocksdb::EventListener {
  private:
   WalStop stop_;
   std::atomic<const rocksdb::DB*> db_{nullptr};
-  std::atomic<std::uint64_t> log_from_{0};
+  std::atomic<std::uint64_t> log_from_{0}, manifest_{0};
   std::atomic<bool> failed_{false};  // set behind failure_
   mutable std::mutex mutex_;
   rocksdb::Status failure_;
@@ -272,7 +290,7 @@ class RocksKv : public Kv {
   }
   Bytes mark() const {
     return encode_wal_mark({synced_.load(std::memory_order_relaxed), watcher_->log_from(),
-                            unlogged_.load(std::memory_order_relaxed), old_logs_});
+                            unlogged_.load(std::memory_order_relaxed), old_logs_, watcher_->manifest()});
   }
   // Everything up to `sequence` is on disk. The mark says so behind it, for the case that nothing else is written.
   Result<void> synced(std::uint64_t sequence) {
@@ -384,7 +402,7 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
     const auto checked = check_write_ahead_logs(directory);
     if (!checked) return fail(checked.error());
     wal_end = *checked;
-    if (auto sound = check_manifest(directory); !sound) return fail(sound.error());
+    if (auto sound = check_manifest(directory, wal_end.manifest); !sound) return fail(sound.error());
     const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, directory, &names);
     if (!listed.ok()) return fail(Code::kCorrupt, directory + ": " + listed.ToString() + "; restore the folder");
   }
@@ -417,6 +435,7 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
   for (rocksdb::ColumnFamilyHandle* handle : handles) kv->families_[handle->GetName()] = handle;
   // What was recovered lies in synced table files by now.
   watcher->watch(db);
+  watcher->manifest_synced(db);
   kv->watcher_ = std::move(watcher);
   kv->old_logs_ = wal_end.newest_log;
   if (auto begun = kv->synced(db->GetLatestSequenceNumber()); !begun) return fail(begun.error());

@@ -167,7 +167,7 @@ TEST_F(KvTest, EveryFlippedByteOfTheLogIsFoundAndATornTailIsForgiven) {  // D2
   }
   ASSERT_FALSE(log.empty());
   const std::uint64_t size = fs::file_size(log);
-  constexpr std::uint64_t kLastMark = 57;  // the end of the log says only that what is before it was synced
+  constexpr std::uint64_t kLastMark = 65;  // the end of the log says only that what is before it was synced
   for (std::uint64_t at = 0; at < size - kLastMark; ++at) {
     flip_byte(log, at);
     const auto found = check_write_ahead_logs(path("db"));
@@ -262,6 +262,18 @@ TEST_F(KvTest, ATornEndOfTheManifestIsForgivenAndADamagedOneIsNot) {  // D2
   std::ofstream(fs::path(path("torn")) / manifest, std::ios::binary | std::ios::app)
       << "\x11\x22\x33\x44\x20" << Bytes(30, '\0');
   auto kv = open("torn");
+  ASSERT_TRUE(kv);
+  EXPECT_EQ(value(*kv, "log", "k"), "v");
+  kv.reset();
+  // Of entries that were written together and not synced yet, a power cut kept a later one only.
+  fs::copy(path("db"), path("hole"));
+  const fs::path holed = fs::path(path("hole")) / manifest;
+  Bytes entry(7, '\0');
+  std::ifstream(holed, std::ios::binary).read(entry.data(), 7);
+  entry.resize(7 + static_cast<unsigned char>(entry[4]));
+  std::ifstream(holed, std::ios::binary).read(entry.data(), static_cast<std::streamsize>(entry.size()));
+  std::ofstream(holed, std::ios::binary | std::ios::app) << Bytes(entry.size(), '\0') << entry;
+  kv = open("hole");
   ASSERT_TRUE(kv);
   EXPECT_EQ(value(*kv, "log", "k"), "v");
   kv.reset();

@@ -22,8 +22,8 @@ constexpr std::size_t kHeaderBytes = 7;
 constexpr std::size_t kBatchHeaderBytes = 12;
 constexpr std::size_t kTornBytesMax = 4096;
 constexpr char kLogData = 3;
-constexpr BytesView kMagic = "TLK1";
-constexpr std::size_t kMarkBytes = 4 + 4 * 8;
+constexpr BytesView kMagic = "TLK2", kMagicBefore = "TLK1";  // TLK1 ends before WalMark::manifest
+constexpr std::size_t kMarkBytes = 4 + 5 * 8, kMarkBytesBefore = 4 + 4 * 8;
 enum FragmentType : unsigned char { kFull = 1, kFirst = 2, kMiddle = 3, kLast = 4 };
 
 static std::uint64_t little(BytesView in) {
@@ -36,7 +36,7 @@ static std::uint32_t masked(std::uint32_t crc) { return ((crc >> 15) | (crc << 1
 
 Bytes encode_wal_mark(const WalMark& mark) {
   Bytes out(kMagic);
-  for (const std::uint64_t v : {mark.synced, mark.log_from, mark.unlogged, mark.old_logs})
+  for (const std::uint64_t v : {mark.synced, mark.log_from, mark.unlogged, mark.old_logs, mark.manifest})
     for (int shift = 0; shift < 64; shift += 8) out.push_back(static_cast<char>(v >> shift));
   return out;
 }
@@ -68,11 +68,14 @@ struct Record {
   }
   std::optional<WalMark> mark() const {
     BytesView in = batch;
-    if (in.size() < kBatchHeaderBytes + 2 + kMarkBytes) return std::nullopt;
-    in.remove_prefix(kBatchHeaderBytes);
-    if (in[0] != kLogData || in[1] != static_cast<char>(kMarkBytes) || in.substr(2, 4) != kMagic) return std::nullopt;
-    return WalMark{little(in.substr(6, 8)), little(in.substr(14, 8)), little(in.substr(22, 8)),
-                   little(in.substr(30, 8))};
+    if (in.size() < kBatchHeaderBytes + 2 || in[kBatchHeaderBytes] != kLogData) return std::nullopt;
+    const auto bytes = static_cast<unsigned char>(in[kBatchHeaderBytes + 1]);
+    in.remove_prefix(kBatchHeaderBytes + 2);
+    if (in.size() < bytes) return std::nullopt;
+    const bool now = bytes == kMarkBytes && in.substr(0, 4) == kMagic;
+    if (!now && !(bytes == kMarkBytesBefore && in.substr(0, 4) == kMagicBefore)) return std::nullopt;
+    return WalMark{little(in.substr(4, 8)), little(in.substr(12, 8)), little(in.substr(20, 8)),
+                   little(in.substr(28, 8)), now ? little(in.substr(36, 8)) : 0};
   }
 };
 // The sound record that begins at `at`, which is no padding.
@@ -128,6 +131,7 @@ static WalMark marks_behind(const Log& log, std::size_t from) {
     const auto mark = record->mark();
     most.synced = std::max(most.synced, mark ? mark->synced : ~std::uint64_t{0});
     if (mark) most.log_from = std::max(most.log_from, mark->log_from);
+    if (mark) most.manifest = std::max(most.manifest, mark->manifest);
     at = record->end - 1;
   }
   return most;
@@ -159,9 +163,14 @@ Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
   if (logs->empty()) return end;
   end.newest_log = logs->rbegin()->first;
   std::uint64_t old_logs = 0;
-  for (const auto& [number, log] : *logs)
-    for (const Record& record : log.sound)
-      if (const auto mark = record.mark()) old_logs = std::max(old_logs, mark->old_logs);
+  for (const auto& [number, log] : *logs) {
+    for (const Record& record : log.sound) {
+      const auto mark = record.mark();
+      if (!mark) continue;
+      old_logs = std::max(old_logs, mark->old_logs);
+      end.manifest = std::max(end.manifest, mark->manifest);
+    }
+  }
 
   const Log* bad = nullptr;
   std::size_t bad_at = 0;
@@ -185,6 +194,7 @@ Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
       behind = bad_at + (bad_at == log.bad_at ? 1 : 0);
     }
     const WalMark told = marks_behind(log, behind);
+    end.manifest = std::max(end.manifest, told.manifest);
     if (next == 0 && bad == &log) next = told.log_from + 1;
     if (told.synced >= std::max<std::uint64_t>(next, 1)) {
       return fail(Code::kCorrupt, bad->path + ": what stood at byte " + std::to_string(bad_at) +
@@ -214,7 +224,7 @@ static bool one_bit_away(BytesView tail) {
   return false;
 }
 
-Result<void> check_manifest(const std::string& directory) {
+Result<void> check_manifest(const std::string& directory, std::uint64_t synced) {
   std::ifstream current(fs::path(directory) / "CURRENT", std::ios::binary);
   std::string name;
   std::getline(current, name);
@@ -227,15 +237,21 @@ Result<void> check_manifest(const std::string& directory) {
   read_sound(manifest);
   const BytesView tail = BytesView(manifest.bytes).substr(manifest.bad_at);
   if (tail.empty()) return {};
-  bool damaged = false;
-  for (std::size_t at = manifest.bad_at + 1; !damaged && at < manifest.bytes.size(); ++at)
-    damaged = record_at(manifest.bytes, at).has_value();
+  bool more = false;  // sound entries behind the bad one
+  for (std::size_t at = manifest.bad_at + 1; !more && at < manifest.bytes.size(); ++at)
+    more = record_at(manifest.bytes, at).has_value();
+  std::uint64_t number = 0;
+  const std::size_t dash = std::min(name.find('-'), name.size() - 1);
+  std::from_chars(name.data() + dash + 1, name.data() + name.size(), number);
+  const bool known = synced != 0 && synced >> 32 == number;
+  const bool torn = known && manifest.bad_at >= (synced & 0xFFFF'FFFF);  // of entries that were written together
   const bool short_enough = tail.size() <= kTornBytesMax;  // to try every bit; no last entry of ours is longer
-  if (damaged || (short_enough && one_bit_away(tail))) {
+  if ((more && !torn) || (!more && short_enough && one_bit_away(tail))) {
     return fail(Code::kCorrupt, manifest.path + ": a damaged record at byte " + std::to_string(manifest.bad_at) +
                                     "; restore the folder");
   }
-  if (!short_enough || tail.back() != '\0') return {};  // RocksDB forgives a short record and refuses a wrong one
+  if (!more && (!short_enough || tail.back() != '\0'))
+    return {};  // RocksDB forgives a short record, refuses a wrong one
   fs::resize_file(manifest.path, manifest.bad_at, error);
   if (error) return fail(Code::kUnavailable, manifest.path + ": cut a torn record: " + error.message());
   return {};

@@ -23,7 +23,9 @@ struct WalMark {
   std::uint64_t log_from = 0;  // the log that this record is in begins above this one, or above a later one
   std::uint64_t unlogged = 0;  // numbers up to this one may be missing from the logs: an import used some up
   std::uint64_t old_logs = 0;  // logs up to this number are of earlier runs, whose recovery has finished
+  std::uint64_t manifest = 0;  // this manifest is on disk up to there, at least (manifest_mark); 0: nothing is known
 };
+constexpr std::uint64_t manifest_mark(std::uint64_t number, std::uint64_t bytes) { return number << 32 | bytes; }
 Bytes encode_wal_mark(const WalMark& mark);
 
 // Replay takes all logs below `log`, and `records` records of it.
@@ -31,14 +33,17 @@ struct WalEnd {
   std::uint64_t log = ~0ull;
   std::uint64_t records = 0;
   std::uint64_t newest_log = 0;  // the highest number of a log in the folder
+  std::uint64_t manifest = 0;    // the furthest that any mark says
 };
 
 // Before the database is opened. kCorrupt with the file and the offset. Cost: reads every log of the folder once.
 Result<WalEnd> check_write_ahead_logs(const std::string& directory);
 
-// The same for the manifest, which RocksDB syncs before it acts on an entry: a last record that a power cut tore was
-// acted on by nobody, and is cut off when it ends in zeros, which RocksDB would refuse. kCorrupt for damage that
-// RocksDB takes for the end of the file.
-Result<void> check_manifest(const std::string& directory);
+// The same for the manifest, which RocksDB syncs before it acts on an entry, or on several: what a power cut left of
+// those behind the last sync was acted on by nobody, and is cut off where RocksDB would refuse it. `synced` is
+// WalEnd::manifest. kCorrupt for damage to what had been synced, and for what RocksDB takes for the end of the file.
+// (When a synced entry is cut off because no later mark says that it was, RocksDB misses the files that it deleted
+// since.)
+Result<void> check_manifest(const std::string& directory, std::uint64_t synced);
 
 }  // namespace tidelock
