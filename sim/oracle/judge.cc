@@ -30,10 +30,9 @@ Effect Judge::committed(Index index, const Entry* entry) {
   if (!effect.effective) return effect;
   const auto appended = appended_.find({entry->id, entry->ledger_time});
   const Nanos at = appended == appended_.end() ? now_() : appended->second;
-  if (ledger_.time() > time_before) {
-    moved_[index] = {ledger_.time(), at};
-    if (entry->ledger_time > ledger_at_most(at)) fastest_ = Reading{entry->ledger_time, at};
-  }
+  if (ledger_.time() > time_before) moved_[index] = {ledger_.time(), at};
+  // The first claim too, which shows nothing yet: whoever made it drives the clock on, and may claim again much later.
+  if (entry->ledger_time > ledger_at_most(at)) fastest_ = Reading{entry->ledger_time, at};
   if (const auto* claim = std::get_if<Entry::Claim>(&entry->body)) claims_[index] = claim->hub;
   const bool put = std::holds_alternative<Entry::Put>(entry->body);
   if (put && void_.contains(entry->id))
@@ -309,7 +308,11 @@ void Judge::read(const Told& told) {
     violated(what + ": " + told.where + " read of '" + told.key + "' got " +
              (told.value ? "version " : "nothing, version ") + text(told.version.value) + (told.local ? " (own)" : "") +
              " bound " + text(told.bound_ns) + " floor " + text(told.floor.value) + " newest " +
-             text(all.empty() ? 0 : all.back().index.value));
+             text(all.empty() ? 0 : all.back().index.value) +
+             (all.empty() || all.back().expires_at == kForever
+                  ? ""
+                  : ", which ends at " + text(all.back().expires_at) + " of at most " +
+                        text(ledger_at_most(told.ended_at))));
   };
   if (told.bound_ns > told.bound_asked_ns) complain("F3: the bound that was asked for is not met");
   if (told.page.value != 0) {  // I5
