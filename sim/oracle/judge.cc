@@ -111,6 +111,12 @@ void Judge::applied(const NodeId& hub, std::uint64_t run, Index index, std::uint
   lacks = std::max(lacks, std::max<Nanos>(0, carried_on - knows));
 }
 
+void Judge::lease_sent(const NodeId& edge, Index index) {
+  const auto since = ledger_.first_registered(edge);
+  if (!since || *since > index)
+    violated("A6: a lease at index " + text(index.value) + " for " + edge + ", which was not registered");
+}
+
 // Above every reading of the ledger's clock that anybody can have had then.
 Nanos Judge::ledger_at_most(Nanos at) const {
   if (!fastest_) return kNever;

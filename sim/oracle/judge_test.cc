@@ -453,6 +453,20 @@ TEST(Judge, RefusesAndAcceptsByTheRule) {
 }
 
 // A failover after which nobody could see the ledger's clock for a while stretches what lives, by that and no more.
+TEST(Judge, ALeaseIsForWhoIsRegistered) {  // A6
+  Court court;
+  const Index registered = court.commit(Entry::Register{"edge"});
+  court.judge.lease_sent("edge", registered);
+  court.commit(Entry::Remove{"edge"});
+  court.judge.lease_sent("edge", registered);  // by a hub that has not applied the removal
+  EXPECT_EQ(court.broken, "");
+  court.judge.lease_sent("edge", Index{registered.value - 1});
+  EXPECT_TRUE(court.broken.starts_with("A6: ")) << court.broken;
+  court.broken.clear();
+  court.judge.lease_sent("stranger", registered);
+  EXPECT_TRUE(court.broken.starts_with("A6: ")) << court.broken;
+}
+
 TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
   struct Failover {
     const char* why;

@@ -28,6 +28,11 @@ bool LedgerModel::strong(std::string_view key) const {
   return of != nullptr && of->strong;
 }
 
+std::optional<Index> LedgerModel::first_registered(const NodeId& edge) const {
+  const auto it = first_registered_.find(edge);
+  return it == first_registered_.end() ? std::nullopt : std::optional(it->second);
+}
+
 const std::vector<Version>& LedgerModel::versions(std::string_view key) const {
   static const std::vector<Version> kNone;
   const auto it = versions_.find(key);
@@ -83,7 +88,8 @@ Effect LedgerModel::commit(Index index, const Entry* entry) {
         using Body = std::decay_t<decltype(body)>;
         if constexpr (std::is_same_v<Body, Entry::Beacon>) return true;
         if constexpr (std::is_same_v<Body, Entry::Register>)
-          return named(body.edge) && (registered_.try_emplace(body.edge, index), true);
+          return named(body.edge) &&
+                 (registered_.try_emplace(body.edge, index), first_registered_.try_emplace(body.edge, index), true);
         if constexpr (std::is_same_v<Body, Entry::Remove>) return registered_.erase(body.edge), true;
         if constexpr (std::is_same_v<Body, Entry::Lease>) return seeded_;
         if constexpr (std::is_same_v<Body, Entry::Raise>)

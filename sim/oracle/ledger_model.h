@@ -50,6 +50,7 @@ class LedgerModel {
   Nanos time() const { return time_; }  // the ledger's clock: the highest of all effective entries
   std::uint32_t rho_ppm() const { return rho_ppm_; }
   bool strong(std::string_view key) const;
+  std::optional<Index> first_registered(const NodeId& edge) const;
   // Every version of the key, oldest first.
   const std::vector<Version>& versions(std::string_view key) const;
   // What the key is now; null when it is absent, deleted or expired.
@@ -81,6 +82,7 @@ class LedgerModel {
   std::uint32_t rho_ppm_ = 200;
   std::vector<Policy> policies_;
   std::map<NodeId, Index> registered_;  // since when, without a break (A6)
+  std::map<NodeId, Index> first_registered_;
   std::map<CommandId, Outcome> outcomes_;
   std::map<std::pair<NodeId, std::uint64_t>, std::vector<Counted>> lanes_;  // (edge, incarnation): by number, from 1
   std::map<std::string, std::vector<Version>, std::less<>> versions_;
