@@ -25,7 +25,7 @@ void Cluster::judge_sent(const Conn& conn, const HubFrame& frame) {
   } else if (const auto* block = std::get_if<Block>(&frame.body)) {
     judge_.block_announced(block->term, block->number, block->keys);
   } else if (const auto* mark = std::get_if<Mark>(&frame.body); mark != nullptr && mark->lease_ns > 0) {
-    judge_.lease_sent(edge_of(conn.edge).id, mark->index);
+    judge_.lease_sent(edge_of(conn.edge).id, mark->index, mark->lease_ns);
   }
 }
 

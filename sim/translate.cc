@@ -33,10 +33,12 @@ struct Body {
   decltype(Entry::body) operator()(const Abort& abort) const { return Entry::Abort{abort.target}; }
   decltype(Entry::body) operator()(const RegisterEdge& edge) const { return Entry::Register{edge.edge}; }
   decltype(Entry::body) operator()(const RemoveEdge& edge) const { return Entry::Remove{edge.edge}; }
-  decltype(Entry::body) operator()(const SetLease&) const { return Entry::Lease{}; }
+  decltype(Entry::body) operator()(const SetLease& lease) const { return Entry::Lease{lease.use_short}; }
   decltype(Entry::body) operator()(const Seed& seed) const {
     Entry::Seed body;
     body.rho_ppm = seed.settings.rho_ppm;
+    body.lease_long_ns = seed.settings.lease_long_ns;
+    body.lease_short_ns = seed.settings.lease_short_ns;
     for (const Namespace& ns : seed.namespaces) {
       const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
       body.policies.push_back({ns.prefix, ns.consistency == Consistency::kStrong, behind});

@@ -65,10 +65,13 @@ struct Entry {
   struct Remove {
     NodeId edge;
   };
-  struct Lease {};
+  struct Lease {
+    bool use_short = false;
+  };
   struct Seed {
     std::uint32_t rho_ppm = 200;
     std::vector<Policy> policies;
+    Nanos lease_long_ns = 0, lease_short_ns = 0;
   };
   struct Raise {
     std::uint32_t version = 1;

@@ -111,10 +111,14 @@ void Judge::applied(const NodeId& hub, std::uint64_t run, Index index, std::uint
   lacks = std::max(lacks, std::max<Nanos>(0, carried_on - knows));
 }
 
-void Judge::lease_sent(const NodeId& edge, Index index) {
+void Judge::lease_sent(const NodeId& edge, Index index, Nanos lease_ns) {
   const auto since = ledger_.first_registered(edge);
-  if (!since || *since > index)
+  if (!since || *since > index) {
     violated("A6: a lease at index " + text(index.value) + " for " + edge + ", which was not registered");
+  } else if (lease_ns > ledger_.lease_at(index)) {
+    violated("A5: a lease of " + text(lease_ns) + " ns at index " + text(index.value) + ", where " +
+             text(ledger_.lease_at(index)) + " is the most");
+  }
 }
 
 // Above every reading of the ledger's clock that anybody can have had then.

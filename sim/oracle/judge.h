@@ -59,8 +59,8 @@ class Judge {
   // C2: that hub's clock jumped: what it saw of the ledger's clock is worth nothing any more.
   void clock_jumped(const NodeId& hub, std::uint64_t run) { seen_.erase({hub, run}); }
 
-  // A hub sent that edge a lease with a mark of this index (A6).
-  void lease_sent(const NodeId& edge, Index index);
+  // A hub sent that edge a lease with a mark of this index (A5, A6).
+  void lease_sent(const NodeId& edge, Index index, Nanos lease_ns);
 
   // ---- writers
   // The writing node took it. A value is unique; it may be handed over again until it is in the ledger.

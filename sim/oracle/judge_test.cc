@@ -9,6 +9,7 @@ namespace {
 
 constexpr Nanos kMs = kMillisecond;
 constexpr Stamp kStamp{100, 0, 1};
+constexpr Nanos kLong = 30 * kSecond, kShort = 2 * kSecond;
 std::uint16_t slot(const std::string& key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
 
 // A court at true time `now`, with a hub in office since index 1 and namespaces since index 2. The page's clock shows
@@ -18,7 +19,7 @@ class Court {
   Court()
       : judge([this] { return now; }, [this](std::string what) { broken += (broken.empty() ? "" : " | ") + what; }) {
     commit(Entry::Claim{"hub"}, {});
-    commit(Entry::Seed{0, {{"", false, false}, {"cfg:", true, false}, {"feat:", false, true}}});
+    commit(Entry::Seed{0, {{"", false, false}, {"cfg:", true, false}, {"feat:", false, true}}, kLong, kShort});
     judge.page_opened(page, "page", [this] { return now; });
   }
   Index commit(decltype(Entry::body) body, Term term = Term{1}) {
@@ -453,18 +454,24 @@ TEST(Judge, RefusesAndAcceptsByTheRule) {
 }
 
 // A failover after which nobody could see the ledger's clock for a while stretches what lives, by that and no more.
-TEST(Judge, ALeaseIsForWhoIsRegistered) {  // A6
+TEST(Judge, ALeaseIsForWhoIsRegisteredAndAsLongAsTheLedgerSays) {  // A5, A6
   Court court;
   const Index registered = court.commit(Entry::Register{"edge"});
-  court.judge.lease_sent("edge", registered);
+  court.judge.lease_sent("edge", registered, kShort);
   court.commit(Entry::Remove{"edge"});
-  court.judge.lease_sent("edge", registered);  // by a hub that has not applied the removal
+  const Index lengthened = court.commit(Entry::Lease{false});
+  court.judge.lease_sent("edge", registered, kShort);  // by a hub that has applied neither
+  court.judge.lease_sent("edge", lengthened, kLong);
   EXPECT_EQ(court.broken, "");
-  court.judge.lease_sent("edge", Index{registered.value - 1});
-  EXPECT_TRUE(court.broken.starts_with("A6: ")) << court.broken;
-  court.broken.clear();
-  court.judge.lease_sent("stranger", registered);
-  EXPECT_TRUE(court.broken.starts_with("A6: ")) << court.broken;
+  const auto refused = [&court](const NodeId& edge, Index index, Nanos lease, const char* rule) {
+    court.broken.clear();
+    court.judge.lease_sent(edge, index, lease);
+    EXPECT_TRUE(court.broken.starts_with(rule)) << court.broken;
+  };
+  refused("edge", Index{registered.value - 1}, kShort, "A6: ");
+  refused("stranger", registered, kShort, "A6: ");
+  refused("edge", registered, kLong, "A5: ");
+  refused("edge", court.commit(Entry::Lease{true}), kLong, "A5: ");
 }
 
 TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {

@@ -33,6 +33,11 @@ std::optional<Index> LedgerModel::first_registered(const NodeId& edge) const {
   return it == first_registered_.end() ? std::nullopt : std::optional(it->second);
 }
 
+Nanos LedgerModel::lease_at(Index index) const {
+  const auto after = leases_.upper_bound(index);
+  return after == leases_.begin() ? 0 : std::prev(after)->second;
+}
+
 const std::vector<Version>& LedgerModel::versions(std::string_view key) const {
   static const std::vector<Version> kNone;
   const auto it = versions_.find(key);
@@ -91,7 +96,10 @@ Effect LedgerModel::commit(Index index, const Entry* entry) {
           return named(body.edge) &&
                  (registered_.try_emplace(body.edge, index), first_registered_.try_emplace(body.edge, index), true);
         if constexpr (std::is_same_v<Body, Entry::Remove>) return registered_.erase(body.edge), true;
-        if constexpr (std::is_same_v<Body, Entry::Lease>) return seeded_;
+        if constexpr (std::is_same_v<Body, Entry::Lease>) {
+          if (seeded_) leases_[index] = body.use_short ? lease_short_ns_ : lease_long_ns_;
+          return seeded_;
+        }
         if constexpr (std::is_same_v<Body, Entry::Raise>)
           return body.version > version_ && (version_ = body.version, true);
         if constexpr (std::is_same_v<Body, Entry::Claim> || std::is_same_v<Body, Entry::Put> ||
@@ -160,6 +168,9 @@ bool LedgerModel::run(Effect&, const Entry&, const Entry::Seed& seed) {
   seeded_ = true;
   rho_ppm_ = seed.rho_ppm;
   policies_ = seed.policies;
+  lease_long_ns_ = seed.lease_long_ns;
+  lease_short_ns_ = seed.lease_short_ns;
+  leases_[last_] = lease_short_ns_;  // nothing has been rolled out yet
   return true;
 }
 

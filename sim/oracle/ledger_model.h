@@ -51,6 +51,7 @@ class LedgerModel {
   std::uint32_t rho_ppm() const { return rho_ppm_; }
   bool strong(std::string_view key) const;
   std::optional<Index> first_registered(const NodeId& edge) const;
+  Nanos lease_at(Index index) const;  // the setting as of this index (A5)
   // Every version of the key, oldest first.
   const std::vector<Version>& versions(std::string_view key) const;
   // What the key is now; null when it is absent, deleted or expired.
@@ -83,6 +84,8 @@ class LedgerModel {
   std::vector<Policy> policies_;
   std::map<NodeId, Index> registered_;  // since when, without a break (A6)
   std::map<NodeId, Index> first_registered_;
+  Nanos lease_long_ns_ = 0, lease_short_ns_ = 0;
+  std::map<Index, Nanos> leases_;  // from which index on
   std::map<CommandId, Outcome> outcomes_;
   std::map<std::pair<NodeId, std::uint64_t>, std::vector<Counted>> lanes_;  // (edge, incarnation): by number, from 1
   std::map<std::string, std::vector<Version>, std::less<>> versions_;
