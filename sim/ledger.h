@@ -95,7 +95,8 @@ struct SimLedgerOptions {
   // Of the model only: how often an append, or an entry on its way to a hub, is late, and by how much.
   std::uint64_t append_late_per_mille = 50, deliver_late_per_mille = 30;
   Nanos append_late_most = 300 * kMillisecond, deliver_late_most = 200 * kMillisecond;
-  std::uint64_t claim_late_per_mille = 0;  // of claims instead, when it is not 0
+  std::uint64_t drop_late_per_mille = 200;  // ... or the word that an append came to nothing, by up to a second
+  std::uint64_t claim_late_per_mille = 0;   // of claims instead, when it is not 0
   // Whoever is told to lead, an append of any hub commits: a log service with members of its own.
   bool leaderless = false;
 };

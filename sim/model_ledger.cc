@@ -127,7 +127,7 @@ void ModelLedger::arrive(Append append) {
 }
 
 void ModelLedger::drop(const Append& append, Code code) {
-  const Nanos late = faults_ && !world_.chance(800) ? kSecond : 5 * kMs;
+  const Nanos late = faults_ && !world_.chance(1'000 - options_.drop_late_per_mille) ? kSecond : 5 * kMs;
   world_.at(reachable_at(append.hub) + world_.between(0, late),
             [this, hub = append.hub, boot = append.boot, id = append.id, code] {
               if (member(hub).boot == boot) host_.on_dropped(hub, id, code);

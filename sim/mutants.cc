@@ -86,7 +86,7 @@ constexpr std::array kMutants = {
     MutantInfo{kUnknownTakenForNever, "unknown-taken-for-never", "S1",
                "an append with unknown outcome is given up without an abort"},
     MutantInfo{kOneDropSpeaksForAll, "one-drop-speaks-for-all", "S1",
-               "one refused append of an id is taken for the fate of all appends of it", &kStragglers},
+               "one refused append of an id is taken for the fate of all appends of it", &kFlipFlop},
     MutantInfo{kFencedSpeaksForOwn, "fenced-speaks-for-own", "A1",
                "a fenced entry of an earlier term is taken for the fate of this term's append", &kStragglers},
     MutantInfo{kUnblockNotTold, "unblock-not-told", "S1", "edges are not told that a write was given up", &kGivenUp},

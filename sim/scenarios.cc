@@ -96,6 +96,19 @@ void stragglers(Plan& plan) {
   plan.ledger.leaderless = true;
 }
 
+void flip_flop(Plan& plan) {
+  dense_and_only(plan, 100 * kMs, {Fault::kChurn});
+  operators_roam(plan);
+  plan.hubs = 3;
+  plan.edges = std::max(plan.edges, 3);
+  plan.seed.settings.authority_window_ns = 50 * kMs;
+  plan.seed.settings.lease_long_ns = plan.seed.settings.lease_short_ns = 150 * kMs;
+  plan.seed.settings.lease_margin_ns = 0;
+  plan.ledger.append_late_per_mille = 300;
+  plan.ledger.append_late_most = 200 * kMs;
+  plan.ledger.drop_late_per_mille = 900;
+}
+
 void restarts(Plan& plan) {
   dense_and_only(plan, 250 * kMs, {Fault::kCrash, Fault::kPower, Fault::kCut, Fault::kPause});
   orphans(plan);
@@ -188,6 +201,8 @@ const Scenario kDeposed{"deposed", "and go on for long: a wide window, short lea
                         deposed};
 const Scenario kLaggards{"laggards", "hubs that are told of everything late, in wide windows", laggards};
 const Scenario kStragglers{"stragglers", "a ledger that commits whosever append, late, in narrow windows", stragglers};
+const Scenario kFlipFlop{"flip-flop", "who leads leads again, before it learns what became of its former appends",
+                         flip_flop};
 const Scenario kRestarts{"restarts", "edges that die and return, often without revoking their page", restarts};
 const Scenario kRollouts{"rollouts", "the lease is shortened and lengthened all the time, between failovers", rollouts};
 const Scenario kFleet{"fleet", "edges are registered and removed all the time, between failovers", fleet};
@@ -204,9 +219,9 @@ const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", 
 const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
 
 std::span<const Scenario* const> all_scenarios() {
-  static constexpr std::array kAll = {&kFailovers, &kDeposed,    &kLaggards, &kStragglers, &kRestarts,    &kRollouts,
-                                      &kFleet,     &kFewCopies,  &kReplays,  &kWrongRates, &kSlowWriters, &kOutboxes,
-                                      &kLossy,     &kWallClocks, &kGivenUp,  &kMoved};
+  static constexpr std::array kAll = {&kFailovers, &kDeposed, &kLaggards,   &kStragglers, &kFlipFlop,   &kRestarts,
+                                      &kRollouts,  &kFleet,   &kFewCopies,  &kReplays,    &kWrongRates, &kSlowWriters,
+                                      &kOutboxes,  &kLossy,   &kWallClocks, &kGivenUp,    &kMoved};
   return kAll;
 }
 

@@ -14,8 +14,8 @@ struct Scenario {
   void (*shape)(Plan&);
 };
 
-extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kRestarts, kRollouts, kFleet, kFewCopies, kReplays,
-    kWrongRates, kSlowWriters, kOutboxes, kLossy, kWallClocks, kGivenUp, kMoved;
+extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kFlipFlop, kRestarts, kRollouts, kFleet, kFewCopies,
+    kReplays, kWrongRates, kSlowWriters, kOutboxes, kLossy, kWallClocks, kGivenUp, kMoved;
 
 std::span<const Scenario* const> all_scenarios();
 const Scenario* find_scenario(std::string_view name);  // nullptr: there is none of this name

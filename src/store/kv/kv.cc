@@ -288,15 +288,23 @@ class RocksKv : public Kv {
   tl::unexpected<Error> unknown(const std::string& family) const {
     return fail(Code::kInvalid, directory_ + ": family '" + family + "' was not named when the store was opened");
   }
+  static void raise(std::atomic<std::uint64_t>& number, std::uint64_t to) {
+    std::uint64_t known = number.load(std::memory_order_relaxed);
+    while (known < to && !number.compare_exchange_weak(known, to, std::memory_order_relaxed)) {
+    }
+  }
   Bytes mark() const {
     return encode_wal_mark({synced_.load(std::memory_order_relaxed), watcher_->log_from(),
-                            unlogged_.load(std::memory_order_relaxed), old_logs_, watcher_->manifest()});
+                            unlogged_.load(std::memory_order_relaxed), old_logs_.load(std::memory_order_relaxed),
+                            watcher_->manifest()});
   }
   // Everything up to `sequence` is on disk. The mark says so behind it, for the case that nothing else is written.
   Result<void> synced(std::uint64_t sequence) {
-    std::uint64_t known = synced_.load(std::memory_order_relaxed);
-    while (known < sequence && !synced_.compare_exchange_weak(known, sequence, std::memory_order_relaxed)) {
-    }
+    // A log whose rows lie in tables by now was not synced with the others, and may be found torn.
+    std::uint64_t needed = 0;
+    if (db_->GetIntProperty(rocksdb::DB::Properties::kMinLogNumberToKeep, &needed) && needed > 0)
+      raise(old_logs_, needed - 1);
+    raise(synced_, sequence);
     rocksdb::WriteBatch out;
     const rocksdb::Status status = out.PutLogData(mark());
     return written(status.ok() ? db_->Write({}, &out) : status);
@@ -326,7 +334,6 @@ class RocksKv : public Kv {
 
   // Fixed once open.
   std::string directory_;
-  std::uint64_t old_logs_ = 0;
   std::shared_ptr<Watcher> watcher_;
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::ColumnFamilyOptions family_options_;
@@ -337,7 +344,7 @@ class RocksKv : public Kv {
   mutable std::mutex error_mutex_;
   Error error_;
   std::atomic<bool> broken_{false};
-  std::atomic<std::uint64_t> synced_{0}, unlogged_{0};  // as in WalMark
+  std::atomic<std::uint64_t> synced_{0}, unlogged_{0}, old_logs_{0};  // as in WalMark
 };
 
 // A file without which no commit can have been made: a table, a log, or a manifest that is not the first. With none of

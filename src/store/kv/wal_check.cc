@@ -132,6 +132,7 @@ static WalMark marks_behind(const Log& log, std::size_t from) {
     most.synced = std::max(most.synced, mark ? mark->synced : ~std::uint64_t{0});
     if (mark) most.log_from = std::max(most.log_from, mark->log_from);
     if (mark) most.manifest = std::max(most.manifest, mark->manifest);
+    if (mark) most.old_logs = std::max(most.old_logs, mark->old_logs);
     at = record->end - 1;
   }
   return most;
@@ -164,19 +165,21 @@ Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
   end.newest_log = logs->rbegin()->first;
   std::uint64_t old_logs = 0;
   for (const auto& [number, log] : *logs) {
+    const auto take = [&](const WalMark& mark) {
+      old_logs = std::max(old_logs, mark.old_logs);
+      end.manifest = std::max(end.manifest, mark.manifest);
+    };
     for (const Record& record : log.sound) {
-      const auto mark = record.mark();
-      if (!mark) continue;
-      old_logs = std::max(old_logs, mark->old_logs);
-      end.manifest = std::max(end.manifest, mark->manifest);
+      if (const auto mark = record.mark()) take(*mark);
     }
+    if (log.bad_at < log.bytes.size()) take(marks_behind(log, log.bad_at + 1));
   }
 
   const Log* bad = nullptr;
   std::size_t bad_at = 0;
   std::uint64_t next = 0;  // the sequence number that follows the sound ones; 0: none was seen
   for (const auto& [number, log] : *logs) {
-    if (number <= old_logs) continue;  // not removed yet; what a power cut had left of it was settled then
+    if (number <= old_logs) continue;  // not removed yet: an earlier run's, or what it held lies in synced tables
     std::size_t behind = 0;            // where to look for marks behind the bad place
     if (bad == nullptr) {
       std::size_t sound = 0;
@@ -194,7 +197,6 @@ Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
       behind = bad_at + (bad_at == log.bad_at ? 1 : 0);
     }
     const WalMark told = marks_behind(log, behind);
-    end.manifest = std::max(end.manifest, told.manifest);
     if (next == 0 && bad == &log) next = told.log_from + 1;
     if (told.synced >= std::max<std::uint64_t>(next, 1)) {
       return fail(Code::kCorrupt, bad->path + ": what stood at byte " + std::to_string(bad_at) +

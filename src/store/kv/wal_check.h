@@ -22,7 +22,8 @@ struct WalMark {
   std::uint64_t synced = 0;    // everything up to this sequence number is on disk
   std::uint64_t log_from = 0;  // the log that this record is in begins above this one, or above a later one
   std::uint64_t unlogged = 0;  // numbers up to this one may be missing from the logs: an import used some up
-  std::uint64_t old_logs = 0;  // logs up to this number are of earlier runs, whose recovery has finished
+  std::uint64_t old_logs =
+      0;  // logs up to this number are of earlier runs, whose recovery has finished, or flushed whole
   std::uint64_t manifest = 0;  // this manifest is on disk up to there, at least (manifest_mark); 0: nothing is known
 };
 constexpr std::uint64_t manifest_mark(std::uint64_t number, std::uint64_t bytes) { return number << 32 | bytes; }
