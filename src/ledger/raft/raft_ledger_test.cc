@@ -375,7 +375,7 @@ TEST_F(RaftLedgerTest, AHubThatWasDownForLongCatchesUpBySnapshot) {
   write("after");
   ASSERT_TRUE(everybody_has("after"));
   EXPECT_GE(ledger(away).status().snapshots_installed_total, 1u);
-  EXPECT_GT(ledger(away).status().first_index.value, 100u);
+  EXPECT_GT(ledger(away).status().first_index.value, 20u) << "it begins at some snapshot, whichever was the latest";
   EXPECT_EQ(machine(away).copy().entries, machine(at).copy().entries);
   EXPECT_FALSE(machine(away).disorder_);
 
