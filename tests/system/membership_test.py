@@ -95,7 +95,13 @@ class Story:
         print(f"membership_test: {time.monotonic() - self.begun:5.1f} s  {text}", file=sys.stderr, flush=True)
 
     def hubs(self, *words, timeout_ms=60_000):
-        return self.cluster.cli_json("hub", *words, timeout_ms=timeout_ms)
+        """As an operator does: what is answered with "busy: repeat in a second" is repeated."""
+        give_up = time.monotonic() + 30
+        while True:
+            answer = self.cluster.cli_json("hub", *words, timeout_ms=timeout_ms)
+            if answer.get("code") != "busy" or time.monotonic() > give_up:
+                return answer
+            time.sleep(0.5)
 
     def voters(self):
         return sorted(hub["id"] for hub in self.hubs("list")["hubs"] if hub["voter"])
