@@ -86,6 +86,12 @@ static Result<std::uint32_t> file_crc(const fs::path& path) {
 
 namespace {
 
+void raise(std::atomic<std::uint64_t>& number, std::uint64_t to) {
+  std::uint64_t known = number.load(std::memory_order_relaxed);
+  while (known < to && !number.compare_exchange_weak(known, to, std::memory_order_relaxed)) {
+  }
+}
+
 // Ends replay where check_write_ahead_logs says.
 class WalStop : public rocksdb::WalFilter {
  public:
@@ -123,10 +129,7 @@ class Watcher : public rocksdb::EventListener {
     for (const std::string& file : files) {
       if (file.starts_with(kName)) std::from_chars(file.data() + kName.size(), file.data() + file.size(), number);
     }
-    std::uint64_t known = manifest_;
-    while (known < manifest_mark(number, bytes) &&
-           !manifest_.compare_exchange_weak(known, manifest_mark(number, bytes))) {
-    }
+    raise(manifest_, manifest_mark(number, bytes));
   }
   bool failed() const { return failed_.load(std::memory_order_acquire); }
   rocksdb::Status failure() const {
@@ -287,11 +290,6 @@ class RocksKv : public Kv {
   }
   tl::unexpected<Error> unknown(const std::string& family) const {
     return fail(Code::kInvalid, directory_ + ": family '" + family + "' was not named when the store was opened");
-  }
-  static void raise(std::atomic<std::uint64_t>& number, std::uint64_t to) {
-    std::uint64_t known = number.load(std::memory_order_relaxed);
-    while (known < to && !number.compare_exchange_weak(known, to, std::memory_order_relaxed)) {
-    }
   }
   Bytes mark() const {
     return encode_wal_mark({synced_.load(std::memory_order_relaxed), watcher_->log_from(),
