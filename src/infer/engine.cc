@@ -58,12 +58,13 @@ Result<void> check_inputs(const std::vector<ModelPort>& ports, std::span<const T
     std::uint64_t elements = 1;
     for (const std::int64_t extent : shape) {
       if (extent < 1 || extent > static_cast<std::int64_t>(kTensorElementsMax)) {
-        return fail(Code::kInvalid, "run: input '" + port.name + "' has an extent of " + std::to_string(extent));
+        return fail(Code::kInvalid, "run: input '" + port.name + "' has an extent of " + std::to_string(extent) +
+                                        "; each must be 1 to " + std::to_string(kTensorElementsMax));
       }
       elements *= static_cast<std::uint64_t>(extent);
       if (elements > kTensorElementsMax)
-        return fail(Code::kInvalid,
-                    "run: input '" + port.name + "' has more than " + std::to_string(kTensorElementsMax) + " elements");
+        return fail(Code::kInvalid, "run: input '" + port.name + "' of shape " + shape_text(shape) + " has more than " +
+                                        std::to_string(kTensorElementsMax) + " elements");
     }
     if (given->values.size() != elements) {
       return fail(Code::kInvalid, "run: input '" + port.name + "' has " + std::to_string(given->values.size()) +

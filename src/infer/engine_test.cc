@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -10,9 +11,11 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <opencv2/core.hpp>
 #include <thread>
 
 #include "base/rng.h"
+#include "infer/engines_internal.h"
 #include "infer/onnx_file.h"
 
 namespace tidelock {
@@ -125,6 +128,31 @@ TEST_P(EachEngine, RefusesInputsThatDoNotFit) {
   }
   const TensorView views[] = {good.view()};
   EXPECT_TRUE(model->run(views)) << "after refusals";
+}
+
+TEST(Inputs, OfAnyExtentAreHeldToWhatATensorMayBe) {
+  const std::vector<ModelPort> any = {{"x", {-1, -1}}};
+  struct Case {
+    const char* why;
+    std::vector<std::int64_t> shape;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"nothing", {1, 0}, "run: input 'x' has an extent of 0; each must be 1 to 67108864"},
+      {"less than nothing", {-1, -48}, "run: input 'x' has an extent of -1; each must be 1 to 67108864"},
+      {"too long", {1, 67'108'865}, "run: input 'x' has an extent of 67108865; each must be 1 to 67108864"},
+      {"too many in all", {8'193, 8'192}, "run: input 'x' of shape 8193x8192 has more than 67108864 elements"},
+      {"more than a number holds",
+       {67'108'864, 67'108'864},
+       "run: input 'x' of shape 67108864x67108864 has more than 67108864 elements"},
+  };
+  for (const Case& c : cases) {
+    const TensorView views[] = {{"x", c.shape, {}}};
+    const auto refused = check_inputs(any, views);
+    ASSERT_FALSE(refused) << c.why;
+    EXPECT_EQ(refused.error().code, Code::kInvalid) << c.why;
+    EXPECT_EQ(refused.error().message, c.message);
+  }
 }
 
 TEST_P(EachEngine, RefusesBytesThatAreNoModel) {
@@ -251,6 +279,49 @@ TEST(Engines, SayWhatIsThereAndWhyNot) {
   EXPECT_EQ((*open_engine({"", "/nowhere/libonnxruntime.so"}))->name(), "opencv") << "the one that is always there";
 }
 
+TEST(Opencv, AnOutputThatNoNodeGivesIsNamed) {
+  OnnxBuilder b;
+  const std::int64_t shape[] = {1, 2};
+  b.input("x", shape);
+  b.output("y", shape);
+  b.node("Relu", {"x"}, {"z"});
+  const auto refused = make_opencv_engine()->load(b.finish("g"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
+  EXPECT_EQ(refused.error().message, "opencv: load: no layer gives output 'y'; name the node after its output");
+}
+
+// OpenCV itself throws cv::Exception; under it are containers and other libraries. It calls back before it throws, and
+// what that throws takes the same way.
+TEST(Opencv, WhateverIsThrownInsideEndsAtTheRoomsEdge) {
+  OnnxBuilder b;
+  const std::int64_t shape[] = {1, 2};
+  b.input("x", shape);
+  b.output("y", shape);
+  b.node("NoSuchOperator", {"x"}, {"y"});
+  const Bytes bad = b.finish("g");
+  struct Case {
+    const char* message;
+    cv::ErrorCallback on_error;
+  };
+  const Case cases[] = {
+      {"opencv: load: out of room",
+       [](int, const char*, const char*, const char*, int, void*) -> int { throw std::runtime_error("out of room"); }},
+      {"opencv: load: unknown exception",
+       [](int, const char*, const char*, const char*, int, void*) -> int { throw 7; }},
+  };
+  const auto engine = make_opencv_engine();
+  for (const Case& c : cases) {
+    const cv::ErrorCallback before = cv::redirectError(c.on_error);
+    const auto refused = engine->load(bad);
+    cv::redirectError(before);
+    ASSERT_FALSE(refused) << c.message;
+    EXPECT_EQ(refused.error().code, Code::kCorrupt) << c.message;
+    EXPECT_EQ(refused.error().message, c.message);
+  }
+  EXPECT_TRUE(engine->load(small_model())) << "after both";
+}
+
 TEST(Engines, Agree) {
   const auto onnxruntime = open_engine({"onnxruntime", ""});
   if (!onnxruntime) GTEST_SKIP() << onnxruntime.error().message;
@@ -267,6 +338,17 @@ TEST(Engines, Agree) {
     for (std::size_t i = 0; i < (*one)[t].values.size(); ++i)
       EXPECT_NEAR((*one)[t].values[i], (*two)[t].values[i], 1e-4);
   }
+}
+
+TEST(OnnxScan, RefusesMoreBytesThanTheFormatHolds) {
+  const std::size_t size = (2ull << 30) + 1;  // never touched, so none of it is memory
+  void* at = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  ASSERT_NE(at, MAP_FAILED);
+  const auto refused = scan_onnx(BytesView(static_cast<const char*>(at), size));
+  ::munmap(at, size);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
+  EXPECT_EQ(refused.error().message, "onnx: 2147483649 bytes; at most 2147483648");
 }
 
 TEST(OnnxScan, FindsPortsAndSurvivesAnyByte) {

@@ -242,10 +242,7 @@ Result<void> LocalReader::attach() {
   }
   std::sort(next->prefixes.begin(), next->prefixes.end(), [](const Prefix& x, const Prefix& y) {
     return x.prefix.size() != y.prefix.size() ? x.prefix.size() > y.prefix.size() : x.ns < y.ns;
-  });
-  if (!next->prefixes.back().prefix.empty()) {
-    return fail(Code::kCorrupt, options_.page_path + ": no namespace for other keys (the empty prefix)");
-  }
+  });  // the last is the empty prefix, for all other keys: policies() gives no list without it
   if (!options_.arena_path.empty()) {
     auto arena = ArenaReader::open(options_.arena_path);
     // Of another boot: its edge is dead, or this page is about to be revoked. Either way these values are not vouched

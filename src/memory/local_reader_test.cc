@@ -142,6 +142,23 @@ TEST_F(LocalReaderTest, ReadsFromTheArenaThenFromL1) {
   EXPECT_EQ(reader.counters().reads, 3u);
 }
 
+TEST_F(LocalReaderTest, APageThatSaysNothingOfOtherKeysIsRefused) {
+  PageOptions page;
+  page.path = base + ".page";
+  page.edge_boot = Boot{1};
+  page.namespaces = {namespaces()[0]};  // model: and no empty prefix
+  const auto writer = PageWriter::create(page);
+  ASSERT_TRUE(writer) << writer.error().message;
+  LocalReader reader(options);
+  EXPECT_FALSE(reader.attached());
+  const auto refused = reader.attach();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
+  EXPECT_EQ(refused.error().message,
+            "page: no namespace has the empty prefix; one must, for every key that matches no other");
+  EXPECT_EQ(reader.read("model:a", {}, value).must_ask, MustAsk::kDetached) << "the edge is asked";
+}
+
 TEST_F(LocalReaderTest, ProofsLapseByTimeWhenTheEdgeDies) {
   struct Case {
     const char* why;

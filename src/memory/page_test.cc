@@ -235,11 +235,21 @@ TEST_F(PageTest, RefusesBadOptions) {
   many.namespaces.resize(kNamespacesMax + 1);
   PageOptions wide = options(path);
   wide.namespaces[0].prefix.assign(kPagePrefixBytesMax + 1, 'x');
+  PageOptions steps = options(path);
+  steps.namespaces[0].on_stale.assign(kPageOnStaleMax + 1, OnStale::kWait);
   PageOptions bootless = options(path, 0);
-  for (const PageOptions& o : {none, many, wide, bootless}) {
+  const std::pair<PageOptions, const char*> cases[] = {
+      {none, "page: 0 namespaces, expected 1..64"},
+      {many, "page: 65 namespaces, expected 1..64"},
+      {wide, "page: prefix of 129 bytes, expected at most 128"},
+      {steps, "page: namespace 'model:': on_stale has 9 steps, expected at most 8"},
+      {bootless, "boot"},
+  };
+  for (const auto& [o, says] : cases) {
     const auto writer = PageWriter::create(o);
-    ASSERT_FALSE(writer);
-    EXPECT_EQ(writer.error().code, Code::kInvalid);
+    ASSERT_FALSE(writer) << says;
+    EXPECT_EQ(writer.error().code, Code::kInvalid) << says;
+    EXPECT_NE(writer.error().message.find(says), std::string::npos) << writer.error().message;
   }
   EXPECT_NE(::access((path + ".new").c_str(), F_OK), 0) << "nothing is left behind";
 }

@@ -829,10 +829,65 @@ TEST(M5, ActivationsThatCannotBeMeantAreRefused) {
   EXPECT_EQ(
       model.ask(PublishModel{"m", "3.0.0", encode(*sign_manifest(manifest, make_signing_key()->private_pem))}).code,
       Code::kDenied);
+  // The signature is of another release than the request.
+  const AdminAnswer swapped =
+      model.ask(PublishModel{"m", "9.0.0", encode(*sign_manifest(manifest, bench.private_key))});
+  EXPECT_EQ(swapped.code, Code::kInvalid);
+  EXPECT_EQ(swapped.message, "the manifest names m 3.0.0, the request m 9.0.0");
   // Two at once: the first waits for edge-1's acknowledgement.
   bench.probe(1);
   model.publish("2.0.0");
   EXPECT_GE(bench.core->open_blocks(), 1u) << "the publication itself waits for the leaseholder";
+}
+
+TEST(M5, WhileAnActivationIsOnItsWayAnotherIsRefused) {
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  Model model{bench};
+  model.publish("1.0.0");
+  ASSERT_EQ(model.ask(ActivateModel{"m", "1.0.0"}).code, Code::kOk);
+  model.publish("2.0.0");
+  const auto ask_only = [&](std::uint64_t token, decltype(AdminRequest::body) body) {
+    bench.step(HubAsked{AskToken{token}, AdminRequest{CommandId{88, token}, std::move(body)}});
+  };
+  ask_only(1, ActivateModel{"m", "2.0.0"});  // in the ledger's hands, and not committed
+  ask_only(2, ActivateModel{"m", "1.0.0"});
+  ask_only(3, RollbackModel{"m"});
+  ASSERT_FALSE(bench.answers.contains(1));
+  for (const std::uint64_t token : {2u, 3u}) {
+    EXPECT_EQ(bench.answers[token].code, Code::kConflict) << token;
+    EXPECT_EQ(bench.answers[token].message, "another activation of 'm' is on its way; wait for it and look again");
+  }
+  bench.commit();
+  EXPECT_EQ(bench.answers[1].code, Code::kOk) << "the first is not disturbed: " << bench.answers[1].message;
+  EXPECT_EQ(model.ask(RollbackModel{"m"}).code, Code::kOk);
+}
+
+TEST(D8, AHubWritesOnlyWhatLeavesTheGatewayAndOnlySoManyKeys) {
+  Bench bench;
+  bench.lead_and_wait();
+  struct Case {
+    std::vector<KeyWrite> writes;
+    const char* message;
+  };
+  const KeyWrite plain{"plain:a", "v", 0, false, Condition::kNone, {}};
+  const KeyWrite site{"bulk:a", "v", 0, false, Condition::kNone, {}};
+  const Case cases[] = {
+      {{}, "a write has 1 to 1024 keys, this one has 0"},
+      {std::vector<KeyWrite>(1025, plain), "a write has 1 to 1024 keys, this one has 1025"},
+      {{plain, site}, "key 'bulk:a' belongs to a namespace that never leaves the gateway; write it at an edge"},
+  };
+  std::uint64_t token = 0;
+  for (const Case& c : cases) {
+    ++token;
+    bench.step(HubAsked{AskToken{token}, AdminRequest{CommandId{77, token}, WriteKeys{c.writes}}});
+    ASSERT_TRUE(bench.answers.contains(token)) << c.message;
+    EXPECT_EQ(bench.answers[token].code, Code::kInvalid) << c.message;
+    EXPECT_EQ(bench.answers[token].message, c.message);
+  }
+  EXPECT_FALSE(bench.pending_puts()) << "nothing of a refused write is appended";
 }
 
 TEST(M5, AfterAFailoverAnActivationWaitsForTheEdgesToComeBack) {

@@ -100,6 +100,8 @@ TEST(Policy, BadNamespacesAreRefusedByName) {
        [](auto& n) { n.back().on_stale.clear(); }},
       {"namespace '': on_stale is a list that names a step twice; it must be a list of different steps",
        [](auto& n) { n.back().on_stale.push_back(OnStale::kWait); }},
+      {"namespace 'pppppppppppppppppppppppppppppppp...': prefix is 257 bytes; it must be at most 256",
+       [](auto& n) { n[1].prefix = std::string(257, 'p'); }},
   };
   for (const Case& c : cases) {
     auto namespaces = default_namespaces();

@@ -340,6 +340,12 @@ TEST(StateMachine, OnlyAnEmptyClusterIsSeeded) {
   const Applied refused = hub.run(bad);
   EXPECT_FALSE(refused.effective);
   EXPECT_EQ(refused.code, Code::kInvalid);
+  Seed long_key = shipped_seed();
+  long_key.model_key = std::string((64u << 10) + 1, 'k');
+  const Applied too_long = hub.run(long_key);
+  EXPECT_FALSE(too_long.effective);
+  EXPECT_EQ(too_long.code, Code::kInvalid);
+  EXPECT_EQ(too_long.message, "model_key is 65537 bytes; it must be at most 65536");
   ASSERT_TRUE(hub.run(shipped_seed()).effective);
   EXPECT_EQ(hub.machine.namespaces(), default_namespaces());
   EXPECT_EQ(hub.machine.model_key(), "key");
@@ -594,6 +600,8 @@ TEST(StateMachine, BadBytesAreRefusedAndTheLedgerGoesOn) {
       {"claim of nobody", {{9, 6}, {}, 0, Claim{}}},
       {"batch of nobody", {{9, 7}, hub.term, 0, Batch{"", 1, 1, {}}}},
       {"batch 0", {{9, 8}, hub.term, 0, Batch{"edge-1", 1, 0, {}}}},
+      {"a batch has at most 65536 records, this one 65537",
+       {{9, 9}, hub.term, 0, Batch{"edge-1", 1, 1, std::vector<BatchRecord>(StateMachine::kBatchRecordsMax + 1)}}},
   };
   for (const Case& c : cases) {
     const Applied applied = hub.apply(c.command);

@@ -48,7 +48,9 @@ Index RaftDriver::match(std::uint64_t number) const {
 Result<void> RaftDriver::may_change(const RaftChange& event) const {
   const RaftServer& server = event.server;
   if (server.number == 0 || server.address.size() > kAddressBytesMax || server.address.find('\0') != Bytes::npos) {
-    return fail(Code::kInvalid, "a member has a number above 0 and an address of at most 256 bytes");
+    return fail(Code::kInvalid, "member " + std::to_string(server.number) + " has an address of " +
+                                    std::to_string(server.address.size()) +
+                                    " bytes: want a number above 0 and at most 256 bytes, none zero");
   }
   if (!leading()) return fail(Code::kNotActive, "this member does not lead");
   if (transfer_) return fail(Code::kBusy, "the leadership is being handed over; repeat in a moment");

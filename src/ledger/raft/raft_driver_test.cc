@@ -119,6 +119,9 @@ class Cluster {
   std::uint64_t change(std::size_t leader, std::size_t subject, RaftRole role, bool remove = false) {
     RaftServer server = servers_[subject];
     server.role = role;
+    return change(leader, server, remove);
+  }
+  std::uint64_t change(std::size_t leader, const RaftServer& server, bool remove = false) {
     step(leader, RaftChange{++last_ticket_, server, remove});
     return last_ticket_;
   }
@@ -870,6 +873,15 @@ TEST(RaftMembers, RefusesWhatWouldBreakTheMajorityAndSaysWhatWouldBeRight) {
   EXPECT_EQ(refused(cluster.remove(leader, 4)).code, Code::kNotFound);
   EXPECT_EQ(refused(cluster.remove(other, dead)).code, Code::kNotActive);
   EXPECT_EQ(refused(cluster.add(leader, other)).code, Code::kOk) << "it is one already";
+  for (const RaftServer& nobody :
+       {RaftServer{0, "hub-9", RaftRole::kVoter}, RaftServer{9, std::string(257, 'a'), RaftRole::kVoter},
+        RaftServer{9, std::string(3, '\0'), RaftRole::kVoter}}) {
+    end = refused(cluster.change(leader, nobody));
+    EXPECT_EQ(end.code, Code::kInvalid);
+    EXPECT_EQ(end.message, "member " + std::to_string(nobody.number) + " has an address of " +
+                               std::to_string(nobody.address.size()) +
+                               " bytes: want a number above 0 and at most 256 bytes, none zero");
+  }
   // Nobody answers there: it becomes a standby, and holds nobody up. Meanwhile there is no second change.
   cluster.isolate(4);
   const std::uint64_t joining = cluster.add(leader, 4);

@@ -17,7 +17,8 @@ Result<void> check_member(const RaftMember& m) {
     return fail(Code::kInvalid, "id '" + m.id + "': 1 to 128 bytes, none of them '='");
   }
   if (m.address.size() > 128 || (m.id + m.address).find('\0') != std::string::npos) {
-    return fail(Code::kInvalid, "address of '" + m.id + "': at most 128 bytes, none zero");
+    return fail(Code::kInvalid,
+                "address of '" + m.id + "' has " + std::to_string(m.address.size()) + " bytes: at most 128, none zero");
   }
   return {};
 }

@@ -195,7 +195,8 @@ Result<std::unique_ptr<RaftPeers>> RaftPeers::start(RaftPeersOptions options, On
   if (const auto tls = wire::load_tls(options.tls); !tls) return fail(tls.error());
   if (options.reconnect_min_ms < 1 || options.reconnect_max_ms < options.reconnect_min_ms) {
     return fail(Code::kInvalid, "reconnect_min_ms " + std::to_string(options.reconnect_min_ms) +
-                                    ": want at least 1 and at most reconnect_max_ms");
+                                    ": want at least 1 and at most reconnect_max_ms, " +
+                                    std::to_string(options.reconnect_max_ms));
   }
   auto impl = std::make_unique<Impl>();
   if (auto ok = check_peers(options.peers); !ok) return fail(ok.error());

@@ -89,6 +89,26 @@ TEST_F(RaftPeersTest, RaftStreamIsForHubsAndForTheRightOne) {
   EXPECT_TRUE(service.raft.empty());
 }
 
+TEST_F(RaftPeersTest, AReconnectWaitThatCannotBeIsNamed) {
+  struct Case {
+    int min_ms;
+    int max_ms;
+    const char* message;
+  };
+  const Case cases[] = {{0, 200, "reconnect_min_ms 0: want at least 1 and at most reconnect_max_ms, 200"},
+                        {20, 10, "reconnect_min_ms 20: want at least 1 and at most reconnect_max_ms, 10"}};
+  for (const Case& c : cases) {
+    RaftPeersOptions options;
+    options.tls = ca_->files(NodeRole::kHub, "hub-1");
+    options.reconnect_min_ms = c.min_ms;
+    options.reconnect_max_ms = c.max_ms;
+    const auto refused = RaftPeers::start(std::move(options), {});
+    ASSERT_FALSE(refused) << c.message;
+    EXPECT_EQ(refused.error().code, Code::kInvalid);
+    EXPECT_EQ(refused.error().message, c.message);
+  }
+}
+
 TEST_F(RaftPeersTest, FullRaftQueueDropsTheOldest) {
   const Mute mute;  // the stream never opens, so everything waits
   RaftPeersOptions options;

@@ -129,7 +129,10 @@ TEST_F(TransportTest, BadTlsFilesAreNamed) {
       {"no such file", {"/nonexistent/ca.pem", good.certificate_file, good.key_file}, "/nonexistent/ca.pem"},
       {"a node's certificate is no CA", {good.certificate_file, good.certificate_file, good.key_file}, "CA file"},
       {"key of another", {good.ca_file, good.certificate_file, hub.key_file}, hub.key_file},
-      {"not PEM", {good.ca_file, ca_->folder().write("x.pem", "nonsense"), good.key_file}, "x.pem"}};
+      {"not PEM", {good.ca_file, ca_->folder().write("x.pem", "nonsense"), good.key_file}, "x.pem"},
+      {"a file that is no key at all",
+       {good.ca_file, good.certificate_file, ca_->folder().write("large.key", std::string((64u << 10) + 1, 'x'))},
+       "large.key\" is larger than 64 KiB"}};
   for (const Case& c : cases) {
     Edge edge;
     const auto made = edge.connect("127.0.0.1:1", c.tls);

@@ -168,10 +168,32 @@ TEST(HttpServer, PortInUseIsAConflictThatNamesTheAddress) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Code::kConflict);
   EXPECT_NE(second.error().message.find(server->address()), std::string::npos);
-  options.host = "192.0.2.1";
-  EXPECT_EQ(HttpServer::listen(options, {}).error().code, Code::kInvalid);
-  options.port = 65'536;
-  EXPECT_EQ(HttpServer::listen(options, {}).error().code, Code::kInvalid);
+}
+
+TEST(HttpServer, RefusesOptionsThatItCannotServeAndNamesThem) {
+  const std::string endless(64, 'x');  // a label of a name has at most 63 bytes, so nobody is asked for it
+  struct Case {
+    std::string host;
+    int port;
+    int threads;
+    std::string says;
+  };
+  const Case cases[] = {{"192.0.2.1", 0, 1, "listen address 192.0.2.1:0: Cannot assign requested address"},
+                        {endless, 0, 1, "listen address " + endless + ":0: "},
+                        {"127.0.0.1", 65'536, 1, "listen port 65536: want 0 to 65535"},
+                        {"127.0.0.1", -1, 1, "listen port -1: want 0 to 65535"},
+                        {"127.0.0.1", 0, 0, "threads 0: want 1 to 64"},
+                        {"127.0.0.1", 0, 65, "threads 65: want 1 to 64"}};
+  for (const Case& c : cases) {
+    HttpServerOptions options;
+    options.host = c.host;
+    options.port = c.port;
+    options.threads = c.threads;
+    const auto refused = HttpServer::listen(options, {});
+    ASSERT_FALSE(refused) << c.says;
+    EXPECT_EQ(refused.error().code, Code::kInvalid) << c.says;
+    EXPECT_TRUE(refused.error().message.starts_with(c.says)) << refused.error().message;
+  }
 }
 
 TEST(HttpServer, QueueIsBounded) {  // I11
@@ -223,6 +245,76 @@ TEST(HttpServer, StopEndsWaitingConnections) {
   const auto none = http_request(address, "GET", "/g", "", "text/plain", kHangMs);
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code, Code::kUnavailable);
+}
+
+// Answers one connection with raw bytes, whatever it is asked, and closes it.
+class RawServer {
+ public:
+  explicit RawServer(std::string answer) : answer_(std::move(answer)), listener_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(listener_, 1), 0);
+    EXPECT_EQ(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    address_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    thread_ = std::thread([this] {
+      const int fd = accept(listener_, nullptr, nullptr);
+      std::string request;
+      char buffer[4'096];
+      while (request.find("\r\n\r\n") == std::string::npos) {
+        const ssize_t got = read(fd, buffer, sizeof buffer);
+        if (got <= 0) break;
+        request.append(buffer, static_cast<std::size_t>(got));
+      }
+      static_cast<void>(!send(fd, answer_.data(), answer_.size(), MSG_NOSIGNAL));
+      close(fd);
+    });
+  }
+  ~RawServer() {
+    shutdown(listener_, SHUT_RDWR);  // also wakes an accept that nobody came for
+    thread_.join();
+    close(listener_);
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  const std::string answer_;
+  const int listener_;
+  std::string address_;
+  std::thread thread_;
+};
+
+TEST(HttpRequest, SaysWhetherTheRequestMayHaveCounted) {
+  struct Case {
+    const char* why;
+    std::string answer;
+    std::string says;
+  };
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+  const Case cases[] = {{"not HTTP", "SSH-2.0-OpenSSH_9.2\r\n\r\n", ": no HTTP answer"},
+                        {"another version", "HTTP/1.0 200 OK\r\n\r\n", ": no HTTP answer"},
+                        {"no number", "HTTP/1.1 OK\r\n\r\n", ": no HTTP answer"},
+                        {"half a head", head.substr(0, 20), ": no HTTP answer"},
+                        {"nothing", "", ": no HTTP answer"},
+                        {"half a body", head + "hel", ": the answer was cut short"},
+                        {"more than was promised", head + "hello!", ": the answer was cut short"}};
+  for (const Case& c : cases) {
+    const RawServer server(c.answer);
+    const auto lost = http_request(server.address(), "POST", "/", "body", "text/plain", kHangMs);
+    ASSERT_FALSE(lost) << c.why;
+    EXPECT_EQ(lost.error().code, Code::kMaybeApplied) << c.why;
+    EXPECT_EQ(lost.error().message, server.address() + c.says) << c.why;
+  }
+  const RawServer whole(head + "hello");
+  EXPECT_EQ(http_request(whole.address(), "POST", "/", "body", "text/plain", kHangMs).value().body, "hello");
+
+  const std::string nowhere = std::string(64, 'x') + ":80";
+  const auto unsent = http_request(nowhere, "GET", "/", "", "", kHangMs);
+  ASSERT_FALSE(unsent);
+  EXPECT_EQ(unsent.error().code, Code::kUnavailable) << "nothing was sent";
+  EXPECT_TRUE(unsent.error().message.starts_with(nowhere + ": ")) << unsent.error().message;
 }
 
 TEST(HttpServer, HandlersThatThrowAndErrorsBecomeAnswers) {
