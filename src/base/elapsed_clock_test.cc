@@ -1,8 +1,13 @@
 #include "base/elapsed_clock.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -75,6 +80,25 @@ TEST(WhoSharesAClock, IsKnown) {
   ASSERT_TRUE(boot.has_value()) << boot.error().message;
   EXPECT_EQ(boot->size(), 36u);
   EXPECT_TRUE(time_namespace_id().has_value());
+}
+
+TEST(WhoSharesAClock, CannotBeToldWhereProcIsSomethingElse) {
+  std::string root = (std::filesystem::temp_directory_path() / "tidelock-base-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(root.data()), nullptr);
+  std::filesystem::create_directories(root + "/proc");
+  std::ofstream(root + "/proc/self") << "a file where a folder belongs";
+  bool entered = false;
+  Result<std::uint64_t> id = 0;
+  std::thread([&] {  // a root folder of this thread alone, gone with it
+    entered = ::unshare(CLONE_FS) == 0 && ::chroot(root.c_str()) == 0;
+    if (entered) id = time_namespace_id();
+  })
+      .join();
+  std::filesystem::remove_all(root);
+  if (!entered) GTEST_SKIP() << "needs root";
+  ASSERT_FALSE(id) << "0 would pass for a kernel without time namespaces";
+  EXPECT_EQ(id.error().code, Code::kUnavailable);
+  EXPECT_EQ(id.error().message, "/proc/self/ns/time: Not a directory");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/assert.h"
 #include "base/wall_clock.h"
 #include "client/client_impl.h"
 #include "codec/archive.h"
@@ -74,7 +75,7 @@ class Handle : public ModelHandle {
     thread_local std::string bytes;
     const ReadOutcome outcome = client_.peek(current_key_, Contract{Consistency::kStrong, {}, {}, {}}, bytes);
     std::shared_ptr<const Loaded> use = std::atomic_load(&in_use_);
-    if (use == nullptr) return fail(Code::kNotFound, "model '" + name_ + "' has no verified version on this gateway");
+    TIDELOCK_ASSERT(use != nullptr);  // start() gave no handle without a version, and a version is only ever replaced
     ModelReceipt receipt;
     if (outcome.found) {
       const auto pointer = decode<ModelPointer>(bytes, "model pointer");

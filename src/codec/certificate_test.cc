@@ -128,6 +128,29 @@ TEST(Certificate, RequestIsSignedOnlyForWhomItNames) {
   std::string bent = request->csr_pem;
   bent[bent.size() / 2] = bent[bent.size() / 2] == 'A' ? 'B' : 'A';
   EXPECT_FALSE(sign_csr(ca, bent, edge, {}, kYear)) << "a flipped byte breaks the parse or the signature";
+
+  // Of edge.edge-3 too, and signed by its own key, but an Ed25519 one: TLS here speaks P-256.
+  constexpr const char* kEd25519 =
+      "-----BEGIN CERTIFICATE REQUEST-----\n"
+      "MIGVMEkCAQAwFjEUMBIGA1UEAwwLZWRnZS5lZGdlLTMwKjAFBgMrZXADIQAUwgPj\nwzW6ge8Fzu394VT/MrCf42AetKyTHA2/"
+      "p6MfBKAAMAUGAytlcANBAG+sQTV3nJIH\n"
+      "ZzECN2Id5hl+hJd2C6wv+Tl+9F86W4xvMXKzf3PXYu5zyESoIdkmztnVId8Uokk7\nL75IH14viww=\n"
+      "-----END CERTIFICATE REQUEST-----\n";
+  const auto other_kind = sign_csr(ca, kEd25519, edge, {}, kYear);
+  ASSERT_FALSE(other_kind);
+  EXPECT_EQ(other_kind.error().code, Code::kDenied);
+  EXPECT_NE(other_kind.error().message.find("want an ECDSA P-256 key"), std::string::npos)
+      << other_kind.error().message;
+}
+
+TEST(Certificate, AuthorityIsOfANamedCluster) {
+  for (const std::size_t bytes : {0u, 1u, 40u, 41u}) {
+    const auto ca = make_ca(std::string(bytes, 'c'), kYear);
+    EXPECT_EQ(ca.has_value(), bytes == 1 || bytes == 40) << bytes;
+    if (ca) continue;
+    EXPECT_EQ(ca.error().code, Code::kInvalid);
+    EXPECT_EQ(ca.error().message, "cluster name of " + std::to_string(bytes) + " bytes: want 1 to 40");
+  }
 }
 
 TEST(JoinToken, TextRoundTrip) {

@@ -182,6 +182,13 @@ TEST(Manifest, RefusesOtherKeysAndBorrowedSignatures) {
 
 TEST(Manifest, RefusesWhatIsTooLargeForTheLedger) {
   EXPECT_EQ(open_manifest(Bytes(kManifestBytesMax + 1, 'x'), key().public_pem).error().code, Code::kCorrupt);
+  SignedManifest huge = *sign_manifest(good_manifest(), key().private_pem);
+  huge.manifest.assign(kManifestBytesMax + 1, 'x');
+  huge.signature = *sign_bytes(key().private_pem, "tidelock manifest 1\n" + huge.manifest);
+  const auto unread = open_manifest(huge, key().public_pem);
+  ASSERT_FALSE(unread) << "refused before its signature is computed over all of it";
+  EXPECT_EQ(unread.error().code, Code::kCorrupt);
+  EXPECT_EQ(unread.error().message, "manifest: 524289 bytes; at most 524288");
   Manifest manifest = good_manifest();  // 16 cases of two 60 KiB tensors: each within its limit, all together not
   const TensorSpec spec{"y", TensorType::kF32, {15'000}};
   manifest.golden[0].outputs = {{spec, "", Bytes(60'000, '\0')}};

@@ -1,6 +1,7 @@
 #include "codec/signature.h"
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
 
 #include <algorithm>
 
@@ -69,6 +70,16 @@ TEST(Ed25519, RefusesWhatIsNoKeyOfItsKind) {
                         {"half a key", key.public_pem.substr(0, key.public_pem.size() / 2)}};
   for (const Case& c : cases) EXPECT_EQ(verify_bytes(c.pem, "m", Bytes(64, 's')).error().code, Code::kInvalid) << c.why;
   EXPECT_EQ(sign_bytes(key.public_pem, "m").error().code, Code::kInvalid);
+}
+
+TEST(Ed25519, IsMissedByNameWhereOpenSslIsConfinedToFips) {
+  ASSERT_EQ(EVP_set_default_properties(nullptr, "fips=yes"), 1);  // as openssl.cnf may say it for a whole machine
+  const auto refused = make_signing_key();
+  ASSERT_EQ(EVP_set_default_properties(nullptr, ""), 1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable) << "it is this machine, not the request";
+  EXPECT_EQ(refused.error().message, "signing key: OpenSSL cannot make an Ed25519 key");
+  EXPECT_TRUE(make_signing_key());
 }
 
 }  // namespace

@@ -237,6 +237,11 @@ TEST_F(EdgeTest, NamesWhatIsWrongWithTheConfiguration) {
             std::string::npos);
   EXPECT_NE(start_with([](EdgeConfig& c) { c.http_address = "x:99999"; }).find("http = \"x:99999\""),
             std::string::npos);
+  fs::create_directories(home_ + "/run3/models/detector");
+  const std::string no_link = start_with([&](EdgeConfig& c) { c.run_dir = home_ + "/run3"; });
+  EXPECT_NE(no_link.find("run_dir = \"" + home_ + "/run3\": cannot place the link `models`: "), std::string::npos)
+      << no_link;
+  EXPECT_TRUE(fs::is_directory(home_ + "/run3/models/detector")) << "what somebody put there is not ours to remove";
   start();
   const std::string taken = edge_->redis_address();
   EXPECT_NE(start_with([&](EdgeConfig& c) {

@@ -500,7 +500,10 @@ Result<void> RocksKv::import_family(const std::string& family, const std::string
   auto exported = decode<Exported>(bytes, "export manifest");
   if (!exported) return fail(Code::kCorrupt, path.string() + ": " + exported.error().message);
   if (exported->version != 1 || exported->files.size() > kExportFilesMax) {
-    return fail(Code::kCorrupt, path.string() + ": unknown version or too many files");
+    return fail(Code::kCorrupt, path.string() + ": version " + std::to_string(exported->version) + " with " +
+                                    std::to_string(exported->files.size()) +
+                                    " files; this build reads version 1 with at most " +
+                                    std::to_string(kExportFilesMax));
   }
   rocksdb::ExportImportFilesMetaData meta;
   meta.db_comparator_name = exported->comparator;

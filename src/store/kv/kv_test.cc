@@ -339,6 +339,64 @@ TEST_F(KvTest, ADamagedExportIsRefusedAndChangesNothing) {
   EXPECT_TRUE(target->import_family("log", path("export"))) << "undamaged again";
 }
 
+// Its checksums hold: made by another version, or by somebody with a purpose.
+TEST_F(KvTest, AnExportThatNamesOtherThanItsTablesIsRefusedAndChangesNothing) {
+  auto source = open("source");
+  auto target = open("target");
+  ASSERT_TRUE(source->commit(puts({{"a", "some value of some length"}}), Sync::kNone));
+  ASSERT_TRUE(target->commit(puts({{"own", "x"}}), Sync::kDisk));
+  ASSERT_TRUE(source->export_family("log", path("export")));
+  std::string table;
+  for (const auto& entry : fs::directory_iterator(path("export"))) {
+    if (entry.path().extension() == ".sst") table = entry.path().filename().string();
+  }
+  ASSERT_FALSE(table.empty());
+  const auto rename_to = [&](const std::string& name) {
+    return
+        [&, name](Bytes& manifest, const std::string&) { manifest.replace(manifest.find(table), table.size(), name); };
+  };
+  struct Case {
+    const char* why;
+    std::function<void(Bytes& manifest, const std::string& folder)> spoil;
+    std::string says;
+  };
+  const Case cases[] = {
+      {"another version of the format", [](Bytes& m, const std::string&) { m[0] = 2; },
+       "version 2 with 1 files; this build reads version 1 with at most 100000"},
+      {"a table in a folder below", rename_to("a/" + table.substr(2)), "is not one of a table"},
+      {"a table in the folder above", rename_to(".." + table.substr(2)), "is not one of a table"},
+      {"a table that is gone", [&](Bytes&, const std::string& f) { fs::remove(f + "/" + table); }, table + ": missing"},
+      {"a table that was cut",
+       [&](Bytes&, const std::string& f) { fs::resize_file(f + "/" + table, fs::file_size(f + "/" + table) - 1); },
+       "of another size than " + std::to_string(fs::file_size(path("export") + "/" + table))},
+  };
+  for (const Case& c : cases) {
+    const std::string folder = path("forged");
+    fs::remove_all(folder);
+    fs::copy(path("export"), folder);
+    const std::string file = folder + "/export.manifest";
+    Bytes manifest(fs::file_size(file) - sizeof(std::uint32_t), '\0');
+    std::ifstream(file, std::ios::binary).read(manifest.data(), static_cast<std::streamsize>(manifest.size()));
+    c.spoil(manifest, folder);
+    const std::uint32_t crc = crc32c(manifest);
+    std::ofstream(file, std::ios::binary) << manifest << Bytes(reinterpret_cast<const char*>(&crc), sizeof crc);
+    const auto imported = target->import_family("log", folder);
+    ASSERT_FALSE(imported) << c.why;
+    EXPECT_EQ(imported.error().code, Code::kCorrupt) << c.why;
+    EXPECT_NE(imported.error().message.find(folder), std::string::npos) << c.why << ": " << imported.error().message;
+    EXPECT_NE(imported.error().message.find(c.says), std::string::npos) << c.why << ": " << imported.error().message;
+    EXPECT_EQ(all(*target, "log"), "own=x ") << c.why;
+  }
+}
+
+TEST_F(KvTest, AFolderThatCannotBeMadeIsNamed) {
+  std::ofstream(path("file")) << "a file where a folder belongs";
+  const auto refused = Kv::open(path("file") + "/db", {"log"});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  EXPECT_EQ(refused.error().message, path("file") + "/db: cannot be created: Not a directory");
+}
+
 TEST_F(KvTest, AfterAFailedWriteTheStoreIsReadOnlyForGood) {  // D3
   auto kv = open();
   ASSERT_TRUE(kv->commit(puts({{"before", "1"}}), Sync::kDisk));

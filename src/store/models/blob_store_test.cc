@@ -101,6 +101,49 @@ TEST(BlobStore, KeepsNothingOfWrongContent) {
   }
 }
 
+TEST(BlobStore, AWriterEndsOnce) {
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const Bytes bytes = some_bytes(17, 1000);
+  const auto writer = *store->put_stream(sha256(bytes), bytes.size());
+  ASSERT_TRUE(writer->write(bytes));
+  writer->discard();
+  const auto refused = writer->commit();
+  ASSERT_FALSE(refused) << "what was discarded is not taken after all";
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_EQ(refused.error().message, "blob " + to_hex(sha256(bytes)) + ": committed after its end");
+  EXPECT_FALSE(store->has(sha256(bytes)));
+}
+
+TEST(BlobStore, RefusesAnotherSizeThanTheBlobHas) {
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const Bytes digest = *store->put("four");
+  const auto refused = store->put_stream(digest, 5);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
+  EXPECT_EQ(refused.error().message, "blob " + to_hex(digest) + ": declared with 5 bytes, it has 4");
+  EXPECT_EQ(*store->read(digest, 0, 100), "four");
+}
+
+TEST(BlobStore, KeepsATransferWhosePlaceIsTaken) {
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const Bytes bytes = some_bytes(18, 1000);
+  const std::string hex = to_hex(sha256(bytes));
+  const std::string place = folder.path() + "/blobs/" + hex.substr(0, 2) + "/" + hex;
+  fs::create_directories(place);  // a folder where the blob belongs
+  const auto refused = store->put(bytes);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  EXPECT_NE(refused.error().message.find("rename " + folder.path() + "/partial/" + hex), std::string::npos)
+      << refused.error().message;
+  EXPECT_FALSE(store->has(sha256(bytes)));
+  fs::remove(place);
+  EXPECT_EQ((*store->put_stream(sha256(bytes), bytes.size()))->offset(), bytes.size()) << "not a byte is sent again";
+  EXPECT_TRUE(store->put(bytes));
+}
+
 TEST(BlobStore, RefusesDigestsThatAreNone) {
   const TestFolder folder;
   const auto store = open_store(folder);
@@ -294,6 +337,55 @@ TEST(BlobStore, NeverRemovesWhatAPinNames) {  // M8
   for (const char* name : {"", "../x", "A", ".x", "x.tmp", "a/b"}) {
     EXPECT_EQ(store->pin(name, {}).error().code, Code::kInvalid) << name;
   }
+}
+
+TEST(BlobStore, DoesNotGuessWhatADamagedPinNames) {  // M8
+  struct Case {
+    const char* why;
+    const char* name;
+    Bytes text;
+    Code code;
+    const char* says;
+  };
+  const Bytes digest = to_hex(sha256("x"));
+  const Case cases[] = {
+      {"no digest", "staged", "something else\n", Code::kCorrupt, "not one hex digest a line"},
+      {"half a digest", "staged", digest + "\n" + digest.substr(1) + "\n", Code::kCorrupt, "not one hex digest a line"},
+      {"too long for a pin file", "staged", "", Code::kInvalid, "8388609 bytes, at most 8388608 are allowed"},
+      {"a folder with files in place of a half-written pin", "staged.tmp/below", "x", Code::kUnavailable,
+       "read folder "},
+  };
+  for (const Case& c : cases) {
+    const TestFolder folder;
+    {
+      const auto store = open_store(folder);
+    }
+    const fs::path pin = fs::path(folder.path()) / "pins" / c.name;
+    fs::create_directories(pin.parent_path());
+    std::ofstream(pin, std::ios::binary) << c.text;
+    if (c.text.empty()) fs::resize_file(pin, (8u << 20) + 1);
+    const auto refused = BlobStore::open(folder.path());
+    ASSERT_FALSE(refused) << c.why << ": a blob in use would lose its pin";
+    EXPECT_EQ(refused.error().code, c.code) << c.why << ": " << refused.error().message;
+    EXPECT_NE(refused.error().message.find(c.says), std::string::npos) << c.why << ": " << refused.error().message;
+    EXPECT_NE(refused.error().message.find(folder.path() + "/pins"), std::string::npos)
+        << c.why << ": " << refused.error().message;
+  }
+}
+
+TEST(BlobStore, RefusesAPinThatCouldNotBeReadBack) {
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  constexpr std::uint32_t kMost = (8u << 20) / 65;  // a digest is 64 letters and the end of its line
+  std::vector<Bytes> digests;
+  for (std::uint32_t i = 0; i <= kMost; ++i) {
+    digests.push_back(Bytes(kSha256Bytes, '\0').replace(0, sizeof i, reinterpret_cast<const char*>(&i), sizeof i));
+  }
+  const auto refused = store->pin("everything", digests);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_EQ(refused.error().message, "pin 'everything': 129056 digests; at most 129055");
+  EXPECT_TRUE(store->pins().empty());
 }
 
 TEST(BlobStore, DropsABlobThatWasDamagedOnDisk) {  // X3

@@ -90,7 +90,24 @@ TEST(Release, RefusesFoldersThatAreNoRelease) {
          for (int i = 0; i < 64; ++i) write(f + "/f" + std::to_string(i), "x");
        },
        Code::kInvalid, "at most 64"},
+      {"a file too large for a release",
+       [](const auto& f) {
+         write(f + "/weights.bin", "");
+         fs::resize_file(f + "/weights.bin", kModelFileBytesMax + 1);  // no byte of it is on the disk
+       },
+       Code::kInvalid, "weights.bin: 4294967297 bytes; a file of a release has at most 4294967296"},
+      {"a whole tree of folders",
+       [](const auto& f) {
+         for (int i = 0; i < 4096; ++i) fs::create_directory(f + "/d" + std::to_string(i));
+       },
+       Code::kInvalid, "more than 4096 entries"},
       {"no folder", [](const auto& f) { fs::remove_all(f); }, Code::kNotFound, "not a folder"},
+      {"a link to itself in place of the folder",
+       [](const auto& f) {
+         fs::remove_all(f);
+         fs::create_symlink(f, f);
+       },
+       Code::kUnavailable, "read folder "},
   };
   for (const Case& c : cases) {
     const TestFolder folder;
@@ -179,6 +196,68 @@ TEST(ModelLayout, HealsADamagedFolderAndSweepsHalfOnes) {
   fs::remove(folder + "/labels.txt");
   write(folder + "/labels.txt", "x");
   EXPECT_EQ(read_release_file(folder, *find_role(release->manifest, FileRole::kLabels)).error().code, Code::kCorrupt);
+}
+
+TEST(ModelLayout, NamesWhatStandsInItsWay) {
+  const TestFolder source;
+  write_release(source.path());
+  const auto release = build_release(source.path(), "detector", "1.0.0", key().private_pem);
+  struct Case {
+    const char* why;
+    std::function<void(const std::string& root, const std::string& model_blob)> spoil;
+    Code code;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"a link that leads nowhere in the version's place",
+       [](const auto& root, const auto&) {
+         fs::create_directories(root + "/detector");
+         fs::create_symlink("nowhere", root + "/detector/1.0.0");
+       },
+       Code::kUnavailable, "/models/detector/1.0.0: File exists"},
+      {"a blob taken away behind the store's back", [](const auto&, const auto& blob) { fs::remove(blob); },
+       Code::kNotFound, "/model.onnx: No such file"},
+  };
+  for (const Case& c : cases) {
+    const TestFolder store;
+    const auto blobs = *BlobStore::open(store.path() + "/store");
+    const std::string root = store.path() + "/models";
+    const auto layout = *ModelLayout::open(root);
+    const Bytes encoded = put_all(*blobs, source.path(), *release);
+    c.spoil(root, *blobs->path(find_role(release->manifest, FileRole::kModel)->sha256));
+    const auto refused = layout->place(encoded, release->manifest, *blobs);
+    ASSERT_FALSE(refused) << c.why;
+    EXPECT_EQ(refused.error().code, c.code) << c.why << ": " << refused.error().message;
+    EXPECT_NE(refused.error().message.find(c.says), std::string::npos) << c.why << ": " << refused.error().message;
+    EXPECT_FALSE(fs::exists(root + "/.new-detector-1.0.0")) << c.why << ": nothing half stays";
+    EXPECT_TRUE(layout->list().empty()) << c.why;
+  }
+  const TestFolder store;
+  const auto layout = *ModelLayout::open(store.path());
+  write(store.path() + "/detector", "a file in place of the model's folder");
+  const auto kept = layout->remove("detector", "1.0.0");
+  ASSERT_FALSE(kept);
+  EXPECT_EQ(kept.error().code, Code::kUnavailable);
+  EXPECT_EQ(kept.error().message, "rename " + store.path() + "/detector/1.0.0: Not a directory");
+}
+
+TEST(ModelLayout, CannotLinkIntoAnotherFileSystem) {  // M11
+  const TestFolder source, store;
+  const fs::path memory = "/dev/shm";
+  struct stat here{}, there{};
+  if (::stat(store.path().c_str(), &here) != 0 || ::stat(memory.c_str(), &there) != 0 || here.st_dev == there.st_dev)
+    GTEST_SKIP() << "needs " << memory << " beside the temporary folder";
+  const TestFolder elsewhere(memory);
+  write_release(source.path());
+  const auto release = build_release(source.path(), "detector", "1.0.0", key().private_pem);
+  const auto blobs = *BlobStore::open(store.path());
+  const auto layout = *ModelLayout::open(elsewhere.path());
+  const auto refused = layout->place(put_all(*blobs, source.path(), *release), release->manifest, *blobs);
+  ASSERT_FALSE(refused) << "a copy would cost the disk twice";
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_EQ(refused.error().message, "model folder " + elsewhere.path() +
+                                         "/.new-detector-1.0.0: on another file system than the store " + store.path());
+  EXPECT_TRUE(layout->list().empty());
 }
 
 TEST(ModelLayout, NeverLeavesItsRoot) {

@@ -9,7 +9,8 @@ namespace tidelock {
 
 class TestFolder {
  public:
-  TestFolder() : path_((std::filesystem::temp_directory_path() / "tidelock-models-XXXXXX").string()) {
+  explicit TestFolder(const std::filesystem::path& parent = std::filesystem::temp_directory_path())
+      : path_((parent / "tidelock-models-XXXXXX").string()) {
     if (::mkdtemp(path_.data()) == nullptr) std::abort();
   }
   ~TestFolder() {

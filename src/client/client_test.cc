@@ -1,0 +1,177 @@
+// The library against a scripted edge: what it makes of each answer. Reads from shared memory are tested in memory/,
+// sessions with real edges in tests/system.
+#include "tidelock/client.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "client/scripted_edge_fixture.h"
+
+namespace tidelock {
+namespace {
+
+class ClientTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ClientOptions options;
+    options.run_dir = edge_.run_dir();
+    options.connect_timeout_ms = options.call_timeout_ms = 30'000;  // never waited out when all is well
+    auto client = Client::connect(options);
+    ASSERT_TRUE(client) << client.error().message;
+    client_ = std::move(*client);
+  }
+  ScriptedEdge edge_;
+  std::unique_ptr<Client> client_;
+};
+
+TEST(ClientConnect, SaysWhereItLookedForAnEdge) {
+  const auto nameless = Client::connect({});
+  ASSERT_FALSE(nameless);
+  EXPECT_EQ(nameless.error().code, Code::kInvalid);
+  EXPECT_EQ(nameless.error().message, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+
+  ScriptedEdge edge;
+  edge.stop();
+  const auto nobody = Client::connect({.run_dir = edge.run_dir()});
+  ASSERT_FALSE(nobody);
+  EXPECT_EQ(nobody.error().code, Code::kUnavailable);
+  EXPECT_TRUE(nobody.error().message.starts_with("no edge at " + edge.run_dir() + ": ")) << nobody.error().message;
+}
+
+TEST_F(ClientTest, AnErrorOfTheEdgeKeepsItsMeaningInEveryCall) {
+  struct Case {
+    const char* answer;
+    Code code;
+    Nanos detail_ns;
+  };
+  const Case cases[] = {
+      {"STALE bound_us=1500 the newest that is provable", Code::kStale, 1'500 * kMicrosecond},
+      {"STALE bound_us=-1 nothing is provable", Code::kStale, kForever},
+      {"STALE bound_us=9223372036854775807 beyond any clock", Code::kStale, kForever},
+      {"STALE bound_us=soon", Code::kStale, kForever},
+      {"STALE without a bound", Code::kStale, kForever},
+      {"BUSY too many writes wait", Code::kBusy, 100 * kMillisecond},
+      {"UNAVAILABLE no hub", Code::kUnavailable, 0},
+      {"MAYBEAPPLIED the hub went away", Code::kMaybeApplied, 0},
+      {"NOPERM models are activated at a hub", Code::kDenied, 0},
+      {"NOAUTH Authentication required.", Code::kDenied, 0},
+      {"DENIED not for this edge", Code::kDenied, 0},
+      {"ERR syntax error", Code::kInvalid, 0},
+      {"STALEMATE is another word", Code::kInvalid, 0},
+  };
+  std::string out = "as it was";
+  const std::pair<const char*, std::function<Error()>> calls[] = {
+      {"get", [&] { return client_->get("k").error(); }},
+      {"get_into", [&] { return client_->get_into("k", {}, out).error(); }},
+      {"set", [&] { return client_->set("k", "v").error(); }},
+      {"erase", [&] { return client_->erase("k").error(); }},
+  };
+  for (const Case& c : cases) {
+    for (const char* command : {"TL.GET", "TL.SET", "DEL"}) edge_.answer(command, "-" + std::string(c.answer) + "\r\n");
+    for (const auto& [call, ask] : calls) {
+      const Error error = ask();
+      EXPECT_EQ(error.code, c.code) << call << ": " << c.answer;
+      EXPECT_EQ(error.detail_ns, c.detail_ns) << call << ": " << c.answer;
+      EXPECT_EQ(error.message, c.answer) << call;
+    }
+  }
+  EXPECT_EQ(out, "as it was");
+}
+
+TEST_F(ClientTest, AbsenceIsAnErrorWithAReceipt) {
+  edge_.answer(
+      "TL.GET",
+      "%4\r\n$5\r\nvalue\r\n_\r\n$7\r\nversion\r\n:41\r\n$8\r\nbound_us\r\n:0\r\n$5\r\nbasis\r\n$5\r\nlease\r\n");
+  Receipt receipt;
+  const auto absent = client_->get("k", {}, &receipt);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, Code::kNotFound);
+  EXPECT_EQ(absent.error().message, "no key 'k'");
+  EXPECT_EQ(receipt.version, Index{41});
+  EXPECT_EQ(receipt.basis, Basis::kLease);
+  EXPECT_GE(receipt.bound_ns, kMicrosecond) << "rounded up, with the time of the question on top (F6)";
+  EXPECT_LT(receipt.bound_ns, kForever);
+  std::string out;
+  const auto again = client_->get_into("k", {}, out);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, Code::kNotFound);
+  EXPECT_EQ(again.error().message, "no key 'k'");
+}
+
+TEST_F(ClientTest, AnAnswerWithoutAValueIsNoAbsence) {
+  struct Case {
+    const char* why;
+    const char* answer;
+  };
+  const Case cases[] = {{"a receipt alone", "%1\r\n$7\r\nversion\r\n:41\r\n"},
+                        {"no map", "+OK\r\n"},
+                        {"null", "_\r\n"},
+                        {"an empty map", "%0\r\n"}};
+  for (const Case& c : cases) {
+    edge_.answer("TL.GET", c.answer);
+    const auto got = client_->get("k");
+    ASSERT_FALSE(got) << c.why;
+    EXPECT_EQ(got.error().code, Code::kCorrupt) << c.why;
+    EXPECT_EQ(got.error().message, "the edge's answer to TL.GET has no value") << c.why;
+  }
+}
+
+TEST_F(ClientTest, AsksForWhatTheContractSaysAndTellsWhatCame) {
+  edge_.answer("TL.GET",
+               "%5\r\n$5\r\nvalue\r\n$1\r\nv\r\n$7\r\nversion\r\n:9\r\n$8\r\nbound_us\r\n:-1\r\n$6\r\nsource\r\n"
+               "$3\r\nhub\r\n$8\r\nfallback\r\n:1\r\n");
+  struct Case {
+    Contract contract;
+    const char* asked;
+  };
+  const Case cases[] = {
+      {{}, "TL.GET k"},
+      {{{}, 500 * kMillisecond, {}, {}}, "TL.GET k BOUND 500"},
+      {{Consistency::kStrong, {}, 20'000 * kMillisecond, {}}, "TL.GET k STRONG DEADLINE 20000"},
+      {{Consistency::kEventual, {}, {}, Index{7}}, "TL.GET k EVENTUAL TOKEN 7"},
+  };
+  for (const Case& c : cases) {
+    const auto got = client_->get("k", c.contract);
+    ASSERT_TRUE(got) << c.asked << ": " << got.error().message;
+    EXPECT_EQ(edge_.last_command(), c.asked);
+    EXPECT_EQ(got->bytes, "v");
+    EXPECT_EQ(got->receipt.version, Index{9});
+    EXPECT_EQ(got->receipt.bound_ns, kForever);
+    EXPECT_EQ(got->receipt.source, Source::kHub);
+    EXPECT_TRUE(got->receipt.fallback);
+  }
+  EXPECT_EQ(client_->stats().edge_reads, 4u);
+  EXPECT_EQ(client_->stats().fallbacks, 4u);
+  edge_.answer("TL.SET", "%2\r\n$7\r\nversion\r\n:10\r\n$3\r\nack\r\n$4\r\ndisk\r\n");
+  const auto written = client_->set("k", "v", {.ttl_ms = 50, .ack = "disk"});
+  ASSERT_TRUE(written) << written.error().message;
+  EXPECT_EQ(edge_.last_command(), "TL.SET k v PX 50 ACK disk");
+  EXPECT_EQ(written->version, Index{10});
+  EXPECT_EQ(written->ack, "disk");
+  for (const auto& [count, erased] : {std::pair{":1\r\n", true}, {":0\r\n", false}}) {
+    edge_.answer("DEL", count);
+    EXPECT_EQ(*client_->erase("k"), erased);
+  }
+}
+
+TEST_F(ClientTest, FollowsARestartedEdgeAndNamesTheSocketOfOneThatIsGone) {
+  edge_.answer("DEL", ":1\r\n");
+  EXPECT_TRUE(client_->erase("k"));
+  edge_.stop();
+  const auto gone = client_->erase("k");
+  ASSERT_FALSE(gone);
+  EXPECT_EQ(gone.error().code, Code::kUnavailable);
+  EXPECT_NE(gone.error().message.find(edge_.run_dir() + "/redis.sock"), std::string::npos) << gone.error().message;
+  edge_.start();
+  EXPECT_TRUE(client_->erase("k"));
+  edge_.stop();
+  edge_.start();
+  const auto again = client_->erase("k");
+  EXPECT_TRUE(again) << "on a connection to the former edge: " << again.error().message;
+}
+
+}  // namespace
+}  // namespace tidelock

@@ -1,0 +1,245 @@
+// The keeper against a hub that says what a sound one does not: each version that does not hold is reported with its
+// cause, and none of it stays. Sessions with real hubs are in tests/system.
+#include "edge/model_keeper.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/elapsed_clock.h"
+#include "base/wall_clock.h"
+#include "codec/archive.h"
+#include "codec/certificate.h"
+#include "edge/l2_store.h"
+#include "infer/onnx_file.h"
+#include "store/models/files.h"
+#include "telemetry/log.h"
+
+namespace tidelock {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr auto kHang = std::chrono::seconds(20);  // only turns a hang into a failure
+
+const SigningKey& key() {
+  static const SigningKey made = *make_signing_key();
+  return made;
+}
+Bytes small_model() {
+  OnnxBuilder b;
+  const std::int64_t shape[] = {1, 2};
+  b.input("x", shape);
+  b.output("y", shape);
+  b.node("Relu", {"x"}, {"y"});
+  return b.finish("small");
+}
+Manifest manifest_of(const std::string& version) {
+  Manifest manifest;
+  manifest.name = "detector";
+  manifest.version = version;
+  const Bytes model = small_model();
+  manifest.files = {{"model.onnx", FileRole::kModel, model.size(), sha256(model)}};
+  return manifest;
+}
+Bytes published(const std::string& version) { return encode(*sign_manifest(manifest_of(version), key().private_pem)); }
+
+// A hub whose ledger holds what a test put there, and that has no files of models unless told so.
+class OddHub : public NodeService {
+ public:
+  void hold(const std::string& ledger_key, Bytes value) {
+    const std::lock_guard lock(mutex_);
+    ledger_[ledger_key] = std::move(value);
+  }
+  void have_files() {
+    const std::lock_guard lock(mutex_);
+    has_files_ = true;
+  }
+  void on_session_open(SessionPtr) override {}
+  void on_session_frame(SessionId, Bytes) override {}
+  void on_session_closed(SessionId, const std::string&) override {}
+  void on_raft_frame(const NodeId&, Bytes) override {}
+  void on_refused(const std::string&, const std::string&) override {}
+  void on_call(const PeerIdentity&, Bytes request, Reply reply) override {
+    const auto call = decode<NodeCall>(request, "call");
+    AdminAnswer answer;
+    if (const auto* admin = call ? std::get_if<AdminRequest>(&call->body) : nullptr) {
+      if (const auto* read = std::get_if<ReadKey>(&admin->body)) {
+        const std::lock_guard lock(mutex_);
+        if (const auto found = ledger_.find(read->key); found != ledger_.end()) answer.value = found->second;
+      }
+    }
+    reply(encode(answer));
+  }
+  Result<ChunkSource> on_download(const PeerIdentity&, Bytes) override {
+    const std::lock_guard lock(mutex_);
+    if (!has_files_) return fail(Code::kNotFound, "this hub holds no such file");
+    return ChunkSource([sent = false]() mutable -> Result<std::optional<Bytes>> {
+      if (std::exchange(sent, true)) return std::optional<Bytes>();
+      return std::optional<Bytes>(small_model());
+    });
+  }
+  Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity&, Bytes) override {
+    return fail(Code::kInvalid, "no uploads here");
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, Bytes> ledger_;
+  bool has_files_ = false;
+};
+
+class ModelKeeperTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string path = (fs::temp_directory_path() / "tidelock-keeper-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(path.data()), nullptr);
+    home_ = path;
+    const auto now = static_cast<std::int64_t>(wall_ms_now() / 1000);
+    const Validity validity{now - 3600, now + 3600};
+    const auto ca = make_ca("test", validity);
+    ASSERT_TRUE(ca);
+    const auto files_of = [&](const PeerIdentity& who) {
+      const auto pair = issue_certificate(*ca, who, {{"localhost"}, {"127.0.0.1"}}, validity);
+      const std::string stem = home_ + "/" + who.id;
+      EXPECT_TRUE(pair && files::replace(home_ + "/ca.pem", ca->certificate_pem) &&
+                  files::replace(stem + ".pem", pair->certificate_pem) && files::replace(stem + ".key", pair->key_pem));
+      return TlsFiles{home_ + "/ca.pem", stem + ".pem", stem + ".key"};
+    };
+    NodeServerOptions options;
+    options.tls = files_of({NodeRole::kHub, "hub-1"});
+    auto server = NodeServer::start(options, hub_);
+    ASSERT_TRUE(server) << server.error().message;
+    server_ = std::move(*server);
+    config_.id = "edge-1";
+    config_.data_dir = home_ + "/data";
+    config_.tls = files_of({NodeRole::kEdge, "edge-1"});
+    config_.hubs = {{"hub-1", server_->address()}};
+    fs::create_directories(config_.data_dir);
+    auto kv = Kv::open(home_ + "/db", {kMetaFamily});
+    ASSERT_TRUE(kv) << kv.error().message;
+    kv_ = std::move(*kv);
+  }
+  void TearDown() override {
+    keeper_.reset();
+    server_.reset();
+    kv_.reset();
+    fs::remove_all(home_);
+  }
+  void start() {
+    ModelKeeper::Links links;
+    links.read = [this](const std::string&, const std::function<void(ReadDone)>&) { change([&] { ++reads_; }); };
+    links.report = [this](EdgeStagedModel report) { change([&] { reports_.push_back(std::move(report)); }); };
+    auto keeper = ModelKeeper::open(config_, *kv_, clock_, metrics_, links);
+    ASSERT_TRUE(keeper) << keeper.error().message;
+    keeper_ = std::move(*keeper);
+    keeper_->start();
+  }
+  void change(const std::function<void()>& what) {
+    const std::lock_guard lock(mutex_);
+    what();
+    changed_.notify_all();
+  }
+  bool wait(const std::function<bool()>& until) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, kHang, until);
+  }
+  std::string room(const std::string& version) const { return config_.data_dir + "/models/room/detector/" + version; }
+
+  std::string home_;
+  EdgeConfig config_;
+  OddHub hub_;
+  ElapsedClock clock_;
+  Metrics metrics_;
+  std::unique_ptr<NodeServer> server_;
+  std::unique_ptr<Kv> kv_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<EdgeStagedModel> reports_;
+  int reads_ = 0;
+  std::unique_ptr<ModelKeeper> keeper_;
+};
+
+TEST_F(ModelKeeperTest, ReportsWhyAVersionIsNotStagedAndKeepsNoneOfIt) {  // M4
+  const Bytes first = published("1.0.0"), second = published("2.0.0");
+  struct Case {
+    const char* why;
+    std::string version;  // each its own, so that each is a cause of its own
+    Bytes held;           // by the ledger under that version; empty: nothing
+    Bytes named;          // by the pointer
+    std::string says;
+  };
+  const Case cases[] = {
+      {"the ledger holds another manifest", "3.0.0", first, second,
+       "the manifest of detector 3.0.0 is not the one the pointer names"},
+      {"the ledger holds none", "4.0.0", "", second, "the ledger has no manifest of detector 4.0.0"},
+      {"the manifest is that of another version", "5.0.0", first, first,
+       "the manifest under detector 5.0.0 speaks of detector 1.0.0"},
+      {"no hub has the file", "2.0.0", second, second, "this hub holds no such file"},
+  };
+  start();
+  keeper_->on_session("hub-1", key().public_pem);
+  std::uint64_t index = 0;
+  for (const Case& c : cases) {
+    if (!c.held.empty()) hub_.hold(model_version_key("detector", c.version), c.held);
+    keeper_->on_strong_changed(model_staged_key("detector"), encode(ModelPointer{c.version, sha256(c.named), ""}),
+                               Index{++index});
+    ASSERT_TRUE(wait([&] { return reports_.size() >= index; })) << c.why;
+    EXPECT_EQ(reports_.back().model.name, "detector") << c.why;
+    EXPECT_EQ(reports_.back().model.version, c.version) << c.why;
+    EXPECT_NE(reports_.back().error.find(c.says), std::string::npos) << c.why << ": " << reports_.back().error;
+    EXPECT_FALSE(fs::exists(room(c.version))) << c.why;
+  }
+  hub_.have_files();
+  keeper_->on_session("hub-1", key().public_pem);  // what failed is tried again in each session
+  ASSERT_TRUE(wait([&] { return reports_.size() > index; }));
+  EXPECT_EQ(reports_.back().model.version, "2.0.0");
+  EXPECT_EQ(reports_.back().error, "") << "the pointer, the manifest and the file were right all the time";
+  EXPECT_TRUE(fs::exists(room("2.0.0") + "/" + kVerifiedMark));
+}
+
+TEST_F(ModelKeeperTest, RemovesAPlacedVersionThatHoldsTheManifestOfAnother) {  // M4
+  {
+    const auto blobs = BlobStore::open(config_.data_dir + "/models/blobs");
+    const auto layout = ModelLayout::open(config_.data_dir + "/models/room");
+    ASSERT_TRUE(blobs && layout && (*blobs)->put(small_model()));
+    ASSERT_TRUE((*layout)->place(published("1.0.0"), manifest_of("1.0.0"), **blobs));
+  }
+  fs::copy(room("1.0.0"), room("2.0.0"));  // its signature holds, its files are whole: but it is not 2.0.0
+  KvBatch batch;
+  batch.put(kMetaFamily, "model_key", key().public_pem);  // of a session before
+  ASSERT_TRUE(kv_->commit(batch, Sync::kNone));
+  const std::string log_file = home_ + "/log";
+  const int log_fd = ::open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  set_log_options({.format = LogFormat::kJson, .node = "edge-1", .fd = log_fd});
+  start();
+  // What is placed is looked at first, then what came.
+  keeper_->on_strong_changed(model_staged_key("detector"), std::nullopt, Index{1});
+  const bool looked = wait([&] { return reads_ > 0; });
+  keeper_.reset();
+  set_log_options({});
+  ::close(log_fd);
+  ASSERT_TRUE(looked);
+  EXPECT_FALSE(fs::exists(room("2.0.0")));
+  EXPECT_TRUE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+  ASSERT_EQ(reports_.size(), 1u);
+  EXPECT_EQ(reports_[0].model.version, "1.0.0");
+  std::ifstream in(log_file);
+  const std::string log(std::istreambuf_iterator<char>(in), {});
+  EXPECT_NE(log.find(room("2.0.0") + " holds the manifest of another version"), std::string::npos) << log;
+}
+
+}  // namespace
+}  // namespace tidelock
