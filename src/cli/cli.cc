@@ -28,7 +28,9 @@ namespace tidelock {
 
 int report(const Common& common, const Error& error, const std::string& next_step) {
   if (common.json) {
-    std::cout << Json{{"ok", false}, {"code", code_name(error.code)}, {"message", error.message}}.dump() << std::endl;
+    const Json json{{"ok", false}, {"code", code_name(error.code)}, {"message", error.message}};
+    // A message may name a path, and a path need not be UTF-8: better a mark in its place than another error.
+    std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
   } else {
     std::cerr << "tidelock: " << error.message << "\n";
     if (!next_step.empty()) std::cerr << "  " << next_step << "\n";

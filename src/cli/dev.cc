@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -47,7 +49,7 @@ class Ports {
       }
       ::close(fd);
     }
-    return fail(Code::kBusy, "no free port on 127.0.0.1");
+    return fail(Code::kBusy, std::string("no free port on 127.0.0.1: ") + std::strerror(errno));
   }
 
  private:
@@ -211,6 +213,7 @@ Result<void> make_dev_cluster(const DevOptions& options) {
 }
 
 Result<void> init_first_hub(const HubInitOptions& options) {
+  if (const auto ok = check_node_id(options.id); !ok) return fail(Code::kInvalid, "--id: " + ok.error().message);
   std::error_code error;
   fs::create_directories(options.directory, error);
   if (error) return fail(Code::kInvalid, options.directory + ": " + error.message());

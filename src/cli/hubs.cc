@@ -132,7 +132,9 @@ int backup(const Common& common, const std::string& path) {
     return report(common, info.error());
   }
   std::filesystem::rename(fresh, path, error);
-  if (error) return report(common, Error{Code::kBusy, path + ": " + error.message(), {}, 0});
+  if (error) {
+    return report(common, Error{Code::kBusy, path + ": " + error.message() + "; the backup is in " + fresh, {}, 0});
+  }
   std::string text = path + ": everything up to index " + std::to_string(info->header.index.value) + ", from " + *hub +
                      ", " + std::to_string(info->bytes) + " bytes, read back and checked";
   for (const std::string& model : info->models) text += "\nmodel " + model + " is named in it, its files are not";

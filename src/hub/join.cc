@@ -57,15 +57,15 @@ Result<Bytes> serve(const HubConfig& config, const HttpRequest& request) {
     return fail(Code::kDenied, "this hub does not hold the CA key; ask the hub that was set up with `hub init`");
   const auto asked = decode<JoinRequest>(request.body, "join request");
   if (!asked) return fail(asked.error());
+  const auto ca_pem = read_text(config.tls.ca_file);  // first: what this hub cannot do must not cost the token
+  const auto ca_key = read_text(config.ca_key_file);
+  if (!ca_pem || !ca_key)
+    return fail(Code::kBusy, "the CA's files cannot be read: " + config.tls.ca_file + ", " + config.ca_key_file);
   auto token = take_token(config.join_tokens_file, asked->token_number);
   if (!token) return fail(token.error());
   const std::int64_t now_s = static_cast<std::int64_t>(wall_ms_now() / 1000);  // C4: certificates expire by wall time
   const auto identity = verify_join(*token, asked->csr_pem, asked->proof, now_s);
   if (!identity) return fail(identity.error());
-  const auto ca_pem = read_text(config.tls.ca_file);
-  const auto ca_key = read_text(config.ca_key_file);
-  if (!ca_pem || !ca_key)
-    return fail(Code::kBusy, "the CA's files cannot be read: " + config.tls.ca_file + ", " + config.ca_key_file);
   NodeNames names;
   names.dns = {"localhost"};
   names.ip = {"127.0.0.1"};

@@ -229,7 +229,8 @@ Result<Founded> restore_hub(const HubConfig& config, const std::string& path) {
 }
 
 Result<Founded> recover_hub(const HubConfig& config, bool dry) {
-  if (!std::filesystem::exists(config.data_dir + "/db")) {
+  std::error_code ignored;  // what cannot be looked at is not there
+  if (!std::filesystem::exists(config.data_dir + "/db", ignored)) {
     return fail(Code::kInvalid, "data_dir = \"" + config.data_dir + "\" holds no ledger to recover from");
   }
   auto kv = open_folder(config);

@@ -1,0 +1,154 @@
+// A hub's blobs: what is refused before a byte moves, and what other hubs' answers are worth (M2).
+
+#include "hub/model_store.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "codec/archive.h"
+#include "codec/manifest.h"
+#include "codec/signature.h"
+#include "hub/hub.h"
+#include "protocol/admin.h"
+#include "store/models/test_folder.h"
+#include "wire/grpc/transport_fixture.h"
+
+namespace tidelock {
+namespace {
+
+// Says that it has every blob, and gives other bytes for each.
+class Liar : public EchoService {
+ public:
+  void on_call(const PeerIdentity&, Bytes, Reply reply) override {
+    AdminAnswer answer;
+    answer.value = encode(std::vector<Bytes>{});
+    reply(encode(answer));
+  }
+  Result<ChunkSource> on_download(const PeerIdentity&, Bytes) override {
+    return ChunkSource([sent = false]() mutable -> Result<std::optional<Bytes>> {
+      if (std::exchange(sent, true)) return std::optional<Bytes>{};
+      return std::optional<Bytes>("other bytes");
+    });
+  }
+};
+
+class ModelStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    HubConfig config;
+    config.tls = papers_;
+    auto store = HubModelStore::open(folder_.path() + "/models", config);
+    ASSERT_TRUE(store) << store.error().message;
+    store_ = std::move(*store);
+  }
+  Bytes put(const std::string& bytes) {
+    const Bytes digest = sha256(bytes);
+    auto upload = store_->upload({NodeRole::kClient, "operator"}, encode(BlobUpload{digest, bytes.size()}));
+    EXPECT_TRUE(upload) << upload.error().message;
+    EXPECT_TRUE((*upload)->chunk(bytes));
+    (*upload)->finish([](const Result<Bytes>& end) { EXPECT_TRUE(end) << end.error().message; });
+    return digest;
+  }
+  static void refused(const Error& error, Code code, const std::string& says, const std::string& why) {
+    EXPECT_EQ(error.code, code) << why << ": " << error.message;
+    EXPECT_NE(error.message.find(says), std::string::npos) << why << ": " << error.message;
+  }
+
+  TestFolder folder_;
+  Authority ca_{"test"};
+  TlsFiles papers_ = ca_.files(NodeRole::kHub, "hub-1");
+  std::unique_ptr<HubModelStore> store_;
+};
+
+TEST_F(ModelStoreTest, DownloadsThatCannotBeServedSayWhy) {
+  const Bytes here = put("model");
+  const Bytes nowhere = sha256("another");
+  struct Case {
+    const char* why;
+    BlobDownload request;
+    Code code;
+    std::string says;
+  };
+  const Case cases[] = {
+      {"half a digest", {here.substr(0, 16), 0}, Code::kInvalid, "sha256 has 16 bytes, must have 32"},
+      {"beyond the end", {here, 6}, Code::kInvalid, "offset 6 is beyond the blob's 5 bytes"},
+      {"nobody has it", {nowhere, 0}, Code::kNotFound, "blob " + to_hex(nowhere) + " is on no hub"},
+  };
+  for (const Case& c : cases) {
+    const auto source = store_->download(encode(c.request));
+    ASSERT_FALSE(source) << c.why;
+    refused(source.error(), c.code, c.says, c.why);
+  }
+  EXPECT_TRUE(store_->download(encode(BlobDownload{here, 5}))) << "a transfer that only lacks its end";
+}
+
+TEST_F(ModelStoreTest, UploadsAreRefusedByRoleDigestAndSize) {
+  const Bytes digest = sha256("model");
+  struct Case {
+    const char* why;
+    NodeRole role;
+    BlobUpload first;
+    Code code;
+    std::string says;
+  };
+  const Case cases[] = {
+      {"an edge publishes nothing", NodeRole::kEdge, {digest, 5}, Code::kDenied, "(role client) may publish"},
+      {"nor does a hub", NodeRole::kHub, {digest, 5}, Code::kDenied, "(role client) may publish"},
+      {"no digest", NodeRole::kClient, {"", 5}, Code::kInvalid, "sha256 has 0 bytes, must have 32"},
+      {"empty", NodeRole::kClient, {digest, 0}, Code::kInvalid, "size_bytes = 0: must be 1 to 4 GiB"},
+      {"too large",
+       NodeRole::kClient,
+       {digest, kModelFileBytesMax + 1},
+       Code::kInvalid,
+       "size_bytes = " + std::to_string(kModelFileBytesMax + 1) + ": must be 1 to 4 GiB"},
+  };
+  for (const Case& c : cases) {
+    const auto upload = store_->upload({c.role, "node-1"}, encode(c.first));
+    ASSERT_FALSE(upload) << c.why;
+    refused(upload.error(), c.code, c.says, c.why);
+  }
+}
+
+TEST_F(ModelStoreTest, AReleaseIsPublishedOnlyWhenAMajorityHoldsItsFiles) {  // M2
+  const SigningKey key = *make_signing_key();
+  Manifest manifest;
+  manifest.name = "detector";
+  manifest.version = "1.0.0";
+  manifest.files = {{std::string(kModelFileName), FileRole::kModel, 5, sha256("model")}};
+  const auto made = sign_manifest(manifest, key.private_pem);
+  ASSERT_TRUE(made) << made.error().message;
+  const Bytes release = encode(*made);
+  store_->set_peers({{"hub-2", "nonsense"}});
+  const auto nobody = store_->check_published(release, key.public_pem);
+  ASSERT_FALSE(nobody);
+  refused(nobody.error(), Code::kUnavailable,
+          "only 0 of 2 hubs hold every file of the release, 2 are needed; missing at: this hub hub-2 "
+          "(its address cannot be used: nonsense)",
+          "nobody has the file");
+  put("model");
+  const auto half = store_->check_published(release, key.public_pem);
+  ASSERT_FALSE(half);
+  refused(half.error(), Code::kUnavailable, "only 1 of 2 hubs hold every file", "half of the hubs is no majority");
+  store_->set_peers({});
+  const auto all = store_->check_published(release, key.public_pem);
+  EXPECT_TRUE(all) << all.error().message;
+}
+
+TEST_F(ModelStoreTest, WhatAnotherHubGivesIsKeptOnlyUnderItsOwnHash) {
+  Liar liar;
+  NodeServerOptions options;
+  options.tls = ca_.files(NodeRole::kHub, "hub-2");
+  const auto server = NodeServer::start(std::move(options), liar);
+  ASSERT_TRUE(server) << server.error().message;
+  store_->set_peers({{"hub-2", (*server)->address()}});
+  const Bytes wanted = sha256("model");
+  const auto source = store_->download(encode(BlobDownload{wanted, 0}));
+  ASSERT_FALSE(source);
+  refused(source.error(), Code::kCorrupt, "blob " + to_hex(wanted) + " from hub-2 has other content", "the hash");
+  EXPECT_EQ(store_->missing({wanted, sha256("other bytes")}).size(), 2u) << "neither is kept";
+}
+
+}  // namespace
+}  // namespace tidelock
