@@ -50,6 +50,13 @@ EQUIVALENT = """
 - *A fetch answer that is older than an invalidation, or than what is held* (F7). A session is one ordered stream and its
   requests end with it, so an answer comes behind every record below its index; an active hub has applied all that an earlier
   session of the edge was told. The tests of F7 are a second line.
+- *A replay from the last mark on* (F11), *a record at or below what was fed* (F11) and *a record older than what is held* (F7)
+  need each other: an edge resumes from what it was fed, takes nothing at or below that, and shows nothing older than it holds.
+  `replay-shown-again` breaks all three.
+- *A snapshot across a change of its namespace* and *one ahead of the feed* (S4). A value that was changed meanwhile has a
+  version above what was applied before, so the second test refuses it; in a whole generation nothing can be ahead of the feed,
+  because an answer comes behind every record below its index. (But for a key that is fetched anew as absent in between, whose
+  version is 0.) `snapshot-mixed` breaks both.
 - *An edge that ignores its suspend* (C2). H counts the sleep (C1), so what was proven before has aged by it; dropping the
   proofs is a second line, for clocks that fail to count. The clocks of the simulator do count.
 - *The blocks test and the acknowledgement test of S1* are each enough in an ordered session; so are *authority tested before

@@ -19,7 +19,7 @@ Cluster::Cluster(ClusterOptions options)
       network_(world_, plan_),
       judge_([this] { return world_.now(); }, [this](std::string what) { world_.violated(std::move(what)); }) {
   world_.set_verbose(options.verbose);
-  world_.set_pauses(has(Fault::kPause), plan_.pauses);
+  world_.set_pauses(has(Fault::kPause), plan_.pauses, plan_.pause_most);
   const auto clock = [&] {
     const auto rho = static_cast<std::int64_t>(plan_.seed.settings.rho_ppm);
     const Nanos offset = world_.between(kSecond, 1'000'000 * kSecond);

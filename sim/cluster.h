@@ -85,6 +85,7 @@ class Cluster : private LedgerHost {
     std::optional<Bytes> value;
     Stamp stamp;
     bool behind = false;
+    std::uint64_t persisted_with = 0;  // the batch of rows that holds it; 0: none
   };
   struct Edge : Node {
     NodeId id;

@@ -133,7 +133,7 @@ void Cluster::step_edge(Edge& edge, decltype(EdgeEvent::what) what) {
     if (const auto* erase = std::get_if<StoreErase>(&op)) edge.store.rows.erase(erase->key);
   }
   for (auto& op : actions.ops) {
-    world_.maybe_pause(1'500);
+    world_.maybe_pause(1'500 / plan_.edge_pauses);
     if (edge.incarnation != incarnation || world_.failed()) return;
     if (edge.crash_after_ops >= 0 && edge.crash_after_ops-- == 0) {
       crash_edge(edge, has(Fault::kPower) && world_.chance(300));
@@ -226,7 +226,7 @@ void Cluster::persist(Edge& edge, OutboxPersist& op) {
     return;
   }
   edge.outbox.write(op.number, std::move(op.rows));
-  world_.in(op.sync ? world_.between(kMs / 5, 5 * kMs) : 1,
+  world_.in(op.sync ? world_.between(kMs / 5, plan_.sync_most) : 1,
             [this, &edge, incarnation, number = op.number, sync = op.sync] {
               if (edge.incarnation != incarnation) return;
               if (sync) edge.outbox.sync(number);

@@ -38,6 +38,7 @@ void Cluster::start_hub(Hub& hub) {
   options.seed = plan_.seed;
   options.rollout_quiet_ns = plan_.rollout_quiet_ns;
   options.interest_max = plan_.interest_max;
+  options.interest_sweep_at = plan_.interest_sweep_at;
   options.ring_max = plan_.ring_max;
   hub.core = std::make_unique<HubCore>(options, hub.rows);
   world_.trace(3, static_cast<std::uint64_t>(hub.number), hub.core->state().applied().value);

@@ -20,8 +20,9 @@ void Cluster::judge_sent(const Conn& conn, const HubFrame& frame) {
     if (done->code == Code::kOk) judge_.acknowledged(id->second, done->index);
     if (done->code == Code::kConflict) judge_.refused(id->second);
   } else if (const auto* batch = std::get_if<BatchDone>(&frame.body)) {
-    if (batch->code == Code::kOk)
-      judge_.acknowledged_batch(edge_of(conn.edge).id, batch->incarnation, batch->number, batch->superseded);
+    const NodeId& edge = edge_of(conn.edge).id;
+    if (batch->code == Code::kOk) judge_.acknowledged_batch(edge, batch->incarnation, batch->number, batch->superseded);
+    if (batch->code == Code::kInvalid) judge_.batch_refused(edge, batch->incarnation, batch->number);
   } else if (const auto* block = std::get_if<Block>(&frame.body)) {
     judge_.block_announced(block->term, block->number, block->keys);
   } else if (const auto* mark = std::get_if<Mark>(&frame.body); mark != nullptr && mark->lease_ns > 0) {
@@ -45,6 +46,10 @@ void Cluster::judge_edge_sent(Edge& edge, const EdgeFrame& frame) {
     last_request_[through->id] = through->request;
   } else if (const auto* ack = std::get_if<BlockAck>(&frame.body)) {
     judge_.block_acknowledged(edge.page->number, ack->term, ack->number);
+  } else if (const auto* batch = std::get_if<WriteBatch>(&frame.body)) {
+    const auto stamps = stamps_of(*batch);
+    if (!stamps) return world_.violated("D5: " + edge.id + " sends a batch that does not parse");
+    judge_.batch_sent(edge.id, batch->incarnation, batch->number, *stamps);
   }
 }
 
@@ -82,17 +87,25 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
     const auto* welcome = std::get_if<Welcome>(&in->frame.body);
     if (welcome != nullptr) edge.wall_most_ms = std::max(edge.wall_most_ms, welcome->newest_stamp.wall_ms);
   }
+  for (const auto& op : actions.ops) {
+    if (const auto* opened = std::get_if<SessionOpened>(&op))
+      judge_.session_opened(edge.id, edge.incarnation, opened->term);
+  }
   const auto* write = std::get_if<EdgeWrite>(&what);
   if (write == nullptr) return;
+  const auto pending = edge.writes.find(write->token.value);
   edge.wall_most_ms = std::max(edge.wall_most_ms, write->wall_ms);
+  for (const auto& op : actions.ops) {
+    const auto* persist = std::get_if<OutboxPersist>(&op);
+    if (persist != nullptr && pending != edge.writes.end()) pending->second.persisted_with = persist->number;
+  }
   for (const auto& op : actions.ops) {  // the stamp under which it will be sequenced
     const auto* put = std::get_if<ArenaPut>(&op);
     if (put == nullptr || !put->entry.local || put->key != write->write.key) continue;
     if (put->entry.value != write->write.value) continue;  // an older own write, from L2
     if (put->entry.stamp.wall_ms > edge.wall_most_ms + 500)
       world_.violated("G8: " + edge.id + " learnt its time from a stamp that is too far ahead");
-    const auto it = edge.writes.find(write->token.value);
-    if (it != edge.writes.end()) it->second.stamp = put->entry.stamp;
+    if (pending != edge.writes.end()) pending->second.stamp = put->entry.stamp;
     judge_.written_behind(put->key, put->entry.value, fact(put->entry.stamp), write->write.ttl_ns);
   }
 }
@@ -108,6 +121,10 @@ void Cluster::judge_write_done(Edge& edge, const WriteDoneOp& done) {
   if (write.behind) {
     // D1: `os` survives a kill, not a power cut; only what survives both is held against the end.
     if (done.level != AckLevel::kOs) judge_.durable(write.key, fact(write.stamp));
+    if (done.level == AckLevel::kOrigin) judge_.sequenced(write.key, fact(write.stamp));
+    const std::uint64_t unsynced = edge.outbox.oldest_unsynced();
+    if (done.level == AckLevel::kDisk && unsynced != 0 && unsynced <= write.persisted_with)
+      world_.violated("D1: " + edge.id + " calls a write of '" + write.key + "' durable that is not synced");
   } else {
     edge.last_acked = std::max(edge.last_acked, done.index);
   }

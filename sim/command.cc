@@ -60,11 +60,12 @@ int trace_one(const SimOptions& options) {
   return report.violation.empty() ? 0 : 1;
 }
 
-// Each mutant until a seed finds it; the table of how many seeds that took.
+// Each mutant until a seed finds it; the table of how many seeds that took. Written anew after each of them: a hunt
+// that is stopped leaves what it found.
 int run_all_mutants(const SimOptions& options) {
   std::vector<Hunted> hunted;
   std::size_t caught = 0;
-  bool sound = true;
+  bool sound = true, written = true;
   for (const MutantInfo& info : all_mutants()) {
     const Hunted& one = hunted.emplace_back(hunt(info, options, kRanges));
     caught += one.median() != 0;
@@ -77,9 +78,9 @@ int run_all_mutants(const SimOptions& options) {
       sound = false;
     }
     std::fflush(stdout);
+    written = write_file(options.json, to_json(hunted, options));
   }
   std::printf("%zu of %zu mutants are noticed\n", caught, hunted.size());
-  const bool written = write_file(options.json, to_json(hunted, options));
   return written && sound && caught == hunted.size() ? 0 : 1;
 }
 

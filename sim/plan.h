@@ -29,7 +29,7 @@ struct Plan {
   Seed seed;  // of the empty cluster
 
   // limits
-  std::size_t interest_max = 200'000, ring_max = 8'192;
+  std::size_t interest_max = 200'000, interest_sweep_at = 1'024, ring_max = 8'192;
   std::size_t edge_memory_bytes = 1u << 20;
   Nanos rollout_quiet_ns = 4 * kSecond;
   int keys = 3;  // of each family
@@ -47,11 +47,14 @@ struct Plan {
   Nanos fault_gap = 0;
   Nanos delay_least = 0, delay_most = 0;                           // of a message between an edge and a hub
   Nanos byte_ns = 0;                                               // of a radio link
+  Nanos sync_most = 5 * kMillisecond;                              // of a gateway's disk
   std::uint64_t loss_ppm = 0, duplicate_ppm = 0, reorder_ppm = 0;  // of messages inside a session
   bool depose = false;                   // a stall is always the leader's, and another hub leads at once
   std::uint64_t long_per_mille = 300;    // of the faults that last: as long as they may
   std::uint64_t astray_per_mille = 0;    // appends with unknown outcome
   std::uint64_t pauses = 1;              // times as often whoever runs is stopped between two loads or actions
+  std::uint64_t edge_pauses = 1;         // ... and an edge in particular, at most 1,500
+  Nanos pause_most = 0;                  // none of them longer; 0: most are short, a few take seconds
   std::uint64_t revoke_per_mille = 700;  // of the restarts of an edge: the page before it is revoked
   std::uint64_t move_on_per_mille = 50;  // of an app's reads: it looks for a newer page first
   std::uint64_t remove_per_mille = 20;   // of the operators' requests: an edge is removed

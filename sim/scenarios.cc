@@ -144,10 +144,34 @@ void few_copies(Plan& plan) {
   plan.pauses = 4;
 }
 
+// Of few writes: else a strong key is hardly ever without a block.
+void slow(Plan& plan) {
+  dense_and_only(plan, 500 * kMs, {Fault::kPause, Fault::kCut});
+  plan.edges = std::min(plan.edges, 2);
+  plan.keys = 4;
+  plan.page_gap = 2 * kMs;
+  plan.read_gap = plan.write_gap = 100 * kMs;
+  plan.client_gap = 50 * kMs;
+  plan.pause_most = 20 * kMs;
+}
+
 void replays(Plan& plan) {
-  dense_and_only(plan, 100 * kMs, {Fault::kCut, Fault::kDelay, Fault::kPause});
-  plan.write_gap = 20 * kMs;
-  plan.edge_memory_bytes = 900;
+  slow(plan);
+  only(plan, 300 * kMs, {Fault::kCut, Fault::kPause});
+  plan.write_gap = 60 * kMs;
+  plan.edge_pauses = 50;
+  plan.bound_least = 2 * kSecond;  // few marks: much is fed since the last one
+}
+
+// What is written behind waits for long, while the value before it ends.
+void lifetimes(Plan& plan) {
+  dense_and_only(plan, 1'000 * kMs, {Fault::kChurn, Fault::kCut});
+  plan.edges = std::max(plan.edges, 3);
+  plan.write_gap = 15 * kMs;
+  plan.interest_sweep_at = 0;
+  for (Namespace& ns : plan.seed.namespaces) {
+    if (ns.write_mode == WriteMode::kBehind) ns.flush_age_ns = 2 * kSecond;
+  }
 }
 
 void wrong_rates(Plan& plan) {
@@ -160,16 +184,40 @@ void wrong_rates(Plan& plan) {
 }
 
 void slow_writers(Plan& plan) {
-  dense_and_only(plan, 500 * kMs, {Fault::kPause, Fault::kCut});
-  plan.page_gap = 2 * kMs;
-  plan.write_gap = 20 * kMs;
-  plan.pauses = 8;
+  slow(plan);
+  plan.edge_pauses = 150;
+}
+
+void slow_readers(Plan& plan) {
+  slow(plan);
+  plan.pauses = 20;
 }
 
 void outboxes(Plan& plan) {
   dense_and_only(plan, 250 * kMs, {Fault::kPower, Fault::kCrash, Fault::kDisk, Fault::kCut, Fault::kChurn});
   plan.write_gap = 15 * kMs;
   plan.edges = std::max(plan.edges, 3);
+}
+
+// Many keys: what is lost is not written again soon.
+void power_cuts(Plan& plan) {
+  dense_and_only(plan, 100 * kMs, {Fault::kPower, Fault::kCrash, Fault::kCut});
+  plan.write_gap = 8 * kMs;
+  plan.edges = std::max(plan.edges, 3);
+  plan.keys = 100;
+  plan.long_per_mille = 0;
+  plan.sync_most = 60 * kMs;
+}
+
+void far_away(Plan& plan) {
+  dense_and_only(plan, 120 * kMs, {Fault::kCut, Fault::kChurn});
+  plan.write_gap = 10 * kMs;
+  plan.edges = std::max(plan.edges, 3);
+  plan.keys = 100;
+  plan.delay_least = 5 * kMs;
+  plan.delay_most = 50 * kMs;
+  plan.ledger.append_late_per_mille = 600;
+  plan.ledger.append_late_most = 400 * kMs;
 }
 
 void lossy(Plan& plan) {
@@ -210,18 +258,23 @@ const Scenario kFewCopies{"few-copies", "small memory, small interest tables, sh
 const Scenario kReplays{"replays", "slow links that break, and all that was missed comes again", replays};
 const Scenario kWrongRates{"wrong-rates", "clocks at the limits of a large rho, links that break for about a lease",
                            wrong_rates};
-const Scenario kSlowWriters{"slow-writers", "stopped between two loads of a read, or two stores of a page",
-                            slow_writers};
+const Scenario kSlowWriters{"slow-writers", "edges that are stopped between two stores of a page", slow_writers};
+const Scenario kSlowReaders{"slow-readers", "apps that are stopped between two loads of a read", slow_readers};
 const Scenario kOutboxes{"outboxes", "power cuts, full disks and broken links under dense write-behind load", outboxes};
+const Scenario kLifetimes{"lifetimes", "write-behind values that wait for long, over values that expire", lifetimes};
+const Scenario kPowerCuts{"power-cuts", "gateways with slow disks lose power under dense write-behind load",
+                          power_cuts};
+const Scenario kFarAway{"far-away", "links of long delay that break while answers are on their way", far_away};
 const Scenario kLossy{"lossy", "messages inside a session are lost, repeated and reordered", lossy};
 const Scenario kWallClocks{"wall-clocks", "wall clocks jump by up to an hour", wall_clocks};
 const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", given_up};
 const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
 
 std::span<const Scenario* const> all_scenarios() {
-  static constexpr std::array kAll = {&kFailovers, &kDeposed, &kLaggards,   &kStragglers, &kFlipFlop,   &kRestarts,
-                                      &kRollouts,  &kFleet,   &kFewCopies,  &kReplays,    &kWrongRates, &kSlowWriters,
-                                      &kOutboxes,  &kLossy,   &kWallClocks, &kGivenUp,    &kMoved};
+  static constexpr std::array kAll = {&kFailovers,   &kDeposed,  &kLaggards,  &kStragglers, &kFlipFlop,   &kRestarts,
+                                      &kRollouts,    &kFleet,    &kFewCopies, &kReplays,    &kWrongRates, &kSlowWriters,
+                                      &kSlowReaders, &kOutboxes, &kLifetimes, &kPowerCuts,  &kFarAway,    &kLossy,
+                                      &kWallClocks,  &kGivenUp,  &kMoved};
   return kAll;
 }
 

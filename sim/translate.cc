@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "codec/archive.h"
+#include "codec/compress.h"
 
 namespace tidelock::sim {
 namespace {
@@ -68,6 +69,17 @@ Entry fact(const Command& command) {
 std::optional<Entry> entry_of(BytesView command) {
   const auto decoded = decode<Command>(command, "ledger command");
   return decoded ? std::optional(fact(*decoded)) : std::nullopt;
+}
+
+std::optional<std::vector<oracle::Stamp>> stamps_of(const WriteBatch& batch) {
+  constexpr std::size_t kBatchMost = 64u << 20;  // bytes: above what any hub takes
+  const auto raw = decompress(batch.records, kBatchMost, "batch");
+  if (!raw) return std::nullopt;
+  const auto records = decode<std::vector<BatchRecord>>(*raw, "batch");
+  if (!records) return std::nullopt;
+  std::vector<oracle::Stamp> stamps;
+  for (const BatchRecord& record : *records) stamps.push_back(fact(record.stamp));
+  return stamps;
 }
 
 oracle::Told told_of(std::string where, std::string key, bool found, std::optional<Bytes> value,

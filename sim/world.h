@@ -92,14 +92,19 @@ class World {
   void maybe_pause(std::uint64_t one_in) {
     if (depth_ >= kDepthMax || pauses_ == 0 || !rng_.one_in(std::max<std::uint64_t>(1, one_in / pauses_))) return;
     const std::uint64_t kind = rng_.below(100);
-    const Nanos span = kind < 70   ? between(1, kMillisecond)
-                       : kind < 95 ? between(1, 100 * kMillisecond)
-                                   : between(1, 4 * kSecond);
+    const Nanos span = pause_most_ != 0 ? between(1, pause_most_)
+                       : kind < 70      ? between(1, kMillisecond)
+                       : kind < 95      ? between(1, 100 * kMillisecond)
+                                        : between(1, 4 * kSecond);
     ++depth_;
     run_until(now_ + span);
     --depth_;
   }
-  void set_pauses(bool on, std::uint64_t as_often = 1) { pauses_ = on ? as_often : 0; }
+  // `most`: none longer than this; 0: most are short, a few take seconds.
+  void set_pauses(bool on, std::uint64_t as_often = 1, Nanos most = 0) {
+    pauses_ = on ? as_often : 0;
+    pause_most_ = most;
+  }
 
   void trace(std::uint64_t a, std::uint64_t b = 0, std::uint64_t c = 0) {
     for (const std::uint64_t word : {static_cast<std::uint64_t>(now_), a, b, c}) {
@@ -150,6 +155,7 @@ class World {
   std::uint64_t hash_ = 0xCBF29CE484222325ull;
   int depth_ = 0;
   std::uint64_t pauses_ = 1;  // 0: off; else how many times as often as asked
+  Nanos pause_most_ = 0;
   bool verbose_ = false;
   std::string violation_;
   Nanos violated_at_ = 0;

@@ -37,6 +37,7 @@ Effect Judge::committed(Index index, const Entry* entry) {
   const bool put = std::holds_alternative<Entry::Put>(entry->body);
   if (put && void_.contains(entry->id))
     violated("S1: a write that was declared void took effect at index " + text(index.value));
+  if (const auto* batch = std::get_if<Entry::Batch>(&entry->body)) check_stamps(*batch);
   if (effect.changed.empty()) return effect;
   changed_[index] = effect.changed;
   for (const std::string& key : effect.changed) {
@@ -44,6 +45,18 @@ Effect Judge::committed(Index index, const Entry* entry) {
   }
   check_lifetimes(effect, *entry);
   return effect;
+}
+
+// G9: what a hub knows of an edge's newest stamp says how far that edge is, so nothing may come behind it.
+void Judge::check_stamps(const Entry::Batch& batch) {
+  Stamp& newest = newest_flushed_[{batch.edge, batch.incarnation}];
+  for (const BehindRecord& record : batch.records) {
+    if (record.stamp <= newest) {
+      violated("G9: batch " + text(batch.number) + " of " + batch.edge + " brings a stamp of '" + record.key +
+               "' that is not above those before it");
+    }
+    newest = std::max(newest, record.stamp);
+  }
 }
 
 // I3. (A batch cannot hold a strong key: those are never written behind.)
@@ -161,6 +174,25 @@ void Judge::written_behind(const std::string& key, const std::optional<Bytes>& v
 
 void Judge::durable(const std::string& key, Stamp stamp) { durable_[key] = std::max(durable_[key], stamp); }
 
+void Judge::sequenced(const std::string& key, Stamp stamp) {
+  const auto& all = ledger_.versions(key);
+  if (std::none_of(all.begin(), all.end(), [&](const Version& one) { return one.stamp >= stamp; }))
+    violated("I8: a write of '" + key + "' was acknowledged as sequenced, and the ledger has nothing of it");
+}
+
+void Judge::batch_sent(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number,
+                       const std::vector<Stamp>& stamps) {
+  const auto [first, is_new] = sent_.try_emplace({{edge, incarnation}, number}, stamps.begin(), stamps.end());
+  if (is_new) return;
+  const std::set<Stamp>& had = first->second;
+  if (!std::all_of(stamps.begin(), stamps.end(), [&](const Stamp& one) { return had.contains(one); }))
+    violated("D5: batch " + text(number) + " of " + edge + " was sent again with something else in it");
+}
+
+void Judge::batch_refused(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) {
+  sent_.erase({{edge, incarnation}, number});
+}
+
 void Judge::acknowledged_now(Index index) {
   acknowledged_at_.try_emplace(index, now_());
   const auto it = changed_.find(index);
@@ -203,6 +235,15 @@ void Judge::declared_void(CommandId id) {
   void_.insert(id);
   const auto outcome = ledger_.outcome(id);
   if (outcome && outcome->kind != Outcome::Kind::kAborted) violated("S1: a write that took effect was declared void");
+}
+
+void Judge::session_opened(const NodeId& edge, std::uint64_t run, Term term) {
+  Term& newest = sessions_[{edge, run}];
+  if (term < newest) {
+    violated("F11: " + edge + " opened a session in term " + text(term.value) + " after one in term " +
+             text(newest.value));
+  }
+  newest = std::max(newest, term);
 }
 
 // ----------------------------------------------------------------------------------------------------------- pages

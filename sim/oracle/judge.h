@@ -16,10 +16,14 @@
 //   I5   no read under a lease was tested while its page showed a block of the key; a block that was acknowledged (S2)
 //        was on the page by then.
 //   I7   what is acknowledged is in the ledger, and every hub applies the same entries.
-//   I8   what was acknowledged as durable is in the ledger at the end, or was replaced there, or its time was over.
+//   I8   what was acknowledged as durable is in the ledger at the end, or was replaced there, or its time was over;
+//   what
+//        was acknowledged as sequenced, at once.
 //   I10  every request ends, once; at rest one hub is active and everybody is where the ledger is.
 //   I11  what has a cap is within it.
-//   F10  nothing older than the session token. S1: void means void. S4: a snapshot is the state at one index. D5.
+//   F10  nothing older than the session token. S1: void means void. S4: a snapshot is the state at one index.
+//   F11  the sessions of one run of an edge do not go back in their terms.
+//   D5   a batch that was sent keeps what it holds, but for what expires; G9: the stamps of one outbox rise.
 //   TTL  No value after its acceptance at the writing node plus its time to live, stretched by what clocks may err and
 //        by nothing else but what docs/protocol.md allows ("The ledger's clock"): at a failover, the time that the new
 //        active hub could not see the ledger's clock. And no absence by expiry before the ledger's clock can be there.
@@ -69,14 +73,21 @@ class Judge {
   void clock_broken(const NodeId& writer);
   void clock_mended(const NodeId& writer) { broken_.erase(writer); }
   void written_behind(const std::string& key, const std::optional<Bytes>& value, Stamp stamp, Nanos ttl_ns);
-  void durable(const std::string& key, Stamp stamp);  // I8
-  void acknowledged(Index index);                     // a hub said: done, at this index (A1)
-  void acknowledged(CommandId id, Index index);       // the same of this command
+  void durable(const std::string& key, Stamp stamp);    // I8
+  void sequenced(const std::string& key, Stamp stamp);  // I8: an edge said that the ledger has it
+  void acknowledged(Index index);                       // a hub said: done, at this index (A1)
+  void acknowledged(CommandId id, Index index);         // the same of this command
   // ... with so many records superseded; 0 also when the hub no longer knows (D5).
   void acknowledged_batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number,
                           std::uint64_t superseded = 0);
+  void batch_sent(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number,
+                  const std::vector<Stamp>& stamps);
+  // D6: for good; its number is free again.
+  void batch_refused(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number);
   void refused(CommandId id);        // a hub said: its condition did not hold
   void declared_void(CommandId id);  // a hub said: without effect, now and for ever (S1)
+
+  void session_opened(const NodeId& edge, std::uint64_t run, Term term);  // F11
 
   // ---- pages: what any process of the gateway could see
   void page_opened(PageNo page, std::string who, std::function<Nanos()> clock);
@@ -144,6 +155,7 @@ class Judge {
   };
 
   void violated(const std::string& what) { violated_(what); }
+  void check_stamps(const Entry::Batch& batch);
   void check_leases(const std::string& key, Index index);
   void check_lifetimes(const Effect& effect, const Entry& entry);
   void acknowledged_now(Index index);
@@ -177,6 +189,10 @@ class Judge {
   std::map<std::string, Stamp> newest_delete_;
   std::map<std::string, std::vector<Behind>> own_writes_;
   std::map<std::string, Stamp> durable_;
+  using Lane = std::pair<NodeId, std::uint64_t>;                    // (edge, incarnation)
+  std::map<std::pair<Lane, std::uint64_t>, std::set<Stamp>> sent_;  // by batch number, when first sent
+  std::map<Lane, Stamp> newest_flushed_;                            // that its batches brought so far
+  std::map<std::pair<NodeId, std::uint64_t>, Term> sessions_;       // of this run: the newest
 
   std::map<PageNo, Page> pages_;
   std::map<std::pair<Term, BlockNo>, std::vector<std::string>> blocks_;

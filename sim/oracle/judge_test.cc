@@ -282,10 +282,10 @@ const Case kCases[] = {
     {"", "a batch that lost a record against a newer stamp",
      [](Court& c) {
        c.commit(Entry::Register{"edge"});
-       c.behind(1, "newer", {200, 0, 2});
-       c.behind(2, "older", kStamp);
-       c.judge.acknowledged_batch("edge", 1, 2, 1);
-       c.judge.acknowledged_batch("edge", 1, 2, 0);
+       c.commit(Entry::Batch{"other", 1, 1, {{"feat:k", "newer", {200, 0, 2}, 0}}});
+       c.behind(1, "older", kStamp);
+       c.judge.acknowledged_batch("edge", 1, 1, 1);
+       c.judge.acknowledged_batch("edge", 1, 1, 0);
      }},
     {"D5", "a batch that lost nothing, and is said to have",
      [](Court& c) {
@@ -391,6 +391,46 @@ const Case kCases[] = {
        const Index v = c.put("k", "a", 100 * kMs);
        c.now = end;
        c.bounded("k", "a", v, kForever);
+     }},
+    {"I8", "a write called sequenced that the ledger does not have",
+     [](Court& c) {
+       c.behind(1, "a", {1, 0, 1});
+       c.judge.sequenced("feat:k", {2, 0, 1});
+     }},
+    {"", "a write called sequenced that the ledger has, or has something newer than",
+     [](Court& c) {
+       c.behind(1, "a", {2, 0, 1});
+       c.judge.sequenced("feat:k", {1, 0, 1});
+       c.judge.sequenced("feat:k", {2, 0, 1});
+     }},
+    {"D5", "a batch that is sent again with something else in it",
+     [](Court& c) {
+       c.judge.batch_sent("edge", 1, 1, {{1, 0, 1}});
+       c.judge.batch_sent("edge", 1, 1, {{1, 0, 1}, {2, 0, 1}});
+     }},
+    {"", "a batch that is sent again without what expired, or under a number that is free again",
+     [](Court& c) {
+       c.judge.batch_sent("edge", 1, 1, {{1, 0, 1}, {2, 0, 1}});
+       c.judge.batch_sent("edge", 1, 1, {{2, 0, 1}});
+       c.judge.batch_sent("edge", 2, 1, {{3, 0, 1}});
+       c.judge.batch_refused("edge", 1, 1);
+       c.judge.batch_sent("edge", 1, 1, {{4, 0, 1}});
+     }},
+    {"G9", "a batch that brings what is older than the one before it",
+     [](Court& c) {
+       c.behind(1, "b", {2, 0, 1});
+       c.behind(2, "a", {1, 0, 1});
+     }},
+    {"F11", "a session in a term below that of the one before it",
+     [](Court& c) {
+       c.judge.session_opened("edge", 1, Term{5});
+       c.judge.session_opened("edge", 1, Term{4});
+     }},
+    {"", "the first session of another run of the edge",
+     [](Court& c) {
+       c.judge.session_opened("edge", 1, Term{5});
+       c.judge.session_opened("edge", 1, Term{5});
+       c.judge.session_opened("edge", 2, Term{4});
      }},
     {"TTL", "a value after it",
      [](Court& c) {

@@ -296,7 +296,7 @@ class EdgeCore {
   void raise_epochs(std::uint64_t verified, std::uint64_t strong);
   void drop_proofs();
   void probe();
-  Index resume_from() const { return std::max(applied_, fed_); }  // F11
+  Index resume_from() const;  // F11
   Nanos probe_interval() const;
   void send(decltype(EdgeFrame::body) body);
   void on_disrupted();

@@ -154,6 +154,8 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   for (const WaitingRead& waiting : reads_) ask_for(waiting);
 }
 
+Index EdgeCore::resume_from() const { return TIDELOCK_MUTANT(kReplayShownAgain) ? applied_ : std::max(applied_, fed_); }
+
 void EdgeCore::on_record(const Record& record) {
   // F11: a replay begins at the last mark, and we may have been fed further. Carried out once more, it would show older
   // values again, one after the other, under a lease that is still alive.
@@ -173,7 +175,7 @@ void EdgeCore::on_record(const Record& record) {
     }
     const Held* found = find(changed.key);  // in L2 as well: a replay must not bring back what is older than that
     const EdgeEntry* held = found == nullptr ? nullptr : &found->entry;
-    if (held != nullptr && !held->local && held->version >= record.index && !TIDELOCK_MUTANT(kReplayBringsBackOlder))
+    if (held != nullptr && !held->local && held->version >= record.index && !TIDELOCK_MUTANT(kReplayShownAgain))
       continue;  // a newer version is held
     if (held != nullptr && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) {  // D8: overlay
       if (changed.ttl_left_ns != kForever && held->epoch != 0) {  // the hub's interest ends with that value

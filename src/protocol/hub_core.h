@@ -46,6 +46,7 @@ struct HubOptions {
   Nanos rollout_quiet_ns = 60 * kSecond;              // A5: the lease is lengthened when no rollout moved for this long
   LedgerReading ledger_clock{};                       // what an earlier run of this hub knew
   std::size_t interest_max = 200'000;                 // I11: keys per session; beyond it whole slots are invalidated
+  std::size_t interest_sweep_at = 1'024;              // of them, before expired ones are swept; 0: at each new one
   std::size_t ops_max = 20'000;                       // I11: requests that wait
   std::size_t ring_max = 8'192;                       // strong records kept for replay (F11)
 };
@@ -159,7 +160,7 @@ class HubCore {
     std::uint64_t next_in = 1;
     std::uint64_t next_out = 1;
     std::unordered_map<std::string, Nanos> interest;  // key -> ledger time at which the value handed out has expired
-    std::size_t sweep_at = 1'024;                     // expired interest is swept when the table has grown to this
+    std::size_t sweep_at = 0;                         // expired interest is swept when the table has grown to this
     std::bitset<65536> slot_interest;                 // F7: coarse, once `interest` is full
     std::set<BlockNo> acked;
     Nanos flush_age_ns = kForever;

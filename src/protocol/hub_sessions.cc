@@ -264,10 +264,10 @@ bool HubCore::on_probe(Session& session, const Probe& probe) {
 
 // An edge's copy expires no later than the hub's, so interest in an expired value is interest in nothing.
 void HubCore::register_interest(Session& session, const std::string& key, Nanos expires_at) {
-  if (session.interest.size() >= session.sweep_at) {
+  if (session.interest.size() >= std::max(session.sweep_at, options_.interest_sweep_at)) {
     const Nanos ledger = ledger_now();
     std::erase_if(session.interest, [ledger](const auto& entry) { return entry.second <= ledger; });
-    session.sweep_at = std::max<std::size_t>(1'024, 2 * session.interest.size());
+    if (options_.interest_sweep_at != 0) session.sweep_at = 2 * session.interest.size();
   }
   if (session.interest.size() < options_.interest_max) {
     session.interest[key] = expires_at;

@@ -318,7 +318,7 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
         outcome.receipt.source = values.source(tier);
         outcome.receipt.basis = Basis::kLease;
         const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch && !candidate.local;
-        const bool ahead = candidate.version > applied && !TIDELOCK_MUTANT(kSnapshotAheadOfFeed);
+        const bool ahead = candidate.version > applied && !TIDELOCK_MUTANT(kSnapshotMixed);
         outcome.must_ask = !covered ? MustAsk::kUnverified : ahead ? MustAsk::kToken : MustAsk::kNo;
         if (outcome.must_ask == MustAsk::kNo) break;
       }
@@ -327,7 +327,7 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
     std::atomic_thread_fence(std::memory_order_acquire);
     bool changed = false;
     for (const SnapshotKey& key : keys) changed |= page.generation(key.ns) != generations[key.ns];
-    if (changed && !TIDELOCK_MUTANT(kSnapshotIgnoresGeneration)) {
+    if (changed && !TIDELOCK_MUTANT(kSnapshotMixed)) {
       group.must_ask = MustAsk::kBusy;
       continue;
     }
