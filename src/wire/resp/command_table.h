@@ -23,7 +23,14 @@ enum class RespCommand : std::uint8_t {
   kClient,
   kCommand,
   kConfig,
-  kInfo,  // connection, server
+  kInfo,
+  kTime,
+  kAcl,
+  kMemory,
+  kSlowlog,
+  kLatency,
+  kFunction,
+  kShutdown,  // connection, server
   kGet,
   kSet,
   kSetEx,
@@ -33,7 +40,17 @@ enum class RespCommand : std::uint8_t {
   kStrlen,
   kAppend,
   kMGet,
-  kMSet,  // string
+  kMSet,
+  kMSetNx,
+  kGetSet,
+  kGetEx,
+  kGetRange,
+  kSetRange,
+  kIncr,
+  kDecr,
+  kIncrBy,
+  kDecrBy,
+  kIncrByFloat,  // string
   kDel,
   kUnlink,
   kExists,
@@ -41,15 +58,57 @@ enum class RespCommand : std::uint8_t {
   kPExpire,
   kTtl,
   kPTtl,
+  kExpireAt,
+  kPExpireAt,
+  kExpireTime,
+  kPExpireTime,
   kPersist,
   kType,
+  kTouch,
+  kCopy,
+  kRename,
+  kRenameNx,
+  kRandomKey,
+  kObject,
   kScan,
   kKeys,  // generic
+  kHSet,
+  kHSetNx,
+  kHMSet,
+  kHGet,
+  kHMGet,
+  kHGetAll,
+  kHDel,
+  kHExists,
+  kHLen,
+  kHStrlen,
+  kHKeys,
+  kHVals,
+  kHIncrBy,
+  kHIncrByFloat,
+  kHRandField,
+  kHScan,  // hash
+  kMulti,
+  kExec,
+  kDiscard,
+  kWatch,
+  kUnwatch,  // transactions
+  kSubscribe,
+  kUnsubscribe,
+  kPSubscribe,
+  kPUnsubscribe,
+  kPublish,
+  kPubSub,  // pubsub
   kDbSize,
   kFlushAll,
   kFlushDb,  // server
   kTlGet,
+  kTlMGet,
   kTlSet,
+  kTlInvalidate,
+  kTlFlush,
+  kTlReceipt,
+  kTlNamespace,
   kTlInfo,  // tidelock
 };
 
@@ -65,6 +124,8 @@ struct CommandFlag {
     kNoAuth = 1u << 7,  // allowed before authentication
     kNoScript = 1u << 8,
     kMovableKeys = 1u << 9,
+    kPubSub = 1u << 10,
+    kNoMulti = 1u << 11,  // not inside MULTI
   };
 };
 
@@ -76,7 +137,7 @@ struct CommandSpec {
   int first_key, last_key, key_step;  // 0, 0, 0: no keys; last_key -1: up to the last argument
   std::string_view summary;
   std::string_view since;
-  std::string_view group;      // "string", "generic", "connection", "server", "tidelock"
+  std::string_view group;      // "string", "generic", "hash", "transactions", "pubsub", "connection", "server", "tidelock"
   std::string_view arguments;  // for help: "key value [NX | XX] [GET] ..."
 
   bool arity_fits(std::size_t arguments_with_name) const;
