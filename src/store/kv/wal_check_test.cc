@@ -105,12 +105,15 @@ TEST(MinLogToKeep, IsFoundAmongWhatElseAnEntrySays) {
     std::uint64_t least;
   } kCases[] = {
       {"it alone", least, 1080},
-      {"behind numbers", varint(2) + varint(1080) + varint(9) + varint(0) + varint(3) + varint(7) + varint(4) +
-                             varint(300) + least, 1080},
+      {"behind numbers",
+       varint(2) + varint(1080) + varint(9) + varint(0) + varint(3) + varint(7) + varint(4) + varint(300) + least,
+       1080},
       {"before a tag that may be ignored", least + varint(8200) + varint(2) + "ab", 1080},
       {"behind files that came and went", varint(6) + varint(1) + varint(12) + file + least, 1080},
-      {"behind families", varint(200) + varint(3) + varint(201) + varint(5) + "state" + varint(202) + varint(203) +
-                              varint(3) + varint(300) + varint(1) + least, 1080},
+      {"behind families",
+       varint(200) + varint(3) + varint(201) + varint(5) + "state" + varint(202) + varint(203) + varint(3) +
+           varint(300) + varint(1) + least,
+       1080},
       {"behind a name and a cursor", varint(1) + varint(3) + "cmp" + varint(5) + varint(1) + varint(1) + "k" + least,
        1080},
       {"nothing of it", varint(2) + varint(1080), 0},
