@@ -29,7 +29,6 @@ IN_HEADERS = {}
 # Files over the length limit.
 LONG_FILES = {
     "src/ledger/raft/raft_ledger.cc": "one class with two threads: which of them owns what must be seen in one place",
-    "dev": "the one door: a clone needs no other file to install and build, and each subcommand is a few lines",
     "dev": "the one door: every subcommand with its own help, one after the other",
     "src/ledger/raft/raft_driver_test.cc": "a virtual cluster and the tests that drive it",
     "src/protocol/hub_core_test.cc": "one bench, one test per rule: read from top to bottom beside docs/protocol.md",

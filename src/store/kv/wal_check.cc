@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "store/kv/manifest_edit.h"
+
 namespace tidelock {
 
 namespace fs = std::filesystem;
@@ -157,13 +159,35 @@ static Result<std::map<std::uint64_t, Log>> read_logs(const std::string& directo
   return logs;
 }
 
+// The manifest that CURRENT names, if both are there.
+static std::optional<Log> read_manifest(const std::string& directory) {
+  std::ifstream current(fs::path(directory) / "CURRENT", std::ios::binary);
+  std::string name;
+  std::getline(current, name);
+  Log manifest;
+  manifest.path = (fs::path(directory) / name).string();
+  std::error_code error;
+  if (name.empty() || !fs::is_regular_file(manifest.path, error)) return std::nullopt;
+  std::ifstream in(manifest.path, std::ios::binary);
+  manifest.bytes.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  read_sound(manifest);
+  return manifest;
+}
+
 Result<WalEnd> check_write_ahead_logs(const std::string& directory) {
   auto logs = read_logs(directory);
   if (!logs) return fail(logs.error());
   WalEnd end;
   if (logs->empty()) return end;
   end.newest_log = logs->rbegin()->first;
+  // RocksDB removes logs from the newest to the oldest: a process killed meanwhile leaves a hole below those it needs.
   std::uint64_t old_logs = 0;
+  if (const auto manifest = read_manifest(directory)) {
+    for (const Record& entry : manifest->sound) {
+      if (const std::uint64_t needed = min_log_to_keep(entry.batch); needed != 0)
+        old_logs = std::max(old_logs, needed - 1);
+    }
+  }
   for (const auto& [number, log] : *logs) {
     const auto take = [&](const WalMark& mark) {
       old_logs = std::max(old_logs, mark.old_logs);
@@ -227,22 +251,16 @@ static bool one_bit_away(BytesView tail) {
 }
 
 Result<void> check_manifest(const std::string& directory, std::uint64_t synced) {
-  std::ifstream current(fs::path(directory) / "CURRENT", std::ios::binary);
-  std::string name;
-  std::getline(current, name);
-  Log manifest;
-  manifest.path = (fs::path(directory) / name).string();
-  std::error_code error;
-  if (name.empty() || !fs::is_regular_file(manifest.path, error)) return {};  // RocksDB says what is wrong
-  std::ifstream in(manifest.path, std::ios::binary);
-  manifest.bytes.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-  read_sound(manifest);
+  const auto read = read_manifest(directory);
+  if (!read) return {};  // RocksDB says what is wrong
+  const Log& manifest = *read;
   const BytesView tail = BytesView(manifest.bytes).substr(manifest.bad_at);
   if (tail.empty()) return {};
   bool more = false;  // sound entries behind the bad one
   for (std::size_t at = manifest.bad_at + 1; !more && at < manifest.bytes.size(); ++at)
     more = record_at(manifest.bytes, at).has_value();
   std::uint64_t number = 0;
+  const std::string name = fs::path(manifest.path).filename().string();
   const std::size_t dash = std::min(name.find('-'), name.size() - 1);
   std::from_chars(name.data() + dash + 1, name.data() + name.size(), number);
   const bool known = synced != 0 && synced >> 32 == number;
@@ -254,6 +272,7 @@ Result<void> check_manifest(const std::string& directory, std::uint64_t synced) 
   }
   if (!more && (!short_enough || tail.back() != '\0'))
     return {};  // RocksDB forgives a short record, refuses a wrong one
+  std::error_code error;
   fs::resize_file(manifest.path, manifest.bad_at, error);
   if (error) return fail(Code::kUnavailable, manifest.path + ": cut a torn record: " + error.message());
   return {};
