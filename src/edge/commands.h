@@ -6,10 +6,10 @@
 // Key space: KEYS, SCAN, DBSIZE and FLUSH* speak of this edge's copies (DESIGN 5). FLUSH* deletes what lives on this
 //           gateway only and drops cached copies; it never deletes a value of the region, nor a write still to be sent.
 // Several keys: keys of this gateway are changed as one unit: nothing else sees some of them new and some old. A
-//           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that are
-//           written through go one by one: MSET and DEL write key after key, RENAME and COPY hold the destination by a
-//           condition and RENAME then removes the source if it is unchanged, MSETNX refuses them. One index for several
-//           keys is `snapshot` and the strong writes of operators (S4).
+//           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that
+//           are written through go one by one: MSET and DEL write key after key, RENAME and COPY hold the destination
+//           by a condition and RENAME then removes the source if it is unchanged, MSETNX refuses them. One index for
+//           several keys is `snapshot` and the strong writes of operators (S4).
 // Strings:  go through codec/typed_value.h; a hash answers WRONGTYPE.
 // Word:     kReceiptsWanted of the connection's handler_word is TL.RECEIPT.
 // Threads:  the loop's; listings run on the worker, which reads L2.

@@ -1,5 +1,5 @@
-// Lifetimes: TTL, EXPIRE, EXPIREAT, EXPIRETIME and their like, PERSIST. A lifetime counts on the elapsed clock from where
-// it was accepted; an absolute time is converted once (DESIGN 5), so it does not move when the wall clock does.
+// Lifetimes: TTL, EXPIRE, EXPIREAT, EXPIRETIME and their like, PERSIST. A lifetime counts on the elapsed clock from
+// where it was accepted; an absolute time is converted once (DESIGN 5), so it does not move when the wall clock does.
 
 #include <utility>
 

@@ -1,5 +1,5 @@
-// KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSH*: this edge's copies, as L2 lists them. L2 holds all that memory holds, and what left it.
-// OBJECT: what one value looks like.
+// KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSH*: this edge's copies, as L2 lists them. L2 holds all that memory holds, and what
+// left it. OBJECT: what one value looks like.
 
 #include <algorithm>
 #include <utility>
@@ -13,9 +13,9 @@
 
 namespace tidelock {
 namespace {
-constexpr std::size_t kRowsAtOnce = 4096;  // of one RocksDB iterator
-constexpr std::size_t kFlushAtOnce = 256;  // keys a loop turn forgets
-constexpr std::size_t kRandomRows = 65'536;   // RANDOMKEY draws among as many
+constexpr std::size_t kRowsAtOnce = 4096;    // of one RocksDB iterator
+constexpr std::size_t kFlushAtOnce = 256;    // keys a loop turn forgets
+constexpr std::size_t kRandomRows = 65'536;  // RANDOMKEY draws among as many
 
 // What Redis would call it when it is stored whole. Here a string is bytes and a hash one run of bytes, which is a
 // listpack's idea.

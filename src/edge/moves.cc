@@ -1,9 +1,9 @@
 // RENAME, RENAMENX, COPY.
 //
-// Keys of this gateway: one unit of the loop. Where a key is written through: the source is read, the destination written
-// (NX and COPY without REPLACE: on condition that it is absent), and RENAME then deletes the source on condition that it
-// is still what was copied. The destination always comes first, so whatever is killed or refused in between, the value
-// is there under at least one of the names.
+// Keys of this gateway: one unit of the loop. Where a key is written through: the source is read, the destination
+// written (NX and COPY without REPLACE: on condition that it is absent), and RENAME then deletes the source on
+// condition that it is still what was copied. The destination always comes first, so whatever is killed or refused in
+// between, the value is there under at least one of the names.
 
 #include <utility>
 
@@ -17,6 +17,12 @@ struct EdgeCommands::Move {
   bool replace = false;    // what the destination holds
   bool remove = false;     // the source
   bool as_number = false;  // answers 1 and 0; else OK
+
+  // What must be looked at: a destination that is replaced whatever it holds is not waited for.
+  std::vector<std::string> needed_here() const {
+    if (replace) return {from};
+    return {from, to};
+  }
 
   void write_done(RespReply& reply) const {
     if (as_number)
@@ -63,7 +69,7 @@ void EdgeCommands::move(const Asked& asked, Move move) {
     if (const std::string why = why_not_written(deletion(key)); !why.empty()) return answer_error(asked, why);
   }
   if (through(move.from) || through(move.to)) return move_through(asked, move);
-  with_local_copies({move.from, move.to}, [this, asked, move] {
+  with_local_copies(move.needed_here(), [this, asked, move] {
     const Current source = held(move.from);
     if (!source.present) return answer(asked, [&](RespReply& reply) { move.write_absent(reply); });
     if (move.from == move.to) return answer(asked, [&](RespReply& reply) { move.write_same(reply); });
@@ -85,7 +91,9 @@ void EdgeCommands::move_through(const Asked& asked, const Move& move) {
     placed.value = source.value;
     if (source.ttl_left_ns != kForever) placed.ttl_ns = source.ttl_left_ns;
     if (!move.replace) placed.condition = Condition::kAbsent;
-    with_local_copies({move.to}, [this, asked, move, source, placed] {
+    std::vector<std::string> looked_at;
+    if (!move.replace) looked_at.push_back(move.to);
+    with_local_copies(looked_at, [this, asked, move, source, placed] {
       core_.write(placed, std::nullopt, [this, asked, move, source](const WriteDoneOp& done) {
         if (!move.replace && done.code == Code::kConflict)
           return answer(asked, [](RespReply& reply) { reply.integer(0); });

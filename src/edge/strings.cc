@@ -103,7 +103,7 @@ void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
       if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
         all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
       }
-      all->values[at] = std::move(done.value);
+      if (all->has_room(done)) all->values[at] = std::move(done.value);
       if (--all->left > 0) return;
       if (!all->error.empty()) return answer_error(asked, all->error);
       answer(asked, [&](RespReply& reply) {
@@ -297,9 +297,8 @@ void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_
   std::stable_partition(writes.begin(), writes.end(), [this](const KeyWrite& write) { return behind(write.key); });
   if (!only_if_none) {
     // One unit: no other command sees some of the gateway's keys new and some old.
-    return core_.run([this, asked, writes = std::move(writes)] {
-      write_all(asked, writes, [](RespReply& reply) { reply.ok(); });
-    });
+    return core_.run(
+        [this, asked, writes = std::move(writes)] { write_all(asked, writes, [](RespReply& reply) { reply.ok(); }); });
   }
   for (const std::string& key : keys) {
     if (!through(key)) continue;
@@ -310,9 +309,9 @@ void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_
       one.only_if_absent = true;
       return set(asked, one, true);
     }
-    return answer_error(asked, "ERR MSETNX: key '" + key + "' of namespace '" +
-                                   namespace_of(core_.core().namespaces(), key).prefix +
-                                   "' is written through the hub, which is for one key at a time: use SET key value NX");
+    return answer_error(
+        asked, "ERR MSETNX: key '" + key + "' of namespace '" + namespace_of(core_.core().namespaces(), key).prefix +
+                   "' is written through the hub, which is for one key at a time: use SET key value NX");
   }
   with_local_copies(keys, [this, asked, writes = std::move(writes)] {
     for (const KeyWrite& write : writes) {

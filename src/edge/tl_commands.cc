@@ -1,10 +1,11 @@
-// TL.*: reads with a contract, writes with a level, this edge's copies, policies and receipts. The words on the wire are
-// in tl_reply.h.
+// TL.*: reads with a contract, writes with a level, this edge's copies, policies and receipts. The words on the wire
+// are in tl_reply.h.
 
 #include <utility>
 
 #include "codec/typed_value.h"
 #include "edge/commands.h"
+#include "edge/gather.h"
 #include "edge/tl_reply.h"
 #include "wire/resp/glob.h"
 #include "wire/resp/numbers.h"
@@ -12,18 +13,9 @@
 namespace tidelock {
 namespace {
 
-constexpr std::size_t kRowsAtOnce = 4096;    // of one RocksDB iterator
+constexpr std::size_t kRowsAtOnce = 4096;      // of one RocksDB iterator
 constexpr std::size_t kForgottenAtOnce = 256;  // keys a loop turn forgets
 constexpr std::size_t kInvalidatedMax = 1'000'000;
-
-std::string_view name_of(Consistency consistency) {
-  switch (consistency) {
-    case Consistency::kEventual: return "eventual";
-    case Consistency::kBounded: return "bounded";
-    case Consistency::kStrong: return "strong";
-  }
-  return "eventual";
-}
 
 std::string_view name_of(Scope scope) {
   switch (scope) {
@@ -64,7 +56,7 @@ void write_namespace(const Namespace& ns, RespReply& reply) {
   };
   reply.map(11);
   text("prefix", ns.prefix);
-  text("consistency", name_of(ns.consistency));
+  text("consistency", consistency_name(ns.consistency));
   milliseconds("bound_ms", ns.bound_ns);
   milliseconds("bound_floor_ms", ns.bound_floor_ns);
   text("scope", name_of(ns.scope));
@@ -91,20 +83,17 @@ void EdgeCommands::tl_get(const Asked& asked, const Arguments& args) {
 void EdgeCommands::tl_mget(const Asked& asked, const Arguments& args) {
   const auto parsed = parse_tl_mget(args);
   if (!parsed) return answer_error(asked, parsed.error().message);
-  struct Answers {
-    std::size_t left = 0;
-    std::vector<ReadDone> done;
-  };
-  auto all = std::make_shared<Answers>();
+  auto all = std::make_shared<Gather>();
   all->left = parsed->keys.size();
-  all->done.resize(all->left);
+  all->reads.resize(all->left);
   for (std::size_t i = 0; i < parsed->keys.size(); ++i) {
     core_.read(std::string(parsed->keys[i]), parsed->contract, [this, asked, all, i](ReadDone done) {
-      all->done[i] = std::move(done);
+      if (all->has_room(done)) all->reads[i] = std::move(done);
       if (--all->left > 0) return;
+      if (!all->error.empty()) return answer_error(asked, all->error);
       answer(asked, [&](RespReply& reply) {
-        reply.array(all->done.size());
-        for (const ReadDone& one : all->done) write_tl_get(one, reply);
+        reply.array(all->reads.size());
+        for (const ReadDone& one : all->reads) write_tl_get(one, reply);
       });
     });
   }
@@ -139,7 +128,8 @@ void EdgeCommands::tl_invalidate(const Asked& asked, std::string_view pattern_vi
       });
       if (!last) return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
       if (work == 0 || found->size() >= kInvalidatedMax) {
-        return [this, asked] { answer_error(asked, "ERR too many keys for one TL.INVALIDATE; use a narrower pattern"); };
+        return
+            [this, asked] { answer_error(asked, "ERR too many keys for one TL.INVALIDATE; use a narrower pattern"); };
       }
       if (!*last) break;
       after = **last;

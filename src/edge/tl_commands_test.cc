@@ -64,8 +64,7 @@ TEST_F(TlCommandsTest, InvalidateDropsCopiesOnly) {  // D8: what waits to be sen
       {{"TL.INVALIDATE", "*copy:*"}, "1"},
       {{"TL.INVALIDATE", "*copy:*"}, "0"},
       {{"GET", "copy:gateway"}, "\"ours\""},
-      {{"KEYS", "*:*"},
-       "[\"copy:gateway\", \"feature:copy:2\", \"feature:copy:own\", \"feature:other\", \"model:m\"]"},
+      {{"KEYS", "*:*"}, "[\"copy:gateway\", \"feature:copy:2\", \"feature:copy:own\", \"feature:other\", \"model:m\"]"},
       {{"TL.INVALIDATE", std::string(4097, '*')}, "(error) ERR the pattern is too long"},
       {{"TL.INVALIDATE", "*"}, "1"},  // not a strong key: its lease says more
       {{"KEYS", "*:*"}, "[\"copy:gateway\", \"feature:copy:2\", \"feature:copy:own\", \"model:m\"]"},
@@ -94,16 +93,18 @@ TEST_F(TlCommandsTest, ReceiptsGoBeforePlainReadsOfTheConnectionThatAsked) {
       {{"TL.RECEIPT", "ON", "x"}, "(error) ERR wrong number of arguments for 'tl.receipt' command"},
   });
   const std::string attribute =
-      "|7\r\n$7\r\nversion\r\n:1\r\n$8\r\nbound_us\r\n:0\r\n$5\r\nbasis\r\n$5\r\nlocal\r\n$6\r\nsource\r\n$4\r\nedge\r\n"
+      "|7\r\n$7\r\nversion\r\n:1\r\n$8\r\nbound_us\r\n:0\r\n$5\r\nbasis\r\n$5\r\nlocal\r\n$6\r\nsource\r\n$"
+      "4\r\nedge\r\n"
       "$8\r\nfallback\r\n:0\r\n$10\r\nwriters_ms\r\n:0\r\n$6\r\nttl_ms\r\n:-1\r\n";
   const std::string value = "$5\r\nvalue\r\n", end = "+end\r\n";
   const auto after_hello = [](const std::string& bytes) {
     const std::size_t at = bytes.find("+OK\r\n");
     return at == std::string::npos ? bytes : bytes.substr(at);
   };
-  EXPECT_EQ(after_hello(raw("HELLO 3\r\nTL.RECEIPT ON\r\nGET k\r\nTL.RECEIPT\r\nTL.RECEIPT OFF\r\nGET k\r\nPING end\r\n",
-                            "$3\r\nend\r\n")),
-            "+OK\r\n" + attribute + value + "$2\r\non\r\n+OK\r\n" + value + "$3\r\nend\r\n");
+  EXPECT_EQ(
+      after_hello(raw("HELLO 3\r\nTL.RECEIPT ON\r\nGET k\r\nTL.RECEIPT\r\nTL.RECEIPT OFF\r\nGET k\r\nPING end\r\n",
+                      "$3\r\nend\r\n")),
+      "+OK\r\n" + attribute + value + "$2\r\non\r\n+OK\r\n" + value + "$3\r\nend\r\n");
   // In RESP2 there is nothing to carry one, and RESET takes it back.
   EXPECT_TRUE(raw("TL.RECEIPT ON\r\n", "\r\n").starts_with("-ERR TL.RECEIPT ON needs RESP3"));
   EXPECT_EQ(after_hello(raw("HELLO 3\r\nTL.RECEIPT ON\r\nRESET\r\nTL.RECEIPT\r\nGET k\r\n", value)),

@@ -163,6 +163,15 @@ std::string_view ack_name(AckLevel level) {
   return "os";
 }
 
+std::string_view consistency_name(Consistency consistency) {
+  switch (consistency) {
+    case Consistency::kStrong: return "strong";
+    case Consistency::kBounded: return "bounded";
+    case Consistency::kEventual: return "eventual";
+  }
+  return "eventual";
+}
+
 void write_tl_get(const ReadDone& done, RespReply& reply) {
   if (done.code != Code::kOk && done.code != Code::kNotFound) {
     return reply.error(error_reply(done.code, done.message, done.receipt.bound_ns));

@@ -50,8 +50,7 @@ Result<TlMGetArguments> parse_tl_mget(std::span<const std::string_view> args);
 Result<TlSetArguments> parse_tl_set(std::span<const std::string_view> args);
 
 inline constexpr std::size_t kTlMGetKeysMax = 4096;
-inline constexpr std::string_view kWrongTypeError =
-    "WRONGTYPE Operation against a key holding the wrong kind of value";
+inline constexpr std::string_view kWrongTypeError = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
 // "STALE bound_us=12 text": what an error is called on the wire. `bound` matters for kStale only.
 std::string error_reply(Code code, std::string_view message, Nanos bound = kForever);
@@ -60,6 +59,7 @@ void write_tl_get(const ReadDone& done, RespReply& reply);  // answers errors to
 void write_receipt_attribute(const ReadDone& done, RespReply& reply);
 void write_tl_set(const WriteDoneOp& done, RespReply& reply);
 std::string_view ack_name(AckLevel level);
+std::string_view consistency_name(Consistency consistency);
 
 // Milliseconds from outside as a duration, capped far from overflow.
 Nanos duration_of_ms(std::int64_t ms);

@@ -138,9 +138,9 @@ constexpr std::array<std::uint8_t, kSlots> kIndex = [] {
 }();
 
 constexpr std::pair<std::uint32_t, std::string_view> kFlagNames[] = {
-    {F::kWrite, "write"},       {F::kReadOnly, "readonly"},      {F::kDenyOom, "denyoom"}, {F::kAdmin, "admin"},
-    {F::kNoScript, "noscript"}, {F::kLoading, "loading"},        {F::kStale, "stale"},     {F::kFast, "fast"},
-    {F::kNoAuth, "no_auth"},    {F::kMovableKeys, "movablekeys"}, {F::kPubSub, "pubsub"}, {F::kNoMulti, "no_multi"}};
+    {F::kWrite, "write"},       {F::kReadOnly, "readonly"},       {F::kDenyOom, "denyoom"}, {F::kAdmin, "admin"},
+    {F::kNoScript, "noscript"}, {F::kLoading, "loading"},         {F::kStale, "stale"},     {F::kFast, "fast"},
+    {F::kNoAuth, "no_auth"},    {F::kMovableKeys, "movablekeys"}, {F::kPubSub, "pubsub"},   {F::kNoMulti, "no_multi"}};
 
 std::vector<std::string_view> categories_of(const CommandSpec& spec) {
   std::vector<std::string_view> categories;

@@ -138,7 +138,7 @@ struct CommandSpec {
   int first_key, last_key, key_step;  // 0, 0, 0: no keys; last_key -1: up to the last argument
   std::string_view summary;
   std::string_view since;
-  std::string_view group;      // "string", "generic", "hash", "transactions", "pubsub", "connection", "server", "tidelock"
+  std::string_view group;  // "string", "generic", "hash", "transactions", "pubsub", "connection", "server", "tidelock"
   std::string_view arguments;  // for help: "key value [NX | XX] [GET] ..."
 
   bool arity_fits(std::size_t arguments_with_name) const;

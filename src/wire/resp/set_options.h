@@ -1,5 +1,5 @@
-// Options of SET, GETEX, SETEX, PSETEX, the EXPIRE family, COPY and SCAN, with the errors of Redis 7.0. `message` of an error is the
-// whole error reply ("ERR syntax error").
+// Options of SET, GETEX, SETEX, PSETEX, the EXPIRE family, COPY and SCAN, with the errors of Redis 7.0. `message` of an
+// error is the whole error reply ("ERR syntax error").
 //
 // Threads: any; pure functions. Views in the answers point into `args`.
 #pragma once
