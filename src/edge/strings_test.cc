@@ -250,7 +250,7 @@ TEST_F(StringsTest, MovesBetweenTheOutboxAndTheGateway) {
       {{"SET", "feature:a", "1"}, "OK"},
       {{"INCR", "feature:a"}, "2"},
       {{"RENAME", "feature:a", "feature:b"}, "OK"},
-      {{"EXISTS", "feature:a"}, "0"},
+      {{"RENAMENX", "feature:a", "x"}, "(error) ERR no such key"},
       {{"COPY", "feature:b", "own"}, "1"},
       {{"GET", "own"}, "\"2\""},
       {{"RENAME", "own", "feature:c"}, "OK"},
