@@ -1,7 +1,11 @@
 #include "wire/resp/numbers.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cmath>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 
 namespace tidelock {
@@ -29,6 +33,31 @@ std::optional<std::int64_t> parse_resp_integer(std::string_view text) {
   }
   if (value > kMax) return std::nullopt;
   return static_cast<std::int64_t>(value);
+}
+
+std::optional<long double> parse_resp_float(std::string_view text) {
+  if (text.empty() || text.size() >= kRespFloatBytesMax) return std::nullopt;
+  const char first = text[0];
+  if (first == ' ' || (first >= '\t' && first <= '\r')) return std::nullopt;
+  const std::string whole(text);  // ends with NUL; one inside ends the number before the text does
+  char* end = nullptr;
+  errno = 0;
+  const long double value = std::strtold(whole.c_str(), &end);
+  if (end != whole.c_str() + whole.size() || std::isnan(value)) return std::nullopt;
+  if (errno == ERANGE && (std::isinf(value) || value == 0)) return std::nullopt;
+  return value;
+}
+
+std::string resp_float_text(long double value) {
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  std::string text(kRespFloatBytesMax, '\0');  // the largest long double has 4,933 digits before the point
+  const int size = std::snprintf(text.data(), text.size(), "%.17Lf", value);
+  text.resize(size < 0 ? 0 : std::min(static_cast<std::size_t>(size), text.size() - 1));
+  if (text.find('.') != std::string::npos) {
+    text.resize(text.find_last_not_of('0') + 1);
+    if (text.back() == '.') text.pop_back();
+  }
+  return text == "-0" ? "0" : text;
 }
 
 bool constant_time_equal(std::string_view given, std::string_view secret) {
