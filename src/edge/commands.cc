@@ -92,6 +92,22 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kExpire:
     case RespCommand::kPExpire: return expire(asked, args);
     case RespCommand::kPersist: return persist(asked, args[1]);
+    case RespCommand::kHSet:
+    case RespCommand::kHSetNx:
+    case RespCommand::kHMSet:
+    case RespCommand::kHGet:
+    case RespCommand::kHMGet:
+    case RespCommand::kHGetAll:
+    case RespCommand::kHDel:
+    case RespCommand::kHExists:
+    case RespCommand::kHLen:
+    case RespCommand::kHStrlen:
+    case RespCommand::kHKeys:
+    case RespCommand::kHVals:
+    case RespCommand::kHIncrBy:
+    case RespCommand::kHIncrByFloat:
+    case RespCommand::kHRandField:
+    case RespCommand::kHScan: return hash_command(asked, command, args);
     case RespCommand::kKeys: return keys(asked, args[1]);
     case RespCommand::kScan: return scan(asked, args);
     case RespCommand::kDbSize: return count_keys(asked);
@@ -172,8 +188,10 @@ void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer
 void EdgeCommands::tl_get(const Asked& asked, const Arguments& args) {
   const auto parsed = parse_tl_get(args);
   if (!parsed) return answer_error(asked, parsed.error().message);
-  core_.read(std::string(parsed->key), parsed->contract, [this, asked](const ReadDone& done) {
-    answer(asked, [&](RespReply& reply) { write_tl_get(done, reply); });
+  const std::vector<std::string> fields(parsed->fields.begin(), parsed->fields.end());
+  core_.read(std::string(parsed->key), parsed->contract, [this, asked, fields](const ReadDone& done) {
+    const std::vector<BytesView> names(fields.begin(), fields.end());
+    answer(asked, [&](RespReply& reply) { write_tl_get(done, reply, names); });
   });
 }
 

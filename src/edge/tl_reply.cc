@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "codec/typed_value.h"
+#include "edge/hash_reply.h"
 #include "protocol/receipt.h"
 #include "wire/resp/numbers.h"
 
@@ -42,6 +44,14 @@ Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
   get.key = args[1];
   for (std::size_t i = 2; i < args.size(); ++i) {
     const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
+    if (is("FIELDS")) {
+      get.fields = args.subspan(i + 1);
+      if (get.fields.empty()) return refuse("syntax error: FIELDS needs the names of fields");
+      if (const std::string why = too_many_fields(args.subspan(i - 1), 1); !why.empty()) {
+        return fail(Code::kInvalid, why);
+      }
+      break;
+    }
     if (is("STRONG") || is("EVENTUAL") || is("BOUND")) {
       if (get.contract.consistency) return refuse("syntax error: one of STRONG, EVENTUAL and BOUND");
       get.contract.consistency = is("STRONG")     ? Consistency::kStrong
@@ -51,7 +61,7 @@ Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
     if (is("STRONG") || is("EVENTUAL")) continue;
     if (!is("BOUND") && !is("DEADLINE") && !is("TOKEN")) {
       return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) +
-                    "', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index");
+                    "', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms, TOKEN index or FIELDS field");
     }
     const auto value = number_after(args, i, 0);
     if (!value) return fail(value.error());
@@ -118,14 +128,24 @@ std::string_view ack_name(AckLevel level) {
   return "os";
 }
 
-void write_tl_get(const ReadDone& done, RespReply& reply) {
+void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesView> fields) {
   if (done.code != Code::kOk && done.code != Code::kNotFound) {
     return reply.error(error_reply(done.code, done.message, done.receipt.bound_ns));
   }
+  const ValueKind wanted = fields.empty() ? ValueKind::kString : ValueKind::kHash;
+  if (done.value && kind_of(*done.value) != wanted) return reply.error(kWrongTypeError);
+  std::string held;
+  if (done.value && !fields.empty()) {
+    RespReply of_fields(held, reply.protocol());
+    write_hash_fields(of_fields, *done.value, fields);
+    if (held.starts_with('-')) return reply.raw(held);  // a damaged hash, or an answer beyond the limit
+  }
   reply.map(9);
   reply.bulk("value");
-  if (done.value)
-    reply.bulk(*done.value);
+  if (!held.empty())
+    reply.raw(held);
+  else if (done.value)
+    reply.bulk(string_of(*done.value));
   else
     reply.null();
   const auto number = [&](std::string_view name, std::int64_t value) {

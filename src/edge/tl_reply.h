@@ -1,6 +1,6 @@
 // The TL.* commands as clients see them. The client library parses exactly this.
 //
-//   TL.GET key [STRONG | EVENTUAL | BOUND ms] [DEADLINE ms] [TOKEN index]
+//   TL.GET key [STRONG | EVENTUAL | BOUND ms] [DEADLINE ms] [TOKEN index] [FIELDS field [field ...]]
 //     a map (RESP3) or flat array (RESP2) of:
 //       value      bulk; null when the key is absent (absence has a receipt too)
 //       version    integer: ledger index that wrote the value; of a local value this edge's own count, 0 while
@@ -9,7 +9,8 @@
 //       be met; bound_us is true all the same writers_ms integer: what live writers of a write-behind namespace may
 //       still hold back; -1 = one is away ttl_ms     integer; -1 = none message    bulk, empty when there is nothing to
 //       say
-//     errors: "-STALE bound_us=N text", "-BUSY text", "-UNAVAILABLE text", "-ERR text"
+//     FIELDS: the key is a hash, and value an array of what those fields hold, null for one that is not there
+//     errors: "-STALE bound_us=N text", "-BUSY text", "-UNAVAILABLE text", "-ERR text", "-WRONGTYPE text" for a hash
 //   TL.SET key value [PX ms] [ACK OS | DISK | ORIGIN]
 //     a map of: version (integer; 0 while unsequenced), ack ("os" | "disk" | "origin": the level that was reached)
 //     errors: as above, and "-MAYBEAPPLIED text", "-NOPERM text", "-CONFLICT text"
@@ -31,6 +32,7 @@ namespace tidelock {
 struct TlGetArguments {
   std::string_view key;
   Contract contract;
+  std::span<const std::string_view> fields;  // empty: the string
 };
 struct TlSetArguments {
   std::string_view key, value;
@@ -41,9 +43,12 @@ struct TlSetArguments {
 Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args);
 Result<TlSetArguments> parse_tl_set(std::span<const std::string_view> args);
 
+inline constexpr std::string_view kWrongTypeError = "WRONGTYPE Operation against a key holding the wrong kind of value";
+
 // "STALE bound_us=12 text": what an error is called on the wire. `bound` matters for kStale only.
 std::string error_reply(Code code, std::string_view message, Nanos bound = kForever);
-void write_tl_get(const ReadDone& done, RespReply& reply);  // answers errors too
+// Answers errors too. `fields` as in TlGetArguments.
+void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesView> fields = {});
 void write_tl_set(const WriteDoneOp& done, RespReply& reply);
 std::string_view ack_name(AckLevel level);
 

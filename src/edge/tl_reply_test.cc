@@ -42,7 +42,9 @@ TEST(TlGet, RefusesWithTheFieldAndWhatWouldBeRight) {
       {{"TL.GET", "k", "BOUND", "soon"}, "ERR BOUND 'soon' must be an integer, at least 0"},
       {{"TL.GET", "k", "STRONG", "EVENTUAL"}, "ERR syntax error: one of STRONG, EVENTUAL and BOUND"},
       {{"TL.GET", "k", "FAST"},
-       "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index"},
+       "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms, TOKEN index or "
+       "FIELDS field"},
+      {{"TL.GET", "k", "FIELDS"}, "ERR syntax error: FIELDS needs the names of fields"},
   };
   for (const auto& [args, text] : cases) {
     const auto get = parse_tl_get(args);
