@@ -1,4 +1,4 @@
-// What a command's arguments say: options of SET, SETEX, EXPIRE and SCAN, TL.GET and TL.SET, integers, COMMAND. What is
+// What a command's arguments say: options of SET, GETEX, SETEX, EXPIRE, COPY and SCAN, TL.*, numbers, COMMAND. What is
 // understood is within its limits, and means the same when it is written again.
 #include <array>
 #include <string>
@@ -37,6 +37,7 @@ void check_set(const Args& args) {
 
 void check_integer(std::string_view text) {
   if (const auto number = parse_resp_integer(text)) TIDELOCK_ASSERT(std::to_string(*number) == text);
+  if (const auto number = parse_resp_float(text)) TIDELOCK_ASSERT(parse_resp_float(resp_float_text(*number)));
 }
 
 }  // namespace
@@ -53,6 +54,11 @@ std::vector<Seed> seeds() {
           {"setex", args({"SETEX", "k", "9223372036854775807", "v"})},
           {"psetex", args({"PSETEX", "k", "-1", "v"})},
           {"expire", args({"EXPIRE", "k", "-9223372036854775808", "GT"})},
+          {"getex", args({"GETEX", "k", "PXAT", "1700000000000"})},
+          {"copy", args({"COPY", "a", "b", "DB", "0", "REPLACE"})},
+          {"expireat", args({"PEXPIREAT", "k", "9223372036854775807", "LT"})},
+          {"float", args({"INCRBYFLOAT", "k", "-3.0e-17"})},
+          {"tlmget", args({"TL.MGET", "BOUND", "500", "KEYS", "a", "b"})},
           {"scan", args({"SCAN", "18446744073709551615", "MATCH", "a*", "COUNT", "100", "TYPE", "string"})},
           {"tlget", args({"TL.GET", "model:a", "BOUND", "500", "DEADLINE", "20", "TOKEN", "7"})},
           {"tlget_strong", args({"TL.GET", "model:a", "STRONG"})},
@@ -85,8 +91,18 @@ void run(BytesView input) {
     case RespCommand::kSetNx:
       if (const auto set = parse_setex(args); set && set->ttl_ms) TIDELOCK_ASSERT(*set->ttl_ms > 0);
       break;
+    case RespCommand::kGetEx:
+      if (const auto get = parse_getex(args)) {
+        TIDELOCK_ASSERT(get->persist + get->ttl_ms.has_value() + get->expires_at_ms.has_value() <= 1);
+      }
+      break;
+    case RespCommand::kCopy:
+      if (const auto copy = parse_copy(args)) TIDELOCK_ASSERT(copy->from != copy->to);
+      break;
     case RespCommand::kExpire:
     case RespCommand::kPExpire:
+    case RespCommand::kExpireAt:
+    case RespCommand::kPExpireAt:
       if (const auto expire = parse_expire(args)) TIDELOCK_ASSERT(!(expire->only_greater && expire->only_less));
       break;
     case RespCommand::kScan:
@@ -97,6 +113,9 @@ void run(BytesView input) {
         TIDELOCK_ASSERT(get->contract.deadline_ns.value_or(0) >= 0 && get->contract.bound_ns.value_or(0) >= 0);
         TIDELOCK_ASSERT(get->fields.empty() || &get->fields.back() == &args.back());
       }
+      break;
+    case RespCommand::kTlMGet:
+      if (const auto get = parse_tl_mget(args)) TIDELOCK_ASSERT(!get->keys.empty());
       break;
     case RespCommand::kTlSet:
       if (const auto set = parse_tl_set(args)) TIDELOCK_ASSERT(set->ttl_ms >= 0);

@@ -165,6 +165,11 @@ std::uint64_t wall_ms_now() {
   return now <= 0 ? 0 : static_cast<std::uint64_t>(now / kMillisecond);
 }
 
+std::int64_t wall_ns_now() {
+  const Nanos now = read_clock(CLOCK_REALTIME);
+  return now <= 0 ? 0 : now;
+}
+
 std::int64_t monotonic_ns_now() { return read_clock(CLOCK_MONOTONIC); }
 
 Result<std::string> machine_boot_id() {

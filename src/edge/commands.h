@@ -5,8 +5,13 @@
 //           when another was faster); of any other key in this edge's overlay, in one piece on the loop's thread.
 // Key space: KEYS, SCAN, DBSIZE and FLUSH* speak of this edge's copies (DESIGN 5). FLUSH* deletes what lives on this
 //           gateway only and drops cached copies; it never deletes a value of the region, nor a write still to be sent.
-// Several keys: MSET and DEL write key after key; one index for several keys is `snapshot` and the strong writes of
-//           operators (S4).
+// Several keys: keys of this gateway are changed as one unit: nothing else sees some of them new and some old. A
+//           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that
+//           are written through go one by one: MSET and DEL write key after key, RENAME and COPY hold the destination
+//           by a condition and RENAME then removes the source if it is unchanged, MSETNX refuses them. One index for
+//           several keys is `snapshot` and the strong writes of operators (S4).
+// Strings:  go through codec/typed_value.h; a hash answers WRONGTYPE.
+// Word:     kReceiptsWanted of the connection's handler_word is TL.RECEIPT.
 // Threads:  the loop's; listings run on the worker, which reads L2.
 // Limits:   as the parser's; a pattern's work is capped; kCursorsMax open SCAN cursors.
 #pragma once
@@ -61,30 +66,77 @@ class EdgeCommands : public CommandHandler {
   // `done` is null when nothing was written; else it is good.
   using Finish = std::function<void(RespReply&, const Current&, const WriteDoneOp* done)>;
   struct Gather;  // answers of several keys
+  // What becomes of a string: an error as Redis words it, a write (of the key asked for), or nothing of both.
+  struct StringChange {
+    std::string refused;
+    std::optional<KeyWrite> write;
+  };
+  // `text` is the string, empty when the key is absent. May be called again when another writer was faster.
+  using ChangeString = std::function<StringChange(const Current&, BytesView text)>;
+  using FinishString = std::function<void(RespReply&, const Current&, BytesView text)>;
+  using ReadString = std::function<void(RespReply&, std::optional<BytesView> text, const ReadDone&)>;
+  struct Move;  // RENAME, RENAMENX, COPY
+  static constexpr std::uint64_t kReceiptsWanted = 1;
 
   void answer(const Asked& asked, const std::function<void(RespReply&)>& write);
   void answer_error(const Asked& asked, const std::string& text);
   bool through(std::string_view key) const;
   bool behind(std::string_view key) const;
 
+  // Why the core would refuse the write whatever the state; empty when it would not.
+  std::string why_not_written(const KeyWrite& write) const;
+  // Within one unit. Stops at the first that is refused at once.
+  void write_all(const Asked& asked, const std::vector<KeyWrite>& writes, std::function<void(RespReply&)> ok);
+
   // commands.cc
   void get(const Asked& asked, std::string_view key, std::function<void(RespReply&, const ReadDone&)> write);
-  void set(const Asked& asked, const SetArguments& args, bool answer_number);
-  void tl_get(const Asked& asked, const Arguments& args);
-  void tl_set(const Asked& asked, const Arguments& args);
-  void mget(const Asked& asked, const Arguments& args);
-  void mset(const Asked& asked, const Arguments& args);
   void erase(const Asked& asked, const Arguments& args);
   void exists(const Asked& asked, const Arguments& args);
+
+  // strings.cc
+  void get_string(const Asked& asked, std::string_view key, ReadString write);
+  void change_string(const Asked& asked, std::string_view key, ChangeString change, FinishString finish);
+  void get_value(const Asked& asked, std::string_view key, bool with_receipt);
+  void get_range(const Asked& asked, const Arguments& args);
+  void get_and_change_expiry(const Asked& asked, const Arguments& args);
+  void get_and_set(const Asked& asked, const Arguments& args);
+  void get_and_delete(const Asked& asked, std::string_view key);
+  void set(const Asked& asked, const SetArguments& args, bool answer_number);
+  void set_and_get(const Asked& asked, const KeyWrite& write, bool only_if_absent, bool only_if_present);
+  void set_range(const Asked& asked, const Arguments& args);
+  void append(const Asked& asked, const Arguments& args);
+  void increment(const Asked& asked, RespCommand command, const Arguments& args);
+  void increment_float(const Asked& asked, const Arguments& args);
+  void mget(const Asked& asked, const Arguments& args);
+  void mset(const Asked& asked, const Arguments& args, bool only_if_none);
+
+  // expiry.cc
+  void ttl(const Asked& asked, RespCommand command, std::string_view key);
   void expire(const Asked& asked, const Arguments& args);
   void persist(const Asked& asked, std::string_view key);
-  void get_and_delete(const Asked& asked, std::string_view key);
-  void append(const Asked& asked, const Arguments& args);
+
+  // moves.cc
+  void copy(const Asked& asked, const Arguments& args);
+  void rename(const Asked& asked, const Arguments& args, bool only_if_absent);
+  void move(const Asked& asked, Move move);
+  void move_through(const Asked& asked, const Move& move);
+  void remove_moved(const Asked& asked, const Move& move, const Current& source);
+
+  // tl_commands.cc
+  void tl_get(const Asked& asked, const Arguments& args);
+  void tl_mget(const Asked& asked, const Arguments& args);
+  void tl_set(const Asked& asked, const Arguments& args);
+  void tl_invalidate(const Asked& asked, std::string_view pattern);
+  void tl_invalidate_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left, std::int64_t dropped);
+  void tl_namespace(const Arguments& args, RespReply& reply) const;
+  static void tl_receipt(ConnectionContext& connection, const Arguments& args, RespReply& reply);
 
   // read_modify_write.cc
   void modify(const Asked& asked, std::string key, Compute compute, Finish finish);
   void modify_at_hub(const Asked& asked, std::string key, Compute compute, Finish finish, int tries_left);
   void with_local_copy(const std::string& key, std::function<void()> then);
+  void with_local_copies(const std::vector<std::string>& keys, std::function<void()> then);
+  void read_at_hub(const Asked& asked, const std::string& key, std::function<void(const Current&)> then);
   Current held(const std::string& key);
   void finish_write(const Asked& asked, const Finish& finish, const Current& current, const WriteDoneOp& done);
 
@@ -106,6 +158,8 @@ class EdgeCommands : public CommandHandler {
   void keys(const Asked& asked, std::string_view pattern);
   void scan(const Asked& asked, const Arguments& args);
   void count_keys(const Asked& asked);
+  void random_key(const Asked& asked);
+  void object(const Asked& asked, const Arguments& args);
   void flush(const Asked& asked, const Arguments& args);
   void flush_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left);
   void on_worker(const Asked& asked, std::function<std::function<void()>()> work);
@@ -124,6 +178,10 @@ class EdgeCommands : public CommandHandler {
   RespServer* server_ = nullptr;
   std::map<std::uint64_t, std::string> cursors_;  // number -> last key given; numbers rise, the oldest go
   std::uint64_t last_cursor_ = 0;
+  std::string last_random_;  // RANDOMKEY looks on from there
 };
+
+// The instant `at_ms` of the Unix epoch as a lifetime that begins at the wall clock's `wall_ns`; 0: it has passed.
+Nanos lifetime_until(std::int64_t at_ms, std::int64_t wall_ns);
 
 }  // namespace tidelock

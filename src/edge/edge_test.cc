@@ -6,90 +6,21 @@
 
 #include <filesystem>
 #include <functional>
-#include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "base/wall_clock.h"
-#include "codec/certificate.h"
+#include "edge/edge_fixture.h"
 #include "edge/model_keeper.h"
-#include "edge/policies_row.h"
 #include "memory/local_reader.h"
-#include "store/kv/kv.h"
-#include "store/models/files.h"
 #include "wire/http/server.h"
-#include "wire/resp/client.h"
 
 namespace tidelock {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr Nanos kPatience = 20 * kSecond;
 
-class EdgeTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string path = (fs::temp_directory_path() / "tidelock-edge-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(path.data()), nullptr);
-    home_ = path;
-    const auto now = static_cast<std::int64_t>(wall_ms_now() / 1000);
-    const Validity validity{now - 3600, now + 3600};
-    const auto ca = make_ca("test", validity);
-    ASSERT_TRUE(ca);
-    const auto pair = issue_certificate(*ca, {NodeRole::kEdge, "edge-1"}, {{"localhost"}, {"127.0.0.1"}}, validity);
-    ASSERT_TRUE(pair);
-    config_.id = "edge-1";
-    config_.site = "site-1";
-    config_.data_dir = home_ + "/data";
-    config_.run_dir = home_ + "/run";
-    config_.hubs = {{"hub-1", "127.0.0.1:1"}};  // nobody listens there
-    config_.redis_address = "127.0.0.1:0";
-    config_.http_address = "127.0.0.1:0";
-    config_.tls = {home_ + "/ca.pem", home_ + "/cert.pem", home_ + "/key.pem"};
-    config_.arena_bytes = 4u << 20;
-    ASSERT_TRUE(files::replace(config_.tls.ca_file, ca->certificate_pem));
-    ASSERT_TRUE(files::replace(config_.tls.certificate_file, pair->certificate_pem));
-    ASSERT_TRUE(files::replace(config_.tls.key_file, pair->key_pem));
-  }
-  void TearDown() override {
-    client_.reset();
-    edge_.reset();
-    fs::remove_all(home_);
-  }
-
-  // As an earlier run leaves its folder.
-  void joined_before() const {
-    fs::create_directories(config_.data_dir);
-    auto kv = Kv::open(config_.data_dir + "/db", {kL2Family, kOutboxFamily, kMetaFamily});
-    ASSERT_TRUE(kv);
-    KvBatch batch;
-    keep_policies(batch, {{}, default_namespaces()});
-    ASSERT_TRUE((*kv)->commit(batch, Sync::kNone));
-  }
-  void start() {
-    client_.reset();
-    edge_.reset();
-    auto edge = Edge::start(config_);
-    ASSERT_TRUE(edge) << edge.error().message;
-    edge_ = std::move(*edge);
-    auto client = RespClient::connect({.address = "unix:" + config_.run_dir + "/redis.sock", .protocol = 3});
-    ASSERT_TRUE(client) << client.error().message;
-    client_.emplace(std::move(*client));
-  }
-  RespValue ask(const std::vector<std::string>& command) {
-    auto reply = client_->call(command, kPatience);
-    EXPECT_TRUE(reply) << reply.error().message;
-    return reply ? *reply : RespValue{};
-  }
-  std::string text(const std::vector<std::string>& command) { return to_text(ask(command)); }
-
-  std::string home_;
-  EdgeConfig config_;
-  std::unique_ptr<Edge> edge_;
-  std::optional<RespClient> client_;
-};
+using EdgeTest = EdgeFixture;
 
 TEST_F(EdgeTest, ServesTheGatewaysOwnKeysWithoutAnyHub) {
   start();

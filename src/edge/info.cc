@@ -5,6 +5,7 @@
 #include <string>
 
 #include "edge/commands.h"
+#include "edge/tl_reply.h"
 #include "wire/resp/numbers.h"
 
 namespace tidelock {
@@ -60,15 +61,6 @@ class Json {
 // -1: never, or unbounded.
 std::int64_t ms_between(Nanos later, Nanos earlier) {
   return earlier == kNever ? -1 : saturating_sub(later, earlier) / kMillisecond;
-}
-
-std::string_view consistency_name(Consistency consistency) {
-  switch (consistency) {
-    case Consistency::kStrong: return "strong";
-    case Consistency::kBounded: return "bounded";
-    case Consistency::kEventual: return "eventual";
-  }
-  return "eventual";
 }
 
 }  // namespace

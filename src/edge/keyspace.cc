@@ -1,8 +1,11 @@
-// KEYS, SCAN, DBSIZE, FLUSH*: this edge's copies, as L2 lists them. L2 holds all that memory holds, and what left it.
+// KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSH*: this edge's copies, as L2 lists them. L2 holds all that memory holds, and what
+// left it. OBJECT: what one value looks like.
 
 #include <algorithm>
 #include <utility>
 
+#include "base/rng.h"
+#include "codec/typed_value.h"
 #include "edge/commands.h"
 #include "edge/tl_reply.h"
 #include "wire/resp/glob.h"
@@ -10,8 +13,37 @@
 
 namespace tidelock {
 namespace {
-constexpr std::size_t kRowsAtOnce = 4096;  // of one RocksDB iterator
-constexpr std::size_t kFlushAtOnce = 256;  // keys a loop turn forgets
+constexpr std::size_t kRowsAtOnce = 4096;    // of one RocksDB iterator
+constexpr std::size_t kFlushAtOnce = 256;    // keys a loop turn forgets
+constexpr std::size_t kRandomRows = 65'536;  // RANDOMKEY draws among as many
+
+// What Redis would call it when it is stored whole. Here a string is bytes and a hash one run of bytes, which is a
+// listpack's idea.
+std::string_view encoding_of(BytesView stored) {
+  if (kind_of(stored) == ValueKind::kHash) return "listpack";
+  const BytesView text = string_of(stored);
+  if (parse_resp_integer(text)) return "int";
+  constexpr std::size_t kEmbeddedBytesMax = 44;
+  return text.size() <= kEmbeddedBytesMax ? "embstr" : "raw";
+}
+
+constexpr std::string_view kObjectHelp[] = {
+    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+    "HELP",
+    "    Prints this help."};
+
 }  // namespace
 
 // `work` runs on the worker; what it returns runs on the loop and answers.
@@ -72,14 +104,17 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   }
   const std::string match(parsed->match);
   if (match.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
-  const bool none_of_type = !parsed->type.empty() && !equal_ignoring_case(parsed->type, "string");
+  const bool any_type = parsed->type.empty();
+  const ValueKind kind = equal_ignoring_case(parsed->type, "hash") ? ValueKind::kHash : ValueKind::kString;
+  const bool none_of_type = !any_type && kind != ValueKind::kHash && !equal_ignoring_case(parsed->type, "string");
   const auto count = static_cast<std::size_t>(std::min(parsed->count, kScanCountMax));
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, after, match, none_of_type, count, now]() -> std::function<void()> {
+  on_worker(asked, [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
     auto found = std::make_shared<std::vector<std::string>>();
     std::uint64_t work = kGlobWorkDefault;
     const auto last = l2_.scan(after, count, now, [&](const L2Store::Listed& entry) {
-      if (!none_of_type && (match.empty() || glob_match(match, entry.key, &work))) found->emplace_back(entry.key);
+      const bool wanted = any_type || (!none_of_type && entry.kind == kind);
+      if (wanted && (match.empty() || glob_match(match, entry.key, &work))) found->emplace_back(entry.key);
       return work > 0;
     });
     if (!last) return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
@@ -111,6 +146,71 @@ void EdgeCommands::count_keys(const Asked& asked) {
       after = **last;
     }
     return [this, asked, count] { answer(asked, [&](RespReply& reply) { reply.integer(count); }); };
+  });
+}
+
+// One of the next kRandomRows keys behind the last one drawn, each as likely: of a smaller store that is every key.
+void EdgeCommands::random_key(const Asked& asked) {
+  const Nanos now = core_.clock().now();
+  on_worker(asked, [this, asked, now, begin = last_random_]() -> std::function<void()> {
+    Rng rng(static_cast<std::uint64_t>(now));
+    std::string drawn, after = begin;
+    std::uint64_t seen = 0;
+    std::size_t rows_left = kRandomRows;
+    for (bool wrapped = begin.empty(); rows_left > 0;) {
+      const std::size_t rows = std::min(rows_left, kRowsAtOnce);
+      const auto last = l2_.scan(after, rows, now, [&](const L2Store::Listed& entry) {
+        if (wrapped && !begin.empty() && entry.key > begin) return false;  // these were seen at first
+        if (rng.below(++seen) == 0) drawn = entry.key;
+        return true;
+      });
+      if (!last) return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
+      rows_left -= rows;
+      if (*last && !(wrapped && !begin.empty() && **last > begin)) {
+        after = **last;
+      } else if (!wrapped) {
+        wrapped = true;
+        after.clear();
+      } else {
+        break;
+      }
+    }
+    return [this, asked, drawn, found = seen > 0, next = seen > 0 ? drawn : after] {
+      last_random_ = next;
+      answer(asked, [&](RespReply& reply) {
+        if (found)
+          reply.bulk(drawn);
+        else
+          reply.null();
+      });
+    };
+  });
+}
+
+void EdgeCommands::object(const Asked& asked, const Arguments& args) {
+  const auto is = [&](std::string_view name) { return equal_ignoring_case(args[1], name); };
+  std::string_view subcommand;
+  for (const std::string_view name : {"encoding", "freq", "idletime", "refcount", "help"}) {
+    if (is(name)) subcommand = name;
+  }
+  if (subcommand.empty()) return answer_error(asked, unknown_subcommand_error("object", args[1]));
+  if (args.size() != (subcommand == "help" ? 2u : 3u)) {
+    return answer_error(asked, wrong_arity_error("object|" + std::string(subcommand)));
+  }
+  if (subcommand == "help") {
+    return answer(asked, [](RespReply& reply) {
+      reply.array(std::size(kObjectHelp));
+      for (const std::string_view line : kObjectHelp) reply.simple(line);
+    });
+  }
+  get(asked, args[2], [subcommand](RespReply& reply, const ReadDone& done) {
+    if (!done.value) return reply.null();
+    if (subcommand == "encoding") return reply.bulk(encoding_of(*done.value));
+    if (subcommand == "refcount") return reply.integer(1);
+    if (subcommand == "idletime") return reply.error("ERR idle time is not tracked by this edge");
+    reply.error(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
+        "between policies at runtime LRU and LFU data will take some time to adjust.");
   });
 }
 

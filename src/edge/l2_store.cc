@@ -132,7 +132,8 @@ Result<std::optional<std::string>> L2Store::scan(std::string_view after, std::si
   const auto done = kv_.scan(kL2Family, begin, {}, [&](BytesView key, BytesView bytes) {
     const auto entry = decode_l2_row(bytes, run);
     bool more = ++rows < rows_max;
-    if (entry && entry->value && now < entry->expires_at) more = visit({key, entry->local}) && more;
+    if (entry && entry->value && now < entry->expires_at)
+      more = visit({key, entry->local, kind_of(*entry->value)}) && more;
     if (!more) last = std::string(key);
     return more;
   });

@@ -18,6 +18,7 @@
 #include <unordered_map>
 
 #include "base/result.h"
+#include "codec/typed_value.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
 
@@ -55,6 +56,7 @@ class L2Store : public EdgeStore {
   struct Listed {
     std::string_view key;
     bool local;  // never left this gateway, or not sequenced yet
+    ValueKind kind;
   };
   // Live entries with a value after `after`, in order, until `visit` says false. Reads at most `rows_max` rows; returns
   // the last key looked at, nullopt at the end.

@@ -28,10 +28,11 @@ void EdgeCommands::finish_write(const Asked& asked, const Finish& finish, const 
   answer(asked, [&](RespReply& reply) { finish(reply, current, &done); });
 }
 
-void EdgeCommands::modify_at_hub(const Asked& asked, std::string key, Compute compute, Finish finish, int tries_left) {
+// A strong read: what the key was at the hub after this call began, or an error to the asker.
+void EdgeCommands::read_at_hub(const Asked& asked, const std::string& key, std::function<void(const Current&)> then) {
   Contract strong;
   strong.consistency = Consistency::kStrong;
-  core_.read(key, strong, [=, this](const ReadDone& done) {
+  core_.read(key, strong, [this, asked, then = std::move(then)](ReadDone done) {
     if ((done.code != Code::kOk && done.code != Code::kNotFound) || done.receipt.fallback) {
       const Code code = done.receipt.fallback ? Code::kStale : done.code;
       return answer_error(asked, error_reply(code, done.receipt.fallback ? "no hub to modify the key at" : done.message,
@@ -40,10 +41,16 @@ void EdgeCommands::modify_at_hub(const Asked& asked, std::string key, Compute co
     Current current;
     current.present = done.value.has_value();
     if (current.present) {
-      current.value = *done.value;
+      current.value = std::move(*done.value);
       current.version = done.receipt.version;
       current.ttl_left_ns = done.ttl_left_ns;
     }
+    then(current);
+  });
+}
+
+void EdgeCommands::modify_at_hub(const Asked& asked, std::string key, Compute compute, Finish finish, int tries_left) {
+  read_at_hub(asked, key, [=, this](const Current& current) {
     auto write = compute(current);
     if (!write) return answer(asked, [&](RespReply& reply) { finish(reply, current, nullptr); });
     write->condition = Condition::kVersionIs;
@@ -65,6 +72,22 @@ void EdgeCommands::with_local_copy(const std::string& key, std::function<void()>
   Contract any;
   any.consistency = Consistency::kEventual;
   core_.read(key, any, [this, then = std::move(then)](const ReadDone&) { core_.run(then); });
+}
+
+// The same for several keys.
+void EdgeCommands::with_local_copies(const std::vector<std::string>& keys, std::function<void()> then) {
+  auto left = std::make_shared<std::size_t>(1);
+  const auto finish = [this, left, then = std::move(then)] {
+    if (--*left == 0) core_.run(then);
+  };
+  for (const std::string& key : keys) {
+    if (!behind(key)) continue;
+    ++*left;
+    Contract any;
+    any.consistency = Consistency::kEventual;
+    core_.read(key, any, [finish](const ReadDone&) { finish(); });
+  }
+  finish();
 }
 
 // What this edge holds now. Only inside `run`, where a read that may not wait answers at once.

@@ -34,6 +34,48 @@ Result<std::int64_t> number_after(std::span<const std::string_view> args, std::s
   return *value;
 }
 
+// The option of TL.GET and TL.MGET that begins at args[i]; how many arguments it takes.
+Result<std::size_t> read_option(std::span<const std::string_view> args, std::size_t i, Contract* contract) {
+  const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
+  if (is("STRONG") || is("EVENTUAL") || is("BOUND")) {
+    if (contract->consistency) return refuse("syntax error: one of STRONG, EVENTUAL and BOUND");
+    contract->consistency = is("STRONG")     ? Consistency::kStrong
+                            : is("EVENTUAL") ? Consistency::kEventual
+                                             : Consistency::kBounded;
+  }
+  if (is("STRONG") || is("EVENTUAL")) return std::size_t{1};
+  if (!is("BOUND") && !is("DEADLINE") && !is("TOKEN")) {
+    return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) +
+                  "', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index");
+  }
+  const auto value = number_after(args, i, 0);
+  if (!value) return fail(value.error());
+  if (is("BOUND")) contract->bound_ns = duration_of_ms(*value);
+  if (is("DEADLINE")) contract->deadline_ns = duration_of_ms(*value);
+  if (is("TOKEN")) contract->token = Index{static_cast<std::uint64_t>(*value)};
+  return std::size_t{2};
+}
+
+void write_number(RespReply& reply, std::string_view name, std::int64_t value) {
+  reply.bulk(name);
+  reply.integer(value);
+}
+void write_text(RespReply& reply, std::string_view name, std::string_view value) {
+  reply.bulk(name);
+  reply.bulk(value);
+}
+
+constexpr std::size_t kReceiptFields = 7;
+void write_receipt(const ReadDone& done, RespReply& reply) {
+  write_number(reply, "version", static_cast<std::int64_t>(done.receipt.version.value));
+  write_number(reply, "bound_us", micros(done.receipt.bound_ns));
+  write_text(reply, "basis", basis_name(done.receipt.basis));
+  write_text(reply, "source", source_name(done.receipt.source));
+  write_number(reply, "fallback", done.receipt.fallback ? 1 : 0);
+  write_number(reply, "writers_ms", millis(done.receipt.writers_ns));
+  write_number(reply, "ttl_ms", millis(done.ttl_left_ns));
+}
+
 }  // namespace
 
 Nanos duration_of_ms(std::int64_t ms) { return std::clamp<std::int64_t>(ms, 0, kMsMax) * kMillisecond; }
@@ -42,9 +84,8 @@ Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
   if (args.size() < 2) return refuse("wrong number of arguments for 'tl.get' command");
   TlGetArguments get;
   get.key = args[1];
-  for (std::size_t i = 2; i < args.size(); ++i) {
-    const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
-    if (is("FIELDS")) {
+  for (std::size_t i = 2; i < args.size();) {
+    if (equal_ignoring_case(args[i], "FIELDS")) {
       get.fields = args.subspan(i + 1);
       if (get.fields.empty()) return refuse("syntax error: FIELDS needs the names of fields");
       if (const std::string why = too_many_fields(args.subspan(i - 1), 1); !why.empty()) {
@@ -52,23 +93,26 @@ Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
       }
       break;
     }
-    if (is("STRONG") || is("EVENTUAL") || is("BOUND")) {
-      if (get.contract.consistency) return refuse("syntax error: one of STRONG, EVENTUAL and BOUND");
-      get.contract.consistency = is("STRONG")     ? Consistency::kStrong
-                                 : is("EVENTUAL") ? Consistency::kEventual
-                                                  : Consistency::kBounded;
-    }
-    if (is("STRONG") || is("EVENTUAL")) continue;
-    if (!is("BOUND") && !is("DEADLINE") && !is("TOKEN")) {
-      return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) +
-                    "', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms, TOKEN index or FIELDS field");
-    }
-    const auto value = number_after(args, i, 0);
-    if (!value) return fail(value.error());
-    if (is("BOUND")) get.contract.bound_ns = duration_of_ms(*value);
-    if (is("DEADLINE")) get.contract.deadline_ns = duration_of_ms(*value);
-    if (is("TOKEN")) get.contract.token = Index{static_cast<std::uint64_t>(*value)};
-    ++i;
+    const auto used = read_option(args, i, &get.contract);
+    if (!used) return fail(used.error());
+    i += *used;
+  }
+  return get;
+}
+
+Result<TlMGetArguments> parse_tl_mget(std::span<const std::string_view> args) {
+  TlMGetArguments get;
+  std::size_t i = 1;
+  while (i < args.size() && !equal_ignoring_case(args[i], "KEYS")) {
+    const auto used = read_option(args, i, &get.contract);
+    if (!used) return fail(used.error());
+    i += *used;
+  }
+  if (i + 1 >= args.size()) return refuse("syntax error: KEYS and at least one key must follow the options");
+  get.keys = args.subspan(i + 1);
+  if (get.keys.size() > kTlMGetKeysMax) {
+    return refuse(std::to_string(get.keys.size()) + " keys are too many for one TL.MGET, must be at most " +
+                  std::to_string(kTlMGetKeysMax));
   }
   return get;
 }
@@ -128,6 +172,15 @@ std::string_view ack_name(AckLevel level) {
   return "os";
 }
 
+std::string_view consistency_name(Consistency consistency) {
+  switch (consistency) {
+    case Consistency::kStrong: return "strong";
+    case Consistency::kBounded: return "bounded";
+    case Consistency::kEventual: return "eventual";
+  }
+  return "eventual";
+}
+
 void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesView> fields) {
   if (done.code != Code::kOk && done.code != Code::kNotFound) {
     return reply.error(error_reply(done.code, done.message, done.receipt.bound_ns));
@@ -140,7 +193,7 @@ void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesV
     write_hash_fields(of_fields, *done.value, fields);
     if (held.starts_with('-')) return reply.raw(held);  // a damaged hash, or an answer beyond the limit
   }
-  reply.map(9);
+  reply.map(kReceiptFields + 2);
   reply.bulk("value");
   if (!held.empty())
     reply.raw(held);
@@ -148,22 +201,12 @@ void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesV
     reply.bulk(string_of(*done.value));
   else
     reply.null();
-  const auto number = [&](std::string_view name, std::int64_t value) {
-    reply.bulk(name);
-    reply.integer(value);
-  };
-  const auto text = [&](std::string_view name, std::string_view value) {
-    reply.bulk(name);
-    reply.bulk(value);
-  };
-  number("version", static_cast<std::int64_t>(done.receipt.version.value));
-  number("bound_us", micros(done.receipt.bound_ns));
-  text("basis", basis_name(done.receipt.basis));
-  text("source", source_name(done.receipt.source));
-  number("fallback", done.receipt.fallback ? 1 : 0);
-  number("writers_ms", millis(done.receipt.writers_ns));
-  number("ttl_ms", millis(done.ttl_left_ns));
-  text("message", done.message);
+  write_receipt(done, reply);
+  write_text(reply, "message", done.message);
+}
+
+void write_receipt_attribute(const ReadDone& done, RespReply& reply) {
+  if (reply.attribute(kReceiptFields)) write_receipt(done, reply);
 }
 
 void write_tl_set(const WriteDoneOp& done, RespReply& reply) {

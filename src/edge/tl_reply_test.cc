@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/typed_value.h"
 #include "wire/resp/value.h"
 
 namespace tidelock {
@@ -42,8 +43,7 @@ TEST(TlGet, RefusesWithTheFieldAndWhatWouldBeRight) {
       {{"TL.GET", "k", "BOUND", "soon"}, "ERR BOUND 'soon' must be an integer, at least 0"},
       {{"TL.GET", "k", "STRONG", "EVENTUAL"}, "ERR syntax error: one of STRONG, EVENTUAL and BOUND"},
       {{"TL.GET", "k", "FAST"},
-       "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms, TOKEN index or "
-       "FIELDS field"},
+       "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index"},
       {{"TL.GET", "k", "FIELDS"}, "ERR syntax error: FIELDS needs the names of fields"},
   };
   for (const auto& [args, text] : cases) {
@@ -51,6 +51,30 @@ TEST(TlGet, RefusesWithTheFieldAndWhatWouldBeRight) {
     ASSERT_FALSE(get) << text;
     EXPECT_EQ(get.error().message, text);
   }
+}
+
+TEST(TlMGet, OptionsComeBeforeKeys) {
+  const auto get = parse_tl_mget(Words{"TL.MGET", "BOUND", "500", "TOKEN", "7", "keys", "a", "KEYS", "STRONG"});
+  ASSERT_TRUE(get);
+  EXPECT_EQ(get->contract, (Contract{Consistency::kBounded, 500 * kMillisecond, {}, Index{7}}));
+  EXPECT_EQ(Words(get->keys.begin(), get->keys.end()), (Words{"a", "KEYS", "STRONG"})) << "after KEYS all are keys";
+  const std::string no_keys = "ERR syntax error: KEYS and at least one key must follow the options";
+  const std::pair<Words, std::string> cases[] = {
+      {{"TL.MGET", "STRONG"}, no_keys},
+      {{"TL.MGET", "STRONG", "KEYS"}, no_keys},
+      {{"TL.MGET", "STRONG", "EVENTUAL", "KEYS", "a"}, "ERR syntax error: one of STRONG, EVENTUAL and BOUND"},
+      {{"TL.MGET", "BOUND", "KEYS", "a"}, "ERR BOUND 'KEYS' must be an integer, at least 0"},
+  };
+  for (const auto& [args, text] : cases) {
+    const auto refused = parse_tl_mget(args);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().message, text);
+  }
+  Words many(kTlMGetKeysMax + 2, "k");
+  many[1] = "KEYS";
+  EXPECT_TRUE(parse_tl_mget(many));
+  many.push_back("k");
+  EXPECT_EQ(parse_tl_mget(many).error().message, "ERR 4097 keys are too many for one TL.MGET, must be at most 4096");
 }
 
 TEST(TlSet, Options) {
@@ -93,6 +117,25 @@ TEST(TlReply, CarriesTheWholeReceipt) {  // F6
     EXPECT_EQ(value.find("writers_ms")->integer, 3000);
     EXPECT_EQ(value.find("ttl_ms")->integer, 2);
   }
+}
+
+TEST(TlReply, AHashIsNoValueOfTlGet) {
+  ReadDone done;
+  done.value = Bytes(kTypedValueMark) + "h";
+  std::string out;
+  RespReply reply(out, 3);
+  write_tl_get(done, reply);
+  EXPECT_EQ(parsed(out).text, kWrongTypeError);
+}
+
+TEST(TlReply, AnAttributeIsForResp3Only) {
+  std::string out;
+  RespReply two(out, 2);
+  write_receipt_attribute({}, two);
+  EXPECT_EQ(out, "");
+  RespReply three(out, 3);
+  write_receipt_attribute({}, three);
+  EXPECT_TRUE(out.starts_with("|7\r\n$7\r\nversion\r\n:0\r\n$8\r\nbound_us\r\n:-1\r\n")) << out;
 }
 
 TEST(TlReply, AbsenceHasAReceiptAndUnboundedIsMinusOne) {

@@ -1,5 +1,6 @@
 #include "wire/resp/command_table.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -108,10 +109,9 @@ constexpr std::array kCommands = std::to_array<CommandSpec>({
     {"flushall", C::kFlushAll, -1, F::kWrite, 0, 0, 0, "Drop this edge's copies", "1.0.0", "server", "[ASYNC | SYNC]"},
     {"flushdb", C::kFlushDb, -1, F::kWrite, 0, 0, 0, "Drop this edge's copies", "1.0.0", "server", "[ASYNC | SYNC]"},
     {"tl.get", C::kTlGet, -2, F::kReadOnly | F::kFast, 1, 1, 1, "Get a value with its receipt: value, version, bound, basis, source", "tidelock 0.1", "tidelock", "key [BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index] [FIELDS field [field ...]]"},
-    {"tl.mget", C::kTlMGet, -2, F::kReadOnly | F::kFast, 1, -1, 1, "Get values with their receipts; options come first", "tidelock 0.1", "tidelock", "[BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index] KEYS key [key ...]"},
+    {"tl.mget", C::kTlMGet, -3, F::kReadOnly | F::kFast | F::kMovableKeys, 1, -1, 1, "Get values with their receipts; options come first", "tidelock 0.1", "tidelock", "[BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index] KEYS key [key ...]"},
     {"tl.set", C::kTlSet, -3, F::kWrite | F::kDenyOom, 1, 1, 1, "Set a value; answers its version and the level of its acknowledgement", "tidelock 0.1", "tidelock", "key value [PX ms] [ACK level]"},
     {"tl.invalidate", C::kTlInvalidate, 2, F::kWrite, 0, 0, 0, "Drop this edge's copies of the keys that match a pattern", "tidelock 0.1", "tidelock", "pattern"},
-    {"tl.flush", C::kTlFlush, 2, F::kWrite, 0, 0, 0, "Delete every key of a namespace, everywhere", "tidelock 0.1", "tidelock", "namespace"},
     {"tl.receipt", C::kTlReceipt, -1, F::kFast, 0, 0, 0, "Receipts with plain reads of this connection, as a RESP3 attribute", "tidelock 0.1", "tidelock", "[ON | OFF]"},
     {"tl.namespace", C::kTlNamespace, -1, F::kReadOnly | F::kFast, 0, 0, 0, "The namespaces and their policies, or that of one key", "tidelock 0.1", "tidelock", "[key]"},
     {"tl.info", C::kTlInfo, -1, F::kFast, 0, 0, 0, "State of this edge: session, proofs, lease, namespaces", "tidelock 0.1", "tidelock", "[section]"},
@@ -138,9 +138,9 @@ constexpr std::array<std::uint8_t, kSlots> kIndex = [] {
 }();
 
 constexpr std::pair<std::uint32_t, std::string_view> kFlagNames[] = {
-    {F::kWrite, "write"},       {F::kReadOnly, "readonly"},      {F::kDenyOom, "denyoom"}, {F::kAdmin, "admin"},
-    {F::kNoScript, "noscript"}, {F::kLoading, "loading"},        {F::kStale, "stale"},     {F::kFast, "fast"},
-    {F::kNoAuth, "no_auth"},    {F::kMovableKeys, "movablekeys"}, {F::kPubSub, "pubsub"}, {F::kNoMulti, "no_multi"}};
+    {F::kWrite, "write"},       {F::kReadOnly, "readonly"},       {F::kDenyOom, "denyoom"}, {F::kAdmin, "admin"},
+    {F::kNoScript, "noscript"}, {F::kLoading, "loading"},         {F::kStale, "stale"},     {F::kFast, "fast"},
+    {F::kNoAuth, "no_auth"},    {F::kMovableKeys, "movablekeys"}, {F::kPubSub, "pubsub"},   {F::kNoMulti, "no_multi"}};
 
 std::vector<std::string_view> categories_of(const CommandSpec& spec) {
   std::vector<std::string_view> categories;
@@ -198,10 +198,10 @@ void answer_getkeys(std::span<const std::string_view> args, RespReply& reply) {
   if (spec == nullptr) return reply.error("ERR Invalid command specified");
   if (spec->first_key == 0) return reply.error("ERR The command has no key arguments");
   if (!spec->arity_fits(args.size())) return reply.error("ERR Invalid number of arguments specified for command");
-  const std::size_t last = spec->last_key < 0 ? args.size() - 1 : static_cast<std::size_t>(spec->last_key);
-  const auto first = static_cast<std::size_t>(spec->first_key), step = static_cast<std::size_t>(spec->key_step);
-  reply.array((last - first) / step + 1);
-  for (std::size_t i = first; i <= last; i += step) reply.bulk(args[i]);
+  const std::vector<std::size_t> keys = key_positions(*spec, args);
+  if (keys.empty()) return reply.error("ERR The command has no key arguments");  // OBJECT HELP
+  reply.array(keys.size());
+  for (const std::size_t i : keys) reply.bulk(args[i]);
 }
 
 // Redis writes at most 128 bytes of what a client sent into an error.
@@ -234,6 +234,21 @@ const CommandSpec& spec_of(RespCommand id) {
   const CommandSpec& spec = kCommands[static_cast<std::size_t>(id)];
   TIDELOCK_ASSERT(spec.id == id);  // the table keeps the order of the enumeration
   return spec;
+}
+
+std::vector<std::size_t> key_positions(const CommandSpec& spec, std::span<const std::string_view> args) {
+  std::vector<std::size_t> positions;
+  if (spec.first_key == 0) return positions;
+  const std::size_t end = spec.last_key < 0 ? args.size() : static_cast<std::size_t>(spec.last_key) + 1;
+  std::size_t first = static_cast<std::size_t>(spec.first_key);
+  if (spec.id == C::kTlMGet) {  // options come before the word KEYS
+    while (first < args.size() && !equal_ignoring_case(args[first], "KEYS")) ++first;
+    ++first;
+  }
+  for (std::size_t i = first; i < std::min(end, args.size()); i += static_cast<std::size_t>(spec.key_step)) {
+    positions.push_back(i);
+  }
+  return positions;
 }
 
 void answer_command(std::span<const std::string_view> args, RespReply& reply) {

@@ -3,10 +3,12 @@
 // Threads: any; the table is constant. Cost: a look-up is one hash of at most 16 bytes, and allocates nothing.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "wire/resp/reply.h"
 
@@ -106,7 +108,6 @@ enum class RespCommand : std::uint8_t {
   kTlMGet,
   kTlSet,
   kTlInvalidate,
-  kTlFlush,
   kTlReceipt,
   kTlNamespace,
   kTlInfo,  // tidelock
@@ -137,7 +138,7 @@ struct CommandSpec {
   int first_key, last_key, key_step;  // 0, 0, 0: no keys; last_key -1: up to the last argument
   std::string_view summary;
   std::string_view since;
-  std::string_view group;      // "string", "generic", "hash", "transactions", "pubsub", "connection", "server", "tidelock"
+  std::string_view group;  // "string", "generic", "hash", "transactions", "pubsub", "connection", "server", "tidelock"
   std::string_view arguments;  // for help: "key value [NX | XX] [GET] ..."
 
   bool arity_fits(std::size_t arguments_with_name) const;
@@ -146,6 +147,9 @@ struct CommandSpec {
 std::span<const CommandSpec> command_table();
 const CommandSpec* find_command(std::string_view name);  // any case; null when unknown
 const CommandSpec& spec_of(RespCommand id);
+// Where in `args` (the name first, its arity checked) the keys stand; those that are missing are left out. Of a command
+// with kMovableKeys first_key and last_key say too much, never too little.
+std::vector<std::size_t> key_positions(const CommandSpec& spec, std::span<const std::string_view> args);
 
 // COMMAND, COMMAND COUNT, INFO, DOCS, LIST, GETKEYS, HELP. `args` is the whole command.
 void answer_command(std::span<const std::string_view> args, RespReply& reply);

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "wire/resp/command_table.h"
 #include "wire/resp/glob.h"
+#include "wire/resp/numbers.h"
 #include "wire/resp/set_options.h"
 #include "wire/resp/value.h"
 
@@ -61,6 +62,10 @@ TEST(CommandTable, AnswersCommand) {
             "{\"ttl\": {\"summary\": \"Get the time to live of a key in seconds\", \"since\": \"1.0.0\", \"group\": "
             "\"generic\", \"syntax\": \"key\"}}");
   EXPECT_EQ(answer("command getkeys mset a 1 b 2"), "[\"a\", \"b\"]");
+  EXPECT_EQ(answer("command getkeys tl.mget bound 5 keys a b"), "[\"a\", \"b\"]");
+  EXPECT_EQ(answer("command getkeys tl.mget bound 5"), "(error) ERR The command has no key arguments");
+  EXPECT_EQ(answer("command getkeys object encoding k"), "[\"k\"]");
+  EXPECT_EQ(answer("command getkeys object help"), "(error) ERR The command has no key arguments");
   EXPECT_EQ(answer("command getkeys ping x"), "(error) ERR The command has no key arguments");
   EXPECT_EQ(answer("command getkeys nope x"), "(error) ERR Invalid command specified");
   EXPECT_EQ(answer("command getkeys get a b"), "(error) ERR Invalid number of arguments specified for command");
@@ -158,14 +163,109 @@ TEST(ExpireOptions, AsRedis) {
       {"expire k 9223372036854775807", "ERR invalid expire time in 'expire' command", 0},
       {"expire k -9223372036854775808", "ERR invalid expire time in 'expire' command", 0},
       {"pexpire k 9223372036854775807", "ERR invalid expire time in 'pexpire' command", 0},
+      {"expireat k 10", "", 10'000},
+      {"PEXPIREAT k -10 XX", "", -10},
+      {"pexpireat k 9223372036854775807", "", 9223372036854775807},
+      {"expireat k 9223372036854775807", "ERR invalid expire time in 'expireat' command", 0},
+      {"pexpireat k x", "ERR value is not an integer or out of range", 0},
   };
   for (const Case& c : cases) {
     const auto expire = parse_expire(words(c.line));
     EXPECT_EQ(expire ? "" : expire.error().message, c.error) << c.line;
     if (expire) {
-      EXPECT_EQ(expire->ttl_ms, c.ttl_ms) << c.line;
+      EXPECT_EQ(expire->expires_at_ms.value_or(expire->ttl_ms), c.ttl_ms) << c.line;
+      EXPECT_EQ(expire->expires_at_ms.has_value(), words(c.line)[0].size() > 7) << c.line;
     }
   }
+}
+
+TEST(GetExOptions, AsRedis) {
+  struct Case {
+    const char* line;
+    const char* expected;  // an error, or the options; a bad time is told later
+  };
+  const Case cases[] = {
+      {"getex k", ""},
+      {"getex k persist", "persist"},
+      {"getex k PERSIST PERSIST", "persist"},
+      {"getex k EX 10", "ttl=10000"},
+      {"getex k px 10", "ttl=10"},
+      {"getex k EXAT 10", "at=10000"},
+      {"getex k PXAT 10", "at=10"},
+      {"getex k EX 1 EX 2", "ttl=2000"},
+      {"getex k EX 1 PX 2", "ERR syntax error"},
+      {"getex k EX 1 PERSIST", "ERR syntax error"},
+      {"getex k PERSIST EX 1", "ERR syntax error"},
+      {"getex k EX", "ERR syntax error"},
+      {"getex k NX", "ERR syntax error"},
+      {"getex k EX 0", "bad: ERR invalid expire time in 'getex' command"},
+      {"getex k EX x", "bad: ERR value is not an integer or out of range"},
+  };
+  for (const Case& c : cases) {
+    const auto get = parse_getex(words(c.line));
+    std::string seen = get ? "" : get.error().message;
+    if (get) {
+      EXPECT_EQ(get->key, "k") << c.line;
+      if (get->persist) seen = "persist";
+      if (get->ttl_ms) seen = "ttl=" + std::to_string(*get->ttl_ms);
+      if (get->expires_at_ms) seen = "at=" + std::to_string(*get->expires_at_ms);
+      if (!get->bad_time.empty()) seen = "bad: " + get->bad_time;
+      EXPECT_EQ(get->changes(), !seen.empty()) << c.line;
+    }
+    EXPECT_EQ(seen, c.expected) << c.line;
+  }
+}
+
+TEST(CopyOptions, AsRedis) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"copy a b", ""},
+      {"copy a b replace db 0", ""},
+      {"copy a a", "ERR source and destination objects are the same"},
+      {"copy a a nope", "ERR syntax error"},
+      {"copy a b db", "ERR syntax error"},
+      {"copy a b db 1", "ERR DB index is out of range"},
+      {"copy a b db x", "ERR value is not an integer or out of range"},
+      {"copy a b db 99999999999", "ERR value is out of range, value must between -2147483648 and 2147483647"},
+  };
+  for (const auto& [line, error] : cases) {
+    const auto copy = parse_copy(words(line));
+    EXPECT_EQ(copy ? "" : copy.error().message, error) << line;
+  }
+  EXPECT_TRUE(parse_copy(words("copy a b REPLACE"))->replace);
+}
+
+TEST(Floats, AsRedis) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"3.0e3", "3000"},
+      {"10.5", "10.5"},
+      {"-0.0", "0"},
+      {"0x10", "16"},
+      {"+1", "1"},
+      {".5", "0.5"},
+      {"inf", "inf"},
+      {"-Infinity", "-inf"},
+      {"1e-17", "0.00000000000000001"},
+      {"1e-18", "0"},
+      {"5", "5"},
+      {"0.1", "0.1"},
+      {"1e400000", ""},
+      {"1e-400000", ""},
+      {"nan", ""},
+      {"", ""},
+      {" 1", ""},
+      {"1 ", ""},
+      {"\t1", ""},
+      {"x", ""},
+      {"1,5", ""},
+  };
+  for (const auto& [text, written] : cases) {
+    const auto number = parse_resp_float(text);
+    EXPECT_EQ(number ? resp_float_text(*number) : "", written) << text;
+  }
+  EXPECT_FALSE(parse_resp_float(std::string_view("1\0", 2)));
+  EXPECT_FALSE(parse_resp_float(std::string(kRespFloatBytesMax, '1')));
+  EXPECT_TRUE(parse_resp_float(std::string(4000, '1')));
+  EXPECT_EQ(resp_float_text(*parse_resp_float("1e4932")).size(), 4933u) << "the longest there is";
 }
 
 TEST(ScanOptions, AsRedis) {

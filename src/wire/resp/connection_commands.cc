@@ -85,6 +85,7 @@ void RespServerImpl::reset(RespConnection& connection) {
   connection.protocol_version = 2;
   connection.client_name.clear();
   connection.no_evict = false;
+  connection.handler_word = 0;
   set_authenticated(connection, options.password.empty());
   if (auth_required(connection)) connection.created_at = loop.clock().now();  // X6: ten seconds from now
 }

@@ -71,6 +71,8 @@ class ConnectionContext {
   // Take the answer out of handle(): what `reply` holds is dropped, and complete() must be called once with the token.
   // Once per command.
   virtual ReplyToken defer() = 0;
+  // For the handler's own use, one word for each connection: 0 at first, and after RESET.
+  std::uint64_t handler_word = 0;
 };
 
 class CommandHandler {

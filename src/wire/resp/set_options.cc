@@ -99,9 +99,44 @@ Result<SetArguments> parse_setex(std::span<const std::string_view> args) {
   return set;
 }
 
+Result<GetExArguments> parse_getex(std::span<const std::string_view> args) {
+  if (args.size() < 2) return refuse("wrong number of arguments for 'getex' command");
+  GetExArguments get;
+  get.key = args[1];
+  std::string_view unit, time;
+  for (std::size_t i = 2; i < args.size(); ++i) {
+    const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
+    if (is("PERSIST") && unit.empty()) {
+      get.persist = true;
+      continue;
+    }
+    std::string_view wanted;
+    for (const std::string_view name : {"EX", "PX", "EXAT", "PXAT"}) {
+      if (is(name)) wanted = name;
+    }
+    // The same unit twice is allowed, as in Redis: the last one counts.
+    if (wanted.empty() || get.persist || (!unit.empty() && unit != wanted) || i + 1 >= args.size()) {
+      return syntax_error();
+    }
+    unit = wanted;
+    time = args[++i];
+  }
+  if (unit.empty()) return get;
+  const bool relative = unit == "EX" || unit == "PX";
+  const auto ms = expiry_ms(time, unit == "EX" || unit == "EXAT", relative, "getex");
+  if (!ms)
+    get.bad_time = ms.error().message;
+  else
+    (relative ? get.ttl_ms : get.expires_at_ms) = *ms;
+  return get;
+}
+
 Result<ExpireArguments> parse_expire(std::span<const std::string_view> args) {
-  const bool seconds = !args.empty() && equal_ignoring_case(args[0], "expire");
-  const std::string_view command = seconds ? "expire" : "pexpire";
+  std::string_view command = "expire";
+  for (const std::string_view name : {"pexpire", "expireat", "pexpireat"}) {
+    if (!args.empty() && equal_ignoring_case(args[0], name)) command = name;
+  }
+  const bool seconds = command[0] == 'e', absolute = command.ends_with("at");
   if (args.size() < 3) return refuse("wrong number of arguments for '" + std::string(command) + "' command");
   ExpireArguments expire;
   expire.key = args[1];
@@ -111,7 +146,9 @@ Result<ExpireArguments> parse_expire(std::span<const std::string_view> args) {
                    : is("XX") ? expire.only_with_ttl
                    : is("GT") ? expire.only_greater
                               : expire.only_less;
-    if (&chosen == &expire.only_less && !is("LT")) return refuse("Unsupported option " + std::string(option));
+    if (&chosen == &expire.only_less && !is("LT")) {
+      return refuse("Unsupported option " + std::string(option.substr(0, 128)));
+    }
     chosen = true;
   }
   if (expire.only_without_ttl && (expire.only_with_ttl || expire.only_greater || expire.only_less)) {
@@ -123,9 +160,37 @@ Result<ExpireArguments> parse_expire(std::span<const std::string_view> args) {
   const auto value = parse_resp_integer(args[2]);
   if (!value) return not_an_integer();
   if (seconds && (*value > kMax / 1000 || *value < kMin / 1000)) return invalid_expire(command);
-  expire.ttl_ms = seconds ? *value * 1000 : *value;
-  if (expire.ttl_ms > kTtlMsMax) return invalid_expire(command);
+  const std::int64_t ms = seconds ? *value * 1000 : *value;
+  if (!absolute && ms > kTtlMsMax) return invalid_expire(command);
+  if (absolute)
+    expire.expires_at_ms = ms;
+  else
+    expire.ttl_ms = ms;
   return expire;
+}
+
+Result<CopyArguments> parse_copy(std::span<const std::string_view> args) {
+  if (args.size() < 3) return refuse("wrong number of arguments for 'copy' command");
+  CopyArguments copy;
+  copy.from = args[1];
+  copy.to = args[2];
+  for (std::size_t i = 3; i < args.size(); ++i) {
+    if (equal_ignoring_case(args[i], "REPLACE")) {
+      copy.replace = true;
+    } else if (equal_ignoring_case(args[i], "DB") && i + 1 < args.size()) {
+      constexpr std::int64_t kIntMax = std::numeric_limits<std::int32_t>::max();
+      const auto index = parse_resp_integer(args[++i]);
+      if (!index) return not_an_integer();
+      if (*index > kIntMax || *index < -kIntMax - 1) {
+        return refuse("value is out of range, value must between -2147483648 and 2147483647");
+      }
+      if (*index != 0) return refuse("DB index is out of range");  // there is one
+    } else {
+      return syntax_error();
+    }
+  }
+  if (copy.from == copy.to) return refuse("source and destination objects are the same");
+  return copy;
 }
 
 Result<ScanArguments> parse_scan(std::span<const std::string_view> args) {

@@ -1,0 +1,324 @@
+// String commands. What is stored and what a client sees differ for the rare string that looks like something else:
+// both directions go through codec/typed_value.h.
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "base/wall_clock.h"
+#include "codec/typed_value.h"
+#include "edge/commands.h"
+#include "edge/gather.h"
+#include "edge/tl_reply.h"
+#include "wire/resp/numbers.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::string_view kNotAnInteger = "ERR value is not an integer or out of range";
+constexpr std::string_view kNotAFloat = "ERR value is not a valid float";
+// The words of Redis; here a value ends at kValueBytesMax.
+constexpr std::string_view kTooLong = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+
+void bulk_or_null(RespReply& reply, bool present, BytesView text) {
+  if (present)
+    reply.bulk(text);
+  else
+    reply.null();
+}
+
+// A changed string keeps its lifetime; a new one gets the namespace's default.
+KeyWrite changed_to(BytesView text, bool was_present) {
+  KeyWrite write;
+  write.value = stored_string(text);
+  write.keep_ttl = was_present;
+  return write;
+}
+
+}  // namespace
+
+void EdgeCommands::get_string(const Asked& asked, std::string_view key, ReadString write) {
+  get(asked, key, [write = std::move(write)](RespReply& reply, const ReadDone& done) {
+    if (!done.value) return write(reply, std::nullopt, done);
+    if (kind_of(*done.value) != ValueKind::kString) return reply.error(kWrongTypeError);
+    write(reply, string_of(*done.value), done);
+  });
+}
+
+void EdgeCommands::change_string(const Asked& asked, std::string_view name, ChangeString change, FinishString finish) {
+  const std::string key(name);
+  const auto refused = std::make_shared<std::string>();
+  modify(
+      asked, key,
+      [key, refused, change = std::move(change)](const Current& current) -> std::optional<KeyWrite> {
+        if (current.present && kind_of(current.value) != ValueKind::kString) {
+          *refused = kWrongTypeError;
+          return std::nullopt;
+        }
+        StringChange what = change(current, string_of(current.value));
+        *refused = std::move(what.refused);
+        if (!refused->empty() || !what.write) return std::nullopt;
+        what.write->key = key;
+        return std::move(what.write);
+      },
+      [refused, finish = std::move(finish)](RespReply& reply, const Current& current, const WriteDoneOp*) {
+        if (!refused->empty()) return reply.error(*refused);
+        finish(reply, current, string_of(current.value));
+      });
+}
+
+// ---- reads ----------------------------------------------------------------------------------------------------------
+
+void EdgeCommands::get_value(const Asked& asked, std::string_view key, bool with_receipt) {
+  get(asked, key, [with_receipt](RespReply& reply, const ReadDone& done) {  // the hot path: no function in a function
+    if (done.value && kind_of(*done.value) != ValueKind::kString) return reply.error(kWrongTypeError);
+    if (with_receipt) write_receipt_attribute(done, reply);
+    bulk_or_null(reply, done.value.has_value(), done.value ? string_of(*done.value) : BytesView{});
+  });
+}
+
+void EdgeCommands::get_range(const Asked& asked, const Arguments& args) {
+  const auto from = parse_resp_integer(args[2]), to = parse_resp_integer(args[3]);
+  if (!from || !to) return answer_error(asked, std::string(kNotAnInteger));
+  get_string(asked, args[1],
+             [first = *from, last = *to](RespReply& reply, std::optional<BytesView> text, const ReadDone&) {
+               const BytesView whole = text.value_or(BytesView{});
+               const auto size = static_cast<std::int64_t>(whole.size());
+               if (first < 0 && last < 0 && first > last) return reply.bulk({});
+               // Negative: from the end.
+               const std::int64_t begin = std::max<std::int64_t>(first < 0 ? size + first : first, 0);
+               const std::int64_t end = std::min(std::max<std::int64_t>(last < 0 ? size + last : last, 0), size - 1);
+               if (begin > end) return reply.bulk({});
+               reply.bulk(whole.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin + 1)));
+             });
+}
+
+void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
+  auto all = std::make_shared<Gather>();
+  all->left = args.size() - 1;
+  all->values.resize(all->left);
+  for (std::size_t i = 1; i < args.size(); ++i) {
+    core_.read(std::string(args[i]), {}, [this, asked, all, at = i - 1](ReadDone done) {
+      if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
+        all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
+      }
+      if (all->has_room(done)) all->values[at] = std::move(done.value);
+      if (--all->left > 0) return;
+      if (!all->error.empty()) return answer_error(asked, all->error);
+      answer(asked, [&](RespReply& reply) {
+        reply.array(all->values.size());
+        for (const auto& value : all->values) {  // as Redis: what is no string is as if it were not there
+          const bool text = value && kind_of(*value) == ValueKind::kString;
+          bulk_or_null(reply, text, text ? string_of(*value) : BytesView{});
+        }
+      });
+    });
+  }
+}
+
+// ---- writes ---------------------------------------------------------------------------------------------------------
+
+void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer_number) {
+  KeyWrite write;
+  write.key = std::string(args.key);
+  write.value = stored_string(args.value);
+  write.keep_ttl = args.keep_ttl;
+  if (args.ttl_ms) write.ttl_ns = duration_of_ms(*args.ttl_ms);
+  if (args.expires_at_ms) {  // DESIGN 5: an absolute time is converted once
+    write.ttl_ns = lifetime_until(*args.expires_at_ms, wall_ns_now());
+    if (write.ttl_ns == 0) write.value.reset();  // as Redis: gone at once
+  }
+  if (args.get) return set_and_get(asked, write, args.only_if_absent, args.only_if_present);
+  const bool conditional = args.only_if_absent || args.only_if_present;
+  write.condition = args.only_if_absent    ? Condition::kAbsent
+                    : args.only_if_present ? Condition::kPresent
+                                           : Condition::kNone;
+  const auto go = [this, asked, write, conditional, answer_number] {
+    core_.write(write, std::nullopt, [this, asked, conditional, answer_number](const WriteDoneOp& done) {
+      const bool refused = conditional && done.code == Code::kConflict;
+      if (done.code != Code::kOk && !refused) return answer_error(asked, error_reply(done.code, done.message));
+      answer(asked, [&](RespReply& reply) {
+        if (answer_number)
+          reply.integer(refused ? 0 : 1);
+        else if (refused)
+          reply.null();
+        else
+          reply.ok();
+      });
+    });
+  };
+  if (conditional && behind(write.key))
+    with_local_copy(write.key, go);
+  else
+    go();
+}
+
+void EdgeCommands::set_and_get(const Asked& asked, const KeyWrite& write, bool only_if_absent, bool only_if_present) {
+  change_string(
+      asked, write.key,
+      [write, only_if_absent, only_if_present](const Current& current, BytesView) -> StringChange {
+        if ((only_if_absent && current.present) || (only_if_present && !current.present)) return {};
+        return {{}, write};
+      },
+      [](RespReply& reply, const Current& current, BytesView text) { bulk_or_null(reply, current.present, text); });
+}
+
+void EdgeCommands::get_and_set(const Asked& asked, const Arguments& args) {
+  KeyWrite write;
+  write.key = std::string(args[1]);
+  write.value = stored_string(args[2]);
+  set_and_get(asked, write, false, false);
+}
+
+void EdgeCommands::get_and_delete(const Asked& asked, std::string_view key) {
+  change_string(
+      asked, key,
+      [](const Current& current, BytesView) -> StringChange {
+        if (!current.present) return {};
+        return {{}, KeyWrite{}};
+      },
+      [](RespReply& reply, const Current& current, BytesView text) { bulk_or_null(reply, current.present, text); });
+}
+
+void EdgeCommands::get_and_change_expiry(const Asked& asked, const Arguments& args) {
+  const auto parsed = parse_getex(args);
+  if (!parsed) return answer_error(asked, parsed.error().message);
+  if (!parsed->changes()) return get_value(asked, args[1], false);
+  GetExArguments wanted = *parsed;
+  wanted.key = {};  // a view into the request
+  change_string(
+      asked, args[1],
+      [wanted](const Current& current, BytesView) -> StringChange {
+        if (!current.present) return {};
+        if (!wanted.bad_time.empty()) return {wanted.bad_time, {}};
+        if (wanted.persist && current.ttl_left_ns == kForever) return {};
+        KeyWrite write;
+        if (wanted.ttl_ms) write.ttl_ns = duration_of_ms(*wanted.ttl_ms);
+        if (wanted.expires_at_ms) write.ttl_ns = lifetime_until(*wanted.expires_at_ms, wall_ns_now());
+        if (wanted.persist || write.ttl_ns > 0) write.value = current.value;  // else it goes at once
+        return {{}, std::move(write)};
+      },
+      [](RespReply& reply, const Current& current, BytesView text) { bulk_or_null(reply, current.present, text); });
+}
+
+void EdgeCommands::append(const Asked& asked, const Arguments& args) {
+  const std::string more(args[2]);
+  change_string(
+      asked, args[1],
+      [more](const Current& current, BytesView text) -> StringChange {
+        if (text.size() + more.size() > kValueBytesMax) return {std::string(kTooLong), {}};
+        std::string whole(text);
+        whole += more;
+        return {{}, changed_to(whole, current.present)};
+      },
+      [size = more.size()](RespReply& reply, const Current&, BytesView text) {
+        reply.integer(static_cast<std::int64_t>(text.size() + size));
+      });
+}
+
+void EdgeCommands::set_range(const Asked& asked, const Arguments& args) {
+  const auto parsed = parse_resp_integer(args[2]);
+  if (!parsed) return answer_error(asked, std::string(kNotAnInteger));
+  if (*parsed < 0) return answer_error(asked, "ERR offset is out of range");
+  const auto offset = static_cast<std::size_t>(*parsed);
+  const std::string piece(args[3]);
+  change_string(
+      asked, args[1],
+      [offset, piece](const Current& current, BytesView text) -> StringChange {
+        if (piece.empty()) return {};
+        // Looked at before anything is allocated for an offset that was merely asked for.
+        if (offset > kValueBytesMax || offset + piece.size() > kValueBytesMax) return {std::string(kTooLong), {}};
+        std::string whole(text);
+        whole.resize(std::max(whole.size(), offset + piece.size()), '\0');
+        whole.replace(offset, piece.size(), piece);
+        return {{}, changed_to(whole, current.present)};
+      },
+      [offset, size = piece.size()](RespReply& reply, const Current&, BytesView text) {
+        reply.integer(static_cast<std::int64_t>(size == 0 ? text.size() : std::max(text.size(), offset + size)));
+      });
+}
+
+void EdgeCommands::increment(const Asked& asked, RespCommand command, const Arguments& args) {
+  std::int64_t by = 1;
+  if (args.size() > 2) {
+    const auto parsed = parse_resp_integer(args[2]);
+    if (!parsed) return answer_error(asked, std::string(kNotAnInteger));
+    by = *parsed;
+  }
+  if (command == RespCommand::kDecr || command == RespCommand::kDecrBy) {
+    if (by == std::numeric_limits<std::int64_t>::min()) return answer_error(asked, "ERR decrement would overflow");
+    by = -by;
+  }
+  const auto result = std::make_shared<std::int64_t>(0);
+  change_string(
+      asked, args[1],
+      [by, result](const Current& current, BytesView text) -> StringChange {
+        const auto before = current.present ? parse_resp_integer(text) : std::optional<std::int64_t>(0);
+        if (!before) return {std::string(kNotAnInteger), {}};
+        if (__builtin_add_overflow(*before, by, result.get())) {
+          return {"ERR increment or decrement would overflow", {}};
+        }
+        return {{}, changed_to(std::to_string(*result), current.present)};
+      },
+      [result](RespReply& reply, const Current&, BytesView) { reply.integer(*result); });
+}
+
+void EdgeCommands::increment_float(const Asked& asked, const Arguments& args) {
+  const auto result = std::make_shared<std::string>();
+  change_string(
+      asked, args[1],
+      // The increment is looked at last, as in Redis: a hash answers WRONGTYPE first.
+      [by = parse_resp_float(args[2]), result](const Current& current, BytesView text) -> StringChange {
+        const auto before = current.present ? parse_resp_float(text) : std::optional<long double>(0.0L);
+        if (!before || !by) return {std::string(kNotAFloat), {}};
+        const long double sum = *before + *by;
+        if (std::isnan(sum) || std::isinf(sum)) return {"ERR increment would produce NaN or Infinity", {}};
+        *result = resp_float_text(sum);
+        return {{}, changed_to(*result, current.present)};
+      },
+      [result](RespReply& reply, const Current&, BytesView) { reply.bulk(*result); });
+}
+
+// MSET, MSETNX.
+void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_none) {
+  if (args.size() % 2 == 0) return answer_error(asked, wrong_arity_error(only_if_none ? "msetnx" : "mset"));
+  std::vector<KeyWrite> writes;
+  std::vector<std::string> keys;
+  for (std::size_t i = 1; i + 1 < args.size(); i += 2) {
+    KeyWrite write;
+    write.key = std::string(args[i]);
+    write.value = stored_string(args[i + 1]);
+    if (const std::string why = why_not_written(write); !why.empty()) return answer_error(asked, why);
+    keys.push_back(write.key);
+    writes.push_back(std::move(write));
+  }
+  // The outbox may refuse a key for the state it is in; a key of this gateway is never refused.
+  std::stable_partition(writes.begin(), writes.end(), [this](const KeyWrite& write) { return behind(write.key); });
+  if (!only_if_none) {
+    // One unit: no other command sees some of the gateway's keys new and some old.
+    return core_.run(
+        [this, asked, writes = std::move(writes)] { write_all(asked, writes, [](RespReply& reply) { reply.ok(); }); });
+  }
+  for (const std::string& key : keys) {
+    if (!through(key)) continue;
+    if (keys.size() == 1) {
+      SetArguments one;
+      one.key = args[1];
+      one.value = args[2];
+      one.only_if_absent = true;
+      return set(asked, one, true);
+    }
+    return answer_error(
+        asked, "ERR MSETNX: key '" + key + "' of namespace '" + namespace_of(core_.core().namespaces(), key).prefix +
+                   "' is written through the hub, which is for one key at a time: use SET key value NX");
+  }
+  with_local_copies(keys, [this, asked, writes = std::move(writes)] {
+    for (const KeyWrite& write : writes) {
+      if (held(write.key).present) return answer(asked, [](RespReply& reply) { reply.integer(0); });
+    }
+    write_all(asked, writes, [](RespReply& reply) { reply.integer(1); });
+  });
+}
+
+}  // namespace tidelock

@@ -1,0 +1,138 @@
+#!/usr/bin/python3
+"""Redis commands that read and write, on keys that are written through a real hub. `redis_through_test.py --bin DIR`.
+
+What needs no hub is tested beside the source (src/edge/strings_test.cc).
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+from harness import Cluster, RespError, Scratch
+
+BIN = "."
+INCREMENTS = 40
+
+
+class Through(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = cls.enterClassContext(Scratch(prefix="tidelock-through-"))
+        cls.cluster = cls.enterClassContext(Cluster(BIN, os.path.join(folder, "cluster"), 1, 2, 1))
+        cls.cluster.start_all()
+        cls.cluster.active_hub()
+
+    def setUp(self):
+        self.redis = self.enterContext(self.cluster.redis("edge-1"))
+
+    def strong(self, key):
+        return self.redis.call("TL.GET", key, "STRONG")["value"]
+
+    def test_strings_and_lifetimes(self):
+        call = self.redis.call
+        self.assertEqual(call("INCRBY", "config:n", "41"), 41)
+        self.assertEqual(call("INCR", "config:n"), 42)
+        self.assertEqual(call("APPEND", "config:n", "x"), 3)
+        with self.assertRaisesRegex(RespError, "^ERR value is not an integer or out of range$"):
+            call("DECR", "config:n")
+        self.assertEqual(call("SETRANGE", "config:n", "1", "Y"), 3)
+        self.assertEqual(call("GETSET", "config:n", "v"), b"4Yx")
+        then = int(time.time()) + 1000
+        self.assertEqual(call("EXPIREAT", "config:n", then), 1)
+        self.assertEqual(call("EXPIREAT", "config:n", then - 10, "GT"), 0)
+        self.assertEqual(call("APPEND", "config:n", "w"), 2)
+        left = self.redis.call("TL.GET", "config:n", "STRONG")["ttl_ms"]
+        self.assertTrue(900_000 < left <= 1_000_000, left)
+        self.assertEqual(call("GETEX", "config:n", "PERSIST"), b"vw")
+        self.assertEqual(self.redis.call("TL.GET", "config:n", "STRONG")["ttl_ms"], -1)
+        self.assertEqual(call("GETDEL", "config:n"), b"vw")
+        self.assertIsNone(self.strong("config:n"))
+
+    def test_hashes(self):
+        call = self.redis.call
+        self.assertEqual(call("HSET", "config:row", "a", "1", "b", "2"), 2)
+        self.assertEqual(call("HSETNX", "config:row", "a", "9"), 0)
+        self.assertEqual(call("HINCRBY", "config:row", "a", "41"), 42)
+        self.assertEqual(call("HINCRBYFLOAT", "config:row", "b", "0.5"), b"2.5")
+        with self.assertRaisesRegex(RespError, "^WRONGTYPE "):
+            call("APPEND", "config:row", "x")
+        got = call("TL.GET", "config:row", "STRONG", "FIELDS", "b", "nothing", "a")
+        self.assertEqual(got["value"], [b"2.5", None, b"42"])
+        self.assertEqual(call("EXPIRE", "config:row", "1000"), 1)
+        self.assertEqual(call("HDEL", "config:row", "a", "nothing"), 1)
+        left = call("TL.GET", "config:row", "STRONG", "FIELDS", "b")["ttl_ms"]
+        self.assertTrue(900_000 < left <= 1_000_000, left)
+        self.assertEqual(call("HDEL", "config:row", "b"), 1)
+        self.assertIsNone(self.strong("config:row"))
+
+    def test_one_key_only_for_msetnx(self):
+        call = self.redis.call
+        self.assertEqual(call("MSETNX", "config:one", "1"), 1)
+        self.assertEqual(call("MSETNX", "config:one", "2"), 0)
+        with self.assertRaisesRegex(RespError, "key 'config:two' of namespace 'config:'"):
+            call("MSETNX", "own", "1", "config:two", "2")
+        self.assertEqual(self.strong("config:one"), b"1")
+        self.assertEqual(call("EXISTS", "own"), 0)
+
+    def test_moves(self):
+        call = self.redis.call
+        call("SET", "config:a", "1", "EX", "1000")
+        self.assertEqual(call("RENAME", "config:a", "config:b"), b"OK")
+        self.assertIsNone(self.strong("config:a"))
+        self.assertEqual(self.strong("config:b"), b"1")
+        left = self.redis.call("TL.GET", "config:b", "STRONG")["ttl_ms"]
+        self.assertTrue(900_000 < left <= 1_000_000, left)
+        call("SET", "moved", "2")
+        self.assertEqual(call("RENAMENX", "moved", "config:b"), 0)
+        self.assertEqual(call("COPY", "moved", "config:b"), 0)
+        self.assertEqual(self.strong("config:b"), b"1")
+        self.assertEqual(call("RENAMENX", "moved", "config:c"), 1)
+        self.assertEqual(call("EXISTS", "moved"), 0)
+        self.assertEqual(call("COPY", "config:c", "config:b", "REPLACE"), 1)
+        self.assertEqual(self.strong("config:b"), b"2")
+        self.assertEqual(call("RENAME", "config:c", "feature:through:moved"), b"OK")
+        self.assertIsNone(self.strong("config:c"))
+        self.assertEqual(call("GET", "feature:through:moved"), b"2")
+        self.assertEqual(call("RENAME", "config:b", "config:b"), b"OK")
+        with self.assertRaisesRegex(RespError, "^ERR no such key$"):
+            call("RENAME", "config:c", "config:b")
+        self.assertEqual(self.strong("config:b"), b"2")
+
+    def test_increments_of_two_edges_all_count(self):
+        failures = []
+
+        def work(edge):
+            try:
+                with self.cluster.redis(edge, timeout=60) as redis:
+                    left = INCREMENTS
+                    while left > 0:
+                        try:
+                            redis.call("INCR", "config:shared")
+                            left -= 1
+                        except RespError as error:
+                            if not str(error).startswith("BUSY too many writers"):  # nothing happened
+                                raise
+            except Exception as error:
+                failures.append(f"{edge}: {error}")
+
+        threads = [threading.Thread(target=work, args=(edge,)) for edge in ("edge-1", "edge-2")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(self.strong("config:shared"), str(2 * INCREMENTS).encode())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--bin", default=".")
+    options, rest = parser.parse_known_args()
+    BIN = options.bin
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    unittest.main(argv=[sys.argv[0], *rest])
