@@ -62,6 +62,7 @@ std::vector<Seed> seeds() {
           {"scan", args({"SCAN", "18446744073709551615", "MATCH", "a*", "COUNT", "100", "TYPE", "string"})},
           {"tlget", args({"TL.GET", "model:a", "BOUND", "500", "DEADLINE", "20", "TOKEN", "7"})},
           {"tlget_strong", args({"TL.GET", "model:a", "STRONG"})},
+          {"tlget_fields", args({"TL.GET", "row:1", "BOUND", "500", "FIELDS", "x", "y", "x"})},
           {"tlset", args({"TL.SET", "feature:a", "v", "PX", "1000", "ACK", "ORIGIN"})},
           {"command", args({"COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2"})},
           {"docs", args({"COMMAND", "DOCS", "get", "client"})},
@@ -110,6 +111,7 @@ void run(BytesView input) {
     case RespCommand::kTlGet:
       if (const auto get = parse_tl_get(args)) {
         TIDELOCK_ASSERT(get->contract.deadline_ns.value_or(0) >= 0 && get->contract.bound_ns.value_or(0) >= 0);
+        TIDELOCK_ASSERT(get->fields.empty() || &get->fields.back() == &args.back());
       }
       break;
     case RespCommand::kTlMGet:

@@ -16,8 +16,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "protocol/receipt.h"
@@ -33,6 +35,12 @@ struct ClientOptions {
 
 struct Value {
   std::string bytes;
+  Receipt receipt;
+};
+
+// Fields of a hash, such as the features of one track: all of one version, under one receipt.
+struct Fields {
+  std::vector<std::optional<std::string>> values;  // in the order asked for; nothing: the hash has no such field
   Receipt receipt;
 };
 
@@ -54,11 +62,17 @@ class Client {
   static Result<std::unique_ptr<Client>> connect(ClientOptions options);
   virtual ~Client() = default;
 
-  // kNotFound is an error with a receipt in `receipt_of_absence` when given: absence has a bound, too.
+  // The string at `key`; kInvalid when it holds a hash. kNotFound is an error with a receipt in `receipt_of_absence`
+  // when given: absence has a bound, too.
   virtual Result<Value> get(std::string_view key, const Contract& contract = {},
                             Receipt* receipt_of_absence = nullptr) = 0;
-  // As get, into a caller's string whose capacity is reused; allocates nothing on a hit.
+  // As get, into a caller's string whose capacity is reused; allocates nothing on a hit. After an error `out` is
+  // whatever it is.
   virtual Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) = 0;
+  // Fields of the hash at `key`, read as get reads and from the same places; kInvalid when it holds a string. A hash
+  // that is there answers for every name. At most 65,536 names and 1 MiB of them are asked of the edge.
+  virtual Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields,
+                                    const Contract& contract = {}, Receipt* receipt_of_absence = nullptr) = 0;
   virtual Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options = {}) = 0;
   virtual Result<bool> erase(std::string_view key) = 0;
   virtual ClientStats stats() const = 0;

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "client/client_impl.h"
+#include "codec/hash_value.h"
+#include "codec/typed_value.h"
 
 namespace tidelock {
 namespace {
@@ -53,6 +55,12 @@ Error error_of(const std::string& text) {
 std::int64_t integer_of(const RespValue& reply, std::string_view field, std::int64_t missing) {
   const RespValue* value = reply.find(field);
   return value != nullptr && value->type == RespType::kInteger ? value->integer : missing;
+}
+
+tl::unexpected<Error> other_kind(std::string_view key, bool is_hash) {
+  return fail(Code::kInvalid,
+              "key '" + std::string(key) +
+                  (is_hash ? "' holds a hash; read it with get_fields" : "' holds a string; read it with get"));
 }
 
 }  // namespace
@@ -122,24 +130,58 @@ void ClientImpl::note_bound(std::string_view key, Nanos bound) {
   demand_key_ = key;
 }
 
-Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract, std::string& out, bool& found) {
-  const ReadOutcome outcome = reader_.read(key, contract, out);
+// Of the value in `want.text`, as it came from memory.
+Result<void> ClientImpl::take_stored(std::string_view key, const Want& want) {
+  const bool is_hash = kind_of(want.text) == ValueKind::kHash;
+  if (is_hash != (want.values != nullptr)) return other_kind(key, is_hash);
+  if (!is_hash) {
+    want.text.erase(0, want.text.size() - string_of(want.text).size());
+    return {};
+  }
+  const auto values = hash_fields(want.text, want.names);
+  if (!values) return fail(values.error().code, "key '" + std::string(key) + "': " + values.error().message);
+  want.values->assign(values->begin(), values->end());
+  return {};
+}
+
+Result<void> ClientImpl::take_answer(std::string_view key, const RespValue& value, const Want& want) {
+  if (want.values == nullptr) {
+    want.text = value.text;
+    return {};
+  }
+  if (value.type != RespType::kArray || value.elements.size() != want.names.size()) {
+    return fail(Code::kCorrupt, "the edge's answer to TL.GET of " + std::to_string(want.names.size()) +
+                                    " fields of key '" + std::string(key) + "' has not as many values");
+  }
+  want.values->clear();
+  for (const RespValue& element : value.elements) {
+    want.values->push_back(element.is_null() ? std::nullopt : std::optional(element.text));
+  }
+  return {};
+}
+
+Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract, const Want& want, bool& found) {
+  const ReadOutcome outcome = reader_.read(key, contract, want.text);
   if (contract.bound_ns) note_bound(key, *contract.bound_ns);
   if (outcome.must_ask == MustAsk::kNo) {
     found = outcome.found;
+    if (found) {
+      if (const auto taken = take_stored(key, want); !taken) return fail(taken.error());
+    }
     return outcome.receipt;
   }
   std::string held;
-  if (outcome.found) held = out;
+  if (outcome.found) held = want.text;
   const ElapsedClock clock;  // only a difference is used
   const Nanos asked_at = clock.now();
-  auto asked = read_at_edge(key, contract, out, found);
+  auto asked = read_at_edge(key, contract, want, found);
   if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied ||
       asked.error().code == Code::kStale)
     return asked;
   if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
-    out = std::move(held);
+    want.text = std::move(held);
     found = true;
+    if (const auto taken = take_stored(key, want); !taken) return fail(taken.error());
     Receipt receipt = outcome.receipt;
     // F6: the value is as old as it was, and the wait for the edge comes on top.
     receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), asked_at), 1'000));
@@ -150,7 +192,7 @@ Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract,
   return asked;
 }
 
-Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, std::string& out,
+Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, const Want& want,
                                          bool& found) {
   edge_reads_.fetch_add(1, std::memory_order_relaxed);
   std::vector<std::string> command = {"TL.GET", std::string(key)};
@@ -166,12 +208,17 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
   if (contract.deadline_ns)
     command.insert(command.end(), {"DEADLINE", std::to_string(*contract.deadline_ns / kMillisecond)});
   if (contract.token.value != 0) command.insert(command.end(), {"TOKEN", std::to_string(contract.token.value)});
+  if (want.values != nullptr) {
+    command.emplace_back("FIELDS");
+    command.insert(command.end(), want.names.begin(), want.names.end());
+  }
   const ElapsedClock wall;  // only a difference is used: the time spent waiting for the answer (F6)
   const Nanos sent_at = wall.now();
   // F3: one deadline, held here too when the edge is frozen; the margin is for its answer to arrive.
   const auto reply =
       ask(command, contract.deadline_ns ? saturating_add(*contract.deadline_ns, kDeadlineMargin) : kForever);
   if (!reply) return fail(reply.error());
+  if (reply->is_error() && reply->text.starts_with("WRONGTYPE ")) return other_kind(key, want.values == nullptr);
   if (reply->is_error()) return fail(error_of(reply->text));
   const RespValue* value = reply->find("value");
   if (value == nullptr) return fail(Code::kCorrupt, "the edge's answer to TL.GET has no value");
@@ -188,13 +235,15 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
   receipt.fallback = integer_of(*reply, "fallback", 0) != 0;
   if (receipt.fallback) fallbacks_.fetch_add(1, std::memory_order_relaxed);
   found = !value->is_null();
-  if (found) out = value->text;
+  if (found) {
+    if (const auto taken = take_answer(key, *value, want); !taken) return fail(taken.error());
+  }
   return receipt;
 }
 
 Result<Receipt> ClientImpl::get_into(std::string_view key, const Contract& contract, std::string& out) {
   bool found = false;
-  auto receipt = read(key, contract, out, found);
+  auto receipt = read(key, contract, Want{out}, found);
   if (!receipt) return receipt;
   if (!found) return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
   return receipt;
@@ -203,10 +252,24 @@ Result<Receipt> ClientImpl::get_into(std::string_view key, const Contract& contr
 Result<Value> ClientImpl::get(std::string_view key, const Contract& contract, Receipt* receipt_of_absence) {
   Value value;
   bool found = false;
-  const auto receipt = read(key, contract, value.bytes, found);
+  const auto receipt = read(key, contract, Want{value.bytes}, found);
   if (!receipt) return fail(receipt.error());
   value.receipt = *receipt;
   if (found) return value;
+  if (receipt_of_absence != nullptr) *receipt_of_absence = *receipt;
+  return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+}
+
+Result<Fields> ClientImpl::get_fields(std::string_view key, std::span<const std::string_view> fields,
+                                      const Contract& contract, Receipt* receipt_of_absence) {
+  if (fields.empty()) return fail(Code::kInvalid, "fields is empty; it must name at least one field");
+  Fields result;
+  std::string stored;
+  bool found = false;
+  const auto receipt = read(key, contract, Want{stored, fields, &result.values}, found);
+  if (!receipt) return fail(receipt.error());
+  result.receipt = *receipt;
+  if (found) return result;
   if (receipt_of_absence != nullptr) *receipt_of_absence = *receipt;
   return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
 }

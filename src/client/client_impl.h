@@ -5,6 +5,8 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,11 +24,14 @@ class ClientImpl : public Client {
 
   Result<Value> get(std::string_view key, const Contract& contract, Receipt* receipt_of_absence) override;
   Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) override;
+  Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields, const Contract& contract,
+                            Receipt* receipt_of_absence) override;
   Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options) override;
   Result<bool> erase(std::string_view key) override;
   ClientStats stats() const override;
 
-  // A read from memory only: never asks, never waits. The outcome says whether the contract held.
+  // A read from memory only: never asks, never waits. The outcome says whether the contract held. `out` is the value as
+  // it is stored (codec/typed_value.h).
   ReadOutcome peek(std::string_view key, const Contract& contract, std::string& out) {
     return reader_.read(key, contract, out);
   }
@@ -36,8 +41,17 @@ class ClientImpl : public Client {
   Result<RespValue> ask(const std::vector<std::string>& command, Nanos wait_ns = kForever);
 
  private:
-  Result<Receipt> read(std::string_view key, const Contract& contract, std::string& out, bool& found);
-  Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, std::string& out, bool& found);
+  // What a read is for: the string of the key in `text`, or fields of its hash. Memory holds either as it is stored,
+  // the edge answers it ready made.
+  struct Want {
+    std::string& text;  // of fields: where the stored hash is read to
+    std::span<const std::string_view> names{};
+    std::vector<std::optional<std::string>>* values = nullptr;  // null: the string
+  };
+  static Result<void> take_stored(std::string_view key, const Want& want);
+  static Result<void> take_answer(std::string_view key, const RespValue& value, const Want& want);
+  Result<Receipt> read(std::string_view key, const Contract& contract, const Want& want, bool& found);
+  Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, const Want& want, bool& found);
   void note_bound(std::string_view key, Nanos bound);
   void keep_up();
 

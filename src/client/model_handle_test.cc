@@ -160,6 +160,9 @@ class OtherClient : public Client {
   Result<Receipt> get_into(std::string_view, const Contract&, std::string&) override {
     return fail(Code::kNotFound, "");
   }
+  Result<Fields> get_fields(std::string_view, std::span<const std::string_view>, const Contract&, Receipt*) override {
+    return fail(Code::kNotFound, "");
+  }
   Result<Written> set(std::string_view, std::string_view, const SetOptions&) override { return Written{}; }
   Result<bool> erase(std::string_view) override { return false; }
   ClientStats stats() const override { return {}; }

@@ -94,6 +94,22 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kRenameNx: return rename(asked, args, true);
     case RespCommand::kRandomKey: return random_key(asked);
     case RespCommand::kObject: return object(asked, args);
+    case RespCommand::kHSet:
+    case RespCommand::kHSetNx:
+    case RespCommand::kHMSet:
+    case RespCommand::kHGet:
+    case RespCommand::kHMGet:
+    case RespCommand::kHGetAll:
+    case RespCommand::kHDel:
+    case RespCommand::kHExists:
+    case RespCommand::kHLen:
+    case RespCommand::kHStrlen:
+    case RespCommand::kHKeys:
+    case RespCommand::kHVals:
+    case RespCommand::kHIncrBy:
+    case RespCommand::kHIncrByFloat:
+    case RespCommand::kHRandField:
+    case RespCommand::kHScan: return hash_command(asked, command, args);
     case RespCommand::kKeys: return keys(asked, args[1]);
     case RespCommand::kScan: return scan(asked, args);
     case RespCommand::kDbSize: return count_keys(asked);

@@ -140,6 +140,20 @@ class EdgeCommands : public CommandHandler {
   Current held(const std::string& key);
   void finish_write(const Asked& asked, const Finish& finish, const Current& current, const WriteDoneOp& done);
 
+  // hashes.cc
+  struct HashOutcome;
+  // What to store; empty: the hash goes; nothing: it stays as it is. `stored` is empty when there is no such key.
+  using HashEditor = std::function<Result<std::optional<Bytes>>(BytesView stored, HashOutcome& outcome)>;
+  void hash_command(const Asked& asked, RespCommand command, const Arguments& args);
+  void hash_set(const Asked& asked, RespCommand command, const Arguments& args);
+  void hash_increment(const Asked& asked, const Arguments& args);
+  void hash_increment_float(const Asked& asked, const Arguments& args);
+  void hash_random(const Asked& asked, const Arguments& args);
+  void hash_scan(const Asked& asked, const Arguments& args);
+  void read_hash(const Asked& asked, std::string_view key, std::function<void(RespReply&, BytesView stored)> write);
+  void edit_hash(const Asked& asked, std::string_view key, HashEditor edit,
+                 std::function<void(RespReply&, const HashOutcome&)> finish);
+
   // keyspace.cc
   void keys(const Asked& asked, std::string_view pattern);
   void scan(const Asked& asked, const Arguments& args);

@@ -75,8 +75,10 @@ void write_namespace(const Namespace& ns, RespReply& reply) {
 void EdgeCommands::tl_get(const Asked& asked, const Arguments& args) {
   const auto parsed = parse_tl_get(args);
   if (!parsed) return answer_error(asked, parsed.error().message);
-  core_.read(std::string(parsed->key), parsed->contract, [this, asked](const ReadDone& done) {
-    answer(asked, [&](RespReply& reply) { write_tl_get(done, reply); });
+  const std::vector<std::string> fields(parsed->fields.begin(), parsed->fields.end());
+  core_.read(std::string(parsed->key), parsed->contract, [this, asked, fields](const ReadDone& done) {
+    const std::vector<BytesView> names(fields.begin(), fields.end());
+    answer(asked, [&](RespReply& reply) { write_tl_get(done, reply, names); });
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codec/typed_value.h"
+#include "edge/hash_reply.h"
 #include "protocol/receipt.h"
 #include "wire/resp/numbers.h"
 
@@ -84,6 +85,14 @@ Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args) {
   TlGetArguments get;
   get.key = args[1];
   for (std::size_t i = 2; i < args.size();) {
+    if (equal_ignoring_case(args[i], "FIELDS")) {
+      get.fields = args.subspan(i + 1);
+      if (get.fields.empty()) return refuse("syntax error: FIELDS needs the names of fields");
+      if (const std::string why = too_many_fields(args.subspan(i - 1), 1); !why.empty()) {
+        return fail(Code::kInvalid, why);
+      }
+      break;
+    }
     const auto used = read_option(args, i, &get.contract);
     if (!used) return fail(used.error());
     i += *used;
@@ -172,14 +181,23 @@ std::string_view consistency_name(Consistency consistency) {
   return "eventual";
 }
 
-void write_tl_get(const ReadDone& done, RespReply& reply) {
+void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesView> fields) {
   if (done.code != Code::kOk && done.code != Code::kNotFound) {
     return reply.error(error_reply(done.code, done.message, done.receipt.bound_ns));
   }
-  if (done.value && kind_of(*done.value) != ValueKind::kString) return reply.error(kWrongTypeError);
+  const ValueKind wanted = fields.empty() ? ValueKind::kString : ValueKind::kHash;
+  if (done.value && kind_of(*done.value) != wanted) return reply.error(kWrongTypeError);
+  std::string held;
+  if (done.value && !fields.empty()) {
+    RespReply of_fields(held, reply.protocol());
+    write_hash_fields(of_fields, *done.value, fields);
+    if (held.starts_with('-')) return reply.raw(held);  // a damaged hash, or an answer beyond the limit
+  }
   reply.map(kReceiptFields + 2);
   reply.bulk("value");
-  if (done.value)
+  if (!held.empty())
+    reply.raw(held);
+  else if (done.value)
     reply.bulk(string_of(*done.value));
   else
     reply.null();

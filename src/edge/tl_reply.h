@@ -1,6 +1,6 @@
 // The TL.* commands as clients see them. The client library parses exactly this.
 //
-//   TL.GET key [STRONG | EVENTUAL | BOUND ms] [DEADLINE ms] [TOKEN index]
+//   TL.GET key [STRONG | EVENTUAL | BOUND ms] [DEADLINE ms] [TOKEN index] [FIELDS field [field ...]]
 //     a map (RESP3) or flat array (RESP2) of:
 //       value      bulk; null when the key is absent (absence has a receipt too)
 //       version    integer: ledger index that wrote the value; of a local value this edge's own count, 0 while
@@ -9,8 +9,9 @@
 //       be met; bound_us is true all the same writers_ms integer: what live writers of a write-behind namespace may
 //       still hold back; -1 = one is away ttl_ms     integer; -1 = none message    bulk, empty when there is nothing to
 //       say
-//     errors: "-STALE bound_us=N text", "-BUSY text", "-UNAVAILABLE text", "-ERR text", "-WRONGTYPE text" for a hash
-//   TL.MGET [the options of TL.GET] KEYS key [key ...]
+//     FIELDS: the key is a hash, and value an array of what those fields hold, null for one that is not there
+//     errors: "-STALE bound_us=N text", "-BUSY text", "-UNAVAILABLE text", "-ERR text", "-WRONGTYPE text"
+//   TL.MGET [the options of TL.GET but FIELDS] KEYS key [key ...]
 //     an array: for each key what TL.GET would answer, an error included; at most kTlMGetKeysMax keys
 //   TL.SET key value [PX ms] [ACK OS | DISK | ORIGIN]
 //     a map of: version (integer; 0 while unsequenced), ack ("os" | "disk" | "origin": the level that was reached)
@@ -34,6 +35,7 @@ namespace tidelock {
 struct TlGetArguments {
   std::string_view key;
   Contract contract;
+  std::span<const std::string_view> fields;  // empty: the string
 };
 struct TlMGetArguments {
   std::span<const std::string_view> keys;  // at least one
@@ -54,7 +56,8 @@ inline constexpr std::string_view kWrongTypeError = "WRONGTYPE Operation against
 
 // "STALE bound_us=12 text": what an error is called on the wire. `bound` matters for kStale only.
 std::string error_reply(Code code, std::string_view message, Nanos bound = kForever);
-void write_tl_get(const ReadDone& done, RespReply& reply);  // answers errors too
+// Answers errors too. `fields` as in TlGetArguments.
+void write_tl_get(const ReadDone& done, RespReply& reply, std::span<const BytesView> fields = {});
 // TL.RECEIPT: the fields of TL.GET but value and message, as the attribute of the reply that follows. RESP2 has none.
 void write_receipt_attribute(const ReadDone& done, RespReply& reply);
 void write_tl_set(const WriteDoneOp& done, RespReply& reply);

@@ -44,6 +44,7 @@ TEST(TlGet, RefusesWithTheFieldAndWhatWouldBeRight) {
       {{"TL.GET", "k", "STRONG", "EVENTUAL"}, "ERR syntax error: one of STRONG, EVENTUAL and BOUND"},
       {{"TL.GET", "k", "FAST"},
        "ERR syntax error: unknown option 'FAST', must be STRONG, EVENTUAL, BOUND ms, DEADLINE ms or TOKEN index"},
+      {{"TL.GET", "k", "FIELDS"}, "ERR syntax error: FIELDS needs the names of fields"},
   };
   for (const auto& [args, text] : cases) {
     const auto get = parse_tl_get(args);

@@ -53,6 +53,23 @@ class Through(unittest.TestCase):
         self.assertEqual(call("GETDEL", "config:n"), b"vw")
         self.assertIsNone(self.strong("config:n"))
 
+    def test_hashes(self):
+        call = self.redis.call
+        self.assertEqual(call("HSET", "config:row", "a", "1", "b", "2"), 2)
+        self.assertEqual(call("HSETNX", "config:row", "a", "9"), 0)
+        self.assertEqual(call("HINCRBY", "config:row", "a", "41"), 42)
+        self.assertEqual(call("HINCRBYFLOAT", "config:row", "b", "0.5"), b"2.5")
+        with self.assertRaisesRegex(RespError, "^WRONGTYPE "):
+            call("APPEND", "config:row", "x")
+        got = call("TL.GET", "config:row", "STRONG", "FIELDS", "b", "nothing", "a")
+        self.assertEqual(got["value"], [b"2.5", None, b"42"])
+        self.assertEqual(call("EXPIRE", "config:row", "1000"), 1)
+        self.assertEqual(call("HDEL", "config:row", "a", "nothing"), 1)
+        left = call("TL.GET", "config:row", "STRONG", "FIELDS", "b")["ttl_ms"]
+        self.assertTrue(900_000 < left <= 1_000_000, left)
+        self.assertEqual(call("HDEL", "config:row", "b"), 1)
+        self.assertIsNone(self.strong("config:row"))
+
     def test_one_key_only_for_msetnx(self):
         call = self.redis.call
         self.assertEqual(call("MSETNX", "config:one", "1"), 1)

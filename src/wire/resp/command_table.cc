@@ -108,7 +108,7 @@ constexpr std::array kCommands = std::to_array<CommandSpec>({
     {"dbsize", C::kDbSize, 1, F::kReadOnly | F::kFast, 0, 0, 0, "Number of keys of this edge's copies", "1.0.0", "server", ""},
     {"flushall", C::kFlushAll, -1, F::kWrite, 0, 0, 0, "Drop this edge's copies", "1.0.0", "server", "[ASYNC | SYNC]"},
     {"flushdb", C::kFlushDb, -1, F::kWrite, 0, 0, 0, "Drop this edge's copies", "1.0.0", "server", "[ASYNC | SYNC]"},
-    {"tl.get", C::kTlGet, -2, F::kReadOnly | F::kFast, 1, 1, 1, "Get a value with its receipt: value, version, bound, basis, source", "tidelock 0.1", "tidelock", "key [BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index]"},
+    {"tl.get", C::kTlGet, -2, F::kReadOnly | F::kFast, 1, 1, 1, "Get a value with its receipt: value, version, bound, basis, source", "tidelock 0.1", "tidelock", "key [BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index] [FIELDS field [field ...]]"},
     {"tl.mget", C::kTlMGet, -3, F::kReadOnly | F::kFast | F::kMovableKeys, 1, -1, 1, "Get values with their receipts; options come first", "tidelock 0.1", "tidelock", "[BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index] KEYS key [key ...]"},
     {"tl.set", C::kTlSet, -3, F::kWrite | F::kDenyOom, 1, 1, 1, "Set a value; answers its version and the level of its acknowledgement", "tidelock 0.1", "tidelock", "key value [PX ms] [ACK level]"},
     {"tl.invalidate", C::kTlInvalidate, 2, F::kWrite, 0, 0, 0, "Drop this edge's copies of the keys that match a pattern", "tidelock 0.1", "tidelock", "pattern"},
