@@ -21,7 +21,7 @@ from harness import Failure, Scratch
 from report import Report
 from session import run_section
 
-EDGE_SECONDS, REDIS_SECONDS = 3, 5
+EDGE_SECONDS, REDIS_SECONDS, SLOW_SECONDS = 3, 5, 5
 
 
 def wanted_sections(only):
@@ -39,6 +39,10 @@ def record(socket, version, only):
     count = 0
     for name, sections in wanted_sections(None):
         replies = {section.title: run_section(socket, section, REDIS_SECONDS) for section in sections}
+        for section in sections:
+            for row, reply in zip(section.rows, replies[section.title]):
+                if reply.startswith(("(no", "(not")) and reply != "(none)":
+                    raise Failure(f"{name}.txt:{row.line}: {row.text}: {reply}")
         scripts.write_replies(name, version, sections, replies)
         count += sum(map(len, replies.values()))
     print(f"recorded {count} replies of redis-server {version} into tests/differential/replies")
@@ -57,7 +61,11 @@ def run_scripts(edge, redis, options, report):
                 for row, told, live in zip(section.rows, known, run_section(redis, section, REDIS_SECONDS)):
                     if told != live:
                         report.fault(f"{name}.txt:{row.line}: {row.text}: recorded {told}, but redis-server says {live}")
+            start = time.monotonic()
             report.section(section, known, run_section(edge.socket, section, EDGE_SECONDS))
+            took = time.monotonic() - start
+            if took > SLOW_SECONDS:
+                print(f"slow: {where}: {took:.1f} s for {len(section.rows)} commands")
             if not edge.alive():
                 raise Failure(f"the edge ended during {where}; its log ends:\n{edge.last_words()}")
 

@@ -85,6 +85,9 @@ class Session:
         frames = []
         while True:
             frame = peer.wire.frame()
+            if frame[0] == "-" and not frames:  # refused: so is the marker, perhaps
+                peer.wire.frame()
+                return [frame]
             if frame == ("$", _MARKER) or frame == ("*", [("$", b"pong"), ("$", _MARKER)]):
                 return frames
             frames.append(frame)
@@ -152,12 +155,21 @@ class Session:
         raise ValueError("the cursor never comes back to 0")
 
 
+# What a script may leave behind on the server when it, or the server, does not do what was meant.
+_CLEAN_UP = ([b"CONFIG", b"SET", b"requirepass", b""], [b"CLIENT", b"UNPAUSE"])
+
+
 def run_section(address, section, timeout):
     """The replies of a section, on a server without keys and with new connections."""
     with Session(address, timeout) as first:
         try:
-            first.call([b"FLUSHALL"])
-        except (Closed, TimeoutError, ValueError):
-            return ["(not run)"] * len(section.rows)
-    with Session(address, timeout) as session:
-        return [session.run(row) for row in section.rows]
+            frame = first.call([b"FLUSHALL"])
+            if frame != ("+", b"OK"):
+                return [f"(not run: FLUSHALL says {render(frame)})"] * len(section.rows)
+            with Session(address, timeout) as session:
+                replies = [session.run(row) for row in section.rows]
+            for words in _CLEAN_UP:
+                first.call(words)
+        except (Closed, TimeoutError, ValueError) as error:
+            return [f"(not run: {type(error).__name__} around the section)"] * len(section.rows)
+    return replies
