@@ -3,6 +3,7 @@
 A normaliser takes the command's words and one reply frame and returns a frame. Errors and nulls never get here.
 """
 
+import itertools
 import time
 
 from wire import render
@@ -118,6 +119,8 @@ def _command_info(words, frame):
     """Name, arity, flags, key positions and categories; tips, key specifications and subcommands are Redis's own catalogue."""
     if frame[0] != "*":
         return frame
+    if len(words) == 2:
+        return _kind(words, frame)
     return "*", [("*", [_sorted(words, part) for part in item[1][:7]]) if item[1] else item for item in frame[1]]
 
 
@@ -167,3 +170,22 @@ def normalise(words, frame):
         return frame
     rule = BY_COMMAND.get(command_of(words))
     return rule(words, frame) if rule else frame
+
+
+def normalise_pushes(words, frames):
+    """Several frames at once: UNSUBSCRIBE from everything takes the channels in any order, patterns that match one message too."""
+    if words and len(words) == 1 and words[0].upper() in (b"UNSUBSCRIBE", b"PUNSUBSCRIBE"):
+        if all(isinstance(frame[1], list) and len(frame[1]) == 3 for frame in frames):
+            names = sorted((frame[1][1] for frame in frames), key=render)
+            return [(kind, [parts[0], name, parts[2]]) for (kind, parts), name in zip(frames, names)]
+    ordered = []
+    for _, run in itertools.groupby(frames, _message):
+        ordered += sorted(run, key=render)
+    return ordered
+
+
+def _message(frame):
+    """What patterns share when they match one message; any other frame is alone."""
+    if isinstance(frame[1], list) and len(frame[1]) == 4 and frame[1][0] == ("$", b"pmessage"):
+        return frame[1][2:]
+    return id(frame)

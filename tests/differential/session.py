@@ -96,7 +96,7 @@ class Session:
 
     def _frames(self, peer, row):
         if row.directive == "read":
-            return self._until_marker(peer)
+            return normalise.normalise_pushes(None, self._until_marker(peer))
         words = self._expand(row.words)
         if row.directive == "raw":
             peer.wire.send_raw(b" ".join(words))
@@ -105,7 +105,7 @@ class Session:
         name = words[0].upper() if words else b""
         subscribe = name in _SUBSCRIBE and peer.queued is None
         if subscribe:
-            return self._until_marker(peer)
+            return normalise.normalise_pushes(words, self._until_marker(peer))
         upper = [word.upper() for word in words]
         if upper == [b"CLIENT", b"REPLY", b"ON"]:
             peer.silent = None
