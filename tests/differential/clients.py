@@ -23,8 +23,10 @@ def _run(command, text=None):
     return done.stdout + done.stderr, None
 
 
-_CLI = (("PING", "PONG"), ("SET cli:k v", "OK"), ("GET cli:k", '"v"'), ("INCR cli:n", "(integer) 1"), ("HSET cli:h f 1 g 2", "(integer) 2"),
-        ("HGET cli:h g", '"2"'), ("GET cli:none", "(nil)"), ("LRANGEX", "(error) ERR unknown command"), ("DEL cli:k cli:n cli:h", "(integer) 3"))
+_CLI = (("PING", "PONG"), ("SET cli:k v", "OK"), ("GET cli:k", '"v"'), ("INCR cli:n", "(integer) 1"),
+        ("HSET cli:h f 1 g 2", "(integer) 2"),
+        ("HGET cli:h g", '"2"'), ("GET cli:none", "(nil)"), ("LRANGEX", "(error) ERR unknown command"),
+        ("DEL cli:k cli:n cli:h", "(integer) 3"))
 
 
 def redis_cli(socket):
@@ -52,7 +54,8 @@ def redis_cli(socket):
 
 def redis_benchmark(socket):
     for options in (["-P", "1"], ["-P", "16"], ["-P", "16", "-3"]):
-        out, wrong = _run(["redis-benchmark", "-s", socket, "-n", "2000", "-c", "10", "-r", "100", "--csv", "-t", "ping,set,get,incr,mset,hset", *options])
+        out, wrong = _run(["redis-benchmark", "-s", socket, "-n", "2000", "-c", "10", "-r", "100", "--csv", "-t",
+                           "ping,set,get,incr,mset,hset", *options])
         if wrong:
             return [wrong]
         tests = [line for line in out.splitlines() if line.startswith('"') and not line.startswith('"test"')]
@@ -85,7 +88,8 @@ def hiredis(socket):
     library.redisConnectUnix.restype = ctypes.c_void_p
     library.redisConnectUnix.argtypes = [ctypes.c_char_p]
     library.redisCommandArgv.restype = ctypes.c_void_p
-    library.redisCommandArgv.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_char_p), ctypes.POINTER(ctypes.c_size_t)]
+    library.redisCommandArgv.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_char_p),
+                                         ctypes.POINTER(ctypes.c_size_t)]
     library.freeReplyObject.argtypes = [ctypes.c_void_p]
     library.redisFree.argtypes = [ctypes.c_void_p]
     reply_type = _reply_type(with_double="0.1" not in os.path.realpath(name).rsplit("so.", 1)[-1][:3])
@@ -100,15 +104,19 @@ def hiredis(socket):
         if not found:
             return None, b"the connection broke"
         reply = reply_type.from_address(found)
-        text = ctypes.string_at(reply.str, reply.len) if reply.type in (_STRING, _STATUS, _ERROR) else reply.integer if reply.type == _INTEGER else None
+        text = ctypes.string_at(reply.str, reply.len) if reply.type in (_STRING, _STATUS,
+                                                                        _ERROR) else reply.integer if reply.type == _INTEGER else None
         answer = reply.type, text
         library.freeReplyObject(found)
         return answer
 
     try:
-        for words, wanted in ((("PING",), (_STATUS, b"PONG")), (("SET", "hi:k", b"a\x00b"), (_STATUS, b"OK")), (("GET", "hi:k"), (_STRING, b"a\x00b")),
-                              (("GET", "hi:none"), (_NIL, None)), (("INCR", "hi:n"), (_INTEGER, 1)), (("HSET", "hi:h", "f", "1"), (_INTEGER, 1)),
-                              (("HGETALL", "hi:h"), (_ARRAY, None)), (("GET",), (_ERROR, b"ERR wrong number of arguments for 'get' command")),
+        for words, wanted in ((("PING",), (_STATUS, b"PONG")), (("SET", "hi:k", b"a\x00b"), (_STATUS, b"OK")),
+                              (("GET", "hi:k"), (_STRING, b"a\x00b")),
+                              (("GET", "hi:none"), (_NIL, None)), (("INCR", "hi:n"), (_INTEGER, 1)),
+                              (("HSET", "hi:h", "f", "1"), (_INTEGER, 1)),
+                              (("HGETALL", "hi:h"), (_ARRAY, None)), (("GET",),
+                                                                      (_ERROR, b"ERR wrong number of arguments for 'get' command")),
                               (("DEL", "hi:k", "hi:n", "hi:h"), (_INTEGER, 3))):
             got = ask(*words)
             if got != wanted:
@@ -120,7 +128,8 @@ def hiredis(socket):
 
 def _python_with_redis():
     for python in (sys.executable, "/usr/bin/python3"):
-        if python and subprocess.run([python, "-c", "import redis"], capture_output=True, timeout=SECONDS).returncode == 0:
+        if python and subprocess.run([python, "-c", "import redis"], capture_output=True,
+                                     timeout=SECONDS).returncode == 0:
             return python
     return None
 

@@ -31,7 +31,8 @@ class Differences:
                 if len(fields) != 4 or not fields[3].strip():
                     raise ValueError(f"differences.txt:{number}: four fields between ' | ', the last one the reason")
                 command = fields[0] if fields[0].endswith("*") else fields[0] + " "
-                self.entries.append(Difference(number, _pattern(command, re.IGNORECASE), *map(_pattern, fields[1:3]), fields[3]))
+                self.entries.append(Difference(number, _pattern(command, re.IGNORECASE), *map(_pattern, fields[1:3]),
+                                               fields[3]))
 
     def excuse(self, command, redis, tidelock):
         """The entry for this difference, or None; it counts as used."""

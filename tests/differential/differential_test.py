@@ -85,9 +85,11 @@ def check_coverage(edge, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="examples: --only 'shapes_numbers: INCRBY'; --scripts; --seed 7 --sequences 1")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     epilog="examples: --only 'shapes_numbers: INCRBY'; --scripts; --seed 7 --sequences 1")
     parser.add_argument("--bin", help="where tidelock is, build/dev/bin")
-    parser.add_argument("--record", action="store_true", help="ask redis-server 7.0 for all replies anew and write them; needs no edge")
+    parser.add_argument("--record", action="store_true",
+                        help="ask redis-server 7.0 for all replies anew and write them; needs no edge")
     parser.add_argument("--only", help="sections whose 'file: title' holds this text")
     parser.add_argument("--scripts", action="store_true", help="scripts only: no generated sequences, no clients")
     parser.add_argument("--no-redis", action="store_true", help="as if no redis-server were installed")

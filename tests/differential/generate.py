@@ -18,7 +18,8 @@ EDGE_SECONDS = 3
 
 KEYS = (b"k", b"j", b"counter", b"row", b"row2")
 FIELDS = (b"f", b"g", b"h", b"", b"\x00\xff")
-NUMBERS = (b"0", b"1", b"-1", b"7", b"100", b"-100", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808", b"x", b"", b"1.5")
+NUMBERS = (b"0", b"1", b"-1", b"7", b"100", b"-100", b"9223372036854775807", b"-9223372036854775808",
+           b"9223372036854775808", b"x", b"", b"1.5")
 FLOATS = (b"0.5", b"-1.25", b"3", b"1e3", b"1e-5", b"x", b"", b"inf", b"nan", b"100000000000000000000")
 SECONDS = (b"50", b"100", b"200", b"300", b"0", b"-1", b"x", b"9223372036854775807")
 
@@ -26,6 +27,7 @@ SECONDS = (b"50", b"100", b"200", b"300", b"0", b"-1", b"x", b"92233720368547758
 class _Draw:
     def __init__(self, seed):
         self.random = random.Random(seed)
+        self.expiries = 0
 
     def one(self, *choices):
         return self.random.choice(choices)
@@ -68,6 +70,11 @@ class _Draw:
     def expiry(self):
         return self.one([b"EX", self.lifetime()], [b"PX", self.millis()])
 
+    def conditional_expire(self):
+        """GT and LT compare instants: a lifetime of its own each time, for two equal ones differ by the millisecond they met."""
+        self.expiries += 1
+        return [b"%d" % (self.random.choice((300, 1000)) + 10 * self.expiries), self.one(b"NX", b"XX", b"GT", b"LT")]
+
     def set_options(self):
         options = []
         if self.random.random() < 0.3:
@@ -86,22 +93,41 @@ def _pairs(draw, first):
 
 # weight, command
 FORMS = (
-    (6, lambda d: [b"GET", d.key()]), (8, lambda d: [b"SET", d.key(), d.value(), *d.set_options()]), (2, lambda d: [b"SETEX", d.key(), d.lifetime(), d.value()]),
-    (1, lambda d: [b"PSETEX", d.key(), d.millis(), d.value()]), (2, lambda d: [b"SETNX", d.key(), d.value()]), (2, lambda d: [b"GETDEL", d.key()]), (2, lambda d: [b"STRLEN", d.key()]),
-    (3, lambda d: [b"APPEND", d.key(), d.value()]), (2, lambda d: [b"MGET", *d.several(d.key)]), (2, lambda d: [b"MSET", *_pairs(d, d.key)]), (2, lambda d: [b"MSETNX", *_pairs(d, d.key)]),
-    (2, lambda d: [b"GETSET", d.key(), d.value()]), (3, lambda d: [b"GETEX", d.key(), *d.one([], d.expiry(), [b"PERSIST"])]), (2, lambda d: [b"GETRANGE", d.key(), d.number(), d.number()]),
-    (2, lambda d: [b"SETRANGE", d.key(), d.one(b"0", b"1", b"5", b"30", b"-1", b"x"), d.value()]), (3, lambda d: [b"INCR", d.key()]), (2, lambda d: [b"DECR", d.key()]),
-    (3, lambda d: [b"INCRBY", d.key(), d.number()]), (2, lambda d: [b"DECRBY", d.key(), d.number()]), (3, lambda d: [b"INCRBYFLOAT", d.key(), d.one(*FLOATS)]), (4, lambda d: [b"DEL", *d.several(d.key)]),
-    (1, lambda d: [b"UNLINK", d.key()]), (2, lambda d: [b"EXISTS", *d.several(d.key)]), (4, lambda d: [b"EXPIRE", d.key(), d.lifetime(), *d.one([], [], [d.one(b"NX", b"XX", b"GT", b"LT")])]),
-    (2, lambda d: [b"PEXPIRE", d.key(), d.millis(), *d.one([], [d.one(b"NX", b"XX")])]), (1, lambda d: [b"EXPIREAT", d.key(), d.one(b"1", b"4000000000", b"0", b"-1", b"x")]),
-    (1, lambda d: [b"PEXPIREAT", d.key(), d.one(b"1", b"4000000000123")]), (3, lambda d: [b"TTL", d.key()]), (1, lambda d: [b"PTTL", d.key()]), (1, lambda d: [b"PEXPIRETIME", d.key()]),
-    (2, lambda d: [b"PERSIST", d.key()]), (2, lambda d: [b"TYPE", d.key()]), (1, lambda d: [b"TOUCH", *d.several(d.key)]), (3, lambda d: [b"COPY", d.key(), d.key(), *d.one([], [b"REPLACE"])]),
-    (3, lambda d: [b"RENAME", d.key(), d.key()]), (2, lambda d: [b"RENAMENX", d.key(), d.key()]), (1, lambda d: [b"KEYS", d.one(b"*", b"row*", b"?", b"[jk]")]), (1, lambda d: [b"DBSIZE"]),
-    (8, lambda d: [b"HSET", d.key(), *_pairs(d, d.field)]), (2, lambda d: [b"HSETNX", d.key(), d.field(), d.value()]), (1, lambda d: [b"HMSET", d.key(), *_pairs(d, d.field)]),
-    (3, lambda d: [b"HGET", d.key(), d.field()]), (2, lambda d: [b"HMGET", d.key(), *d.several(d.field)]), (4, lambda d: [b"HGETALL", d.key()]), (4, lambda d: [b"HDEL", d.key(), *d.several(d.field)]),
-    (1, lambda d: [b"HEXISTS", d.key(), d.field()]), (2, lambda d: [b"HLEN", d.key()]), (1, lambda d: [b"HSTRLEN", d.key(), d.field()]), (1, lambda d: [b"HKEYS", d.key()]), (1, lambda d: [b"HVALS", d.key()]),
-    (2, lambda d: [b"HINCRBY", d.key(), d.field(), d.number()]), (2, lambda d: [b"HINCRBYFLOAT", d.key(), d.field(), d.one(*FLOATS)]), (1, lambda d: [b"HRANDFIELD", d.key(), d.one(b"0", b"2", b"-3", b"10")]),
-    (3, lambda d: [b"MULTI"]), (4, lambda d: [b"EXEC"]), (1, lambda d: [b"DISCARD"]), (3, lambda d: [b"WATCH", d.key()]), (1, lambda d: [b"UNWATCH"]), (1, lambda d: [b"FLUSHDB"]),
+    (6, lambda d: [b"GET", d.key()]), (8, lambda d: [b"SET", d.key(), d.value(), *d.set_options()]),
+         (2, lambda d: [b"SETEX", d.key(), d.lifetime(), d.value()]),
+    (1, lambda d: [b"PSETEX", d.key(), d.millis(), d.value()]), (2, lambda d: [b"SETNX", d.key(), d.value()]),
+         (2, lambda d: [b"GETDEL", d.key()]), (2, lambda d: [b"STRLEN", d.key()]),
+    (3, lambda d: [b"APPEND", d.key(), d.value()]), (2, lambda d: [b"MGET", *d.several(d.key)]),
+         (2, lambda d: [b"MSET", *_pairs(d, d.key)]), (2, lambda d: [b"MSETNX", *_pairs(d, d.key)]),
+    (2, lambda d: [b"GETSET", d.key(), d.value()]), (3, lambda d: [b"GETEX", d.key(),
+                                                                   *d.one([], d.expiry(), [b"PERSIST"])]),
+         (2, lambda d: [b"GETRANGE", d.key(), d.number(), d.number()]),
+    (2, lambda d: [b"SETRANGE", d.key(), d.one(b"0", b"1", b"5", b"30", b"-1", b"x"), d.value()]),
+         (3, lambda d: [b"INCR", d.key()]), (2, lambda d: [b"DECR", d.key()]),
+    (3, lambda d: [b"INCRBY", d.key(), d.number()]), (2, lambda d: [b"DECRBY", d.key(), d.number()]),
+         (3, lambda d: [b"INCRBYFLOAT", d.key(), d.one(*FLOATS)]), (4, lambda d: [b"DEL", *d.several(d.key)]),
+    (1, lambda d: [b"UNLINK", d.key()]), (2, lambda d: [b"EXISTS", *d.several(d.key)]),
+         (4, lambda d: [b"EXPIRE", d.key(), *d.one([d.lifetime()], [d.lifetime()], d.conditional_expire())]),
+    (2, lambda d: [b"PEXPIRE", d.key(), d.millis(), *d.one([], [d.one(b"NX", b"XX")])]),
+         (1, lambda d: [b"EXPIREAT", d.key(), d.one(b"1", b"4000000000", b"0", b"-1", b"x")]),
+    (1, lambda d: [b"PEXPIREAT", d.key(), d.one(b"1", b"4000000000123")]), (3, lambda d: [b"TTL", d.key()]),
+         (1, lambda d: [b"PTTL", d.key()]), (1, lambda d: [b"PEXPIRETIME", d.key()]),
+    (2, lambda d: [b"PERSIST", d.key()]), (2, lambda d: [b"TYPE", d.key()]),
+         (1, lambda d: [b"TOUCH", *d.several(d.key)]), (3, lambda d: [b"COPY", d.key(), d.key(),
+                                                                      *d.one([], [b"REPLACE"])]),
+    (3, lambda d: [b"RENAME", d.key(), d.key()]), (2, lambda d: [b"RENAMENX", d.key(), d.key()]),
+         (1, lambda d: [b"KEYS", d.one(b"*", b"row*", b"?", b"[jk]")]), (1, lambda d: [b"DBSIZE"]),
+    (8, lambda d: [b"HSET", d.key(), *_pairs(d, d.field)]), (2, lambda d: [b"HSETNX", d.key(), d.field(), d.value()]),
+         (1, lambda d: [b"HMSET", d.key(), *_pairs(d, d.field)]),
+    (3, lambda d: [b"HGET", d.key(), d.field()]), (2, lambda d: [b"HMGET", d.key(), *d.several(d.field)]),
+         (4, lambda d: [b"HGETALL", d.key()]), (4, lambda d: [b"HDEL", d.key(), *d.several(d.field)]),
+    (1, lambda d: [b"HEXISTS", d.key(), d.field()]), (2, lambda d: [b"HLEN", d.key()]),
+         (1, lambda d: [b"HSTRLEN", d.key(), d.field()]), (1, lambda d: [b"HKEYS", d.key()]),
+         (1, lambda d: [b"HVALS", d.key()]),
+    (2, lambda d: [b"HINCRBY", d.key(), d.field(), d.number()]), (2, lambda d: [b"HINCRBYFLOAT", d.key(), d.field(),
+                                                                                d.one(*FLOATS)]), (1, lambda d: [b"HRANDFIELD", d.key(), d.one(b"0", b"2", b"-3", b"10")]),
+    (3, lambda d: [b"MULTI"]), (4, lambda d: [b"EXEC"]), (1, lambda d: [b"DISCARD"]),
+         (3, lambda d: [b"WATCH", d.key()]), (1, lambda d: [b"UNWATCH"]), (1, lambda d: [b"FLUSHDB"]),
     (1, lambda d: [b"HELLO", d.one(b"2", b"3")]),
 )
 _WEIGHTS = [weight for weight, _ in FORMS]
@@ -149,7 +175,8 @@ def _smaller(words):
     """Simpler forms of a command: shorter values, then names that are easier on the eye."""
     for at in range(1, len(words)):
         word = words[at]
-        for simpler in ({b"1", b"v"} if len(word) > 1 else set()) | ({word[:len(word) // 2]} if len(word) > 8 else set()):
+        for simpler in ({b"1",
+                         b"v"} if len(word) > 1 else set()) | ({word[:len(word) // 2]} if len(word) > 8 else set()):
             if len(simpler) < len(word):
                 yield words[:at] + [simpler] + words[at + 1:]
 

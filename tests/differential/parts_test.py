@@ -21,8 +21,11 @@ def bulk(text):
 
 class Lines(unittest.TestCase):
     def test_words_are_read_as_redis_cli_reads_them(self):
-        for text, words in (("GET k", [b"GET", b"k"]), ('SET k ""', [b"SET", b"k", b""]), (r'SET k "\x00\xff\r\n"', [b"SET", b"k", b"\x00\xff\r\n"]), ("ECHO 'a b'", [b"ECHO", b"a b"]),
-                            (r"ECHO 'it\'s'", [b"ECHO", b"it's"]), (r'ECHO "\"q\" \\"', [b"ECHO", b'"q" \\']), ("  PING  ", [b"PING"])):
+        for text, words in (("GET k", [b"GET", b"k"]), ('SET k ""', [b"SET", b"k", b""]),
+                            (r'SET k "\x00\xff\r\n"', [b"SET", b"k", b"\x00\xff\r\n"]),
+                            ("ECHO 'a b'", [b"ECHO", b"a b"]),
+                            (r"ECHO 'it\'s'", [b"ECHO", b"it's"]), (r'ECHO "\"q\" \\"', [b"ECHO", b'"q" \\']),
+                            ("  PING  ", [b"PING"])):
             self.assertEqual(scripts.split(text), words, text)
         for text in ('GET "a', "GET 'a", 'GET "a"b'):
             self.assertRaises(ValueError, scripts.split, text)
@@ -43,8 +46,10 @@ class Lines(unittest.TestCase):
 
 class Frames(unittest.TestCase):
     def test_frames_that_differ_look_different(self):
-        frames = [bulk(b"1"), (":", b"1"), ("+", b"1"), bulk(None), ("*", None), ("_", b""), bulk(b""), ("*", []), ("~", []), ("%", []), ("*", [bulk(b"a"), bulk(b"b")]),
-                  ("*", [bulk(b'a", "b')]), ("-", b"ERR"), (",", b"1"), ("#", b"t"), ("=", b"txt:1"), bulk(b"a" * 300), bulk(b"a" * 299)]
+        frames = [bulk(b"1"), (":", b"1"), ("+", b"1"), bulk(None), ("*", None), ("_", b""), bulk(b""), ("*", []),
+                  ("~", []), ("%", []), ("*", [bulk(b"a"), bulk(b"b")]),
+                  ("*", [bulk(b'a", "b')]), ("-", b"ERR"), (",", b"1"), ("#", b"t"), ("=", b"txt:1"), bulk(b"a" * 300),
+                  bulk(b"a" * 299)]
         self.assertEqual(len({render(frame) for frame in frames}), len(frames))
 
     def test_only_what_is_declared_is_normalised(self):
@@ -55,7 +60,9 @@ class Frames(unittest.TestCase):
         self.assertNotEqual(normalise([b"TTL", b"k"], (":", b"99")), normalise([b"TTL", b"k"], (":", b"50")))
         self.assertNotEqual(normalise([b"TTL", b"k"], (":", b"-1")), normalise([b"TTL", b"k"], (":", b"-2")))
         pairs = ("*", [bulk(b"f"), bulk(b"1"), bulk(b"g"), bulk(b"2")])
-        self.assertNotEqual(normalise([b"HGETALL", b"h"], pairs), normalise([b"HGETALL", b"h"], ("*", [bulk(b"f"), bulk(b"2"), bulk(b"g"), bulk(b"1")])))
+        self.assertNotEqual(normalise([b"HGETALL", b"h"], pairs), normalise([b"HGETALL", b"h"],
+                                                                            ("*", [bulk(b"f"), bulk(b"2"), bulk(b"g"),
+                                                                                   bulk(b"1")])))
         self.assertEqual(normalise([b"KEYS", b"*"], ("-", b"ERR")), ("-", b"ERR"))
         self.assertEqual(command_of([b"client", b"id"]), "CLIENT ID")
 
@@ -78,7 +85,8 @@ class Lists(unittest.TestCase):
         found = self.differences("# why\nLPUSH * | * | -ERR unknown* | no lists\nGET k | :1 | :2 | odd\n")
         self.assertTrue(found.excuse("LPUSH l a", ":1", "-ERR unknown command"))
         self.assertTrue(found.excuse("@2 lpush", ":1", "-ERR unknown command"))
-        for words in (("LPUSHX l a", ":1", "-ERR unknown"), ("LPUSH l a", ":1", ":2"), ("GET k2", ":1", ":2"), ("GET k", ":2", ":1")):
+        for words in (("LPUSHX l a", ":1", "-ERR unknown"), ("LPUSH l a", ":1", ":2"), ("GET k2", ":1", ":2"),
+                      ("GET k", ":2", ":1")):
             self.assertIsNone(found.excuse(*words), words)
         self.assertEqual([entry.reason for entry in found.unused()], ["odd"])
 

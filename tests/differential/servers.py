@@ -27,7 +27,8 @@ class Redis:
 
     def __init__(self, folder):
         self.socket = os.path.join(folder, "redis.sock")
-        self.process = Process("redis-server", ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no",
+        self.process = Process("redis-server", ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save",
+                                                "", "--appendonly", "no",
                                                 "--dir", folder], os.path.join(folder, "redis.log"))
 
     def __enter__(self):
