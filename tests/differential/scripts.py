@@ -10,7 +10,7 @@ Lines that begin with `!` are the runner's own:
   !read                  everything that came on the connection since, without a command
   !scan COMMAND ...      repeats COMMAND, with the cursor where $(cursor) stands, until it is 0: all elements, sorted
   !close                 closes the connection
-  !raw TEXT              bytes as they are, one reply
+  !raw TEXT, !raw5 TEXT  bytes as they are, one reply or five
 
 The recorded file of the same name has one line for each command, in the same order, under the same titles.
 """
@@ -91,7 +91,7 @@ def _row(number, text, block):
     directive, words = None, None
     if rest.startswith("!"):
         directive, _, rest = rest[1:].partition(" ")
-        if directive not in ("read", "scan", "close", "raw"):
+        if not re.fullmatch(r"read|scan|close|raw\d*", directive):
             raise ValueError(f"line {number}: no directive is called !{directive}")
     if directive not in ("read", "close"):
         words = split(rest)

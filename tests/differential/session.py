@@ -98,8 +98,10 @@ class Session:
         if row.directive == "read":
             return normalise.normalise_pushes(None, self._until_marker(peer))
         words = self._expand(row.words)
-        if row.directive == "raw":
+        if row.directive and row.directive.startswith("raw"):
             peer.wire.send_raw(b" ".join(words))
+            if row.directive != "raw":
+                return [peer.wire.frame() for _ in range(int(row.directive[3:]))]
         else:
             peer.wire.send(words)
         name = words[0].upper() if words else b""
