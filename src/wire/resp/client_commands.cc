@@ -14,13 +14,15 @@ constexpr std::string_view kNoSuchClient = "ERR No such client";
 constexpr std::string_view kOnlyUser = "default";
 
 // As CLIENT LIST shows them.
-std::string shown_address(const RespConnection& c, const std::string& text) { return c.unix_socket ? text + ":0" : text; }
+std::string shown_address(const RespConnection& c, const std::string& text) {
+  return c.unix_socket ? text + ":0" : text;
+}
 
 struct KillFilter {
   std::optional<std::uint64_t> id;
   std::optional<std::string> address, local_address;
-  std::optional<bool> pubsub;   // TYPE
-  bool nobody = false;          // a TYPE that no connection here has
+  std::optional<bool> pubsub;  // TYPE
+  bool nobody = false;         // a TYPE that no connection here has
   bool skip_me = true;
 
   bool takes(const RespConnection& c) const {
@@ -130,7 +132,8 @@ void RespServerImpl::client_pause(const Arguments& args, RespReply& reply) {
   bool all = true;
   if (args.size() == 4) {
     all = equal_ignoring_case(args[3], "ALL");
-    if (!all && !equal_ignoring_case(args[3], "WRITE")) return reply.error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+    if (!all && !equal_ignoring_case(args[3], "WRITE"))
+      return reply.error("ERR CLIENT PAUSE mode must be WRITE or ALL");
   }
   const auto ms = parse_resp_integer(args[2]);
   if (!ms) return reply.error("ERR timeout is not an integer or out of range");

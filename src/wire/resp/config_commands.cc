@@ -237,7 +237,8 @@ std::string RespServerImpl::info_sections() const {
   std::uint64_t deferred = 0;
   for (const auto& [number, connection] : connections) deferred += connection->deferred;
   return "# Clients\r\n" + line("connected_clients", stats.connections) + line("maxclients", options.connections_max) +
-         line("blocked_clients", deferred) + line("tracking_clients", tracking_count) + line("client_buffers_bytes", stats.buffers_bytes) + "\r\n# Stats\r\n" +
+         line("blocked_clients", deferred) + line("tracking_clients", tracking_count) +
+         line("client_buffers_bytes", stats.buffers_bytes) + "\r\n# Stats\r\n" +
          line("total_connections_received", stats.connections_total) +
          line("total_commands_processed", stats.commands_total) + line("total_net_input_bytes", stats.bytes_in) +
          line("total_net_output_bytes", stats.bytes_out) +

@@ -121,7 +121,10 @@ TEST(Transaction, AWatchedKeyThatExpiresChanges) {
             {"a", "WATCH k", {"OK"}},
             {"a", "MULTI", {"OK"}}});
   clock.advance(kSecond);
-  talk.run({{"a", "EXEC", {"null"}}});
+  talk.run({{"a", "EXEC", {"null"}},
+            {"a", "WATCH k", {"OK"}},  // what is gone already does not change
+            {"a", "MULTI", {"OK"}},
+            {"a", "EXEC", {"[]"}}});
 }
 
 TEST(Transaction, AWatchedKeyOfAChangedGroupChanges) {
@@ -136,8 +139,7 @@ TEST(PubSub, Limits) {  // X6, I11
   RunningServer running({.patterns_max = 2});
   RespClient client = running.connect();
   EXPECT_EQ(client.call({"PSUBSCRIBE", std::string(4097, 'p')}, kPatience)->text, "ERR the pattern is too long");
-  EXPECT_EQ(ask(client, "PSUBSCRIBE a b c"),
-            "(error) ERR too many patterns: at most 2 are matched against a message");
+  EXPECT_EQ(ask(client, "PSUBSCRIBE a b c"), "(error) ERR too many patterns: at most 2 are matched against a message");
   EXPECT_EQ(ask(client, "PUBSUB NUMPAT"), "0") << "nothing changed";
   EXPECT_EQ(client.call({"PUBSUB", "CHANNELS", std::string(4097, 'p')}, kPatience)->text,
             "ERR the pattern is too long");
@@ -158,7 +160,8 @@ TEST(PubSub, AHostilePatternCostsOneMessageNotTheLoop) {  // X6
 TEST(PubSub, ASubscriberThatDoesNotReadIsClosedAndNobodyElse) {  // X6, I11
   RunningServer running({.output_hard_bytes = 4u << 20});
   Conversation talk(running.address());
-  talk.run({{"deaf", "SUBSCRIBE c", {"[\"subscribe\", \"c\", 1]"}}, {"b", "SUBSCRIBE d", {"[\"subscribe\", \"d\", 1]"}}});
+  talk.run(
+      {{"deaf", "SUBSCRIBE c", {"[\"subscribe\", \"c\", 1]"}}, {"b", "SUBSCRIBE d", {"[\"subscribe\", \"d\", 1]"}}});
   RespClient loud = running.connect();
   const std::string message(1u << 20, 'm');
   for (int i = 0; i < 1000; ++i) {
@@ -231,9 +234,8 @@ TEST(Tracking, AValueThatExpiresIsInvalidated) {
     running.store.expiries["j"] = clock.now() + 1 * kSecond;
   });
   Conversation talk(running.address());
-  talk.run({{"t3", "CLIENT TRACKING ON", {"OK"}},
-            {"t3", "MGET k j x", {"[null, null, null]"}},
-            {"t3", "PING", {"PONG"}}});
+  talk.run(
+      {{"t3", "CLIENT TRACKING ON", {"OK"}}, {"t3", "MGET k j x", {"[null, null, null]"}}, {"t3", "PING", {"PONG"}}});
   clock.advance(1 * kSecond);
   running.on_loop([] {});
   talk.run({{"t3", "", {">[\"invalidate\", [\"j\"]]"}}});
@@ -332,15 +334,16 @@ TEST(ClientCommand, PauseHoldsCommandsUntilItsEnd) {
 TEST(ClientCommand, ReplyOffDropsLateAnswersAndKeepsPushes) {
   RunningServer running;
   Conversation talk(running.address());
-  talk.run({{"a3", "SUBSCRIBE c", {">[\"subscribe\", \"c\", 1]"}},
-            {"a3", "CLIENT REPLY OFF", {}},
-            {"a3", "TL.GET k", {}}});
+  talk.run(
+      {{"a3", "SUBSCRIBE c", {">[\"subscribe\", \"c\", 1]"}}, {"a3", "CLIENT REPLY OFF", {}}, {"a3", "TL.GET k", {}}});
   wait_for_deferred(running, 1);
   running.on_loop([&] { running.store.answer_next(); });
-  talk.run({{"a3", "SET k 1", {}}, {"a3", "MULTI", {}}, {"a3", "GET k", {}}, {"a3", "TL.GET k", {}}, {"a3", "EXEC", {}}});
+  talk.run(
+      {{"a3", "SET k 1", {}}, {"a3", "MULTI", {}}, {"a3", "GET k", {}}, {"a3", "TL.GET k", {}}, {"a3", "EXEC", {}}});
   wait_for_deferred(running, 1);
   running.on_loop([&] { running.store.answer_next(); });
-  talk.run({{"b", "PUBLISH c m", {"1"}}, {"a3", "", {">[\"message\", \"c\", \"m\"]"}}, {"a3", "CLIENT REPLY ON", {"OK"}}});
+  talk.run(
+      {{"b", "PUBLISH c m", {"1"}}, {"a3", "", {">[\"message\", \"c\", \"m\"]"}}, {"a3", "CLIENT REPLY ON", {"OK"}}});
 }
 
 TEST(ClientCommand, ListShowsWhatAConnectionIs) {

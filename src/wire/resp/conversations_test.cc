@@ -242,8 +242,7 @@ const Script kTracking = {
     {"q", "PING", {"PONG"}},
 };
 
-const std::string kOther =
-    " before disabling tracking for this client, and then re-enabling it with a different mode.";
+const std::string kOther = " before disabling tracking for this client, and then re-enabling it with a different mode.";
 const std::string kSubcommandArity = "(error) ERR wrong number of arguments for 'client|";
 
 const Script kClient = {

@@ -12,17 +12,16 @@ namespace {
 
 constexpr std::size_t kSubscriptionOverheadBytes = 192;  // in the connection's list and in the server's
 
-constexpr std::string_view kHelp[] = {
-    "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "CHANNELS [<pattern>]",
-    "    Return the currently active channels matching a <pattern> (default: '*').",
-    "NUMPAT",
-    "    Return number of subscriptions to patterns.",
-    "NUMSUB [<channel> ...]",
-    "    Return the number of subscribers for the specified channels, excluding",
-    "    pattern subscriptions(default: no channels).",
-    "HELP",
-    "    Prints this help."};
+constexpr std::string_view kHelp[] = {"PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                                      "CHANNELS [<pattern>]",
+                                      "    Return the currently active channels matching a <pattern> (default: '*').",
+                                      "NUMPAT",
+                                      "    Return number of subscriptions to patterns.",
+                                      "NUMSUB [<channel> ...]",
+                                      "    Return the number of subscribers for the specified channels, excluding",
+                                      "    pattern subscriptions(default: no channels).",
+                                      "HELP",
+                                      "    Prints this help."};
 
 }  // namespace
 

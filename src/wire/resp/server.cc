@@ -217,9 +217,8 @@ bool RespServerImpl::read_some(RespConnection& connection) {
 }
 
 bool RespServerImpl::can_execute(const RespConnection& connection) const {
-  return !connection.dead && !connection.overflowed && !connection.waits() && !connection.transaction.running && connection.postponed.empty() &&
-         !connection.close_when_sent &&
-         connection.unsent() < options.output_soft_bytes;
+  return !connection.dead && !connection.overflowed && !connection.waits() && !connection.transaction.running &&
+         connection.postponed.empty() && !connection.close_when_sent && connection.unsent() < options.output_soft_bytes;
 }
 
 void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) {

@@ -7,11 +7,13 @@
 // Order:     answers keep the order of requests. A handler may defer an answer; later commands of that connection then
 // wait
 //            in its buffer (other connections go on).
-// MULTI:     EXEC runs its commands one after another in one piece, as long as the handler answers them inside handle().
-//            A command that would wait is refused when it is queued (refuse_in_transaction). If an answer is deferred all
-//            the same, the EXEC waits for it, commands of other connections run meanwhile, and when the connection ends
-//            the rest is not run.
-// Tracking:  a key read by MGET or the like, whose answer waited, and that changed meanwhile, is invalidated right behind
+// MULTI:     EXEC runs its commands one after another in one piece, as long as the handler answers them inside
+// handle().
+//            A command that would wait is refused when it is queued (refuse_in_transaction). If an answer is deferred
+//            all the same, the EXEC waits for it, commands of other connections run meanwhile, and when the connection
+//            ends the rest is not run.
+// Tracking:  a key read by MGET or the like, whose answer waited, and that changed meanwhile, is invalidated right
+// behind
 //            that answer. BCAST says nothing of expiry: the others do (expires_at).
 // Cost:      one read, and one write for all answers of a pipeline, per turn and connection; at most 1,024 commands of
 // one
@@ -56,10 +58,10 @@ struct RespServerOptions {
   std::int64_t output_soft_ms = 60'000;
   std::size_t output_hard_bytes = 256u << 20;
   std::size_t buffers_bytes_max = 512u << 20;  // of all connections
-  std::size_t patterns_max = 10'000;            // of PSUBSCRIBE, all connections together: PUBLISH tries each
-  std::size_t prefixes_max = 256;               // of CLIENT TRACKING ... BCAST, one connection; 256 bytes each
-  std::size_t tracking_keys_max = 1'000'000;    // remembered reads; beyond it keys are invalidated early
-  std::size_t tracking_bytes_max = 64u << 20;   // the same, with names and readers
+  std::size_t patterns_max = 10'000;           // of PSUBSCRIBE, all connections together: PUBLISH tries each
+  std::size_t prefixes_max = 256;              // of CLIENT TRACKING ... BCAST, one connection; 256 bytes each
+  std::size_t tracking_keys_max = 1'000'000;   // remembered reads; beyond it keys are invalidated early
+  std::size_t tracking_bytes_max = 64u << 20;  // the same, with names and readers
   std::string version = "7.0.15";              // of Redis, as HELLO reports it: clients choose features by it
 };
 
@@ -89,8 +91,8 @@ class CommandHandler {
   virtual ~CommandHandler() = default;
   // `args` (the name first) and `reply` are valid during the call. Write exactly one answer, or defer.
   virtual void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) = 0;
-  // Asked when a command is to be queued after MULTI. Empty: fine. Else the error: the command is refused, and so will be
-  // the EXEC. For commands whose answer would have to wait for somebody else.
+  // Asked when a command is to be queued after MULTI. Empty: fine. Else the error: the command is refused, and so will
+  // be the EXEC. For commands whose answer would have to wait for somebody else.
   virtual std::string refuse_in_transaction(const CommandSpec&, const std::vector<std::string_view>& /*args*/) {
     return {};
   }
@@ -141,7 +143,8 @@ class RespServer {
   // connection that did it (NOLOOP); 0: the one inside handle(), if any. Cost: a few look-ups; one bool when nobody
   // listens. More calls than changes do no harm: a reader asks again, an EXEC is repeated.
   void key_changed(std::string_view key, std::uint64_t origin = 0);
-  // The same for every key that `which` holds for; O(keys watched or tracked). BCAST clients are told to drop everything.
+  // The same for every key that `which` holds for; O(keys watched or tracked). BCAST clients are told to drop
+  // everything.
   void keys_changed(const std::function<bool(std::string_view key)>& which);
   // The same for every key.
   void all_keys_changed();

@@ -38,8 +38,8 @@ struct RespTransaction {
   bool running = false;  // EXEC is under way; beyond one turn when a command's answer was deferred
   bool dropped = false;  // its answers outgrew the output limit: the connection will be closed
   std::vector<std::vector<std::string>> queued;
-  std::size_t next = 0;  // of `queued`, while running
-  std::string answers;   // while running
+  std::size_t next = 0;                               // of `queued`, while running
+  std::string answers;                                // while running
   std::map<std::string, Nanos, std::less<>> watched;  // -> when the value expires
 };
 
@@ -251,13 +251,13 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   int spare_fd = -1;  // given up for a moment to refuse a connection when descriptors run out
   std::unique_ptr<char[]> read_buffer;
 
-  RespConnection* executing = nullptr;         // whose command is under way
-  const Arguments* executing_args = nullptr;   // inside handle()
-  std::string dropped_answer;                  // where answers go that nobody wants
-  Nanos pause_until = kNever;           // CLIENT PAUSE
+  RespConnection* executing = nullptr;        // whose command is under way
+  const Arguments* executing_args = nullptr;  // inside handle()
+  std::string dropped_answer;                 // where answers go that nobody wants
+  Nanos pause_until = kNever;                 // CLIENT PAUSE
   bool pause_all = false;
   EventLoop::Waker pause_waker = 0, expiry_waker = 0;
-  RespByName<std::set<std::uint64_t>> channels;            // -> connections, by number
+  RespByName<std::set<std::uint64_t>> channels;  // -> connections, by number
   std::map<std::string, std::set<std::uint64_t>> patterns;
   RespByName<std::set<std::uint64_t>> watchers;
   struct Tracked {
@@ -267,7 +267,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   RespByName<Tracked> tracked;  // bounded: tracking_keys_max, tracking_bytes_max
   std::size_t tracked_bytes = 0, tracking_count = 0;
   std::set<std::pair<Nanos, std::string>> tracked_expiries;
-  RespByName<std::set<std::uint64_t>> prefixes;  // BCAST
+  RespByName<std::set<std::uint64_t>> prefixes;     // BCAST
   std::map<std::size_t, std::size_t> prefix_sizes;  // -> how many prefixes have it
   struct Broadcast {
     std::string key;

@@ -29,7 +29,8 @@ void for_each_key(const CommandSpec& spec, const Arguments& args, Visit visit) {
   if (spec.first_key == 0) return;
   const std::size_t last =
       spec.last_key < 0 ? args.size() - 1 : std::min(static_cast<std::size_t>(spec.last_key), args.size() - 1);
-  for (std::size_t i = static_cast<std::size_t>(spec.first_key); i <= last; i += static_cast<std::size_t>(spec.key_step))
+  for (std::size_t i = static_cast<std::size_t>(spec.first_key); i <= last;
+       i += static_cast<std::size_t>(spec.key_step))
     visit(args[i]);
 }
 
@@ -69,7 +70,8 @@ void RespServerImpl::client_tracking(RespConnection& c, const Arguments& args, R
     return reply.ok();
   }
   if (!equal_ignoring_case(args[2], "ON")) return reply.error("ERR syntax error");
-  constexpr std::string_view kOtherMode = " before disabling tracking for this client, and then re-enabling it with a different mode.";
+  constexpr std::string_view kOtherMode =
+      " before disabling tracking for this client, and then re-enabling it with a different mode.";
   if (!wanted.bcast && !fresh.empty()) return reply.error("ERR PREFIX option requires BCAST mode to be enabled");
   if (t.on && t.bcast != wanted.bcast) {
     return reply.error("ERR You can't switch BCAST mode on/off" + std::string(kOtherMode));
@@ -219,7 +221,8 @@ void RespServerImpl::remember(RespConnection& c, std::string_view key) {
     readers.insert(place, c.number);
     tracked_bytes += kReaderBytes;
   }
-  while (!tracked.empty() && (tracked.size() > options.tracking_keys_max || tracked_bytes > options.tracking_bytes_max)) {
+  while (!tracked.empty() &&
+         (tracked.size() > options.tracking_keys_max || tracked_bytes > options.tracking_bytes_max)) {
     auto victim = tracked.begin();
     if (victim->first == key && tracked.size() > 1) ++victim;
     invalidate(victim->first, 0);

@@ -213,9 +213,11 @@ void RespServerImpl::end_transaction(RespConnection& c) {
 void RespServerImpl::watch_keys(RespConnection& c, const Arguments& args, RespReply& reply) {
   RespTransaction& t = c.transaction;
   if (t.open) return reply.error("ERR WATCH inside MULTI is not allowed");
+  const Nanos now = loop.clock().now();
   for (std::size_t i = 1; i < args.size() && !t.changed; ++i) {
     if (t.watched.contains(args[i])) continue;
-    t.watched.emplace(args[i], handler.expires_at(args[i]));
+    const Nanos expires_at = handler.expires_at(args[i]);
+    t.watched.emplace(args[i], expires_at <= now ? kForever : expires_at);  // what is gone already does not change
     watchers[std::string(args[i])].insert(c.number);
     c.state_bytes += args[i].size() + kWatchedOverheadBytes;
   }
