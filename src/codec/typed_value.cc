@@ -12,9 +12,7 @@ bool marked(BytesView stored, char letter) {
 
 ValueKind kind_of(BytesView stored) { return marked(stored, 'h') ? ValueKind::kHash : ValueKind::kString; }
 
-BytesView string_of(BytesView stored) {
-  return marked(stored, 's') ? stored.substr(kTypedValueHeadBytes) : stored;
-}
+BytesView string_of(BytesView stored) { return marked(stored, 's') ? stored.substr(kTypedValueHeadBytes) : stored; }
 
 Bytes stored_string(BytesView text) {
   if (!text.starts_with(kTypedValueMark)) return Bytes(text);

@@ -1,5 +1,5 @@
-// A stored value is a string as it is, or something with structure. Which of the two is told by its first bytes, so that
-// every value written before there were hashes is what it was, and any bytes can be a string.
+// A stored value is a string as it is, or something with structure. Which of the two is told by its first bytes, so
+// that every value written before there were hashes is what it was, and any bytes can be a string.
 //
 // Threads: any. Cost: kind_of and string_of look at five bytes and copy nothing.
 #pragma once

@@ -125,6 +125,19 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   }
 }
 
+std::string EdgeCommands::refuse_in_transaction(const CommandSpec& spec, const Arguments& args) {
+  if (spec.first_key == 0) return {};
+  const std::size_t last =
+      spec.last_key < 0 ? args.size() - 1 : std::min(static_cast<std::size_t>(spec.last_key), args.size() - 1);
+  for (auto i = static_cast<std::size_t>(spec.first_key); i <= last; i += static_cast<std::size_t>(spec.key_step)) {
+    if (!through(args[i])) continue;
+    const std::string& prefix = namespace_of(core_.core().namespaces(), args[i]).prefix;
+    return "ERR key '" + std::string(args[i].substr(0, 128)) + "' is in namespace '" + prefix +
+           "', which is written through the hub: such keys cannot be part of a transaction";
+  }
+  return {};
+}
+
 // A read under the namespace's default contract.
 void EdgeCommands::get(const Asked& asked, std::string_view key,
                        std::function<void(RespReply&, const ReadDone&)> write) {

@@ -48,6 +48,10 @@ class EdgeCommands : public CommandHandler {
   void serve(RespServer* server) { server_ = server; }
 
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override;
+  // MULTI: keys that are written through the hub are refused. A write-behind key's answer may still be deferred (its
+  // acknowledgement, a value that is not here), and so are listings: then EXEC waits, see wire/resp/server.h.
+  std::string refuse_in_transaction(const CommandSpec& spec, const std::vector<std::string_view>& args) override;
+  Nanos expires_at(std::string_view key) override { return core_.core().expires_at(key); }
 
  private:
   using Arguments = std::vector<std::string_view>;

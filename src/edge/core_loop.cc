@@ -108,10 +108,22 @@ void CoreLoop::carry_out(EdgeActions& actions) {
       post(EdgeOutboxFailed{stored.error().message});
     }
   }
+  const EdgeActions::Op* before = nullptr;
   for (auto& op : actions.ops) {
     std::visit([this](auto& what) { one(what); }, op);
+    if (const auto* bump = std::get_if<PageBumpSlot>(&op)) tell_change(*bump, before);
+    before = &op;
   }
   loop_.wake_at(waker_, std::min(actions.wake_at, saturating_add(clock_.now(), kIdleTick)));
+}
+
+// A slot is bumped whenever a value changed, right behind the operation that stored or dropped it.
+void CoreLoop::tell_change(const PageBumpSlot& bump, const EdgeActions::Op* before) {
+  if (!listener_.changed) return;
+  const auto* put = before != nullptr ? std::get_if<StorePut>(before) : nullptr;
+  const auto* erase = before != nullptr ? std::get_if<StoreErase>(before) : nullptr;
+  if (bump.whole || (put == nullptr && erase == nullptr)) return listener_.slot_changed(bump.slot);
+  listener_.changed(put != nullptr ? put->key : erase->key);
 }
 
 void CoreLoop::one(const PagePolicies& op) {

@@ -48,6 +48,9 @@ class CoreLoop {
     std::function<void(const StrongChanged&)> strong;
     std::function<void(const std::string& why)> session_lost;
     std::function<void(const PagePolicies&)> policies;
+    // The value of a key changed or was dropped; of any key of a slot. Before the answers that show it.
+    std::function<void(const std::string& key)> changed = {};
+    std::function<void(std::uint16_t slot)> slot_changed = {};
   };
 
   // Everything handed in outlives it.
@@ -75,6 +78,7 @@ class CoreLoop {
  private:
   void step(What what);
   void carry_out(EdgeActions& actions);
+  void tell_change(const PageBumpSlot& bump, const EdgeActions::Op* before);
   void one(const PageBeginWrite& op) { page_.begin_write(op.ns); }
   void one(const PageEndWrite& op) { page_.end_write(op.ns); }
   void one(const PageBumpSlot& op) { page_.bump_slot(op.slot); }

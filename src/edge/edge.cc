@@ -239,11 +239,18 @@ class Edge::Impl {
     links_ = std::make_unique<Links>(config_, *loop_, worker_,
                                      [this](CoreLoop::What what) { core_loop_->take(std::move(what)); });
     CoreLoop::Listener listener;
-    listener.session = [this](const SessionOpened& session) { keeper_->on_session(session.hub, session.model_key); };
+    listener.session = [this](const SessionOpened& session) {
+      keeper_->on_session(session.hub, session.model_key);
+      server_->all_keys_changed();  // nobody told us what changed while there was no session
+    };
     listener.strong = [this](const StrongChanged& changed) {
       keeper_->on_strong_changed(changed.key, changed.value, changed.version);
     };
-    listener.session_lost = [](const std::string&) {};
+    listener.session_lost = [this](const std::string&) { server_->all_keys_changed(); };
+    listener.changed = [this](const std::string& key) { server_->key_changed(key); };
+    listener.slot_changed = [this](std::uint16_t slot) {
+      server_->keys_changed([slot](std::string_view key) { return (hash64(key) & 0xFFFF) == slot; });
+    };
     listener.policies = [this](const PagePolicies& policies) {
       KvBatch batch;
       keep_policies(batch, {policies.settings, policies.namespaces});

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/certificate.h"
 #include "edge/edge_fixture.h"
 #include "edge/model_keeper.h"
 #include "memory/local_reader.h"
@@ -209,6 +210,107 @@ TEST_F(EdgeTest, TellsPeopleHowItIs) {
   EXPECT_EQ(ask({"INFO", "tidelock"}).text.find("# Server"), std::string::npos);
   start();
   EXPECT_EQ(get("/readyz").status, 200) << "it has data of an earlier run";
+}
+
+TEST_F(EdgeTest, TransactionsOfTheGatewaysOwnKeys) {
+  start();
+  auto connected = RespClient::connect({.address = "unix:" + config_.run_dir + "/redis.sock"});
+  ASSERT_TRUE(connected);
+  RespClient other = std::move(*connected);
+  struct Turn {
+    bool by_other;
+    std::vector<std::string> command;
+    std::string answer;
+  };
+  const std::string aborted = "(error) EXECABORT Transaction discarded because of previous errors.";
+  const Turn turns[] = {
+      {false, {"MULTI"}, "OK"},
+      {false, {"SET", "a", "1"}, "QUEUED"},
+      {false, {"APPEND", "a", "2"}, "QUEUED"},
+      {false, {"GET", "a"}, "QUEUED"},
+      {true, {"GET", "a"}, "null"},
+      {false, {"EXEC"}, "[OK, 2, \"12\"]"},
+      // What changes a watched key
+      {false, {"WATCH", "a"}, "OK"},
+      {true, {"SET", "b", "1"}, "OK"},
+      {true, {"GET", "a"}, "\"12\""},
+      {true, {"SET", "a", "3", "NX"}, "null"},
+      {false, {"MULTI"}, "OK"},
+      {false, {"EXEC"}, "[]"},
+      {false, {"WATCH", "a"}, "OK"},
+      {true, {"DEL", "a"}, "1"},
+      {false, {"MULTI"}, "OK"},
+      {false, {"EXEC"}, "null"},
+      {false, {"WATCH", "a"}, "OK"},
+      {true, {"SET", "a", "1"}, "OK"},
+      {false, {"MULTI"}, "OK"},
+      {false, {"EXEC"}, "null"},
+      {false, {"WATCH", "a"}, "OK"},
+      {true, {"FLUSHALL"}, "OK"},
+      {false, {"MULTI"}, "OK"},
+      {false, {"EXEC"}, "null"},
+      // Listings wait for a worker: EXEC waits for them.
+      {false, {"MULTI"}, "OK"},
+      {false, {"SET", "k", "1"}, "QUEUED"},
+      {false, {"KEYS", "*"}, "QUEUED"},
+      {false, {"DBSIZE"}, "QUEUED"},
+      {false, {"EXEC"}, "[OK, [\"k\"], 1]"},
+      // Keys that are written through the hub
+      {false, {"MULTI"}, "OK"},
+      {false, {"SET", "k", "2"}, "QUEUED"},
+      {false,
+       {"MGET", "k", "model:m:current@default"},
+       "(error) ERR key 'model:m:current@default' is in namespace 'model:', which is written through the hub: such "
+       "keys cannot be part of a transaction"},
+      {false, {"EXEC"}, aborted},
+      {false, {"GET", "k"}, "\"1\""},
+  };
+  for (std::size_t i = 0; i < std::size(turns); ++i) {
+    const auto reply = (turns[i].by_other ? other : *client_).call(turns[i].command, kPatience);
+    ASSERT_TRUE(reply) << i;
+    EXPECT_EQ(to_text(*reply), turns[i].answer) << "turn " << i << ": " << turns[i].command[0];
+  }
+}
+
+TEST_F(EdgeTest, TellsClientsThatTrackWhatChanged) {
+  start();
+  auto connected = RespClient::connect({.address = "unix:" + config_.run_dir + "/redis.sock"});
+  ASSERT_TRUE(connected);
+  RespClient other = std::move(*connected);
+  const auto told = [&] {  // the pushes stand before the answer of what is asked after them
+    (void)ask({"PING"});
+    std::string all;
+    for (const RespValue& push : client_->take_pushes()) all += to_text(push);
+    return all;
+  };
+  const auto by_other = [&](const std::vector<std::string>& command) {
+    ASSERT_TRUE(other.call(command, kPatience)) << command[0];
+  };
+  ASSERT_EQ(text({"CLIENT", "TRACKING", "ON", "NOLOOP"}), "OK");
+  by_other({"SET", "a", "1"});
+  EXPECT_EQ(told(), "");
+  const std::string invalidated = "[\"invalidate\", [\"a\"]]";
+  const std::vector<std::string> changes[] = {
+      {"SET", "a", "2"}, {"APPEND", "a", "3"}, {"EXPIRE", "a", "100"},       {"SET", "a", "4", "KEEPTTL"},
+      {"PERSIST", "a"},  {"DEL", "a"},         {"MSET", "b", "1", "a", "1"}, {"FLUSHALL"}};
+  for (const auto& change : changes) {
+    (void)ask({"GET", "a"});
+    by_other({"GET", "a"});
+    EXPECT_EQ(told(), "") << change[0];
+    by_other(change);
+    EXPECT_EQ(told(), invalidated) << change[0];
+  }
+  (void)ask({"GET", "a"});
+  (void)ask({"SET", "a", "5"});
+  EXPECT_EQ(told(), "") << "NOLOOP";
+  // What expires is said, too, although nothing is done to the key.
+  by_other({"SET", "a", "6", "PX", "5"});
+  (void)ask({"GET", "a"});
+  std::string heard;
+  for (const Nanos until = ElapsedClock().now() + kPatience; heard.empty() && ElapsedClock().now() < until;)
+    heard = told();
+  EXPECT_EQ(heard, invalidated);
+  EXPECT_EQ(text({"GET", "a"}), "null");
 }
 
 TEST(PointerKey, Parses) {

@@ -125,8 +125,9 @@ struct PageBeginWrite {
 struct PageEndWrite {
   std::uint16_t ns;
 };  // generation even
-struct PageBumpSlot {
+struct PageBumpSlot {  // of one key, behind its StorePut or StoreErase; or of all keys there
   std::uint16_t slot;
+  bool whole = false;
 };
 struct PageOpenBlock {
   std::vector<std::uint16_t> slots;
@@ -252,6 +253,11 @@ class EdgeCore {
   const std::vector<Namespace>& namespaces() const { return namespaces_; }
   std::size_t entries() const { return entries_.size(); }
   std::size_t memory_used_bytes() const { return memory_used_; }
+  // Of the value in the memory tier; kForever: it does not expire, or is not there. (CLIENT TRACKING, WATCH)
+  Nanos expires_at(std::string_view key) const {
+    const auto it = entries_.find(key);
+    return it == entries_.end() ? kForever : it->second.entry.expires_at;
+  }
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
   // Live keys of this edge's copies after `after`, in order (SCAN, KEYS, DBSIZE speak of this edge's copies).
   std::vector<std::string> keys(std::string_view after, std::size_t limit, Nanos now) const;

@@ -31,7 +31,7 @@ class MapStore : public EdgeStore {
 struct Word {
   std::string operator()(const PageBeginWrite&) const { return "odd"; }
   std::string operator()(const PageEndWrite&) const { return "even"; }
-  std::string operator()(const PageBumpSlot&) const { return "bump"; }
+  std::string operator()(const PageBumpSlot& bump) const { return bump.whole ? "bump-whole" : "bump"; }
   std::string operator()(const PageOpenBlock&) const { return "open"; }
   std::string operator()(const PageCloseBlock&) const { return "close"; }
   std::string operator()(const PageApplied&) const { return "applied"; }

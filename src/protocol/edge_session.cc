@@ -229,7 +229,7 @@ void EdgeCore::on_record(const Record& record) {
         forget(key, true);
       }
     }
-    emit(PageBumpSlot{slot});  // a key that left the memory tier may still be held by an app (L1)
+    emit(PageBumpSlot{slot, true});  // a key that left the memory tier may still be held by an app (L1)
   }
   in_record_ = false;
   for (const std::uint16_t ns : touched) emit(PageEndWrite{ns});

@@ -209,7 +209,7 @@ TEST(EdgeF7, ACoarseInvalidationReachesWhatOnlyAnAppStillHolds) {
   Bench bench;
   bench.open();
   bench.hub(Record{Index{11}, Term{1}, {}, {}, {slot_of("plain:k")}});
-  EXPECT_EQ(bench.trace, "bump");
+  EXPECT_EQ(bench.trace, "bump-whole");
 }
 
 TEST(EdgeC2, ASuspendDropsEveryProofAndTheSession) {

@@ -237,13 +237,16 @@ std::string RespServerImpl::info_sections() const {
   std::uint64_t deferred = 0;
   for (const auto& [number, connection] : connections) deferred += connection->deferred;
   return "# Clients\r\n" + line("connected_clients", stats.connections) + line("maxclients", options.connections_max) +
-         line("blocked_clients", deferred) + line("client_buffers_bytes", stats.buffers_bytes) + "\r\n# Stats\r\n" +
+         line("blocked_clients", deferred) + line("tracking_clients", tracking_count) +
+         line("client_buffers_bytes", stats.buffers_bytes) + "\r\n# Stats\r\n" +
          line("total_connections_received", stats.connections_total) +
          line("total_commands_processed", stats.commands_total) + line("total_net_input_bytes", stats.bytes_in) +
          line("total_net_output_bytes", stats.bytes_out) +
          line("rejected_connections", stats.refused_max + stats.refused_protected + stats.refused_unauthenticated) +
          line("total_error_replies", stats.errors_total) +
          line("client_output_buffer_limit_disconnections", stats.closed_slow_reader) +
+         line("pubsub_channels", channels.size()) + line("pubsub_patterns", patterns.size()) +
+         line("tracking_total_keys", tracked.size()) + line("tracking_total_prefixes", prefixes.size()) +
          line("acl_access_denied_auth", stats.authentication_failures);
 }
 

@@ -22,23 +22,70 @@ bool plain_text(std::string_view text) {
 // Seconds since `instant`, as CLIENT LIST shows them.
 std::string seconds_since(Nanos instant, Nanos now) { return std::to_string(saturating_sub(now, instant) / kSecond); }
 
-constexpr std::string_view kClientHelp[] = {"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-                                            "GETNAME",
-                                            "    Return the name of the current connection.",
-                                            "ID",
-                                            "    Return the ID of the current connection.",
-                                            "INFO",
-                                            "    Return information about the current client connection.",
-                                            "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <client-id> ...]",
-                                            "    Return information about client connections.",
-                                            "NO-EVICT (ON|OFF)",
-                                            "    Protect current client connection from eviction.",
-                                            "SETINFO <attr> <value>",
-                                            "    Set the lib-name or lib-ver of the current connection.",
-                                            "SETNAME <name>",
-                                            "    Assign the name <name> to the current connection.",
-                                            "HELP",
-                                            "    Print this help."};
+// As Redis shows them in CLIENT LIST.
+std::string flags_of(const RespConnection& c) {
+  std::string flags;
+  if (c.subscriptions() > 0) flags.push_back('P');
+  if (c.transaction.open) flags.push_back('x');
+  if (c.tracking.on) flags.push_back('t');
+  if (c.tracking.broken) flags.push_back('R');
+  if (c.tracking.bcast) flags.push_back('B');
+  if (c.transaction.changed) flags.push_back('d');
+  if (c.close_when_sent) flags.push_back('c');
+  if (c.unix_socket) flags.push_back('U');
+  if (c.no_evict) flags.push_back('e');
+  return flags.empty() ? "N" : flags;
+}
+
+constexpr std::string_view kClientHelp[] = {
+    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * ID <client-id>",
+    "      Kill the connection with this id.",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <client-id> ...]",
+    "    Return information about client connections.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETINFO <attr> <value>",
+    "    Set the lib-name or lib-ver of the current connection.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "HELP",
+    "    Print this help."};
 
 }  // namespace
 
@@ -60,12 +107,31 @@ bool RespServerImpl::execute_here(RespConnection& connection, const Arguments& a
     case RespCommand::kClient: client(connection, args, reply); return true;
     case RespCommand::kCommand: answer_command(args, reply); return true;
     case RespCommand::kConfig: config(args, reply); return true;
+    case RespCommand::kMulti: multi(connection, reply); return true;
+    case RespCommand::kExec: exec(connection, reply); return true;
+    case RespCommand::kDiscard: discard(connection, reply); return true;
+    case RespCommand::kWatch: watch_keys(connection, args, reply); return true;
+    case RespCommand::kUnwatch:
+      unwatch(connection);
+      reply.ok();
+      return true;
+    case RespCommand::kSubscribe: subscribe(connection, args, false, reply); return true;
+    case RespCommand::kUnsubscribe: unsubscribe(connection, args, false, reply); return true;
+    case RespCommand::kPSubscribe: subscribe(connection, args, true, reply); return true;
+    case RespCommand::kPUnsubscribe: unsubscribe(connection, args, true, reply); return true;
+    case RespCommand::kPublish: publish(connection, args, reply); return true;
+    case RespCommand::kPubSub: pubsub(args, reply); return true;
     default: return false;
   }
 }
 
-void RespServerImpl::ping(RespConnection&, const Arguments& args, RespReply& reply) {
+void RespServerImpl::ping(RespConnection& connection, const Arguments& args, RespReply& reply) {
   if (args.size() > 2) return reply.error(wrong_arity_error("ping"));
+  if (connection.protocol_version == 2 && connection.subscriptions() > 0) {  // shaped like a message
+    reply.array(2);
+    reply.bulk("pong");
+    return reply.bulk(args.size() == 2 ? args[1] : std::string_view());
+  }
   if (args.size() == 2) return reply.bulk(args[1]);
   reply.simple("PONG");
 }
@@ -82,6 +148,7 @@ void RespServerImpl::select(const Arguments& args, RespReply& reply) {
 }
 
 void RespServerImpl::reset(RespConnection& connection) {
+  forget_state(connection);
   connection.protocol_version = 2;
   connection.client_name.clear();
   connection.no_evict = false;
@@ -214,6 +281,8 @@ void RespServerImpl::client(RespConnection& connection, const Arguments& args, R
     if (!on && !equal_ignoring_case(args[2], "OFF")) return reply.error("ERR syntax error");
     connection.no_evict = on;  // accepted and shown: connections are not evicted here
     reply.ok();
+  } else if (client_more(connection, args, reply)) {
+    return;
   } else if (is("HELP")) {
     reply.array(std::size(kClientHelp));
     for (const std::string_view line : kClientHelp) reply.simple(line);
@@ -229,7 +298,10 @@ void RespServerImpl::client_list(const Arguments& args, RespReply& reply) {
     if (!is("normal") && !is("master") && !is("slave") && !is("replica") && !is("pubsub")) {
       return reply.error("ERR Unknown client type '" + std::string(args[3].substr(0, 128)) + "'");
     }
-    if (!is("normal")) return reply.verbatim("txt", "");
+    if (!is("normal") && !is("pubsub")) return reply.verbatim("txt", "");
+    for (const auto& [number, one] : connections) {
+      if ((one->subscriptions() > 0) == is("pubsub")) shown.push_back(one.get());
+    }
   } else if (args.size() > 3 && equal_ignoring_case(args[2], "ID")) {
     for (std::size_t i = 3; i < args.size(); ++i) {
       const auto wanted = parse_resp_integer(args[i]);
@@ -243,7 +315,9 @@ void RespServerImpl::client_list(const Arguments& args, RespReply& reply) {
   } else if (args.size() != 2) {
     return reply.error("ERR syntax error");
   }
-  for (const auto& [number, connection] : connections) shown.push_back(connection.get());
+  if (args.size() == 2) {
+    for (const auto& [number, connection] : connections) shown.push_back(connection.get());
+  }
   std::sort(shown.begin(), shown.end(), [](const auto* a, const auto* b) { return a->number < b->number; });
   std::string text;
   for (const RespConnection* connection : shown) text += describe(*connection) + "\n";
@@ -259,14 +333,18 @@ std::string RespServerImpl::describe(const RespConnection& c) const {
   text.append(" laddr=").append(c.local_text).append(unix_suffix);
   text.append(" fd=" + number(c.fd)).append(" name=").append(c.client_name);
   text.append(" age=" + seconds_since(c.created_at, now)).append(" idle=" + seconds_since(c.last_at, now));
-  text.append(c.unix_socket ? " flags=U" : " flags=N").append(c.no_evict ? "e" : "");
-  text.append(" db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=" + number(c.parser.buffered()));
+  text.append(" flags=").append(flags_of(c)).append(" db=0 sub=" + number(c.channels.size()));
+  text.append(" psub=" + number(c.patterns.size())).append(" ssub=0 multi=");
+  text.append(c.transaction.open ? number(c.transaction.queued.size()) : "-1");
+  text.append(" qbuf=" + number(c.parser.buffered()));
   text.append(" qbuf-free=" + number(c.parser.free_bytes()));
-  text.append(" argv-mem=0 multi-mem=0 rbs=" + number(c.out.capacity())).append(" rbp=0 obl=" + number(c.unsent()));
+  text.append(" argv-mem=0 multi-mem=" + number(c.state_bytes) + " rbs=" + number(c.out.capacity()))
+      .append(" rbp=0 obl=" + number(c.unsent()));
   text.append(" oll=0 omem=0 tot-mem=" + number(c.parser.memory_bytes() + c.out.capacity() + sizeof(RespConnection)));
   text.append((c.interest & ~1u) != 0 ? " events=rw" : " events=r").append(" cmd=").append(c.last_command);
   text.append(c.last_command.empty() ? "NULL" : "");
-  text.append(" user=default redir=-1 resp=" + number(c.protocol_version));
+  text.append(" user=default redir=" + (c.tracking.on ? number(c.tracking.redirect) : "-1"));
+  text.append(" resp=" + number(c.protocol_version));
   text.append(" lib-name=").append(c.library_name).append(" lib-ver=").append(c.library_version);
   return text;
 }

@@ -54,6 +54,8 @@ ReplyToken RespConnection::defer() {
 RespServerImpl::RespServerImpl(EventLoop& l, CommandHandler& h, RespServerOptions o)
     : loop(l), handler(h), options(std::move(o)), read_buffer(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   waker = loop.add_waker([this](Nanos now) { sweep(now); });
+  pause_waker = loop.add_waker([this](Nanos) { end_pause(); });
+  expiry_waker = loop.add_waker([this](Nanos now) { expire_tracked(now); });
   spare_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -71,7 +73,7 @@ RespServerImpl::~RespServerImpl() {
       ::unlink(listener.unix_path.c_str());
     }
   }
-  loop.remove_waker(waker);
+  for (const auto one : {waker, pause_waker, expiry_waker}) loop.remove_waker(one);
   if (spare_fd >= 0) ::close(spare_fd);
 }
 
@@ -215,17 +217,19 @@ bool RespServerImpl::read_some(RespConnection& connection) {
 }
 
 bool RespServerImpl::can_execute(const RespConnection& connection) const {
-  return !connection.dead && !connection.waits() && !connection.close_when_sent &&
-         connection.unsent() < options.output_soft_bytes;
+  return !connection.dead && !connection.overflowed && !connection.waits() && !connection.transaction.running &&
+         connection.postponed.empty() && !connection.close_when_sent && connection.unsent() < options.output_soft_bytes;
 }
 
 void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) {
   RespConnection& c = *connection;
+  go_on(c);
+  if (c.dead) return;
   bool starved = false;  // of bytes: everything whole was executed
   for (int share = kCommandsPerTurn; share > 0 && can_execute(c); --share) {
     const RespParser::Status status = c.parser.next();
     if (status == RespParser::Status::kCommand) {
-      execute(c, c.parser.args());
+      take_command(c, c.parser.args());
       continue;
     }
     if (status == RespParser::Status::kError) {
@@ -303,6 +307,7 @@ void RespServerImpl::close(RespConnection& connection) {
   loop.unwatch(connection.watch);
   ::close(connection.fd);
   stats.buffers_bytes -= connection.accounted_bytes;
+  forget_state(connection);
   set_authenticated(connection, true);  // no longer counted among those who are not
   const bool owed = connection.deferred;
   const ReplyToken token{connection.number, connection.sequence};
@@ -369,7 +374,8 @@ Nanos RespServerImpl::deadline_of(const RespConnection& connection) const {
     deadline =
         std::min(deadline, saturating_add(connection.created_at, milliseconds(options.authentication_timeout_ms)));
   }
-  if (options.idle_timeout_ms > 0 && !connection.deferred) {
+  const bool waits_for_us = connection.deferred || !connection.postponed.empty() || connection.subscriptions() > 0;
+  if (options.idle_timeout_ms > 0 && !waits_for_us) {
     deadline = std::min(deadline, saturating_add(connection.last_at, milliseconds(options.idle_timeout_ms)));
   }
   if (connection.soft_since != kNever) {
@@ -407,7 +413,7 @@ void RespServerImpl::sweep(Nanos now) {
       ++stats.closed_slow_reader;
       close(c);
     } else if (c.held_until <= now) {
-      c.out.append(c.held);
+      answers_of(c).append(c.held);
       c.held.clear();
       c.held_until = kForever;
       process(connection);
@@ -419,7 +425,9 @@ void RespServerImpl::sweep(Nanos now) {
 }
 
 void RespServerImpl::account(RespConnection& connection) {
-  const std::size_t bytes = connection.parser.memory_bytes() + connection.out.capacity();
+  const std::size_t bytes = connection.parser.memory_bytes() + connection.out.capacity() +
+                            connection.pushes.capacity() + connection.transaction.answers.capacity() +
+                            connection.state_bytes;
   const bool grew = bytes > connection.accounted_bytes;
   stats.buffers_bytes += bytes - connection.accounted_bytes;
   connection.accounted_bytes = bytes;
@@ -445,7 +453,7 @@ void RespServerImpl::execute(RespConnection& c, const Arguments& args) {
   } else {
     c.current = spec;
     c.last_command.assign(spec->name);
-    if (!execute_here(c, args, reply)) hand_over(c, args, reply);
+    if (!intercept(c, args, reply) && !execute_here(c, args, reply)) hand_over(c, args, reply);
   }
   if (c.out.size() > before && c.out[before] == '-') ++stats.errors_total;
 }
@@ -453,6 +461,7 @@ void RespServerImpl::execute(RespConnection& c, const Arguments& args) {
 void RespServerImpl::hand_over(RespConnection& connection, const Arguments& args, RespReply& reply) {
   const std::size_t before = connection.out.size();
   connection.handling = true;
+  executing_args = &args;
   try {
     handler.handle(connection, args, reply);
   } catch (const std::exception& error) {
@@ -471,6 +480,7 @@ void RespServerImpl::hand_over(RespConnection& connection, const Arguments& args
     }
   }
   connection.early.clear();
+  note_read(connection, args);
   TIDELOCK_ASSERT(connection.deferred || connection.out.size() > before);  // every command gets an answer
 }
 
@@ -487,7 +497,8 @@ void RespServerImpl::complete(ReplyToken token, std::string_view encoded) {
     return;
   }
   if (encoded[0] == '-') ++stats.errors_total;
-  connection.out.append(encoded);
+  answers_of(connection).append(encoded);
+  finish_read(connection);
   enqueue(connection);
 }
 
@@ -529,6 +540,10 @@ int RespServer::protocol_of(ReplyToken token) const {
   const auto found = impl_->connections.find(token.connection);
   return found == impl_->connections.end() ? 0 : found->second->protocol_version;
 }
+
+void RespServer::key_changed(std::string_view key, std::uint64_t origin) { impl_->key_changed(key, origin); }
+void RespServer::keys_changed(const std::function<bool(std::string_view)>& which) { impl_->keys_changed(which); }
+void RespServer::all_keys_changed() { impl_->all_keys_changed(); }
 
 const RespServerStats& RespServer::stats() const { return impl_->stats; }
 

@@ -7,6 +7,14 @@
 // Order:     answers keep the order of requests. A handler may defer an answer; later commands of that connection then
 // wait
 //            in its buffer (other connections go on).
+// MULTI:     EXEC runs its commands one after another in one piece, as long as the handler answers them inside
+// handle().
+//            A command that would wait is refused when it is queued (refuse_in_transaction). If an answer is deferred
+//            all the same, the EXEC waits for it, commands of other connections run meanwhile, and when the connection
+//            ends the rest is not run.
+// Tracking:  a key read by MGET or the like, whose answer waited, and that changed meanwhile, is invalidated right
+// behind
+//            that answer. BCAST says nothing of expiry: the others do (expires_at).
 // Cost:      one read, and one write for all answers of a pipeline, per turn and connection; at most 1,024 commands of
 // one
 //            connection per turn.
@@ -20,6 +28,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +58,10 @@ struct RespServerOptions {
   std::int64_t output_soft_ms = 60'000;
   std::size_t output_hard_bytes = 256u << 20;
   std::size_t buffers_bytes_max = 512u << 20;  // of all connections
+  std::size_t patterns_max = 10'000;           // of PSUBSCRIBE, all connections together: PUBLISH tries each
+  std::size_t prefixes_max = 256;              // of CLIENT TRACKING ... BCAST, one connection; 256 bytes each
+  std::size_t tracking_keys_max = 1'000'000;   // remembered reads; beyond it keys are invalidated early
+  std::size_t tracking_bytes_max = 64u << 20;  // the same, with names and readers
   std::string version = "7.0.15";              // of Redis, as HELLO reports it: clients choose features by it
 };
 
@@ -80,6 +93,13 @@ class CommandHandler {
   virtual ~CommandHandler() = default;
   // `args` (the name first) and `reply` are valid during the call. Write exactly one answer, or defer.
   virtual void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) = 0;
+  // Asked when a command is to be queued after MULTI. Empty: fine. Else the error: the command is refused, and so will
+  // be the EXEC. For commands whose answer would have to wait for somebody else.
+  virtual std::string refuse_in_transaction(const CommandSpec&, const std::vector<std::string_view>& /*args*/) {
+    return {};
+  }
+  // When the value of a key expires, on the loop's clock; kForever: never, or not known. WATCH and CLIENT TRACKING ask.
+  virtual Nanos expires_at(std::string_view /*key*/) { return kForever; }
   // A connection with a deferred answer is gone: its token will be ignored; the work may be given up.
   virtual void abandoned(ReplyToken) {}
   // CONFIG GET: append each (name, value) of the handler's own; the server keeps those that were asked for.
@@ -119,6 +139,17 @@ class RespServer {
   void complete(ReplyToken token, std::string_view encoded);
   // The protocol to encode for; 0 when the connection is gone.
   int protocol_of(ReplyToken token) const;
+
+  // The value of a key changed or was dropped, for whatever reason but its expiry: whoever watches it, or was told its
+  // value under CLIENT TRACKING, hears of it. Call it before the answers that show the change. `origin` is the
+  // connection that did it (NOLOOP); 0: the one inside handle(), if any. Cost: a few look-ups; one bool when nobody
+  // listens. More calls than changes do no harm: a reader asks again, an EXEC is repeated.
+  void key_changed(std::string_view key, std::uint64_t origin = 0);
+  // The same for every key that `which` holds for; O(keys watched or tracked). BCAST clients are told to drop
+  // everything.
+  void keys_changed(const std::function<bool(std::string_view key)>& which);
+  // The same for every key.
+  void all_keys_changed();
 
   const RespServerStats& stats() const;
   // INFO sections "# Clients" and "# Stats" of this server, as Redis names them, for the handler's INFO.

@@ -45,13 +45,17 @@ class StoreHandler : public CommandHandler {
   std::vector<std::pair<ReplyToken, std::string>> waiting;  // deferred TL.GETs
   std::vector<ReplyToken> abandoned_tokens;
   std::string knob = "1";
+  std::map<std::string, Nanos, std::less<>> expiries;  // what the test says; values stay all the same
 
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override {
     switch (connection.command().id) {
       case RespCommand::kGet: return get(args[1], reply);
       case RespCommand::kSet: return set(args, reply);
       case RespCommand::kMSet:
-        for (std::size_t i = 1; i + 1 < args.size(); i += 2) values[std::string(args[i])] = args[i + 1];
+        for (std::size_t i = 1; i + 1 < args.size(); i += 2) {
+          values[std::string(args[i])] = args[i + 1];
+          server->key_changed(args[i]);
+        }
         return reply.ok();
       case RespCommand::kMGet:
         reply.array(args.size() - 1);
@@ -59,17 +63,24 @@ class StoreHandler : public CommandHandler {
         return;
       case RespCommand::kDel: {
         std::int64_t gone = 0;
-        for (std::size_t i = 1; i < args.size(); ++i)
-          gone += static_cast<std::int64_t>(values.erase(std::string(args[i])));
+        for (std::size_t i = 1; i < args.size(); ++i) {
+          if (values.erase(std::string(args[i])) == 0) continue;
+          ++gone;
+          server->key_changed(args[i]);
+        }
         return reply.integer(gone);
       }
       case RespCommand::kExists: return reply.integer(values.contains(args[1]) ? 1 : 0);
       case RespCommand::kKeys: return keys(args[1], reply);
       case RespCommand::kDbSize: return reply.integer(static_cast<std::int64_t>(values.size()));
-      case RespCommand::kFlushAll: values.clear(); return reply.ok();
+      case RespCommand::kFlushAll:
+        values.clear();
+        server->all_keys_changed();
+        return reply.ok();
       case RespCommand::kType: return reply.simple(values.contains(args[1]) ? "string" : "none");
       case RespCommand::kInfo: return reply.verbatim("txt", server->info_sections());
       case RespCommand::kTlGet: waiting.emplace_back(connection.defer(), args[1]); return;
+      case RespCommand::kTlMGet: waiting.emplace_back(connection.defer(), args[1]); return;  // the first key's value
       case RespCommand::kTlSet: {  // deferred, and answered before handle() returns
         const ReplyToken token = connection.defer();
         server->complete(token, "+early\r\n");
@@ -78,6 +89,13 @@ class StoreHandler : public CommandHandler {
       case RespCommand::kTlInfo: throw std::runtime_error("planted");
       default: return reply.error("ERR not in this store");
     }
+  }
+  std::string refuse_in_transaction(const CommandSpec&, const std::vector<std::string_view>& args) override {
+    return args.size() > 1 && args[1].starts_with("far:") ? "ERR key '" + std::string(args[1]) + "' is far" : "";
+  }
+  Nanos expires_at(std::string_view key) override {
+    const auto found = expiries.find(key);
+    return found == expiries.end() ? kForever : found->second;
   }
   void abandoned(ReplyToken token) override { abandoned_tokens.push_back(token); }
   void config_list(std::vector<std::pair<std::string, std::string>>& out) override { out.emplace_back("knob", knob); }
@@ -105,6 +123,7 @@ class StoreHandler : public CommandHandler {
     const auto set = parse_set(args);
     if (!set) return reply.error(set.error().message);
     values[std::string(set->key)] = set->value;
+    server->key_changed(set->key);
     reply.ok();
   }
   void keys(std::string_view pattern, RespReply& reply) {

@@ -1,15 +1,18 @@
-// The inside of RespServer, shared by server.cc (sockets, order, limits), connection_commands.cc and
-// config_commands.cc. Not for other rooms.
+// The inside of RespServer, shared by server.cc (sockets, order, limits), connection_commands.cc, client_commands.cc,
+// config_commands.cc, transactions.cc, pubsub.cc and tracking.cc. Not for other rooms.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "wire/resp/server.h"
@@ -17,6 +20,40 @@
 struct sockaddr;
 
 namespace tidelock {
+
+struct RespStringHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+template <class T>
+using RespByName = std::unordered_map<std::string, T, RespStringHash, std::equal_to<>>;
+using RespNames = std::set<std::string, std::less<>>;
+
+// MULTI ... EXEC of one connection (transactions.cc).
+struct RespTransaction {
+  bool open = false;     // after MULTI
+  bool broken = false;   // a command was refused: EXEC will be too
+  bool writes = false;   // a queued command writes
+  bool changed = false;  // a watched key changed
+  bool running = false;  // EXEC is under way; beyond one turn when a command's answer was deferred
+  bool dropped = false;  // its answers outgrew the output limit: the connection will be closed
+  std::vector<std::vector<std::string>> queued;
+  std::size_t next = 0;                               // of `queued`, while running
+  std::string answers;                                // while running
+  std::map<std::string, Nanos, std::less<>> watched;  // -> when the value expires
+};
+
+// CLIENT TRACKING of one connection (tracking.cc).
+struct RespTracking {
+  bool on = false, bcast = false, optin = false, optout = false, noloop = false;
+  bool caching = false;             // CLIENT CACHING speaks of the next command
+  bool broken = false;              // who the messages go to is gone
+  std::uint64_t redirect = 0;       // 0: to itself
+  RespNames prefixes;               // of BCAST
+  std::vector<std::string> unread;  // keys of a read whose answer is deferred
+};
+
+enum class RespReplyMode : std::uint8_t { kOn, kOff, kSkipNext };
 
 struct RespConnection final : ConnectionContext {
   // Fixed once accepted.
@@ -59,6 +96,20 @@ struct RespConnection final : ConnectionContext {
   Nanos held_until = kForever;  // X4: a failed AUTH is answered then
   std::string held;
 
+  // What outlives a command (transactions.cc, pubsub.cc, tracking.cc, client_commands.cc).
+  RespTransaction transaction;
+  RespTracking tracking;
+  RespNames channels, patterns;  // subscriptions
+  RespReplyMode reply_mode = RespReplyMode::kOn;
+  bool admitted = false;               // the command under way passed every check
+  bool skips = false;                  // its answer is dropped: CLIENT REPLY SKIP
+  bool drops_owed = false;             // so will be the answer it deferred
+  bool overflowed = false;             // it does not read what is pushed to it: closed at its next turn
+  std::string pushes;                  // wait for the end of the command under way
+  std::vector<std::string> postponed;  // a command that CLIENT PAUSE holds
+  std::size_t state_bytes = 0;         // of names and queued commands above
+
+  std::size_t subscriptions() const { return channels.size() + patterns.size(); }
   std::size_t unsent() const { return out.size() - out_sent; }
   bool waits() const { return deferred || held_until != kForever; }
 
@@ -125,8 +176,59 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   bool authenticate(RespConnection& connection, std::string_view user, std::string_view password);
   void refuse_authentication(RespConnection& connection);
   void client(RespConnection& connection, const Arguments& args, RespReply& reply);
+  bool client_more(RespConnection& connection, const Arguments& args, RespReply& reply);
   void client_list(const Arguments& args, RespReply& reply);
   std::string describe(const RespConnection& connection) const;
+
+  // client_commands.cc
+  void client_kill(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void client_pause(const Arguments& args, RespReply& reply);
+  void client_reply(RespConnection& connection, const Arguments& args, RespReply& reply);
+  bool paused_for(const RespConnection& connection, std::string_view name, std::size_t words) const;
+  void end_pause();
+
+  // transactions.cc
+  void take_command(RespConnection& connection, const Arguments& args);  // execute, and what belongs around it
+  void go_on(RespConnection& connection);                                // with what waited for an answer or a pause
+  void end_command(RespConnection& connection, std::size_t before);
+  bool intercept(RespConnection& connection, const Arguments& args, RespReply& reply);  // true: answered
+  void queue_command(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void multi(RespConnection& connection, RespReply& reply);
+  void exec(RespConnection& connection, RespReply& reply);
+  void run_queued(RespConnection& connection);
+  void discard(RespConnection& connection, RespReply& reply);
+  void end_transaction(RespConnection& connection);
+  void watch_keys(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void unwatch(RespConnection& connection);
+  std::string& answers_of(RespConnection& connection);  // where a late answer goes
+  void forget_state(RespConnection& connection);        // RESET, and the end of a connection
+  void push_to(RespConnection& connection, std::string_view encoded);
+
+  // pubsub.cc
+  void subscribe(RespConnection& connection, const Arguments& args, bool pattern, RespReply& reply);
+  void unsubscribe(RespConnection& connection, const Arguments& args, bool pattern, RespReply& reply);
+  void unsubscribe_all(RespConnection& connection);
+  void drop_subscription(RespConnection& connection, const std::string& name, bool pattern);
+  void publish(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void pubsub(const Arguments& args, RespReply& reply);
+
+  // tracking.cc
+  void client_tracking(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void client_caching(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void client_trackinginfo(const RespConnection& connection, RespReply& reply);
+  void stop_tracking(RespConnection& connection);
+  std::string wrong_prefixes(const RespConnection& connection, const std::vector<std::string_view>& fresh) const;
+  void note_read(RespConnection& connection, const Arguments& args);  // after handle()
+  void finish_read(RespConnection& connection);                       // a deferred answer is here
+  void remember(RespConnection& connection, std::string_view key);
+  bool hears_changes() const { return !watchers.empty() || tracking_count > 0; }
+  void key_changed(std::string_view key, std::uint64_t origin);
+  void keys_changed(const std::function<bool(std::string_view)>& which);
+  void all_keys_changed();
+  void invalidate(std::string_view key, std::uint64_t origin);
+  void send_invalidation(RespConnection& connection, const std::vector<std::string_view>* keys);  // null: everything
+  void flush_broadcasts();
+  void expire_tracked(Nanos now);
 
   // config_commands.cc
   void config(const Arguments& args, RespReply& reply);
@@ -148,6 +250,32 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   bool ready_scheduled = false;
   int spare_fd = -1;  // given up for a moment to refuse a connection when descriptors run out
   std::unique_ptr<char[]> read_buffer;
+
+  RespConnection* executing = nullptr;        // whose command is under way
+  const Arguments* executing_args = nullptr;  // inside handle()
+  std::string dropped_answer;                 // where answers go that nobody wants
+  Nanos pause_until = kNever;                 // CLIENT PAUSE
+  bool pause_all = false;
+  EventLoop::Waker pause_waker = 0, expiry_waker = 0;
+  RespByName<std::set<std::uint64_t>> channels;  // -> connections, by number
+  std::map<std::string, std::set<std::uint64_t>> patterns;
+  RespByName<std::set<std::uint64_t>> watchers;
+  struct Tracked {
+    std::vector<std::uint64_t> readers;  // sorted; some may be gone
+    Nanos expires_at = kForever;
+  };
+  RespByName<Tracked> tracked;  // bounded: tracking_keys_max, tracking_bytes_max
+  std::size_t tracked_bytes = 0, tracking_count = 0;
+  std::set<std::pair<Nanos, std::string>> tracked_expiries;
+  RespByName<std::set<std::uint64_t>> prefixes;     // BCAST
+  std::map<std::size_t, std::size_t> prefix_sizes;  // -> how many prefixes have it
+  struct Broadcast {
+    std::string key;
+    std::uint64_t origin = 0;
+  };
+  std::map<std::string, std::vector<Broadcast>> broadcasts;  // by prefix, until the command or the turn ends
+  std::size_t broadcast_bytes = 0;
+  bool broadcasts_scheduled = false;
 };
 
 }  // namespace tidelock

@@ -71,7 +71,7 @@ TEST(RespServer, ConnectionCommands) {
   const std::string id = ask(client, "CLIENT ID");
   const std::string info = ask(client, "CLIENT INFO");
   EXPECT_EQ(info.find("\"id=" + id + " addr=127.0.0.1:"), 0u) << info;
-  for (const char* part : {" name=me ", " flags=Ne ", " cmd=client|info ", " resp=2 ", " lib-name=lib "}) {
+  for (const char* part : {" name=me ", " flags=e ", " cmd=client|info ", " resp=2 ", " lib-name=lib "}) {
     EXPECT_NE(info.find(part), std::string::npos) << part << " in " << info;
   }
   RespClient other = running.connect({.name = "you"});
