@@ -7,6 +7,8 @@ namespace tidelock {
 
 // Milliseconds of the Unix epoch. Any thread; may jump either way.
 std::uint64_t wall_ms_now();
+// The same in microseconds.
+std::uint64_t wall_us_now();
 
 // CLOCK_MONOTONIC in nanoseconds: what the logs of several processes of one machine are compared by.
 std::int64_t monotonic_ns_now();

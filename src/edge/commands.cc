@@ -99,6 +99,8 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kFlushDb: return flush(asked, args);
     case RespCommand::kTlGet: return tl_get(asked, args);
     case RespCommand::kTlSet: return tl_set(asked, args);
+    case RespCommand::kMemory: return memory_command(asked, args);
+    case RespCommand::kConfig: return rewrite_config(asked);
     default:
       return answer_error(asked,
                           "ERR command '" + std::string(connection.command().name) + "' is not served by this edge");

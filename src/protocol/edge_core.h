@@ -252,6 +252,8 @@ class EdgeCore {
   const std::vector<Namespace>& namespaces() const { return namespaces_; }
   std::size_t entries() const { return entries_.size(); }
   std::size_t memory_used_bytes() const { return memory_used_; }
+  // What the live value of a key takes of that; 0 when it is not in memory. Does not count as a use.
+  std::size_t held_bytes(std::string_view key, Nanos now) const;
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
   // Live keys of this edge's copies after `after`, in order (SCAN, KEYS, DBSIZE speak of this edge's copies).
   std::vector<std::string> keys(std::string_view after, std::size_t limit, Nanos now) const;

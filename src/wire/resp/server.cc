@@ -54,6 +54,8 @@ ReplyToken RespConnection::defer() {
 RespServerImpl::RespServerImpl(EventLoop& l, CommandHandler& h, RespServerOptions o)
     : loop(l), handler(h), options(std::move(o)), read_buffer(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
   waker = loop.add_waker([this](Nanos now) { sweep(now); });
+  acl.set_default_password(std::exchange(options.password, {}));
+  first_default_user = acl.default_user()->rules_text();
   spare_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -117,7 +119,7 @@ std::string RespServerImpl::refusal(const RespConnection& connection) {
     ++stats.refused_max;
     return "-ERR max number of clients reached\r\n";
   }
-  if (options.password.empty() && options.protected_mode && !connection.local) {  // X4
+  if (acl.open() && options.protected_mode && !connection.local) {  // X4
     ++stats.refused_protected;
     return std::string(kDenied);
   }
@@ -136,7 +138,8 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   connection->fd = fd;
   connection->unix_socket = !listener.unix_path.empty();
   connection->local = connection->unix_socket || is_loopback(peer);
-  connection->authenticated = options.password.empty();
+  connection->authenticated = acl.open();
+  connection->user = acl.default_user();
   if (connection->unix_socket) {
     connection->peer_text = connection->local_text = connection->host = listener.unix_path;
   } else {
@@ -170,7 +173,7 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   }
   connection->watch = *watch;
   connection->authenticated = true;
-  set_authenticated(*connection, options.password.empty());
+  set_authenticated(*connection, acl.open());
   ++stats.connections_total;
   connections.emplace(connection->number, connection);
   stats.connections = connections.size();
@@ -222,6 +225,7 @@ bool RespServerImpl::can_execute(const RespConnection& connection) const {
 void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) {
   RespConnection& c = *connection;
   bool starved = false;  // of bytes: everything whole was executed
+  command_began = loop.clock().now();
   for (int share = kCommandsPerTurn; share > 0 && can_execute(c); --share) {
     const RespParser::Status status = c.parser.next();
     if (status == RespParser::Status::kCommand) {
@@ -340,7 +344,7 @@ void RespServerImpl::run_ready() {
 // ---- time and limits ------------------------------------------------------------------------------------------------
 
 bool RespServerImpl::auth_required(const RespConnection& connection) const {
-  return !options.password.empty() && !connection.authenticated;
+  return !acl.open() && !connection.authenticated;
 }
 
 void RespServerImpl::set_authenticated(RespConnection& connection, bool authenticated) {
@@ -435,19 +439,26 @@ void RespServerImpl::execute(RespConnection& c, const Arguments& args) {
   ++c.sequence;
   const std::size_t before = c.out.size();
   RespReply reply(c.out, c.protocol_version);
-  const CommandSpec* spec = find_command(args[0]);
+  const CommandLookup command = look_up(args);
+  const CommandSpec* spec = command.spec;
+  bool ran = false;
   if (spec == nullptr) {
     reply.error(unknown_command_error(args));
-  } else if (!spec->arity_fits(args.size()) || (spec->id == RespCommand::kMSet && args.size() % 2 == 0)) {
-    reply.error(wrong_arity_error(spec->name));
+  } else if (!command.arity_fits(args.size()) || (spec->id == RespCommand::kMSet && args.size() % 2 == 0)) {
+    reply.error(wrong_arity_error(command.full_name()));
   } else if (auth_required(c) && (spec->flags & CommandFlag::kNoAuth) == 0) {
     reply.error("NOAUTH Authentication required.");
+  } else if (const std::string refused = c.user->unrestricted() ? std::string() : refuse(c, command, args);
+             !refused.empty()) {
+    reply.error(refused);
   } else {
+    ran = true;
     c.current = spec;
     c.last_command.assign(spec->name);
+    if (command.sub != nullptr) c.last_command.append("|").append(command.sub->name);
     if (!execute_here(c, args, reply)) hand_over(c, args, reply);
   }
-  if (c.out.size() > before && c.out[before] == '-') ++stats.errors_total;
+  observe(c, command, args, before, ran);
 }
 
 void RespServerImpl::hand_over(RespConnection& connection, const Arguments& args, RespReply& reply) {
@@ -486,7 +497,11 @@ void RespServerImpl::complete(ReplyToken token, std::string_view encoded) {
     connection.early.assign(encoded);
     return;
   }
-  if (encoded[0] == '-') ++stats.errors_total;
+  if (encoded[0] == '-') note_error(encoded.substr(1));
+  if (const CommandLookup pending = std::exchange(connection.pending, {})) {
+    finished(connection, pending, saturating_sub(connection.last_at, connection.pending_began), encoded[0] == '-',
+             std::exchange(connection.pending_args, {}));
+  }
   connection.out.append(encoded);
   enqueue(connection);
 }
@@ -533,5 +548,21 @@ int RespServer::protocol_of(ReplyToken token) const {
 const RespServerStats& RespServer::stats() const { return impl_->stats; }
 
 std::string RespServer::info_sections() const { return impl_->info_sections(); }
+
+std::string RespServer::statistics_section(std::string_view name) const { return impl_->statistics_section(name); }
+
+Result<void> RespServer::set_parameter(std::string_view name, std::string_view value) {
+  std::string wrong = impl_->set_parameter(name, value, false);
+  if (wrong.empty()) wrong = impl_->set_parameter(name, value, true);
+  impl_->after_settings();
+  return wrong.empty() ? Result<void>{} : fail(Code::kInvalid, wrong);
+}
+
+Result<void> RespServer::set_user(std::string_view line) {
+  const std::string wrong = impl_->acl.replace_user(line);
+  return wrong.empty() ? Result<void>{} : fail(Code::kInvalid, wrong.substr(wrong.find(' ') + 1));
+}
+
+RespSettings RespServer::settings() const { return impl_->settings(); }
 
 }  // namespace tidelock
