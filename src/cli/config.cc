@@ -103,8 +103,8 @@ class Reader {
       } else if (const auto flag = value.value_exact<bool>()) {
         text = *flag ? "yes" : "no";
       } else {
-        problem_ = path_ + ":" + std::to_string(value.source().begin.line) + ": " + key + "." + std::string(name.str()) +
-                   " = " + shown(value) + ": must be a string, a whole number, true or false";
+        problem_ = path_ + ":" + std::to_string(value.source().begin.line) + ": " + key + "." +
+                   std::string(name.str()) + " = " + shown(value) + ": must be a string, a whole number, true or false";
         return;
       }
       out.emplace_back(name.str(), std::move(text));

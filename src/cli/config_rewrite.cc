@@ -21,7 +21,8 @@ using Values = std::map<std::string, std::string>;
 
 std::string_view trimmed(std::string_view line) {
   const std::size_t from = line.find_first_not_of(" \t\r");
-  return from == std::string_view::npos ? std::string_view{} : line.substr(from, line.find_last_not_of(" \t\r") - from + 1);
+  return from == std::string_view::npos ? std::string_view{}
+                                        : line.substr(from, line.find_last_not_of(" \t\r") - from + 1);
 }
 
 std::string quoted(std::string_view text) {
@@ -63,8 +64,10 @@ std::size_t equals_of(std::string_view line) {
   char quote = 0;
   for (std::size_t i = static_cast<std::size_t>(text.data() - line.data()); i < line.size(); ++i) {
     if (quote != 0) {
-      if (line[i] == '\\' && quote == '"') ++i;
-      else if (line[i] == quote) quote = 0;
+      if (line[i] == '\\' && quote == '"')
+        ++i;
+      else if (line[i] == quote)
+        quote = 0;
     } else if (line[i] == '"' || line[i] == '\'') {
       quote = line[i];
     } else if (line[i] == '=') {

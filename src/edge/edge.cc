@@ -273,7 +273,8 @@ class Edge::Impl {
       if (const auto good = server_->set_user(user); !good) return fail(Code::kInvalid, good.error().message);
     }
     for (const auto& [name, value] : config_.parameters) {
-      if (const auto good = server_->set_parameter(name, value); !good) return fail(Code::kInvalid, good.error().message);
+      if (const auto good = server_->set_parameter(name, value); !good)
+        return fail(Code::kInvalid, good.error().message);
     }
     const std::string own_socket = config_.run_dir + "/redis.sock";
     if (const auto listening = server_->listen_unix(own_socket); !listening) return listening;

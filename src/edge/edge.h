@@ -51,8 +51,8 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t memory_bytes = 64u << 20;
   std::size_t arena_bytes = 64u << 20;
-  std::string requirepass;                            // of the Redis protocol; empty: none, local peers only
-  std::vector<std::string> users;                     // beside `default`, or in place of it; see EdgeRedisSettings
+  std::string requirepass;         // of the Redis protocol; empty: none, local peers only
+  std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings
   std::vector<std::pair<std::string, std::string>> parameters;
   // CONFIG REWRITE, on a thread of the edge's; empty: there is no file. SHUTDOWN, on its loop; empty: refused.
   std::function<Result<void>(const EdgeRedisSettings&)> rewrite_config;

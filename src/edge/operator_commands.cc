@@ -67,12 +67,14 @@ void EdgeCommands::memory_doctor(const Asked& asked) {
   std::string text = std::to_string(core.entries()) + " entries take " + percent(entries, config_.memory_bytes) +
                      " of the memory tier and " + percent(arena, config_.arena_bytes) + " of the arena. ";
   if (entries > config_.memory_bytes / 10 * 9) {
-    text += "The memory tier is full: the least recently used entries leave it for L2, and come back at a read. "
-            "Raise memory.entries_mib if reads wait for that. ";
+    text +=
+        "The memory tier is full: the least recently used entries leave it for L2, and come back at a read. "
+        "Raise memory.entries_mib if reads wait for that. ";
   }
   if (core_.arena().evictions() > 0) {
-    text += std::to_string(core_.arena().evictions()) +
-            " entries left the arena for want of room: apps then ask the edge. Raise memory.arena_mib if they do often. ";
+    text +=
+        std::to_string(core_.arena().evictions()) +
+        " entries left the arena for want of room: apps then ask the edge. Raise memory.arena_mib if they do often. ";
   }
   text += "Buffers of connections take " + std::to_string(server_->stats().buffers_bytes) +
           " bytes. The limits hold whatever clients do; what the allocator keeps beyond them is not known here.\n";
@@ -93,8 +95,7 @@ void EdgeCommands::memory_command(const Asked& asked, const Arguments& args) {
 // The settings are taken now, the file is written by the worker.
 void EdgeCommands::rewrite_config(const Asked& asked) {
   RespSettings settings = server_->settings();
-  on_worker(asked, [this, asked,
-                    kept = EdgeRedisSettings{std::move(settings.parameters), std::move(settings.users)}] {
+  on_worker(asked, [this, asked, kept = EdgeRedisSettings{std::move(settings.parameters), std::move(settings.users)}] {
     const auto written = config_.rewrite_config(kept);
     return std::function<void()>([this, asked, why = written ? std::string() : written.error().message] {
       if (!why.empty()) return answer_error(asked, "ERR Rewriting config file: " + why);

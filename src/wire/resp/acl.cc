@@ -32,15 +32,13 @@ constexpr Nanos kSameRefusalTime = 60 * kSecond;
 constexpr std::size_t kLogLookedAt = 10;
 
 bool has_spaces(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    return c == '\0' || c == ' ' || (c >= '\t' && c <= '\r');
-  });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return c == '\0' || c == ' ' || (c >= '\t' && c <= '\r'); });
 }
 
 bool is_hash(std::string_view text) {
-  return text.size() == 2 * kSha256Bytes && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
+  return text.size() == 2 * kSha256Bytes &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 // What a pattern matches for certain: "features:" of "features:*". Of a plain word, itself.

@@ -4,7 +4,8 @@
 // Rules:    those of Redis 7.0 but selectors `(...)` and first arguments `+select|0`, which are refused as unknown.
 // Default:  the user `default` is whom a connection is until it authenticates. It begins with everything allowed and no
 //           password needed; its password is requirepass.
-// Threads:  one. Cost: an allowed command of a user without restrictions is one comparison; of another, a bit and a glob
+// Threads:  one. Cost: an allowed command of a user without restrictions is one comparison; of another, a bit and a
+// glob
 //           per key and pattern, within kGlobWorkDefault steps a command: beyond that it is refused.
 // Limits:   kUsersMax users; of one: kPatternsMax patterns and as many channels, kPasswordsMax passwords.
 // Security: X4: passwords are compared by all their hashes in constant time, unknown users cost what known ones do.

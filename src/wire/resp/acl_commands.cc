@@ -17,7 +17,8 @@ constexpr std::size_t kObjectBytesMax = 1024;  // of a key or channel in the log
 
 constexpr std::string_view kNoFile =
     "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER "
-    "command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users "
+    "command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store "
+    "users "
     "in the Redis configuration.";
 
 constexpr std::string_view kHelp[] = {
@@ -130,7 +131,8 @@ void dry_run(const Acl& users, const std::vector<std::string_view>& args, RespRe
   if (!denied) return reply.ok();
   const std::string object = "'" + denied->object + "'";
   switch (denied->reason) {
-    case AclDenial::Reason::kCommand: return reply.bulk("This user has no permissions to run the " + object + " command");
+    case AclDenial::Reason::kCommand:
+      return reply.bulk("This user has no permissions to run the " + object + " command");
     case AclDenial::Reason::kKey: return reply.bulk("This user has no permissions to access the " + object + " key");
     case AclDenial::Reason::kChannel:
       return reply.bulk("This user has no permissions to access the " + object + " channel");

@@ -97,9 +97,9 @@ constexpr std::array<bool, 256> kContainers = [] {
 }();
 
 constexpr std::string_view kCategories[] = {
-    "keyspace", "read",   "write", "set",  "sortedset", "list",     "hash",      "string",     "bitmap",      "hyperloglog",
-    "geo",      "stream", "pubsub", "admin", "fast",     "slow",     "blocking",  "dangerous",  "connection",  "transaction",
-    "scripting"};
+    "keyspace", "read",   "write",       "set",       "sortedset",  "list",        "hash",
+    "string",   "bitmap", "hyperloglog", "geo",       "stream",     "pubsub",      "admin",
+    "fast",     "slow",   "blocking",    "dangerous", "connection", "transaction", "scripting"};
 
 constexpr CategoryBits category(std::string_view name) {
   for (std::size_t i = 0; i < std::size(kCategories); ++i) {
@@ -214,8 +214,9 @@ std::span<const KeySpec> specs_of_command(C id) {
 }
 
 constexpr std::pair<std::uint32_t, std::string_view> kKeyFlagNames[] = {
-    {K::kRO, "RO"},         {K::kRW, "RW"},         {K::kOW, "OW"},         {K::kRM, "RM"}, {K::kAccess, "access"},
-    {K::kUpdate, "update"}, {K::kInsert, "insert"}, {K::kDelete, "delete"}, {K::kVariable, "variable_flags"}};
+    {K::kRO, "RO"},         {K::kRW, "RW"},         {K::kOW, "OW"},
+    {K::kRM, "RM"},         {K::kAccess, "access"}, {K::kUpdate, "update"},
+    {K::kInsert, "insert"}, {K::kDelete, "delete"}, {K::kVariable, "variable_flags"}};
 
 constexpr std::pair<std::uint32_t, std::string_view> kFlagNames[] = {
     {F::kWrite, "write"},   {F::kReadOnly, "readonly"}, {F::kDenyOom, "denyoom"}, {F::kAdmin, "admin"},

@@ -46,7 +46,9 @@ struct CommandLookup {
   std::string full_name() const;  // "get", "config|get"
   std::uint32_t flags() const;
   int arity() const { return sub ? sub->arity : spec->arity; }
-  bool arity_fits(std::size_t arguments) const { return sub ? sub->arity_fits(arguments) : spec->arity_fits(arguments); }
+  bool arity_fits(std::size_t arguments) const {
+    return sub ? sub->arity_fits(arguments) : spec->arity_fits(arguments);
+  }
 };
 CommandLookup look_up(std::span<const std::string_view> args);
 CommandLookup look_up_name(std::string_view full_name);  // "config|get"
@@ -54,8 +56,8 @@ CommandLookup lookup_of_entry(std::size_t entry);
 
 // Bits in the order in which ACL CAT lists them.
 using CategoryBits = std::uint32_t;
-std::span<const std::string_view> category_names();        // without '@'
-CategoryBits category_bit(std::string_view name);          // any case; 0: unknown
+std::span<const std::string_view> category_names();  // without '@'
+CategoryBits category_bit(std::string_view name);    // any case; 0: unknown
 CategoryBits categories_of(const CommandLookup& command);
 
 struct KeyFlag {

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
 #include <set>
 #include <string>
 #include <vector>
@@ -184,7 +183,8 @@ TEST(CommandAccess, ListAndInfoAsRedis) {
       {"command info config|nope", "[null]"},
       {"command docs nope", "[]"},
       {"command docs config|get",
-       "[\"config|get\", [\"summary\", \"Get the values of configuration parameters\", \"since\", \"2.0.0\", \"group\", "
+       "[\"config|get\", [\"summary\", \"Get the values of configuration parameters\", \"since\", \"2.0.0\", "
+       "\"group\", "
        "\"server\"]]"},
   };
   for (const auto& [line, expected] : cases) EXPECT_EQ(answer(line), expected) << line;
@@ -197,8 +197,7 @@ TEST(CommandAccess, DocsTakeTheArgumentsApart) {
     const std::size_t at = text.find("\"arguments\": ");
     return at == std::string::npos ? std::string() : text.substr(at + 13, text.size() - at - 15);
   };
-  EXPECT_EQ(arguments("mget"),
-            R"([{"name": "key", "type": "key", "key_spec_index": 0, "flags": {multiple}}])");
+  EXPECT_EQ(arguments("mget"), R"([{"name": "key", "type": "key", "key_spec_index": 0, "flags": {multiple}}])");
   EXPECT_EQ(arguments("publish"), R"([{"name": "channel", "type": "string"}, {"name": "message", "type": "string"}])");
   EXPECT_EQ(arguments("hscan"),
             R"([{"name": "key", "type": "key", "key_spec_index": 0}, {"name": "cursor", "type": "integer"}, )"
@@ -210,8 +209,9 @@ TEST(CommandAccess, DocsTakeTheArgumentsApart) {
             std::string::npos)
       << set;
   EXPECT_NE(set.find(R"({"name": "seconds", "type": "integer", "token": "EX"})"), std::string::npos) << set;
-  EXPECT_EQ(arguments("mset"), R"([{"name": "key_value", "type": "block", "flags": {multiple}, "arguments": )"
-                               R"([{"name": "key", "type": "key", "key_spec_index": 0}, {"name": "value", "type": "string"}]}])");
+  EXPECT_EQ(arguments("mset"),
+            R"([{"name": "key_value", "type": "block", "flags": {multiple}, "arguments": )"
+            R"([{"name": "key", "type": "key", "key_spec_index": 0}, {"name": "value", "type": "string"}]}])");
   EXPECT_EQ(arguments("time"), "");
 }
 

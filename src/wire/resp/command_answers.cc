@@ -61,7 +61,8 @@ void write_info(const CommandLookup& command, RespReply& reply) {
   reply.set(specs.size());
   for (const KeySpec& spec : specs) write_spec(spec, reply);
   count = 0;
-  for (const SubcommandSpec& sub : subcommand_table()) count += command.sub == nullptr && sub.parent == command.spec->id;
+  for (const SubcommandSpec& sub : subcommand_table())
+    count += command.sub == nullptr && sub.parent == command.spec->id;
   reply.set(count);
   for (const SubcommandSpec& sub : subcommand_table()) {
     if (command.sub == nullptr && sub.parent == command.spec->id) write_info({command.spec, &sub}, reply);

@@ -2,6 +2,7 @@
 // the tree that redis-cli draws its hints from. The lines are ours and constant, so is the depth of the recursion.
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "wire/resp/command_answers.h"
@@ -103,9 +104,10 @@ class Syntax {
     std::vector<Argument> inside = alternatives();
     ++at_;  // the closing one
     const bool repeats = std::exchange(repeated_, outer);
-    const bool again = repeats && inside.size() <= parts.size() &&
-                       std::equal(inside.begin(), inside.end(), parts.end() - static_cast<std::ptrdiff_t>(inside.size()),
-                                  [](const Argument& a, const Argument& b) { return a.name == b.name; });
+    const bool again =
+        repeats && inside.size() <= parts.size() &&
+        std::equal(inside.begin(), inside.end(), parts.end() - static_cast<std::ptrdiff_t>(inside.size()),
+                   [](const Argument& a, const Argument& b) { return a.name == b.name; });
     if (again) parts.resize(parts.size() - inside.size());
     Argument whole = block(std::move(inside));
     whole.multiple = repeats;

@@ -95,7 +95,7 @@ std::vector<Parameter> parameters_of(RespServerImpl& server) {
                  integer(o.connections_max, 1, std::numeric_limits<std::uint32_t>::max())});
   all.push_back({"timeout", [&o] { return std::to_string(o.idle_timeout_ms / 1000); },
                  integer(o.idle_timeout_ms, 0, std::numeric_limits<std::int32_t>::max(), 1000)});
-  all.push_back({"requirepass", nullptr, [&o](std::string_view text, bool apply) -> std::string {
+  all.push_back({"requirepass", nullptr, [&server](std::string_view text, bool apply) -> std::string {
                    if (text.size() > static_cast<std::size_t>(kPasswordBytesMax)) {
                      return "argument must be at most " + std::to_string(kPasswordBytesMax) + " bytes long";
                    }

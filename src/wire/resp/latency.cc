@@ -48,8 +48,8 @@ void LatencyHistogram::cumulative(const std::function<void(std::int64_t, std::ui
 }
 
 Nanos LatencyHistogram::percentile(double percent) const {
-  const auto wanted = std::max<std::uint64_t>(
-      1, static_cast<std::uint64_t>(percent / 100.0 * static_cast<double>(count_) + 0.5));
+  const auto wanted =
+      std::max<std::uint64_t>(1, static_cast<std::uint64_t>(percent / 100.0 * static_cast<double>(count_) + 0.5));
   std::uint64_t seen = 0;
   for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
     seen += counts_[bucket];
@@ -68,7 +68,8 @@ void CommandStatistics::ran(std::size_t entry, Nanos took, bool failed) {
 }
 
 void CommandStatistics::error(std::string_view text) {
-  const std::string_view word = text.substr(0, std::min({text.find_first_of(" \r\n"), text.size(), kErrorWordBytesMax}));
+  const std::string_view word =
+      text.substr(0, std::min({text.find_first_of(" \r\n"), text.size(), kErrorWordBytesMax}));
   const auto known = errors_.find(word);
   if (known != errors_.end()) {
     ++known->second;

@@ -1,7 +1,8 @@
 // How long commands took and how they ended: a histogram and counters per command, errors by their first word, and the
 // events of LATENCY.
 //
-// Threads: one. Cost: record is a few instructions and two cache lines; the histogram of a command (24 KiB) is made when
+// Threads: one. Cost: record is a few instructions and two cache lines; the histogram of a command (24 KiB) is made
+// when
 //          it first runs.
 // Limits:  one histogram per command and subcommand; kErrorsMax kinds of errors; kSamplesMax samples of each event.
 #pragma once

@@ -28,9 +28,21 @@ TEST(LatencyHistogram, ShowsTheLevelsOfRedis) {
     std::int64_t level;
   };
   // Each level ends where HdrHistogram's bucket of 1,024 ns, doubled, ends: 1.031 us, 2.063 us ... 132.095 us.
-  const Case cases[] = {{0, 1},           {1, 1},           {1'031, 1},           {1'032, 2},        {8'000, 8},
-                        {8'255, 8},       {8'256, 16},      {33'000, 33},         {120'000, 132},    {260'000, 264},
-                        {1'000'000, 1056}, {900'000'000, 1'082'130}, {1'000'000'000, 1'082'130}, {kForever, 1'082'130}, {-5, 1}};
+  const Case cases[] = {{0, 1},
+                        {1, 1},
+                        {1'031, 1},
+                        {1'032, 2},
+                        {8'000, 8},
+                        {8'255, 8},
+                        {8'256, 16},
+                        {33'000, 33},
+                        {120'000, 132},
+                        {260'000, 264},
+                        {1'000'000, 1056},
+                        {900'000'000, 1'082'130},
+                        {1'000'000'000, 1'082'130},
+                        {kForever, 1'082'130},
+                        {-5, 1}};
   for (const Case& c : cases) {
     LatencyHistogram histogram;
     histogram.record(c.took);

@@ -47,23 +47,21 @@ constexpr std::string_view kLatencyHelp[] = {
     "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
     "    If no commands are specified then all histograms are replied."};
 
-constexpr std::string_view kMemoryHelp[] = {
-    "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "DOCTOR",
-    "    Return memory problems reports.",
-    "PURGE",
-    "    Attempt to purge dirty pages for reclamation by the allocator.",
-    "STATS",
-    "    Return information about the memory usage of the server.",
-    "USAGE <key> [SAMPLES <count>]",
-    "    Return memory in bytes used by <key> and its value. Nested values are",
-    "    sampled up to <count> times (default: 5, 0 means sample all)."};
+constexpr std::string_view kMemoryHelp[] = {"MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+                                            "DOCTOR",
+                                            "    Return memory problems reports.",
+                                            "PURGE",
+                                            "    Attempt to purge dirty pages for reclamation by the allocator.",
+                                            "STATS",
+                                            "    Return information about the memory usage of the server.",
+                                            "USAGE <key> [SAMPLES <count>]",
+                                            "    Return memory in bytes used by <key> and its value. Nested values are",
+                                            "    sampled up to <count> times (default: 5, 0 means sample all)."};
 
-constexpr std::string_view kFunctionHelp[] = {"FUNCTION <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-                                              "LIST [LIBRARYNAME PATTERN] [WITHCODE]",
-                                              "    There are no libraries: the list is empty.",
-                                              "FLUSH [ASYNC|SYNC]",
-                                              "    There are no libraries: nothing is deleted."};
+constexpr std::string_view kFunctionHelp[] = {
+    "FUNCTION <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", "LIST [LIBRARYNAME PATTERN] [WITHCODE]",
+    "    There are no libraries: the list is empty.", "FLUSH [ASYNC|SYNC]",
+    "    There are no libraries: nothing is deleted."};
 
 std::string milliseconds_text(Nanos took) {
   std::string text = std::to_string(took / kMillisecond);

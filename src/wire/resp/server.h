@@ -105,7 +105,8 @@ struct RespServerStats {
 // What an operator changed while the server ran, and its users: for a configuration file.
 struct RespSettings {
   std::vector<std::pair<std::string, std::string>> parameters;  // for set_parameter
-  std::vector<std::string> users;  // for set_user; passwords as hashes. Without `default` while it is as the options said
+  std::vector<std::string>
+      users;  // for set_user; passwords as hashes. Without `default` while it is as the options said
 };
 
 struct RespServerImpl;
@@ -125,7 +126,7 @@ class RespServer {
 
   // Before serving, from a configuration file. kInvalid says what is wrong.
   Result<void> set_parameter(std::string_view name, std::string_view value);  // as CONFIG SET
-  Result<void> set_user(std::string_view line);                              // "alice on #... ~features:* +@read"
+  Result<void> set_user(std::string_view line);                               // "alice on #... ~features:* +@read"
   RespSettings settings() const;
 
   // The answer of a deferred command, encoded for that connection's protocol. Ignored when the connection is gone. Safe

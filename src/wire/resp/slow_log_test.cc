@@ -35,7 +35,8 @@ TEST(SlowLog, KeepsNoSecrets) {
       {{"HELLO", "3", "AUTH", "u", "p", "SETNAME", "q"}, {"HELLO", "3", "AUTH", r, r, "SETNAME", "q"}},
       {{"ACL", "SETUSER", "foo", ">bar"}, {"ACL", "SETUSER", r, r}},
       {{"ACL", "GETUSER", "foo"}, {"ACL", "GETUSER", "foo"}},
-      {{"CONFIG", "SET", "requirepass", "x", "maxclients", "9"}, {"CONFIG", "SET", "requirepass", r, "maxclients", "9"}},
+      {{"CONFIG", "SET", "requirepass", "x", "maxclients", "9"},
+       {"CONFIG", "SET", "requirepass", r, "maxclients", "9"}},
       {{"config", "set", "timeout", "9", "REQUIREPASS", "x"}, {"config", "set", "timeout", "9", "REQUIREPASS", r}},
       {{"SET", "requirepass", "x"}, {"SET", "requirepass", "x"}},
   };
