@@ -25,7 +25,7 @@ std::string_view trimmed(std::string_view line) {
                                         : line.substr(from, line.find_last_not_of(" \t\r") - from + 1);
 }
 
-std::string quoted(std::string_view text) {
+std::string toml_text(std::string_view text) {
   static constexpr char kHex[] = "0123456789ABCDEF";
   std::string out = "\"";
   for (const char c : text) {
@@ -46,7 +46,7 @@ std::string key_text(const std::string& name) {
   const bool bare = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   });
-  return bare ? name : quoted(name);
+  return bare ? name : toml_text(name);
 }
 
 bool is_header(std::string_view line, const std::string& table) {
@@ -112,7 +112,7 @@ void edit_table(std::vector<std::string>& lines, const std::string& table, const
     } else {
       std::string_view written = trimmed(std::string_view(*line).substr(0, equals));
       const auto named = std::find_if(now.begin(), now.end(), [&](const auto& one) {
-        return written == one.first || written == quoted(one.first) || written == "'" + one.first + "'";
+        return written == one.first || written == toml_text(one.first) || written == "'" + one.first + "'";
       });
       const auto value = named == now.end() ? wanted.end() : wanted.find(named->first);
       if (named == now.end()) {
@@ -122,7 +122,7 @@ void edit_table(std::vector<std::string>& lines, const std::string& table, const
         if (value->second == named->second) {
           out.push_back(*line);
         } else {
-          out.push_back(line->substr(0, equals) + "= " + quoted(value->second) +
+          out.push_back(line->substr(0, equals) + "= " + toml_text(value->second) +
                         std::string(comment_of(std::string_view(*line).substr(equals + 1))));
         }
       }
@@ -132,7 +132,7 @@ void edit_table(std::vector<std::string>& lines, const std::string& table, const
   last = std::min(last, out.size());
   std::vector<std::string> more;
   for (const auto& [name, value] : wanted) {
-    if (!there.contains(name)) more.push_back(key_text(name) + " = " + quoted(value));
+    if (!there.contains(name)) more.push_back(key_text(name) + " = " + toml_text(value));
   }
   out.insert(out.begin() + static_cast<std::ptrdiff_t>(last), more.begin(), more.end());
   out.insert(out.end(), line, lines.end());
