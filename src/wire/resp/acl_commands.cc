@@ -186,10 +186,10 @@ void RespServerImpl::note_refusal(const RespConnection& connection, std::string_
   acl.note(std::move(entry));
 }
 
-std::string RespServerImpl::refuse(const RespConnection& connection, const CommandLookup& command,
-                                   const Arguments& args) {
+std::string RespServerImpl::refuse(RespConnection& connection, const CommandLookup& command, const Arguments& args) {
   const auto denied = connection.user->check(command, args);
   if (!denied) return {};
+  connection.last_command = command.full_name();  // the log shows what was tried
   const std::string& user = connection.user->name();
   switch (denied->reason) {
     case AclDenial::Reason::kCommand:

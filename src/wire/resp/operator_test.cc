@@ -105,7 +105,7 @@ TEST(Operator, AUserIsHeldToItsRules) {
                      "\"username\", \"d\""),
             0u)
       << log;
-  EXPECT_NE(log.find(" user=d "), std::string::npos) << log;
+  EXPECT_NE(log.find(" cmd=ping user=d "), std::string::npos) << log;
   EXPECT_NE(ask(admin, "ACL LOG 20")
                 .find("\"reason\", \"auth\", \"context\", \"toplevel\", \"object\", \"AUTH\", \"username\", "
                       "\"nobody\""),

@@ -140,7 +140,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   std::string describe(const RespConnection& connection) const;
 
   // acl_commands.cc
-  std::string refuse(const RespConnection& connection, const CommandLookup& command, const Arguments& args);
+  std::string refuse(RespConnection& connection, const CommandLookup& command, const Arguments& args);
   void note_refusal(const RespConnection& connection, std::string_view reason, std::string_view object,
                     std::string_view user);
   void disconnect(const AclUser& gone);
