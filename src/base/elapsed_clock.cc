@@ -170,6 +170,11 @@ std::int64_t wall_ns_now() {
   return now <= 0 ? 0 : now;
 }
 
+std::uint64_t wall_us_now() {
+  const Nanos now = read_clock(CLOCK_REALTIME);
+  return now <= 0 ? 0 : static_cast<std::uint64_t>(now / 1000);
+}
+
 std::int64_t monotonic_ns_now() { return read_clock(CLOCK_MONOTONIC); }
 
 Result<std::string> machine_boot_id() {

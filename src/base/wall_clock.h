@@ -9,6 +9,8 @@ namespace tidelock {
 std::uint64_t wall_ms_now();
 // The same in nanoseconds, for an absolute expiry that is read back to the millisecond.
 std::int64_t wall_ns_now();
+// The same in microseconds.
+std::uint64_t wall_us_now();
 
 // CLOCK_MONOTONIC in nanoseconds: what the logs of several processes of one machine are compared by.
 std::int64_t monotonic_ns_now();

@@ -156,6 +156,10 @@ int run_edge(const Common& common, bool print_only, bool defaults, const TestHoo
   settings->edge.shim = hooks.shim;
   settings->edge.protocol_version = std::min(kProtocolVersion, hooks.version_max);
   settings->edge.frames = hooks.frames;
+  settings->edge.rewrite_config = [path = common.config](const EdgeRedisSettings& kept) {
+    return rewrite_edge_config(path, kept);
+  };
+  settings->edge.on_shutdown = [] { ::kill(::getpid(), SIGTERM); };  // what wait_for_signal waits for
   const auto edge = Edge::start(settings->edge);
   if (!edge) return report(common, edge.error());
   return wait_for_signal();

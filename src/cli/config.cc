@@ -15,6 +15,8 @@
 #include <set>
 #include <sstream>
 
+#include "wire/resp/acl.h"
+
 namespace tidelock {
 namespace {
 
@@ -79,6 +81,34 @@ class Reader {
       }
       return true;
     });
+  }
+
+  // A table whose names are not ours: strings, whole numbers, and true and false as yes and no.
+  void pairs(const std::string& key, std::size_t most, std::vector<std::pair<std::string, std::string>>& out) {
+    const toml::node* node = table_->get(key);
+    if (node == nullptr || !problem_.empty()) return;
+    const auto* table = node->as_table();
+    if (table == nullptr || table->size() > most) {
+      problem_ = path_ + ":" + std::to_string(node->source().begin.line) + ": " + key + " must be written as [" + key +
+                 "] with up to " + std::to_string(most) + " entries";
+      return;
+    }
+    for (const auto& [name, value] : *table) {
+      known_.insert(key + "." + std::string(name.str()));
+      std::string text;
+      if (const auto word = value.value_exact<std::string>()) {
+        text = *word;
+      } else if (const auto number = value.value_exact<std::int64_t>()) {
+        text = std::to_string(*number);
+      } else if (const auto flag = value.value_exact<bool>()) {
+        text = *flag ? "yes" : "no";
+      } else {
+        problem_ = path_ + ":" + std::to_string(value.source().begin.line) + ": " + key + "." +
+                   std::string(name.str()) + " = " + shown(value) + ": must be a string, a whole number, true or false";
+        return;
+      }
+      out.emplace_back(name.str(), std::move(text));
+    }
   }
 
   // Every table of an array [[key]], each read as a file of its own whose keys are named key.NAME.
@@ -184,6 +214,12 @@ nlohmann::json list_of(const std::vector<std::pair<NodeId, std::string>>& hubs) 
 }
 std::vector<std::pair<NodeId, std::string>> pairs_of(const std::map<NodeId, std::string>& hubs) {
   return {hubs.begin(), hubs.end()};
+}
+
+std::vector<std::string> user_names(const std::vector<std::string>& lines) {  // their rules hold hashes of passwords
+  std::vector<std::string> names;
+  for (const std::string& line : lines) names.push_back(line.substr(0, line.find(' ')));
+  return names;
 }
 
 constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
@@ -309,6 +345,9 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("redis_unix", edge.redis_unix);
   reader.text("http", edge.http_address);
   reader.text("requirepass", edge.requirepass);
+  std::vector<std::pair<std::string, std::string>> users;
+  reader.pairs("users", Acl::kUsersMax, users);
+  reader.pairs("config", 256, edge.parameters);
   read_tls(reader, edge.tls);
   reader.number("memory.entries_mib", edge.memory_bytes, 1, 1'048'576, 1 << 20);
   reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
@@ -317,6 +356,15 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   if (const auto ok = check_node_id(edge.id); !ok)
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
   edge.hubs = {hubs.begin(), hubs.end()};
+  for (const auto& [name, rules] : users) {
+    if (name.find_first_of(" \t\r\n") != std::string::npos || name.empty()) {
+      return fail(Code::kInvalid, path + ": [users]: the name \"" + name + "\" must have no blanks");
+    }
+    edge.users.push_back(name + " " + rules);
+    if (const std::string wrong = check_acl_line(edge.users.back()); !wrong.empty()) {
+      return fail(Code::kInvalid, path + ": [users]: " + wrong.substr(wrong.find(' ') + 1));
+    }
+  }
   return settings;
 }
 
@@ -368,6 +416,8 @@ std::string print_config(const EdgeSettings& settings) {
       {"redis_unix", edge.redis_unix},
       {"http", edge.http_address},
       {"requirepass", edge.requirepass.empty() ? "" : "[hidden]"},
+      {"users", user_names(edge.users)},
+      {"config", edge.parameters},
       {"tls", {{"ca", edge.tls.ca_file}, {"certificate", edge.tls.certificate_file}, {"key", edge.tls.key_file}}},
       {"memory", {{"entries_mib", edge.memory_bytes >> 20}, {"arena_mib", edge.arena_bytes >> 20}}},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};

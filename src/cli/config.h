@@ -35,6 +35,10 @@ Result<HubSettings> read_hub_config(const std::string& path);
 Result<EdgeSettings> read_edge_config(const std::string& path);
 Result<OperatorConfig> read_operator_config(const std::string& path);
 
+// CONFIG REWRITE: puts the settings into [config] and [users] of the edge's file, comments kept, the file replaced as a
+// whole. Errors leave it as it was.
+Result<void> rewrite_edge_config(const std::string& path, const EdgeRedisSettings& kept);
+
 // The effective configuration as JSON, addresses, ids and paths included under their keys.
 std::string print_config(const HubSettings& settings);
 std::string print_config(const EdgeSettings& settings);

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace tidelock {
 namespace {
@@ -80,6 +82,98 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
     EXPECT_TRUE(settings.error().message.starts_with(folder.file())) << c.why;
   }
   EXPECT_FALSE(read_hub_config("/nowhere/hub.toml").has_value());
+}
+
+// ---- CONFIG REWRITE of an edge -------------------------------------------------------------------------------------
+
+const std::string kEdge =
+    "# of the gateway at the gate\nid = \"edge-1\"\nsite = \"s\"\ndata_dir = \"/x\"  # on flash\nrun_dir = "
+    "\"/y\"\nhubs = [\"hub-1=127.0.0.1:1\"]\nrequirepass = \"secret\"\n\n[tls]\nca = \"a\"\ncertificate = "
+    "\"b\"\nkey = \"c\"\n";
+const std::string kUsers =
+    "\n[users]  # who may what\n# the dashboard\nalice = \"on nopass +get\"   # Alice's\n\"b.c\" = \"off\"\ngone = "
+    "'off'\n\n[config]\ntimeout = 5 # seconds\n# last words\n\n[log]\nlevel = \"warn\"\n";
+
+TEST(Config, AnEdgesFileNamesUsersAndParameters) {
+  Folder folder;
+  const auto settings = read_edge_config(folder.write(kEdge + kUsers));
+  ASSERT_TRUE(settings.has_value()) << settings.error().message;
+  EXPECT_EQ(settings->edge.users, (std::vector<std::string>{"alice on nopass +get", "b.c off", "gone off"}));
+  EXPECT_EQ(settings->edge.parameters, (std::vector<std::pair<std::string, std::string>>{{"timeout", "5"}}));
+  EXPECT_EQ(print_config(*settings).find("nopass"), std::string::npos);  // rules may hold hashes
+  struct Case {
+    const char* text;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"[users]\nalice = \"on +nope\"\n",
+       ": [users]: user 'alice', rule '+nope': Unknown command or category name in ACL"},
+      {"[users]\n\"a b\" = \"on\"\n", ": [users]: the name \"a b\" must have no blanks"},
+      {"[users]\nalice = 1.5\n", ": users.alice = 1.5: must be a string, a whole number, true or false"},
+      {"[config]\nx = [1]\n", ": config.x = [ 1 ]: must be a string, a whole number, true or false"},
+      {"[[config]]\nx = 1\n", ": config must be written as [config] with up to 256 entries"},
+  };
+  for (const Case& c : cases) {
+    const auto wrong = read_edge_config(folder.write(kEdge + c.text));
+    ASSERT_FALSE(wrong.has_value()) << c.text;
+    EXPECT_NE(wrong.error().message.find(c.says), std::string::npos) << wrong.error().message;
+  }
+}
+
+TEST(Config, RewriteChangesItsLinesAndNoOthers) {
+  struct Case {
+    const char* why;
+    std::string before;
+    EdgeRedisSettings kept;
+    std::string after;
+  };
+  const Case cases[] = {
+      {"nothing to say, nothing changed", kEdge, {}, kEdge},
+      {"values change, comments stay, who is gone goes, who is new comes last",
+       kEdge + kUsers,
+       {{{"slowlog-max-len", "7"}, {"timeout", "9"}}, {"alice off", "b.c off", "d\"e on ~\\*x"}},
+       kEdge + "\n[users]  # who may what\n# the dashboard\nalice = \"off\"   # Alice's\n\"b.c\" = \"off\"\n"
+               "\"d\\\"e\" = \"on ~\\\\*x\"\n\n[config]\ntimeout = \"9\" # seconds\n# last words\n"
+               "slowlog-max-len = \"7\"\n\n[log]\nlevel = \"warn\"\n"},
+      {"tables that are not there yet",
+       kEdge,
+       {{{"timeout", "9"}}, {"alice on"}},
+       kEdge + "\n[config]  # kept by CONFIG REWRITE\ntimeout = \"9\"\n\n[users]  # kept by CONFIG REWRITE\n"
+               "alice = \"on\"\n"},
+  };
+  for (const Case& c : cases) {
+    Folder folder;
+    const std::string path = folder.write(c.before);
+    const auto written = rewrite_edge_config(path, c.kept);
+    ASSERT_TRUE(written.has_value()) << c.why << ": " << written.error().message;
+    EXPECT_EQ(*read_file(path), c.after) << c.why;
+    EXPECT_FALSE(std::filesystem::exists(path + ".new")) << c.why;
+    // What was read back says so again, and a second time changes nothing.
+    ASSERT_TRUE(rewrite_edge_config(path, c.kept).has_value()) << c.why;
+    EXPECT_EQ(*read_file(path), c.after) << c.why;
+  }
+}
+
+TEST(Config, RewriteRefusesWhatItCannotEditSafely) {
+  struct Case {
+    const char* why;
+    std::string before;
+    EdgeRedisSettings kept;
+  };
+  const Case cases[] = {
+      {"a value over several lines", kEdge + "[users]\nalice = \"\"\"on\n+get\"\"\"\n", {{}, {"alice off"}}},
+      {"a dotted key in another place", kEdge + "[log]\nlevel = \"\"\"\n[users]\n\"\"\"\n", {{}, {"alice off"}}},
+      {"a name that is no UTF-8", kEdge, {{}, {"\xff off"}}},
+      {"not the file of an edge", "id = 1\n", {{}, {"alice off"}}},
+  };
+  for (const Case& c : cases) {
+    Folder folder;
+    const std::string path = folder.write(c.before);
+    EXPECT_FALSE(rewrite_edge_config(path, c.kept).has_value()) << c.why;
+    EXPECT_EQ(*read_file(path), c.before) << c.why;
+    EXPECT_FALSE(std::filesystem::exists(path + ".new")) << c.why;
+  }
+  EXPECT_FALSE(rewrite_edge_config("/nowhere/edge.toml", {}).has_value());
 }
 
 }  // namespace

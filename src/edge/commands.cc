@@ -5,6 +5,7 @@
 #include "codec/typed_value.h"
 #include "edge/gather.h"
 #include "edge/tl_reply.h"
+#include "wire/resp/command_access.h"
 
 namespace tidelock {
 
@@ -119,6 +120,8 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kTlMGet: return tl_mget(asked, args);
     case RespCommand::kTlSet: return tl_set(asked, args);
     case RespCommand::kTlInvalidate: return tl_invalidate(asked, args[1]);
+    case RespCommand::kMemory: return memory_command(asked, args);
+    case RespCommand::kConfig: return rewrite_config(asked);
     default:
       return answer_error(asked,
                           "ERR command '" + std::string(connection.command().name) + "' is not served by this edge");
@@ -126,16 +129,16 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
 }
 
 std::string EdgeCommands::refuse_in_transaction(const CommandSpec& spec, const Arguments& args) {
-  if (spec.first_key == 0) return {};
-  const std::size_t last =
-      spec.last_key < 0 ? args.size() - 1 : std::min(static_cast<std::size_t>(spec.last_key), args.size() - 1);
-  for (auto i = static_cast<std::size_t>(spec.first_key); i <= last; i += static_cast<std::size_t>(spec.key_step)) {
-    if (!through(args[i])) continue;
-    const std::string& prefix = namespace_of(core_.core().namespaces(), args[i]).prefix;
-    return "ERR key '" + std::string(args[i].substr(0, 128)) + "' is in namespace '" + prefix +
-           "', which is written through the hub: such keys cannot be part of a transaction";
-  }
-  return {};
+  std::string why;
+  if (spec.first_key == 0) return why;
+  for_each_key(look_up(args), args, [&](std::string_view key, std::uint32_t) {
+    if (!through(key)) return true;
+    const std::string& prefix = namespace_of(core_.core().namespaces(), key).prefix;
+    why = "ERR key '" + std::string(key.substr(0, 128)) + "' is in namespace '" + prefix +
+          "', which is written through the hub: such keys cannot be part of a transaction";
+    return false;
+  });
+  return why;
 }
 
 // A read under the namespace's default contract.

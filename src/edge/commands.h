@@ -52,6 +52,8 @@ class EdgeCommands : public CommandHandler {
   // acknowledgement, a value that is not here), and so are listings: then EXEC waits, see wire/resp/server.h.
   std::string refuse_in_transaction(const CommandSpec& spec, const std::vector<std::string_view>& args) override;
   Nanos expires_at(std::string_view key) override { return core_.core().expires_at(key); }
+  bool has_config_file() const override;
+  std::optional<std::string> shutdown() override;
 
  private:
   using Arguments = std::vector<std::string_view>;
@@ -168,6 +170,13 @@ class EdgeCommands : public CommandHandler {
   void flush_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left);
   void on_worker(const Asked& asked, std::function<std::function<void()>()> work);
   std::uint64_t remember_cursor(std::string last);
+
+  // operator_commands.cc
+  void memory_command(const Asked& asked, const Arguments& args);
+  void memory_usage(const Asked& asked, std::string_view key);
+  void memory_stats(const Asked& asked);
+  void memory_doctor(const Asked& asked);
+  void rewrite_config(const Asked& asked);
 
   // info.cc
   std::string info(const Arguments& sections) const;

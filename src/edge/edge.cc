@@ -276,6 +276,13 @@ class Edge::Impl {
     options.password = config_.requirepass;
     server_ = std::make_unique<RespServer>(*loop_, *commands_, options);
     commands_->serve(server_.get());
+    for (const std::string& user : config_.users) {
+      if (const auto good = server_->set_user(user); !good) return fail(Code::kInvalid, good.error().message);
+    }
+    for (const auto& [name, value] : config_.parameters) {
+      if (const auto good = server_->set_parameter(name, value); !good)
+        return fail(Code::kInvalid, good.error().message);
+    }
     const std::string own_socket = config_.run_dir + "/redis.sock";
     if (const auto listening = server_->listen_unix(own_socket); !listening) return listening;
     if (!config_.redis_unix.empty() && config_.redis_unix != own_socket) {

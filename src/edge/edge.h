@@ -16,6 +16,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/elapsed_clock.h"
 #include "base/ids.h"
@@ -31,6 +33,12 @@ struct FrameHooks {
   std::function<bool(HubFrame&)> incoming;
 };
 
+// What CONFIG REWRITE keeps of an edge's Redis protocol.
+struct EdgeRedisSettings {
+  std::vector<std::pair<std::string, std::string>> parameters;  // as CONFIG SET takes them
+  std::vector<std::string> users;                               // "alice on #... ~features:* +@read"
+};
+
 struct EdgeConfig {
   NodeId id;
   std::string site = "default";
@@ -43,7 +51,12 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t memory_bytes = 64u << 20;
   std::size_t arena_bytes = 64u << 20;
-  std::string requirepass;                            // of the Redis protocol; empty: none, local peers only
+  std::string requirepass;         // of the Redis protocol; empty: none, local peers only
+  std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings
+  std::vector<std::pair<std::string, std::string>> parameters;
+  // CONFIG REWRITE, on a thread of the edge's; empty: there is no file. SHUTDOWN, on its loop; empty: refused.
+  std::function<Result<void>(const EdgeRedisSettings&)> rewrite_config;
+  std::function<void()> on_shutdown;
   ClockShim shim;                                     // the identity but in test builds
   std::uint32_t protocol_version = kProtocolVersion;  // lower in test builds only
   FrameHooks frames;                                  // empty but in test builds

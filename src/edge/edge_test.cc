@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -311,6 +312,59 @@ TEST_F(EdgeTest, TellsClientsThatTrackWhatChanged) {
     heard = told();
   EXPECT_EQ(heard, invalidated);
   EXPECT_EQ(text({"GET", "a"}), "null");
+}
+
+TEST_F(EdgeTest, AnswersItsOperator) {
+  std::vector<EdgeRedisSettings> kept;  // touched by the edge's worker, read after its answer
+  std::atomic<int> stops{0};
+  config_.users = {"alice on nopass ~feature:* +@read"};
+  config_.parameters = {{"slowlog-max-len", "9"}};
+  start();
+  const std::pair<std::vector<std::string>, std::string> cases[] = {
+      {{"CONFIG", "GET", "slowlog-max-len"}, "{\"slowlog-max-len\": \"9\"}"},
+      {{"ACL", "USERS"}, "[\"alice\", \"default\"]"},
+      {{"ACL", "DRYRUN", "alice", "GET", "model:x"}, "\"This user has no permissions to access the 'model:x' key\""},
+      {{"CONFIG", "REWRITE"}, "(error) ERR The server is running without a config file"},
+      {{"SHUTDOWN"}, "(error) ERR this server is not stopped by its clients"},
+      {{"MEMORY", "USAGE", "a"}, "null"},
+      {{"SET", "a", std::string(1000, 'x')}, "OK"},
+      {{"MEMORY", "PURGE"}, "OK"},
+  };
+  for (const auto& [command, expected] : cases) EXPECT_EQ(text(command), expected) << command[0];
+  const auto bytes = ask({"MEMORY", "USAGE", "a", "SAMPLES", "0"}).integer;
+  EXPECT_GT(bytes, 2000) << "in memory and in the arena";
+  EXPECT_LT(bytes, 3000);
+  const RespValue stats = ask({"MEMORY", "STATS"});
+  ASSERT_NE(stats.find("keys.count"), nullptr);
+  EXPECT_EQ(stats.find("keys.count")->integer, 1);
+  EXPECT_GT(stats.find("tidelock.entries.bytes")->integer, 1000);
+  EXPECT_EQ(ask({"MEMORY", "DOCTOR"}).text.find("1 entries take "), 0u);
+  EXPECT_NE(ask({"INFO", "commandstats"}).text.find("cmdstat_memory|usage:calls=2,"), std::string::npos);
+  EXPECT_EQ(ask({"INFO"}).text.find("# Commandstats"), std::string::npos) << "long: only when asked for";
+  EXPECT_NE(ask({"INFO"}).text.find("# Errorstats\r\nerrorstat_ERR:count=2\r\n"), std::string::npos);
+
+  config_.rewrite_config = [&](const EdgeRedisSettings& settings) -> Result<void> {
+    kept.push_back(settings);
+    return kept.size() == 1 ? Result<void>{} : fail(Code::kBusy, "the disk is full");
+  };
+  config_.on_shutdown = [&] { ++stops; };
+  start();
+  EXPECT_EQ(text({"CONFIG", "SET", "timeout", "5"}), "OK");
+  EXPECT_EQ(text({"CONFIG", "REWRITE"}), "OK");
+  EXPECT_EQ(text({"CONFIG", "REWRITE"}), "(error) ERR Rewriting config file: the disk is full");
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(kept[0].parameters,
+            (std::vector<std::pair<std::string, std::string>>{{"timeout", "5"}, {"slowlog-max-len", "9"}}));
+  EXPECT_EQ(kept[0].users, (std::vector<std::string>{"alice on nopass ~feature:* resetchannels -@all +@read"}));
+  EXPECT_FALSE(client_->call({"SHUTDOWN", "NOSAVE"}, kPatience)) << "no answer: the connection ends";
+  EXPECT_EQ(stops, 1);
+
+  config_.users = {"alice on +nope"};
+  client_.reset();
+  edge_.reset();
+  const auto wrong = Edge::start(config_);
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().message, "user 'alice', rule '+nope': Unknown command or category name in ACL");
 }
 
 TEST(PointerKey, Parses) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include "edge/commands.h"
@@ -111,6 +112,14 @@ std::string EdgeCommands::info(const Arguments& args) const {
         Text().line("loading", 0).line("rdb_bgsave_in_progress", 0).line("aof_enabled", 0).take());
   }
   if (wants("replication")) add("# Replication\r\n" + Text().line("role", "master").line("connected_slaves", 0).take());
+  if (wants("errorstats")) add(server_->statistics_section("errorstats"));
+  for (const std::string_view section : {"commandstats", "latencystats"}) {  // long: only when asked for
+    const bool named = std::any_of(args.begin() + 1, args.end(), [&](std::string_view arg) {
+      return equal_ignoring_case(arg, section) || equal_ignoring_case(arg, "all") ||
+             equal_ignoring_case(arg, "everything");
+    });
+    if (named) add(server_->statistics_section(section));
+  }
   if (wants("keyspace")) {  // what memory holds; DBSIZE counts L2 too
     std::string text = "# Keyspace\r\n";
     if (core.entries() > 0) text += "db0:keys=" + std::to_string(core.entries()) + ",expires=0,avg_ttl=0\r\n";

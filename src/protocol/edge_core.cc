@@ -170,6 +170,12 @@ void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump) {
   evict();
 }
 
+std::size_t EdgeCore::held_bytes(std::string_view key, Nanos now) const {
+  const auto it = entries_.find(key);
+  if (it == entries_.end() || !it->second.entry.value || it->second.entry.expires_at <= now) return 0;
+  return charge(key, it->second.entry);
+}
+
 void EdgeCore::forget(const std::string& key, bool bump) {
   const std::uint16_t ns = namespace_number(namespaces_, key);
   if (!in_record_) emit(PageBeginWrite{ns});

@@ -258,6 +258,8 @@ class EdgeCore {
     const auto it = entries_.find(key);
     return it == entries_.end() ? kForever : it->second.entry.expires_at;
   }
+  // What the live value of a key takes of that; 0 when it is not in memory. Does not count as a use.
+  std::size_t held_bytes(std::string_view key, Nanos now) const;
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
   // Live keys of this edge's copies after `after`, in order (SCAN, KEYS, DBSIZE speak of this edge's copies).
   std::vector<std::string> keys(std::string_view after, std::size_t limit, Nanos now) const;

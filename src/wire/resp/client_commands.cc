@@ -11,7 +11,6 @@ namespace tidelock {
 namespace {
 
 constexpr std::string_view kNoSuchClient = "ERR No such client";
-constexpr std::string_view kOnlyUser = "default";
 
 // As CLIENT LIST shows them.
 std::string shown_address(const RespConnection& c, const std::string& text) {
@@ -21,6 +20,7 @@ std::string shown_address(const RespConnection& c, const std::string& text) {
 struct KillFilter {
   std::optional<std::uint64_t> id;
   std::optional<std::string> address, local_address;
+  std::shared_ptr<AclUser> user;
   std::optional<bool> pubsub;  // TYPE
   bool nobody = false;         // a TYPE that no connection here has
   bool skip_me = true;
@@ -28,12 +28,12 @@ struct KillFilter {
   bool takes(const RespConnection& c) const {
     return !nobody && (!id || c.number == *id) && (!address || shown_address(c, c.peer_text) == *address) &&
            (!local_address || shown_address(c, c.local_text) == *local_address) &&
-           (!pubsub || (c.subscriptions() > 0) == *pubsub);
+           (!user || c.user == user) && (!pubsub || (c.subscriptions() > 0) == *pubsub);
   }
 };
 
 // What is wrong with the options, or nothing.
-std::string parse_kill(const Arguments& args, KillFilter& filter) {
+std::string parse_kill(const Arguments& args, const Acl& users, KillFilter& filter) {
   for (std::size_t i = 2; i < args.size(); i += 2) {
     const auto is = [&](std::string_view name) { return equal_ignoring_case(args[i], name); };
     if (i + 1 >= args.size()) return "ERR syntax error";
@@ -54,7 +54,8 @@ std::string parse_kill(const Arguments& args, KillFilter& filter) {
     } else if (is("LADDR")) {
       filter.local_address = value;
     } else if (is("USER")) {
-      if (value != kOnlyUser) return "ERR No such user '" + std::string(value.substr(0, 128)) + "'";
+      filter.user = users.find(value);
+      if (!filter.user) return "ERR No such user '" + std::string(value.substr(0, 128)) + "'";
     } else if (is("SKIPME") && (value_is("yes") || value_is("no"))) {
       filter.skip_me = value_is("yes");
     } else {
@@ -106,7 +107,7 @@ void RespServerImpl::client_kill(RespConnection& c, const Arguments& args, RespR
   if (old_form) {
     filter.address = args[2];
     filter.skip_me = false;
-  } else if (const std::string wrong = parse_kill(args, filter); !wrong.empty()) {
+  } else if (const std::string wrong = parse_kill(args, acl, filter); !wrong.empty()) {
     return reply.error(wrong);
   }
   std::vector<std::shared_ptr<RespConnection>> killed;

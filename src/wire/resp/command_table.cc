@@ -3,11 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <utility>
-#include <vector>
 
 #include "base/assert.h"
-#include "wire/resp/numbers.h"
 
 namespace tidelock {
 namespace {
@@ -137,73 +134,6 @@ constexpr std::array<std::uint8_t, kSlots> kIndex = [] {
   return slots;
 }();
 
-constexpr std::pair<std::uint32_t, std::string_view> kFlagNames[] = {
-    {F::kWrite, "write"},       {F::kReadOnly, "readonly"},       {F::kDenyOom, "denyoom"}, {F::kAdmin, "admin"},
-    {F::kNoScript, "noscript"}, {F::kLoading, "loading"},         {F::kStale, "stale"},     {F::kFast, "fast"},
-    {F::kNoAuth, "no_auth"},    {F::kMovableKeys, "movablekeys"}, {F::kPubSub, "pubsub"},   {F::kNoMulti, "no_multi"}};
-
-std::vector<std::string_view> categories_of(const CommandSpec& spec) {
-  std::vector<std::string_view> categories;
-  if (spec.flags & F::kWrite) categories.push_back("@write");
-  if (spec.flags & F::kReadOnly) categories.push_back("@read");
-  if (spec.group == "string") categories.push_back("@string");
-  if (spec.group == "generic" || spec.id == C::kDbSize || spec.id == C::kFlushAll || spec.id == C::kFlushDb) {
-    categories.push_back("@keyspace");
-  }
-  if (spec.group == "connection") categories.push_back("@connection");
-  if (spec.flags & F::kAdmin) categories.push_back("@admin");
-  if (spec.id == C::kFlushAll || spec.id == C::kFlushDb || spec.id == C::kKeys || spec.id == C::kConfig) {
-    categories.push_back("@dangerous");
-  }
-  categories.push_back(spec.flags & F::kFast ? "@fast" : "@slow");
-  return categories;
-}
-
-void write_info(const CommandSpec& spec, RespReply& reply) {
-  reply.array(10);
-  reply.bulk(spec.name);
-  reply.integer(spec.arity);
-  std::size_t flags = 0;
-  for (const auto& [flag, name] : kFlagNames) flags += (spec.flags & flag) != 0;
-  reply.set(flags);
-  for (const auto& [flag, name] : kFlagNames) {
-    if (spec.flags & flag) reply.simple(name);
-  }
-  reply.integer(spec.first_key);
-  reply.integer(spec.last_key);
-  reply.integer(spec.key_step);
-  const auto categories = categories_of(spec);
-  reply.set(categories.size());
-  for (const std::string_view category : categories) reply.simple(category);
-  reply.array(0);  // tips
-  reply.array(0);  // key specifications: first, last and step say it all
-  reply.array(0);  // subcommands
-}
-
-void write_docs(const CommandSpec& spec, RespReply& reply) {
-  reply.bulk(spec.name);
-  reply.map(4);
-  reply.bulk("summary");
-  reply.bulk(spec.summary);
-  reply.bulk("since");
-  reply.bulk(spec.since);
-  reply.bulk("group");
-  reply.bulk(spec.group);
-  reply.bulk("syntax");
-  reply.bulk(spec.arguments);
-}
-
-void answer_getkeys(std::span<const std::string_view> args, RespReply& reply) {
-  const CommandSpec* spec = find_command(args[0]);
-  if (spec == nullptr) return reply.error("ERR Invalid command specified");
-  if (spec->first_key == 0) return reply.error("ERR The command has no key arguments");
-  if (!spec->arity_fits(args.size())) return reply.error("ERR Invalid number of arguments specified for command");
-  const std::vector<std::size_t> keys = key_positions(*spec, args);
-  if (keys.empty()) return reply.error("ERR The command has no key arguments");  // OBJECT HELP
-  reply.array(keys.size());
-  for (const std::size_t i : keys) reply.bulk(args[i]);
-}
-
 // Redis writes at most 128 bytes of what a client sent into an error.
 constexpr std::size_t kEchoBytesMax = 128;
 
@@ -234,82 +164,6 @@ const CommandSpec& spec_of(RespCommand id) {
   const CommandSpec& spec = kCommands[static_cast<std::size_t>(id)];
   TIDELOCK_ASSERT(spec.id == id);  // the table keeps the order of the enumeration
   return spec;
-}
-
-std::vector<std::size_t> key_positions(const CommandSpec& spec, std::span<const std::string_view> args) {
-  std::vector<std::size_t> positions;
-  if (spec.first_key == 0) return positions;
-  const std::size_t end = spec.last_key < 0 ? args.size() : static_cast<std::size_t>(spec.last_key) + 1;
-  std::size_t first = static_cast<std::size_t>(spec.first_key);
-  if (spec.id == C::kTlMGet) {  // options come before the word KEYS
-    while (first < args.size() && !equal_ignoring_case(args[first], "KEYS")) ++first;
-    ++first;
-  }
-  for (std::size_t i = first; i < std::min(end, args.size()); i += static_cast<std::size_t>(spec.key_step)) {
-    positions.push_back(i);
-  }
-  return positions;
-}
-
-void answer_command(std::span<const std::string_view> args, RespReply& reply) {
-  const auto is = [&](std::string_view name) { return equal_ignoring_case(args[1], name); };
-  if (args.size() == 1) {
-    reply.array(kCommands.size());
-    for (const CommandSpec& spec : kCommands) write_info(spec, reply);
-  } else if (is("COUNT")) {
-    if (args.size() != 2) return reply.error(wrong_arity_error("command|count"));
-    reply.integer(static_cast<std::int64_t>(kCommands.size()));
-  } else if (is("INFO")) {
-    const bool all = args.size() == 2;
-    reply.array(all ? kCommands.size() : args.size() - 2);
-    if (all) {
-      for (const CommandSpec& spec : kCommands) write_info(spec, reply);
-    }
-    for (const std::string_view name : args.subspan(2)) {
-      if (const CommandSpec* spec = find_command(name)) {
-        write_info(*spec, reply);
-      } else {
-        reply.null_array();
-      }
-    }
-  } else if (is("DOCS")) {
-    std::vector<const CommandSpec*> wanted;
-    for (const std::string_view name : args.subspan(2)) {
-      if (const CommandSpec* spec = find_command(name)) wanted.push_back(spec);
-    }
-    if (args.size() == 2) {
-      for (const CommandSpec& spec : kCommands) wanted.push_back(&spec);
-    }
-    reply.map(wanted.size());
-    for (const CommandSpec* spec : wanted) write_docs(*spec, reply);
-  } else if (is("LIST")) {
-    if (args.size() != 2) return reply.error("ERR syntax error");
-    reply.array(kCommands.size());
-    for (const CommandSpec& spec : kCommands) reply.bulk(spec.name);
-  } else if (is("GETKEYS")) {
-    if (args.size() < 4) return reply.error(wrong_arity_error("command|getkeys"));
-    answer_getkeys(args.subspan(2), reply);
-  } else if (is("HELP")) {
-    constexpr std::string_view kHelp[] = {"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-                                          "(no subcommand)",
-                                          "    Return details about all commands.",
-                                          "COUNT",
-                                          "    Return the number of commands.",
-                                          "LIST",
-                                          "    Return the names of all commands.",
-                                          "INFO [<command-name> ...]",
-                                          "    Return details about the given commands.",
-                                          "DOCS [<command-name> ...]",
-                                          "    Return documentation of the given commands.",
-                                          "GETKEYS <full-command>",
-                                          "    Return the keys of a full command.",
-                                          "HELP",
-                                          "    Print this help."};
-    reply.array(std::size(kHelp));
-    for (const std::string_view line : kHelp) reply.simple(line);
-  } else {
-    reply.error(unknown_subcommand_error("command", args[1]));
-  }
 }
 
 std::string unknown_command_error(std::span<const std::string_view> args) {

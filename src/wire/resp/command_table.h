@@ -147,9 +147,6 @@ struct CommandSpec {
 std::span<const CommandSpec> command_table();
 const CommandSpec* find_command(std::string_view name);  // any case; null when unknown
 const CommandSpec& spec_of(RespCommand id);
-// Where in `args` (the name first, its arity checked) the keys stand; those that are missing are left out. Of a command
-// with kMovableKeys first_key and last_key say too much, never too little.
-std::vector<std::size_t> key_positions(const CommandSpec& spec, std::span<const std::string_view> args);
 
 // COMMAND, COMMAND COUNT, INFO, DOCS, LIST, GETKEYS, HELP. `args` is the whole command.
 void answer_command(std::span<const std::string_view> args, RespReply& reply);

@@ -57,10 +57,12 @@ std::string answer(std::string_view line, int protocol = 2) {
 TEST(CommandTable, AnswersCommand) {
   EXPECT_EQ(answer("command count"), std::to_string(command_table().size()));
   EXPECT_EQ(answer("command info get nope"),
-            "[[\"get\", 2, [readonly, fast], 1, 1, 1, [@read, @string, @fast], [], [], []], null]");
+            "[[\"get\", 2, [readonly, fast], 1, 1, 1, [@read, @string, @fast], [], [[\"flags\", [RO, access], "
+            "\"begin_search\", [\"type\", \"index\", \"spec\", [\"index\", 1]], \"find_keys\", [\"type\", \"range\", "
+            "\"spec\", [\"lastkey\", 0, \"keystep\", 1, \"limit\", 0]]]], []], null]");
   EXPECT_EQ(answer("command docs ttl", 3),
             "{\"ttl\": {\"summary\": \"Get the time to live of a key in seconds\", \"since\": \"1.0.0\", \"group\": "
-            "\"generic\", \"syntax\": \"key\"}}");
+            "\"generic\", \"arguments\": [{\"name\": \"key\", \"type\": \"key\", \"key_spec_index\": 0}]}}");
   EXPECT_EQ(answer("command getkeys mset a 1 b 2"), "[\"a\", \"b\"]");
   EXPECT_EQ(answer("command getkeys tl.mget bound 5 keys a b"), "[\"a\", \"b\"]");
   EXPECT_EQ(answer("command getkeys tl.mget bound 5"), "(error) ERR The command has no key arguments");

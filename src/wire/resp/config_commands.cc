@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "wire/resp/command_answers.h"
 #include "wire/resp/glob.h"
 #include "wire/resp/numbers.h"
 #include "wire/resp/server_impl.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kInt64Max = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kPasswordBytesMax = 512;
+constexpr std::size_t kPairsMax = 256;  // of one CONFIG SET: pairs are compared with each other
 
 // What is wrong with a value; empty: nothing, and it was stored if it was to be.
 using Setter = std::function<std::string(std::string_view value, bool apply)>;
@@ -93,11 +95,11 @@ std::vector<Parameter> parameters_of(RespServerImpl& server) {
                  integer(o.connections_max, 1, std::numeric_limits<std::uint32_t>::max())});
   all.push_back({"timeout", [&o] { return std::to_string(o.idle_timeout_ms / 1000); },
                  integer(o.idle_timeout_ms, 0, std::numeric_limits<std::int32_t>::max(), 1000)});
-  all.push_back({"requirepass", nullptr, [&o](std::string_view text, bool apply) -> std::string {
+  all.push_back({"requirepass", nullptr, [&server](std::string_view text, bool apply) -> std::string {
                    if (text.size() > static_cast<std::size_t>(kPasswordBytesMax)) {
                      return "argument must be at most " + std::to_string(kPasswordBytesMax) + " bytes long";
                    }
-                   if (apply) o.password = text;
+                   if (apply) server.acl.set_default_password(text);
                    return {};
                  }});
   all.push_back({"protected-mode", [&o] { return o.protected_mode ? "yes" : "no"; }, yes_or_no(o.protected_mode)});
@@ -111,6 +113,14 @@ std::vector<Parameter> parameters_of(RespServerImpl& server) {
                           " " + std::to_string(o.output_soft_ms / 1000);
                  },
                  nullptr});
+  SlowLog& slow = server.slow_log;
+  all.push_back({"slowlog-log-slower-than", [&slow] { return std::to_string(slow.slower_than_us); },
+                 integer(slow.slower_than_us, -1, kInt64Max)});
+  all.push_back({"slowlog-max-len", size_text(slow.length_max), integer(slow.length_max, 0, kInt64Max)});
+  auto& threshold = server.latency_events.threshold_ms;
+  all.push_back({"latency-monitor-threshold", [&threshold] { return std::to_string(threshold); },
+                 integer(threshold, 0, kInt64Max)});
+  all.push_back({"acllog-max-len", size_text(server.acl.log_max), integer(server.acl.log_max, 0, 10'000)});
   all.push_back({"databases", fixed("1"), nullptr});
   all.push_back({"save", fixed(""), nullptr});  // redis-benchmark asks for these two
   all.push_back({"appendonly", fixed("no"), nullptr});
@@ -141,11 +151,9 @@ constexpr std::string_view kHelp[] = {"CONFIG <subcommand> [<arg> [value] [opt] 
                                       "SET <directive> <value>",
                                       "    Set the configuration <directive> to <value>.",
                                       "RESETSTAT",
-                                      "    Reset the statistics.",
+                                      "    Reset statistics reported by the INFO command.",
                                       "REWRITE",
-                                      "    Refused: the configuration file is written by people only.",
-                                      "HELP",
-                                      "    Print this help."};
+                                      "    Rewrite the configuration file."};
 
 }  // namespace
 
@@ -163,13 +171,13 @@ void RespServerImpl::config(const Arguments& args, RespReply& reply) {
     fresh.connections = stats.connections;
     fresh.buffers_bytes = stats.buffers_bytes;
     stats = fresh;
+    statistics.reset();
     reply.ok();
   } else if (is("REWRITE")) {
     if (args.size() != 2) return reply.error(wrong_arity_error("config|rewrite"));
     reply.error("ERR The server is running without a config file");
   } else if (is("HELP")) {
-    reply.array(std::size(kHelp));
-    for (const std::string_view line : kHelp) reply.simple(line);
+    write_help(kHelp, reply);
   } else {
     reply.error(unknown_subcommand_error("config", args[1]));
   }
@@ -197,37 +205,63 @@ void RespServerImpl::config_get(const Arguments& args, RespReply& reply) {
   }
 }
 
-void RespServerImpl::config_set(const Arguments& args, RespReply& reply) {
+// The whole error reply; empty when the value is good, and then it was stored if it was to be.
+std::string RespServerImpl::set_parameter(std::string_view name, std::string_view value, bool apply) {
   const std::vector<Parameter> parameters = parameters_of(*this);
+  const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& parameter) {
+    return equal_ignoring_case(parameter.name, name);
+  });
+  std::string wrong;
+  if (found == parameters.end()) {
+    const auto answer = handler.config_set(name, value, apply);
+    if (!answer) {
+      return "ERR Unknown option or number of arguments for CONFIG SET - '" + std::string(name.substr(0, 128)) + "'";
+    }
+    wrong = *answer;
+  } else {
+    wrong = found->set ? found->set(value, apply) : "can't set immutable config";
+    if (wrong.empty() && apply && found->get) set_parameters.emplace(found->name);
+  }
+  return wrong.empty() ? wrong : set_failed(name, wrong);
+}
+
+void RespServerImpl::config_set(const Arguments& args, RespReply& reply) {
+  if (args.size() > 2 + 2 * kPairsMax) return reply.error(wrong_arity_error("config|set"));
   // All or nothing: every pair is looked at before any is applied.
   for (const bool apply : {false, true}) {
     for (std::size_t i = 2; i < args.size(); i += 2) {
-      const std::string_view name = args[i], value = args[i + 1];
       for (std::size_t j = 2; !apply && j < i; j += 2) {
-        if (equal_ignoring_case(args[j], name)) return reply.error(set_failed(name, "duplicate parameter"));
+        if (equal_ignoring_case(args[j], args[i])) return reply.error(set_failed(args[i], "duplicate parameter"));
       }
-      const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& parameter) {
-        return equal_ignoring_case(parameter.name, name);
-      });
-      std::string wrong;
-      if (found == parameters.end()) {
-        const auto answer = handler.config_set(name, value, apply);
-        if (!answer) {
-          return reply.error("ERR Unknown option or number of arguments for CONFIG SET - '" +
-                             std::string(name.substr(0, 128)) + "'");
-        }
-        wrong = *answer;
-      } else {
-        wrong = found->set ? found->set(value, apply) : "can't set immutable config";
+      if (const std::string wrong = set_parameter(args[i], args[i + 1], apply); !wrong.empty()) {
+        return reply.error(wrong);
       }
-      if (!wrong.empty()) return reply.error(set_failed(name, wrong));
     }
   }
+  after_settings();
+  reply.ok();
+}
+
+void RespServerImpl::after_settings() {
+  slow_log.trim();
   for (const auto& [number, connection] : connections) {
     apply_limits(*connection);
     note_deadline(*connection);
   }
-  reply.ok();
+}
+
+RespSettings RespServerImpl::settings() const {
+  RespSettings settings;
+  // parameters_of is written for one that may change; here only the readers are used.
+  for (const Parameter& parameter : parameters_of(const_cast<RespServerImpl&>(*this))) {
+    if (set_parameters.contains(parameter.name)) settings.parameters.emplace_back(parameter.name, parameter.get());
+  }
+  for (const auto& [name, user] : acl.users()) {
+    std::string rules = user->rules_text();
+    if (user == acl.default_user() && rules == first_default_user) continue;
+    settings.users.push_back(name + " " + std::move(rules));
+  }
+  return settings;
 }
 
 std::string RespServerImpl::info_sections() const {

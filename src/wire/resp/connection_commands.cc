@@ -106,7 +106,6 @@ bool RespServerImpl::execute_here(RespConnection& connection, const Arguments& a
       return true;
     case RespCommand::kClient: client(connection, args, reply); return true;
     case RespCommand::kCommand: answer_command(args, reply); return true;
-    case RespCommand::kConfig: config(args, reply); return true;
     case RespCommand::kMulti: multi(connection, reply); return true;
     case RespCommand::kExec: exec(connection, reply); return true;
     case RespCommand::kDiscard: discard(connection, reply); return true;
@@ -121,6 +120,17 @@ bool RespServerImpl::execute_here(RespConnection& connection, const Arguments& a
     case RespCommand::kPUnsubscribe: unsubscribe(connection, args, true, reply); return true;
     case RespCommand::kPublish: publish(connection, args, reply); return true;
     case RespCommand::kPubSub: pubsub(args, reply); return true;
+    case RespCommand::kConfig:
+      if (handler.has_config_file() && equal_ignoring_case(args[1], "REWRITE")) return false;
+      config(args, reply);
+      return true;
+    case RespCommand::kAcl: acl_command(connection, args, reply); return true;
+    case RespCommand::kSlowlog: slowlog(args, reply); return true;
+    case RespCommand::kLatency: latency(args, reply); return true;
+    case RespCommand::kMemory: return memory(args, reply);
+    case RespCommand::kTime: tell_time(reply); return true;
+    case RespCommand::kFunction: function(args, reply); return true;
+    case RespCommand::kShutdown: shutdown(connection, args, reply); return true;
     default: return false;
   }
 }
@@ -153,15 +163,18 @@ void RespServerImpl::reset(RespConnection& connection) {
   connection.client_name.clear();
   connection.no_evict = false;
   connection.handler_word = 0;
-  set_authenticated(connection, options.password.empty());
+  connection.user = acl.default_user();
+  set_authenticated(connection, acl.open());
   if (auth_required(connection)) connection.created_at = loop.clock().now();  // X6: ten seconds from now
 }
 
 bool RespServerImpl::authenticate(RespConnection& connection, std::string_view user, std::string_view password) {
-  // Both compares always run, so that the time tells nothing (X4).
-  const bool right_user = constant_time_equal(user, kDefaultUser);
-  const bool right_password = options.password.empty() || constant_time_equal(password, options.password);
-  if (!(right_user & right_password)) return false;
+  auto known = acl.authenticate(user, password);
+  if (!known) {
+    note_refusal(connection, "auth", connection.current->id == RespCommand::kAuth ? "AUTH" : "HELLO", user);
+    return false;
+  }
+  connection.user = std::move(known);
   set_authenticated(connection, true);
   return true;
 }
@@ -170,13 +183,14 @@ bool RespServerImpl::authenticate(RespConnection& connection, std::string_view u
 void RespServerImpl::refuse_authentication(RespConnection& connection) {
   ++stats.authentication_failures;
   RespReply(connection.held, connection.protocol_version).error(kWrongPassword);
+  note_error(kWrongPassword);
   connection.held_until = saturating_add(
       loop.clock().now(), std::min(options.authentication_failure_delay_ms, std::int64_t{60'000}) * kMillisecond);
 }
 
 void RespServerImpl::auth(RespConnection& connection, const Arguments& args, RespReply& reply) {
   if (args.size() > 3) return reply.error("ERR syntax error");
-  if (args.size() == 2 && options.password.empty()) {
+  if (args.size() == 2 && acl.default_user()->no_password()) {
     return reply.error(
         "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
         "configuration "
@@ -343,7 +357,7 @@ std::string RespServerImpl::describe(const RespConnection& c) const {
   text.append(" oll=0 omem=0 tot-mem=" + number(c.parser.memory_bytes() + c.out.capacity() + sizeof(RespConnection)));
   text.append((c.interest & ~1u) != 0 ? " events=rw" : " events=r").append(" cmd=").append(c.last_command);
   text.append(c.last_command.empty() ? "NULL" : "");
-  text.append(" user=default redir=" + (c.tracking.on ? number(c.tracking.redirect) : "-1"));
+  text.append(" user=" + c.user->name() + " redir=" + (c.tracking.on ? number(c.tracking.redirect) : "-1"));
   text.append(" resp=" + number(c.protocol_version));
   text.append(" lib-name=").append(c.library_name).append(" lib-ver=").append(c.library_version);
   return text;

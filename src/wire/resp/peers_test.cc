@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "wire/resp/command_access.h"
 #include "wire/resp/peer_fixture.h"
 #include "wire/resp/server_fixture.h"
 #include "wire/resp/socket.h"
@@ -223,6 +224,226 @@ TEST(Peers, AnswersAsRedisDoes) {
     const std::string bytes = start + std::string(200'000, 'A');
     const std::string mine = converse(running.address(), bytes);
     EXPECT_EQ(mine.find("-ERR Protocol error: too big "), 0u) << start << ": " << mine;
+  }
+}
+
+TEST(Peers, TellsOperatorsWhatRedisTells) {
+  if (!installed("redis-server")) GTEST_SKIP() << "NOT TESTED: redis-server is not installed";
+  const TemporaryFolder folder;
+  Redis redis(folder);
+  ASSERT_TRUE(redis.ready());
+  RunningServer running;
+  const char* lines[] = {
+      "ACL LIST",
+      "ACL USERS",
+      "ACL WHOAMI",
+      "ACL GETUSER default",
+      "ACL GETUSER nope",
+      "ACL GETUSER",
+      "ACL SETUSER",
+      "ACL SETUSER a",
+      "ACL GETUSER a",
+      "ACL SETUSER a on >p1 ~k:* %R~r:* %W~w:* %RW~x:* &ch +@all -@admin -get +config|get",
+      "ACL GETUSER a",
+      "ACL LIST",
+      "ACL SETUSER a nocommands",
+      "ACL SETUSER a +get +set -set +config|get -config",
+      "ACL GETUSER a",
+      "ACL SETUSER a allkeys",
+      "ACL SETUSER a ~foo",
+      "ACL SETUSER a resetkeys ~foo",
+      "ACL SETUSER a allchannels",
+      "ACL SETUSER a &c",
+      "ACL SETUSER a +nope",
+      "ACL SETUSER a +@nope",
+      "ACL SETUSER a nope",
+      "ACL SETUSER a +config|nope",
+      "ACL SETUSER a <nope",
+      "ACL SETUSER a !00",
+      "ACL SETUSER a #00",
+      "ACL SETUSER a %Z~x",
+      "ACL SETUSER a %~x",
+      "ACL SETUSER a reset",
+      "ACL GETUSER a",
+      "ACL SETUSER a on nopass",
+      "ACL GETUSER a",
+      "ACL SETUSER a >x",
+      "ACL SETUSER a skip-sanitize-payload",
+      "ACL LIST",
+      "ACL SETUSER b +@hash +get",
+      "ACL GETUSER b",
+      "ACL SETUSER b -@all +client -client|kill",
+      "ACL GETUSER b",
+      "ACL SETUSER b +@all -@string",
+      "ACL GETUSER b",
+      "ACL DELUSER default",
+      "ACL DELUSER b nope",
+      "ACL DELUSER",
+      "ACL CAT nope",
+      "ACL CAT a b",
+      "ACL CAT transaction x",
+      "ACL GENPASS 0",
+      "ACL GENPASS 4097",
+      "ACL GENPASS x",
+      "ACL GENPASS 1 2",
+      "ACL DRYRUN",
+      "ACL DRYRUN nope get a",
+      "ACL DRYRUN default nope",
+      "ACL DRYRUN default config nope x",
+      "ACL DRYRUN default get",
+      "ACL DRYRUN default get a",
+      "ACL SETUSER d on nopass ~a* %R~r* %W~w* +get +set +mset +copy +rename +exists &ch* +publish +subscribe "
+      "+psubscribe",
+      "ACL DRYRUN d get a",
+      "ACL DRYRUN d get b",
+      "ACL DRYRUN d mset a 1 b 2",
+      "ACL DRYRUN d del a",
+      "ACL DRYRUN d config get x",
+      "ACL DRYRUN d publish x y",
+      "ACL DRYRUN d publish chx y",
+      "ACL DRYRUN d subscribe chx y",
+      "ACL DRYRUN d psubscribe ch*",
+      "ACL DRYRUN d psubscribe chx*",
+      "ACL DRYRUN d client id",
+      "ACL DRYRUN d auth x",
+      "ACL DRYRUN d copy r1 w1",
+      "ACL DRYRUN d copy w1 r1",
+      "ACL DRYRUN d rename r1 w1",
+      "ACL DRYRUN d set r1 w1",
+      "ACL DRYRUN d set w1 w1",
+      "ACL DRYRUN d set w1 w1 get",
+      "ACL DRYRUN d get w1",
+      "ACL DRYRUN d exists w1",
+      "ACL DRYRUN d exists b",
+      "ACL LOG",
+      "ACL LOG RESET",
+      "ACL LOG x",
+      "ACL LOG 1 2",
+      "ACL NOPE",
+      "ACL HELP",
+      "ACL",
+      "ACL SAVE",
+      "ACL LOAD",
+      "AUTH a b c",
+      "AUTH d x",
+      "ACL WHOAMI",
+      "GET b",
+      "GET a",
+      "DEL a",
+      "CONFIG GET x",
+      "CONFIG NOPE",
+      "NOPE",
+      "MSET a 1 b 2",
+      "PUBLISH x y",
+      "CLIENT ID",
+      "PING",
+      "GET",
+      "RESET",
+      "ACL WHOAMI",
+      "ACL DELUSER d a",
+      "CONFIG GET slowlog*",
+      "CONFIG SET slowlog-max-len -1",
+      "CONFIG SET slowlog-log-slower-than -2",
+      "CONFIG SET slowlog-log-slower-than x",
+      "CONFIG GET latency-monitor-threshold",
+      "SLOWLOG RESET",
+      "SLOWLOG LEN",
+      "SLOWLOG GET",
+      "SLOWLOG GET -2",
+      "SLOWLOG GET x",
+      "SLOWLOG GET 1 2",
+      "SLOWLOG LEN x",
+      "SLOWLOG NOPE",
+      "SLOWLOG",
+      "SLOWLOG HELP",
+      "LATENCY LATEST",
+      "LATENCY HISTORY command",
+      "LATENCY HISTORY",
+      "LATENCY RESET",
+      "LATENCY RESET nope",
+      "LATENCY DOCTOR x",
+      "LATENCY NOPE",
+      "LATENCY HISTOGRAM nope",
+      "MEMORY",
+      "MEMORY USAGE",
+      "MEMORY USAGE k SAMPLES",
+      "MEMORY STATS x",
+      "MEMORY DOCTOR x",
+      "MEMORY NOPE",
+      "TIME x",
+      "FUNCTION FLUSH",
+      "FUNCTION FLUSH ASYNC",
+      "FUNCTION FLUSH nope",
+      "FUNCTION FLUSH SYNC x",
+      "FUNCTION LIST",
+      "FUNCTION LIST WITHCODE",
+      "FUNCTION LIST LIBRARYNAME x",
+      "FUNCTION LIST LIBRARYNAME",
+      "FUNCTION LIST LIBRARYNAME x LIBRARYNAME y",
+      "FUNCTION LIST nope",
+      "FUNCTION NOPE",
+      "FUNCTION",
+      "SHUTDOWN nope",
+      "SHUTDOWN SAVE NOSAVE",
+      "SHUTDOWN ABORT",
+      "SHUTDOWN ABORT NOW",
+      "COMMAND INFO config|get",
+      "COMMAND INFO config|nope",
+      "COMMAND DOCS nope",
+      "COMMAND LIST FILTERBY ACLCAT nope",
+      "COMMAND LIST FILTERBY PATTERN config|g*",
+      "COMMAND LIST FILTERBY MODULE x",
+      "COMMAND LIST FILTERBY nope x",
+      "COMMAND LIST FILTERBY PATTERN",
+      "COMMAND GETKEYS object encoding x",
+      "COMMAND GETKEYS memory usage x",
+      "COMMAND GETKEYS config get x",
+      "COMMAND GETKEYSANDFLAGS get a",
+      "COMMAND GETKEYSANDFLAGS mset a 1 b 2",
+      "COMMAND GETKEYSANDFLAGS set a 1",
+      "COMMAND GETKEYSANDFLAGS set a 1 get",
+      "COMMAND GETKEYSANDFLAGS rename a b",
+      "COMMAND GETKEYSANDFLAGS renamenx a b",
+      "COMMAND GETKEYSANDFLAGS copy a b",
+      "COMMAND GETKEYSANDFLAGS getex a",
+      "COMMAND GETKEYSANDFLAGS hdel a b",
+      "COMMAND GETKEYSANDFLAGS append a b",
+      "COMMAND GETKEYSANDFLAGS ping",
+      "COMMAND HELP",
+      "CONFIG SET maxclients 100 timeout x",
+      "CONFIG SET timeout 5 nope 1",
+      "CONFIG HELP",
+      "CONFIG RESETSTAT x",
+  };
+  for (const int protocol : {2, 3}) {
+    auto theirs = RespClient::connect({.address = redis.path(), .protocol = protocol});
+    ASSERT_TRUE(theirs) << theirs.error().message;
+    RespClient ours = running.connect({.protocol = protocol});
+    ask(ours, "ACL LOG RESET");
+    ask(*theirs, "ACL LOG RESET");
+    for (const char* line : lines) {
+      if (protocol == 3 && std::string(line) == "RESET") break;  // back to RESP2
+      EXPECT_EQ(ask(ours, line), ask(*theirs, line)) << line;
+    }
+    ask(ours, "ACL DELUSER a b d");
+    ask(*theirs, "ACL DELUSER a b d");
+  }
+  // The table itself: name, arity, flags, legacy keys, categories.
+  auto theirs = RespClient::connect({.address = redis.path()});
+  ASSERT_TRUE(theirs) << theirs.error().message;
+  RespClient ours = running.connect();
+  for (std::size_t entry = 0; entry < command_entries(); ++entry) {
+    const std::string name = lookup_of_entry(entry).full_name();
+    if (name.starts_with("tl.") || name == "client|setinfo") continue;  // ours, and of Redis 7.2
+    auto mine = ours.call({"COMMAND", "INFO", name}, kPatience),
+         peer = theirs->call({"COMMAND", "INFO", name}, kPatience);
+    ASSERT_TRUE(mine && peer) << name;
+    for (auto* info : {&*mine, &*peer}) {
+      ASSERT_EQ(info->elements.size(), 1u) << name;
+      ASSERT_EQ(info->elements[0].elements.size(), 10u) << name;
+      info->elements[0].elements.resize(7);  // tips, the notes of key specifications, and all subcommands of Redis
+    }
+    EXPECT_EQ(to_text(*mine), to_text(*peer));
   }
 }
 

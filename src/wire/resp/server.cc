@@ -56,6 +56,8 @@ RespServerImpl::RespServerImpl(EventLoop& l, CommandHandler& h, RespServerOption
   waker = loop.add_waker([this](Nanos now) { sweep(now); });
   pause_waker = loop.add_waker([this](Nanos) { end_pause(); });
   expiry_waker = loop.add_waker([this](Nanos now) { expire_tracked(now); });
+  acl.set_default_password(std::exchange(options.password, {}));
+  first_default_user = acl.default_user()->rules_text();
   spare_fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -119,7 +121,7 @@ std::string RespServerImpl::refusal(const RespConnection& connection) {
     ++stats.refused_max;
     return "-ERR max number of clients reached\r\n";
   }
-  if (options.password.empty() && options.protected_mode && !connection.local) {  // X4
+  if (acl.open() && options.protected_mode && !connection.local) {  // X4
     ++stats.refused_protected;
     return std::string(kDenied);
   }
@@ -138,7 +140,8 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   connection->fd = fd;
   connection->unix_socket = !listener.unix_path.empty();
   connection->local = connection->unix_socket || is_loopback(peer);
-  connection->authenticated = options.password.empty();
+  connection->authenticated = acl.open();
+  connection->user = acl.default_user();
   if (connection->unix_socket) {
     connection->peer_text = connection->local_text = connection->host = listener.unix_path;
   } else {
@@ -172,7 +175,7 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   }
   connection->watch = *watch;
   connection->authenticated = true;
-  set_authenticated(*connection, options.password.empty());
+  set_authenticated(*connection, acl.open());
   ++stats.connections_total;
   connections.emplace(connection->number, connection);
   stats.connections = connections.size();
@@ -226,6 +229,7 @@ void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) 
   go_on(c);
   if (c.dead) return;
   bool starved = false;  // of bytes: everything whole was executed
+  command_began = loop.clock().now();
   for (int share = kCommandsPerTurn; share > 0 && can_execute(c); --share) {
     const RespParser::Status status = c.parser.next();
     if (status == RespParser::Status::kCommand) {
@@ -345,7 +349,7 @@ void RespServerImpl::run_ready() {
 // ---- time and limits ------------------------------------------------------------------------------------------------
 
 bool RespServerImpl::auth_required(const RespConnection& connection) const {
-  return !options.password.empty() && !connection.authenticated;
+  return !acl.open() && !connection.authenticated;
 }
 
 void RespServerImpl::set_authenticated(RespConnection& connection, bool authenticated) {
@@ -443,19 +447,26 @@ void RespServerImpl::execute(RespConnection& c, const Arguments& args) {
   ++c.sequence;
   const std::size_t before = c.out.size();
   RespReply reply(c.out, c.protocol_version);
-  const CommandSpec* spec = find_command(args[0]);
+  const CommandLookup command = look_up(args);
+  const CommandSpec* spec = command.spec;
+  bool ran = false;
   if (spec == nullptr) {
     reply.error(unknown_command_error(args));
-  } else if (!spec->arity_fits(args.size()) || (spec->id == RespCommand::kMSet && args.size() % 2 == 0)) {
-    reply.error(wrong_arity_error(spec->name));
+  } else if (!command.arity_fits(args.size()) || (spec->id == RespCommand::kMSet && args.size() % 2 == 0)) {
+    reply.error(wrong_arity_error(command.full_name()));
   } else if (auth_required(c) && (spec->flags & CommandFlag::kNoAuth) == 0) {
     reply.error("NOAUTH Authentication required.");
+  } else if (const std::string refused = c.user->unrestricted() ? std::string() : refuse(c, command, args);
+             !refused.empty()) {
+    reply.error(refused);
   } else {
+    ran = true;
     c.current = spec;
     c.last_command.assign(spec->name);
+    if (command.sub != nullptr) c.last_command.append("|").append(command.sub->name);
     if (!intercept(c, args, reply) && !execute_here(c, args, reply)) hand_over(c, args, reply);
   }
-  if (c.out.size() > before && c.out[before] == '-') ++stats.errors_total;
+  observe(c, command, args, before, ran);
 }
 
 void RespServerImpl::hand_over(RespConnection& connection, const Arguments& args, RespReply& reply) {
@@ -496,7 +507,11 @@ void RespServerImpl::complete(ReplyToken token, std::string_view encoded) {
     connection.early.assign(encoded);
     return;
   }
-  if (encoded[0] == '-') ++stats.errors_total;
+  if (encoded[0] == '-') note_error(encoded.substr(1));
+  if (const CommandLookup pending = std::exchange(connection.pending, {})) {
+    finished(connection, pending, saturating_sub(connection.last_at, connection.pending_began), encoded[0] == '-',
+             std::exchange(connection.pending_args, {}));
+  }
   answers_of(connection).append(encoded);
   finish_read(connection);
   enqueue(connection);
@@ -548,5 +563,21 @@ void RespServer::all_keys_changed() { impl_->all_keys_changed(); }
 const RespServerStats& RespServer::stats() const { return impl_->stats; }
 
 std::string RespServer::info_sections() const { return impl_->info_sections(); }
+
+std::string RespServer::statistics_section(std::string_view name) const { return impl_->statistics_section(name); }
+
+Result<void> RespServer::set_parameter(std::string_view name, std::string_view value) {
+  std::string wrong = impl_->set_parameter(name, value, false);
+  if (wrong.empty()) wrong = impl_->set_parameter(name, value, true);
+  impl_->after_settings();
+  return wrong.empty() ? Result<void>{} : fail(Code::kInvalid, wrong);
+}
+
+Result<void> RespServer::set_user(std::string_view line) {
+  const std::string wrong = impl_->acl.replace_user(line);
+  return wrong.empty() ? Result<void>{} : fail(Code::kInvalid, wrong.substr(wrong.find(' ') + 1));
+}
+
+RespSettings RespServer::settings() const { return impl_->settings(); }
 
 }  // namespace tidelock

@@ -46,7 +46,7 @@
 namespace tidelock {
 
 struct RespServerOptions {
-  std::string password{};                  // empty: none (requirepass)
+  std::string password{};                  // empty: none (requirepass, of the user `default`); kept as a hash
   bool protected_mode = true;              // without a password, answer local peers only
   std::uint32_t connections_max = 10'000;  // maxclients
   std::int64_t idle_timeout_ms = 0;        // 0: never (CONFIG: timeout, in seconds)
@@ -109,6 +109,11 @@ class CommandHandler {
   virtual std::optional<std::string> config_set(std::string_view /*name*/, std::string_view /*value*/, bool /*apply*/) {
     return std::nullopt;
   }
+  // CONFIG REWRITE: whether there is a file to write. Then the command comes to handle(), which keeps
+  // RespServer::settings().
+  virtual bool has_config_file() const { return false; }
+  // SHUTDOWN: asks for an orderly stop, which ends the connection without an answer; else why not, as an error reply.
+  virtual std::optional<std::string> shutdown() { return "ERR this server is not stopped by its clients"; }
 };
 
 struct RespServerStats {
@@ -117,6 +122,13 @@ struct RespServerStats {
   std::uint64_t closed_idle = 0, closed_slow_reader = 0, closed_protocol_error = 0, closed_memory = 0;
   std::uint64_t bytes_in = 0, bytes_out = 0, authentication_failures = 0, deferred = 0;
   std::size_t buffers_bytes = 0;
+};
+
+// What an operator changed while the server ran, and its users: for a configuration file.
+struct RespSettings {
+  std::vector<std::pair<std::string, std::string>> parameters;  // for set_parameter
+  std::vector<std::string>
+      users;  // for set_user; passwords as hashes. Without `default` while it is as the options said
 };
 
 struct RespServerImpl;
@@ -133,6 +145,11 @@ class RespServer {
   Result<int> listen_tcp(const std::string& host, int port);
   // Mode 0660. A socket file that nobody answers is replaced; one of a live process is a kConflict.
   Result<void> listen_unix(const std::string& path);
+
+  // Before serving, from a configuration file. kInvalid says what is wrong.
+  Result<void> set_parameter(std::string_view name, std::string_view value);  // as CONFIG SET
+  Result<void> set_user(std::string_view line);                               // "alice on #... ~features:* +@read"
+  RespSettings settings() const;
 
   // The answer of a deferred command, encoded for that connection's protocol. Ignored when the connection is gone. Safe
   // inside handle(); later commands of the connection run at the end of the turn, never inside this call.
@@ -154,6 +171,8 @@ class RespServer {
   const RespServerStats& stats() const;
   // INFO sections "# Clients" and "# Stats" of this server, as Redis names them, for the handler's INFO.
   std::string info_sections() const;
+  // "commandstats", "errorstats" or "latencystats".
+  std::string statistics_section(std::string_view name) const;
 
  private:
   using Impl = RespServerImpl;

@@ -15,7 +15,11 @@
 #include <utility>
 #include <vector>
 
+#include "wire/resp/acl.h"
+#include "wire/resp/command_access.h"
+#include "wire/resp/latency.h"
 #include "wire/resp/server.h"
+#include "wire/resp/slow_log.h"
 
 struct sockaddr;
 
@@ -68,6 +72,7 @@ struct RespConnection final : ConnectionContext {
   std::string client_name, library_name, library_version;
   int protocol_version = 2;
   bool authenticated = false;
+  std::shared_ptr<AclUser> user;  // `default` until it authenticates as another
   bool no_evict = false;
   const CommandSpec* current = nullptr;  // the last command
   std::string last_command;              // "client|list"
@@ -110,6 +115,11 @@ struct RespConnection final : ConnectionContext {
   std::size_t state_bytes = 0;         // of names and queued commands above
 
   std::size_t subscriptions() const { return channels.size() + patterns.size(); }
+  // A deferred command, for the statistics.
+  CommandLookup pending;
+  Nanos pending_began = 0;
+  std::vector<std::string> pending_args;  // as the slow log keeps them
+
   std::size_t unsent() const { return out.size() - out_sent; }
   bool waits() const { return deferred || held_until != kForever; }
 
@@ -230,7 +240,32 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void flush_broadcasts();
   void expire_tracked(Nanos now);
 
+  // acl_commands.cc
+  std::string refuse(RespConnection& connection, const CommandLookup& command, const Arguments& args);
+  void note_refusal(const RespConnection& connection, std::string_view reason, std::string_view object,
+                    std::string_view user);
+  void disconnect(const AclUser& gone);
+  void acl_command(RespConnection& connection, const Arguments& args, RespReply& reply);
+
+  // operator_commands.cc
+  void note_error(std::string_view text);  // an error that is answered, without the '-'
+  void observe(RespConnection& c, const CommandLookup& command, const Arguments& args, std::size_t before, bool ran);
+  void finished(const RespConnection& c, const CommandLookup& command, Nanos took, bool failed,
+                std::vector<std::string> args);
+  void slowlog(const Arguments& args, RespReply& reply);
+  void latency(const Arguments& args, RespReply& reply);
+  void latency_histogram(const Arguments& args, RespReply& reply);
+  std::string latency_report() const;
+  bool memory(const Arguments& args, RespReply& reply);  // false: the handler's
+  void tell_time(RespReply& reply);
+  void function(const Arguments& args, RespReply& reply);
+  void shutdown(RespConnection& connection, const Arguments& args, RespReply& reply);
+  std::string statistics_section(std::string_view name) const;
+
   // config_commands.cc
+  std::string set_parameter(std::string_view name, std::string_view value, bool apply);  // what is wrong
+  void after_settings();
+  RespSettings settings() const;
   void config(const Arguments& args, RespReply& reply);
   void config_get(const Arguments& args, RespReply& reply);
   void config_set(const Arguments& args, RespReply& reply);
@@ -240,6 +275,13 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   CommandHandler& handler;
   RespServerOptions options;
   RespServerStats stats;
+  Acl acl;
+  std::string first_default_user;              // its rules as the options made them
+  std::set<std::string, std::less<>> set_parameters;  // parameters that were set since
+  SlowLog slow_log;
+  LatencyEvents latency_events;
+  CommandStatistics statistics;
+  Nanos command_began = 0;
   EventLoop::Waker waker = 0;
   Nanos next_sweep_at = kForever;
   std::map<int, Listener> listeners;  // by fd

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "wire/resp/command_access.h"
 #include "wire/resp/numbers.h"
 #include "wire/resp/server_impl.h"
 
@@ -25,13 +26,12 @@ bool overlap(std::string_view a, std::string_view b) {
 
 // `visit` with each key of a command.
 template <class Visit>
-void for_each_key(const CommandSpec& spec, const Arguments& args, Visit visit) {
+void visit_keys(const CommandSpec& spec, const Arguments& args, Visit visit) {
   if (spec.first_key == 0) return;
-  const std::size_t last =
-      spec.last_key < 0 ? args.size() - 1 : std::min(static_cast<std::size_t>(spec.last_key), args.size() - 1);
-  for (std::size_t i = static_cast<std::size_t>(spec.first_key); i <= last;
-       i += static_cast<std::size_t>(spec.key_step))
-    visit(args[i]);
+  for_each_key(look_up(args), args, [&](std::string_view key, std::uint32_t) {
+    visit(key);
+    return true;
+  });
 }
 
 }  // namespace
@@ -181,10 +181,10 @@ void RespServerImpl::note_read(RespConnection& c, const Arguments& args) {
   const RespTracking& t = c.tracking;
   if (!t.on || t.bcast || (c.current->flags & CommandFlag::kReadOnly) == 0) return;
   if ((t.optin && !t.caching) || (t.optout && t.caching)) return;
-  if (!c.deferred) return for_each_key(*c.current, args, [&](std::string_view key) { remember(c, key); });
+  if (!c.deferred) return visit_keys(*c.current, args, [&](std::string_view key) { remember(c, key); });
   // The value of a single key will be that of the instant when the answer is given: remembering it then is exact, and
   // the fetch that brings it here is no reason to invalidate it. Of several, some may change before the last is there.
-  for_each_key(*c.current, args, [&](std::string_view key) { c.tracking.unread.emplace_back(key); });
+  visit_keys(*c.current, args, [&](std::string_view key) { c.tracking.unread.emplace_back(key); });
   if (c.tracking.unread.size() == 1) return;
   for (const std::string& key : c.tracking.unread) remember(c, key);
 }
@@ -235,7 +235,7 @@ void RespServerImpl::key_changed(std::string_view key, std::uint64_t origin) {
   if (!hears_changes()) return;
   if (origin == 0 && executing != nullptr && executing->handling && executing->tracking.noloop) {
     // A step of the handler may do more than it was asked for: only what the command names is its own doing.
-    for_each_key(*executing->current, *executing_args, [&](std::string_view own) {
+    visit_keys(*executing->current, *executing_args, [&](std::string_view own) {
       if (own == key) origin = executing->number;
     });
   }
