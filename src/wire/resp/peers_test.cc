@@ -227,6 +227,7 @@ TEST(Peers, AnswersAsRedisDoes) {
   }
 }
 
+// Where Redis lists several single commands, their order is that of a hash table with a random seed: not asked here.
 TEST(Peers, TellsOperatorsWhatRedisTells) {
   if (!installed("redis-server")) GTEST_SKIP() << "NOT TESTED: redis-server is not installed";
   const TemporaryFolder folder;
@@ -243,7 +244,7 @@ TEST(Peers, TellsOperatorsWhatRedisTells) {
       "ACL SETUSER",
       "ACL SETUSER a",
       "ACL GETUSER a",
-      "ACL SETUSER a on >p1 ~k:* %R~r:* %W~w:* %RW~x:* &ch +@all -@admin -get +config|get",
+      "ACL SETUSER a on >p1 ~k:* %R~r:* %W~w:* %RW~x:* &ch +@all -@admin -get",
       "ACL GETUSER a",
       "ACL LIST",
       "ACL SETUSER a nocommands",
@@ -341,7 +342,8 @@ TEST(Peers, TellsOperatorsWhatRedisTells) {
       "RESET",
       "ACL WHOAMI",
       "ACL DELUSER d a",
-      "CONFIG GET slowlog*",
+      "CONFIG GET slowlog-max-len",
+      "CONFIG GET slowlog-log-slower-than",
       "CONFIG SET slowlog-max-len -1",
       "CONFIG SET slowlog-log-slower-than -2",
       "CONFIG SET slowlog-log-slower-than x",
