@@ -281,7 +281,8 @@ std::string receipt_words(const EdgeReceipt& receipt, bool found) {
       receipt.version > 0 ? "version " + std::to_string(receipt.version) : std::string("not sequenced");
   const bool of_here = receipt.basis == "local";  // the newest there is: no hub knows of another
   if (receipt.bound_ns == kForever)
-    line(of_here ? version : (found ? version + ", of unknown age" : "absent, as of an unknown time"));
+    line(of_here ? (found ? version : "absent")
+                 : (found ? version + ", of unknown age" : "absent, as of an unknown time"));
   else if (found)
     line(version + ", at most " + duration_words(receipt.bound_ns) + " old");
   else

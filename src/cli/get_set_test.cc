@@ -56,7 +56,7 @@ TEST(GetSetReceipt, SaysInWordsWhatIsProven) {
             "  version 3, at most 1.0 ms old\n  proven by the hub, which answered under its authority\n"
             "  from the hub, asked for this read");
   EXPECT_EQ(receipt_words(local, false),
-            "  absent, as of an unknown time\n  this gateway alone decides about the key\n  from the edge's memory");
+            "  absent\n  this gateway alone decides about the key\n  from the edge's memory");
   EdgeReceipt writers{9, 1, 250 * kMillisecond, "lease", "hub", false, kForever, ""};
   EXPECT_EQ(receipt_words(proof, true),
             "  version 17, at most 3.3 ms old\n  proven by an answered probe of the hub\n  from the edge's memory");
@@ -293,7 +293,7 @@ TEST_F(GetSetTest, ARealEdgeAloneAnswersForItsOwnKeys) {
   EXPECT_EQ(get.code, 0) << get.err;
   EXPECT_TRUE(get.out.starts_with("1\n  ")) << get.out;
   EXPECT_TRUE(holds(get.out, "written on this gateway")) << get.out;
-  EXPECT_TRUE(holds(get.out, "expires in 59.")) << get.out;
+  EXPECT_TRUE(holds(get.out, "expires in ")) << get.out;
   EXPECT_EQ(here({"--json", "get", "local:y"}).json()["code"], "not_found");
 }
 
