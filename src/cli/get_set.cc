@@ -408,7 +408,8 @@ void add_get_and_set(CLI::App& app, const Common& common, int& exit_code) {
       "example: tidelock --config client.toml set limits:speed 80");
   set->add_option("key", set_options->key)->required();
   auto* value = set->add_option("value", set_options->value, "or --file");
-  set->add_option("--ttl,--ttl-ms", set_options->ttl_ms, "time to live in milliseconds; 0 = as the namespace says")
+  set->add_option("--ttl,--ttl-ms", set_options->ttl_ms,
+                  "time to live in milliseconds; 0 = the namespace's own, at the hubs none")
       ->check(CLI::Range(std::int64_t{0}, kMsMax));
   set->add_option("--ack", set_options->ack, "wait for this level; the namespace's own without it")
       ->check(CLI::IsMember({"os", "disk", "origin"}));
