@@ -17,8 +17,11 @@
 #include "cli/common.h"
 #include "cli/config.h"
 #include "cli/dev.h"
+#include "cli/doctor.h"
+#include "cli/get_set.h"
 #include "cli/hubs.h"
 #include "cli/operator.h"
+#include "cli/top.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "store/models/release.h"
@@ -441,40 +444,9 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
                            "/hub-1/hub.toml");
   });
 
-  std::string key;
-  std::string value;
-  auto* get = app.add_subcommand("get", "read a key at the hubs, linearizable");
-  get->footer("example: tidelock --config client.toml get feature:track:17");
-  get->add_option("key", key)->required();
-  get->callback([&] {
-    exit_code = ask(common, ReadKey{key}, [&](const AdminAnswer& answer, Json json) {
-      json["key"] = key;
-      json["value"] = answer.value.value_or("");
-      if (common.json) {
-        try {
-          return done(common, json, "");
-        } catch (const Json::exception&) {  // not UTF-8
-          json["value"] = nullptr;
-          json["value_hex"] = to_hex(*answer.value);
-          return done(common, json, "");
-        }
-      }
-      return done(common, json, answer.value.value_or(""));
-    });
-  });
-  std::int64_t ttl_ms = 0;
-  auto* set = app.add_subcommand("set", "write a key of a write-through namespace at the hubs");
-  set->footer("example: tidelock --config client.toml set limits:speed 80");
-  set->add_option("key", key)->required();
-  set->add_option("value", value)->required();
-  set->add_option("--ttl-ms", ttl_ms, "time to live, 0 = for ever")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
-  set->callback([&] {
-    exit_code = ask(common, WriteKeys{{KeyWrite{key, value, ttl_ms * kMillisecond, false, Condition::kNone, {}}}},
-                    [&](const AdminAnswer& answer, Json json) {
-                      return done(common, json, "written at index " + std::to_string(answer.index.value));
-                    });
-  });
+  add_get_and_set(app, common, exit_code);
+  add_top(app, common, exit_code);
+  add_doctor(app, common, exit_code);
   auto* status = app.add_subcommand("status", "which hub is active, which edges are connected");
   status->footer("example: tidelock --config client.toml status --json");
   status->callback([&] { exit_code = cluster_status(common); });

@@ -4,7 +4,6 @@
 #include "cli/cli.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,9 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iostream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -22,6 +19,7 @@
 #include "cli/common.h"
 #include "cli/config.h"
 #include "cli/dev.h"
+#include "cli/run_fixture.h"
 #include "codec/archive.h"
 #include "hub/restore.h"
 #include "store/models/test_folder.h"
@@ -31,39 +29,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a stream is given, while this lives.
-class Captured {
- public:
-  explicit Captured(std::ostream& stream) : stream_(stream), before_(stream.rdbuf(text_.rdbuf())) {}
-  ~Captured() { stream_.rdbuf(before_); }
-  std::string text() const { return text_.str(); }
-
- private:
-  std::ostringstream text_;
-  std::ostream& stream_;
-  std::streambuf* const before_;
-};
-
-struct Ran {
-  int code = 0;
-  std::string out, err;
-};
-Ran run(std::vector<std::string> words) {
-  words.insert(words.begin(), "tidelock");
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  sigset_t mask;  // `hub` and `edge` block the signals that end them
-  pthread_sigmask(SIG_SETMASK, nullptr, &mask);
-  Ran ran;
-  {
-    const Captured out(std::cout), err(std::cerr);
-    ran.code = run_cli(static_cast<int>(argv.size()), argv.data(), {});
-    ran.out = out.text();
-    ran.err = err.text();
-  }
-  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-  return ran;
-}
 Json answer(std::vector<std::string> words) {
   words.insert(words.begin(), "--json");
   const Ran ran = run(words);

@@ -124,6 +124,32 @@ class Commands(Base):
                     reply = b""
                 self.assertTrue(reply == b"" or reply.startswith(b"-"), (junk[:20], reply))
 
+    def test_commands_for_people(self):
+        run_dir = self.cluster.config["edge-1"]["run_dir"]
+        def at_edge(*words):
+            out = self.cluster.cli("--json", *words, "--run-dir", run_dir, with_config=False)
+            return out.returncode, json.loads(out.stdout)
+        code, answer = at_edge("get", KEPT[0], "--bound", "5000")
+        self.assertEqual((code, answer["value"]), (0, KEPT[1]), answer)
+        self.assertLessEqual(answer["receipt"]["bound_us"], 5_100_000)
+        self.assertIn(answer["receipt"]["basis"], ("proof", "lease"))
+        self.refused(at_edge("get", "feature:bad_input:never")[1], "no key", code="not_found")
+        self.refused(at_edge("set", "feature:bad_input:x", "v", "--file", __file__)[1], "a value and --file", code="invalid")
+        self.refused(at_edge("get", "k" * 5000)[1], "4096", code="invalid")
+        code, answer = at_edge("set", "feature:bad_input:people", "\u00fc", "--ttl", "60000", "--ack", "origin")
+        self.assertEqual((code, answer["ack"]), (0, "origin"), answer)
+        self.assertEqual(self.cluster.cli_json("get", "feature:bad_input:people")["value"], "\u00fc")
+        code, answer = at_edge("top")
+        self.assertEqual((code, answer["edge"], answer["session"]["open"]), (0, "edge-1", True), answer)
+        code, answer = at_edge("doctor")
+        self.assertEqual([one for one in answer["findings"] if one["health"] == "broken" and one["check"] in ("memory", "clock")], [], answer)
+        out = self.cluster.cli("get", "x", "--run-dir", os.path.join(self.folder, "nowhere"), with_config=False)
+        self.assertEqual(out.returncode, 1)
+        self.assertIn("nowhere/redis.sock", out.stderr)
+        out = self.cluster.cli("doctor", "--config", os.path.join(self.folder, "absent.toml"), with_config=False)
+        self.assertEqual(out.returncode, 2)
+        self.assertIn("absent.toml", out.stderr)
+
     def test_configuration_names_file_line_key_and_value(self):
         path = self.cluster.config_file("edge-1")
         with open(path, encoding="utf-8") as file:
