@@ -27,8 +27,8 @@ struct KillFilter {
 
   bool takes(const RespConnection& c) const {
     return !nobody && (!id || c.number == *id) && (!address || shown_address(c, c.peer_text) == *address) &&
-           (!local_address || shown_address(c, c.local_text) == *local_address) &&
-           (!user || c.user == user) && (!pubsub || (c.subscriptions() > 0) == *pubsub);
+           (!local_address || shown_address(c, c.local_text) == *local_address) && (!user || c.user == user) &&
+           (!pubsub || (c.subscriptions() > 0) == *pubsub);
   }
 };
 

@@ -65,7 +65,7 @@ TEST(CommandTable, AnswersCommand) {
             "\"generic\", \"arguments\": [{\"name\": \"key\", \"type\": \"key\", \"key_spec_index\": 0}]}}");
   EXPECT_EQ(answer("command getkeys mset a 1 b 2"), "[\"a\", \"b\"]");
   EXPECT_EQ(answer("command getkeys tl.mget bound 5 keys a b"), "[\"a\", \"b\"]");
-  EXPECT_EQ(answer("command getkeys tl.mget bound 5"), "(error) ERR The command has no key arguments");
+  EXPECT_EQ(answer("command getkeys tl.mget bound 5"), "(error) ERR Invalid arguments specified for command");
   EXPECT_EQ(answer("command getkeys object encoding k"), "[\"k\"]");
   EXPECT_EQ(answer("command getkeys object help"), "(error) ERR The command has no key arguments");
   EXPECT_EQ(answer("command getkeys ping x"), "(error) ERR The command has no key arguments");

@@ -197,7 +197,7 @@ TEST(Tracking, OfReadsWhoseAnswerIsDeferred) {
   talk.run({{"t3", "", {"\"2\""}},
             {"a", "SET k 3", {"OK"}},
             {"t3", "", {">[\"invalidate\", [\"k\"]]"}},
-            {"t3", "TL.MGET k j", {}}});
+            {"t3", "TL.MGET KEYS k j", {}}});
   wait_for_deferred(running, 1);
   // Several: one may be older than the answer. It is told at once, and again where nobody can take it for older.
   talk.run({{"a", "SET j 1", {"OK"}}});

@@ -80,7 +80,7 @@ class StoreHandler : public CommandHandler {
       case RespCommand::kType: return reply.simple(values.contains(args[1]) ? "string" : "none");
       case RespCommand::kInfo: return reply.verbatim("txt", server->info_sections());
       case RespCommand::kTlGet: waiting.emplace_back(connection.defer(), args[1]); return;
-      case RespCommand::kTlMGet: waiting.emplace_back(connection.defer(), args[1]); return;  // the first key's value
+      case RespCommand::kTlMGet: waiting.emplace_back(connection.defer(), args[2]); return;  // KEYS, the first key
       case RespCommand::kTlSet: {  // deferred, and answered before handle() returns
         const ReplyToken token = connection.defer();
         server->complete(token, "+early\r\n");

@@ -276,7 +276,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   RespServerOptions options;
   RespServerStats stats;
   Acl acl;
-  std::string first_default_user;              // its rules as the options made them
+  std::string first_default_user;                     // its rules as the options made them
   std::set<std::string, std::less<>> set_parameters;  // parameters that were set since
   SlowLog slow_log;
   LatencyEvents latency_events;
