@@ -102,7 +102,7 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
     }
     after = it->second;
   }
-  const std::string match(parsed->match);
+  const std::string match(parsed->match.value_or("*"));
   if (match.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
   const bool any_type = parsed->type.empty();
   const ValueKind kind = equal_ignoring_case(parsed->type, "hash") ? ValueKind::kHash : ValueKind::kString;
@@ -114,7 +114,7 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
     std::uint64_t work = kGlobWorkDefault;
     const auto last = l2_.scan(after, count, now, [&](const L2Store::Listed& entry) {
       const bool wanted = any_type || (!none_of_type && entry.kind == kind);
-      if (wanted && (match.empty() || glob_match(match, entry.key, &work))) found->emplace_back(entry.key);
+      if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
       return work > 0;
     });
     if (!last) return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };

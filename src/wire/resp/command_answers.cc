@@ -154,7 +154,7 @@ void answer_command(std::span<const std::string_view> args, RespReply& reply) {
     reply.array(args.size() - 2);
     for (const std::string_view name : args.subspan(2)) {
       const CommandLookup command = look_up_name(name);
-      command ? write_info(command, reply) : reply.null_array();
+      command ? write_info(command, reply) : reply.null();
     }
   } else if (is("DOCS")) {
     std::vector<CommandLookup> wanted;

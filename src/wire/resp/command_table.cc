@@ -166,13 +166,16 @@ const CommandSpec& spec_of(RespCommand id) {
   return spec;
 }
 
+// What Redis prints of it.
+static std::string_view until_nul(std::string_view text) { return text.substr(0, text.find('\0')); }
+
 std::string unknown_command_error(std::span<const std::string_view> args) {
   std::string shown;
   for (std::size_t i = 1; i < args.size() && shown.size() < kEchoBytesMax; ++i) {
-    const std::string_view part = args[i].substr(0, kEchoBytesMax - shown.size());
+    const std::string_view part = until_nul(args[i]).substr(0, kEchoBytesMax - shown.size());
     shown.append("'").append(part).append("' ");
   }
-  return "ERR unknown command '" + std::string(args[0].substr(0, kEchoBytesMax)) +
+  return "ERR unknown command '" + std::string(until_nul(args[0]).substr(0, kEchoBytesMax)) +
          "', with args beginning with: " + shown;
 }
 

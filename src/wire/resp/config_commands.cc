@@ -163,7 +163,8 @@ void RespServerImpl::config(const Arguments& args, RespReply& reply) {
     if (args.size() < 3) return reply.error(wrong_arity_error("config|get"));
     config_get(args, reply);
   } else if (is("SET")) {
-    if (args.size() < 4 || args.size() % 2 != 0) return reply.error(wrong_arity_error("config|set"));
+    if (args.size() < 4) return reply.error(wrong_arity_error("config|set"));
+    if (args.size() % 2 != 0) return reply.error("ERR syntax error");
     config_set(args, reply);
   } else if (is("RESETSTAT")) {
     if (args.size() != 2) return reply.error(wrong_arity_error("config|resetstat"));

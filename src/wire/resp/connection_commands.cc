@@ -229,7 +229,7 @@ void RespServerImpl::hello(RespConnection& connection, const Arguments& args) {
   if (with_auth && !authenticate(connection, user, password)) return refuse_authentication(connection);
   if (auth_required(connection)) {
     return refusal.error(
-        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> "
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "
         "<pass> "
         "option can be used to authenticate the client and select the RESP protocol version at the same time");
   }
@@ -319,7 +319,7 @@ void RespServerImpl::client_list(const Arguments& args, RespReply& reply) {
   } else if (args.size() > 3 && equal_ignoring_case(args[2], "ID")) {
     for (std::size_t i = 3; i < args.size(); ++i) {
       const auto wanted = parse_resp_integer(args[i]);
-      if (!wanted || *wanted < 1) return reply.error("ERR Invalid client ID");
+      if (!wanted) return reply.error("ERR Invalid client ID");
       const auto found = connections.find(static_cast<std::uint64_t>(*wanted));
       if (found != connections.end()) shown.push_back(found->second.get());
     }

@@ -450,15 +450,21 @@ void RespServerImpl::execute(RespConnection& c, const Arguments& args) {
   const CommandLookup command = look_up(args);
   const CommandSpec* spec = command.spec;
   bool ran = false;
+  const auto reject = [&](std::string_view why) {
+    if (spec == nullptr || spec->id != RespCommand::kExec) return reply.error(why);
+    if (why.starts_with("ERR ")) why.remove_prefix(4);
+    end_transaction(c);
+    reply.error("EXECABORT Transaction discarded because of: " + std::string(why));
+  };
   if (spec == nullptr) {
-    reply.error(unknown_command_error(args));
+    reject(unknown_command_error(args));
   } else if (!command.arity_fits(args.size()) || (spec->id == RespCommand::kMSet && args.size() % 2 == 0)) {
-    reply.error(wrong_arity_error(command.full_name()));
+    reject(wrong_arity_error(command.full_name()));
   } else if (auth_required(c) && (spec->flags & CommandFlag::kNoAuth) == 0) {
     reply.error("NOAUTH Authentication required.");
   } else if (const std::string refused = c.user->unrestricted() ? std::string() : refuse(c, command, args);
              !refused.empty()) {
-    reply.error(refused);
+    reject(refused);
   } else {
     ran = true;
     c.current = spec;

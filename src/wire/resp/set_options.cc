@@ -197,15 +197,18 @@ Result<ScanArguments> parse_scan(std::span<const std::string_view> args) {
   if (args.size() < 2) return refuse("wrong number of arguments for 'scan' command");
   ScanArguments scan;
   std::uint64_t cursor = 0;
-  if (args[1].empty() || args[1].size() > 20) return refuse("invalid cursor");
-  for (const char c : args[1]) {
+  // Redis reads it as strtoul does: nothing is 0, and a number below 0 wraps around.
+  const bool negative = args[1].starts_with('-');
+  const std::string_view digits = args[1].substr(negative ? 1 : 0);
+  if (digits.size() > 20 || (negative && digits.empty())) return refuse("invalid cursor");
+  for (const char c : digits) {
     const auto digit = static_cast<std::uint64_t>(c - '0');
     if (c < '0' || c > '9' || __builtin_mul_overflow(cursor, std::uint64_t{10}, &cursor) ||
         __builtin_add_overflow(cursor, digit, &cursor)) {
       return refuse("invalid cursor");
     }
   }
-  scan.cursor = cursor;
+  scan.cursor = negative ? 0 - cursor : cursor;
   for (std::size_t i = 2; i < args.size(); i += 2) {
     if (i + 1 >= args.size()) return syntax_error();
     if (equal_ignoring_case(args[i], "COUNT")) {

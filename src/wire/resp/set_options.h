@@ -57,7 +57,7 @@ Result<CopyArguments> parse_copy(std::span<const std::string_view> args);
 
 struct ScanArguments {
   std::uint64_t cursor = 0;
-  std::string_view match;  // empty: everything
+  std::optional<std::string_view> match;
   std::int64_t count = 10;
   std::string_view type;  // empty: any
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "wire/resp/command_access.h"
 #include "wire/resp/server_impl.h"
 
 namespace tidelock {
@@ -130,6 +131,7 @@ void RespServerImpl::queue_command(RespConnection& c, const Arguments& args, Res
     c.admitted = false;  // EXEC will be refused, too
     reply.error(why);
   };
+  if (look_up(args).unknown_subcommand) return refuse(unknown_subcommand_error(spec.name, args[1]));
   // Redis lets subscriptions pass, and their confirmations break the count of EXEC's array.
   if ((spec.flags & CommandFlag::kNoMulti) != 0 || is_subscription(spec.id)) {
     return refuse("ERR Command not allowed inside a transaction");
