@@ -22,6 +22,8 @@ class ClientImpl : public Client {
 
   Result<Value> get(std::string_view key, const Contract& contract, Receipt* receipt_of_absence) override;
   Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) override;
+  Result<Receipt> get_ref(std::string_view key, const Contract& contract, ValueRef& out) override;
+  Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) override;
   Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options) override;
   Result<bool> erase(std::string_view key) override;
   ClientStats stats() const override;
@@ -37,6 +39,8 @@ class ClientImpl : public Client {
 
  private:
   Result<Receipt> read(std::string_view key, const Contract& contract, std::string& out, bool& found);
+  Result<Receipt> read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
+                                 std::string& out, bool& found);
   Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, std::string& out, bool& found);
   void note_bound(std::string_view key, Nanos bound);
   void keep_up();
