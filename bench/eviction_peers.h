@@ -117,7 +117,9 @@ class Arc final : public EvictionPolicy {  // Megiddo and Modha, 2003, with entr
   void remove(Node node) override { links_.unlink(lists_[links_[node].place], node); }
   Node evict() override {
     const double recent = static_cast<double>(lists_[0].count);
-    const bool from_recent = lists_[1].count == 0 || (lists_[0].count > 0 && (recent > target_ || (came_back_from_frequent_ && recent >= target_ && recent > 0)));
+    const bool from_recent =
+        lists_[1].count == 0 ||
+        (lists_[0].count > 0 && (recent > target_ || (came_back_from_frequent_ && recent >= target_ && recent > 0)));
     NodeList& list = lists_[from_recent ? 0 : 1];
     const Node out = list.tail;
     if (out == kNoNode) return out;
@@ -148,7 +150,8 @@ class Arc final : public EvictionPolicy {  // Megiddo and Modha, 2003, with entr
     ++count_[recent];
     // |T1| + |B1| <= c, and all four lists together <= 2 c.
     while (count_[1] > 0 && lists_[0].count + count_[1] > capacity_) drop_oldest(true);
-    while (count_[0] > 0 && lists_[0].count + lists_[1].count + count_[0] + count_[1] > 2 * capacity_) drop_oldest(false);
+    while (count_[0] > 0 && lists_[0].count + lists_[1].count + count_[0] + count_[1] > 2 * capacity_)
+      drop_oldest(false);
   }
   void drop_oldest(bool recent) { drop_ghost(ghosts_.find(order_[recent].begin()->second)); }
 

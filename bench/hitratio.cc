@@ -167,9 +167,10 @@ int main(int argc, char** argv) {
     const char* name;
     double (*run)(Node, const Load&);
   };
-  const Named policies[] = {{"w-tinylfu", with<TinyLfu>},   {"lru", with<Lru>},          {"s3-fifo", with<S3Fifo>},
-                            {"sieve", with<Sieve>},         {"fifo", with<bench::Fifo>}, {"clock", with<bench::ClockHand>},
-                            {"lfu", with<bench::Lfu>},      {"arc", with<bench::Arc>}};
+  const Named policies[] = {{"w-tinylfu", with<TinyLfu>}, {"lru", with<Lru>},
+                            {"s3-fifo", with<S3Fifo>},    {"sieve", with<Sieve>},
+                            {"fifo", with<bench::Fifo>},  {"clock", with<bench::ClockHand>},
+                            {"lfu", with<bench::Lfu>},    {"arc", with<bench::Arc>}};
   constexpr std::size_t kPolicies = std::size(policies);
   const std::pair<const char*, std::function<Load()>> loads[] = {
       {"zipf_0.7", [] { return zipf(0.7); }},

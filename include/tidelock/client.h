@@ -28,10 +28,10 @@
 namespace tidelock {
 
 struct ClientOptions {
-  std::string run_dir;                      // the edge's run folder: holds `page`, `arena` and `redis.sock`
-  std::size_t l1_bytes = 10u << 20;         // 0 turns the in-process cache off
-  // Namespaces, by their exact prefix, that are a cache of their own within l1_bytes: nothing else evicts what they hold,
-  // and they evict nothing else. Together at most 7/8 of it; at most fifteen.
+  std::string run_dir;               // the edge's run folder: holds `page`, `arena` and `redis.sock`
+  std::size_t l1_bytes = 10u << 20;  // 0 turns the in-process cache off
+  // Namespaces, by their exact prefix, that are a cache of their own within l1_bytes: nothing else evicts what they
+  // hold, and they evict nothing else. Together at most 7/8 of it; at most fifteen.
   struct L1Budget {
     std::string prefix;
     std::size_t bytes = 0;
@@ -50,7 +50,7 @@ struct Value {
 struct ValueBatch {
   std::vector<std::string> values;
   std::vector<bool> found;  // false: the key is absent, and its value empty
-  Receipt receipt;          // one for all: every value, or absence, was the newest at most bound_ns ago; the highest version
+  Receipt receipt;  // one for all: every value, or absence, was the newest at most bound_ns ago; the highest version
 };
 
 struct SetOptions {
@@ -79,8 +79,8 @@ class Client {
   virtual Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) = 0;
   // As get, without a copy of a long value that the in-process cache holds: value_ref.h says how long that may be kept.
   virtual Result<Receipt> get_ref(std::string_view key, const Contract& contract, ValueRef& out) = 0;
-  // All keys under one look at the proofs and one bound, up to 4,096 of them. Absence is no error here. Keys that memory
-  // cannot answer for are asked of the edge one by one, so a batch is fast when it is read again and again.
+  // All keys under one look at the proofs and one bound, up to 4,096 of them. Absence is no error here. Keys that
+  // memory cannot answer for are asked of the edge one by one, so a batch is fast when it is read again and again.
   virtual Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) = 0;
   virtual Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options = {}) = 0;
   virtual Result<bool> erase(std::string_view key) = 0;

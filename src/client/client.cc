@@ -81,9 +81,7 @@ Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
 }
 
 ClientImpl::ClientImpl(ClientOptions options)
-    : options_(std::move(options)),
-      reader_(reader_options(options_)),
-      keeper_([this] { keep_up(); }) {}
+    : options_(std::move(options)), reader_(reader_options(options_)), keeper_([this] { keep_up(); }) {}
 
 ClientImpl::~ClientImpl() {
   {

@@ -23,13 +23,13 @@ namespace {
 constexpr std::size_t kCapacityMin = 64u << 10;
 constexpr std::size_t kCapacityMax = std::size_t{64} << 30;  // cells and nodes have 28 bits
 constexpr unsigned kBucketWords = 8;
-constexpr std::size_t kCellsPerNode = 3;  // an entry of 64 B with its key; smaller ones find no more nodes
+constexpr std::size_t kCellsPerNode = 3;    // an entry of 64 B with its key; smaller ones find no more nodes
 constexpr std::size_t kNodesPerBucket = 5;  // of eight words: that both buckets of a key are full hardly happens
 constexpr std::size_t kLeavingMax = 4'096;  // and at most one for sixteen cells
 constexpr std::size_t kLeavingBatch = 32;
 constexpr std::size_t kSpare = 16;      // one cell in so many belongs to no pool
 constexpr std::size_t kEntryShare = 8;  // an entry takes at most this part of its pool
-constexpr int kRoomTries = 16;  // evictions for one put: then the room is in pieces, and it is refused
+constexpr int kRoomTries = 16;          // evictions for one put: then the room is in pieces, and it is refused
 constexpr std::uint8_t kNegative = 1, kLocal = 2;
 
 std::size_t policy_bytes(Eviction eviction, Node nodes) {
@@ -285,7 +285,8 @@ void L1Cache::drop(std::atomic<std::uint64_t>* word, bool evicted) {
 }
 
 bool L1Cache::evict_one(Pool& pool) {
-  if (leaving_.size() + waiting_.size() >= leaving_max_) return false;  // readers keep too much: nothing would come of it
+  if (leaving_.size() + waiting_.size() >= leaving_max_)
+    return false;  // readers keep too much: nothing would come of it
   const Node node = pool.policy->evict();
   if (node == kNoNode) return false;
   const Cell cell = pool.cell_of[node];
@@ -413,7 +414,8 @@ bool L1Cache::put(std::string_view key, std::uint64_t hash, std::string_view val
     refused_.fetch_add(1, std::memory_order_relaxed);  // not under busy_
     return false;
   }
-  const bool done = put_locked(key, hash, value, meta, *pools_[pool], visit == nullptr ? ReaderLanes::kLanes : visit->number());
+  const bool done =
+      put_locked(key, hash, value, meta, *pools_[pool], visit == nullptr ? ReaderLanes::kLanes : visit->number());
   if (done) bump(puts_);
   busy_.clear(std::memory_order_release);
   if (!done) refused_.fetch_add(1, std::memory_order_relaxed);

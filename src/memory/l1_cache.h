@@ -5,21 +5,25 @@
 //   entries  each in one row of a CellHeap: 64 bytes of header, key, value. Never changed once its index word is set.
 //
 // Why no reader sees torn or freed bytes: an entry is written before its index word is stored, and never after. To
-// replace or evict it the writer stores the index word first and gives the cells back only after a grace (reader_lanes.h)
-// in which every reader that may have loaded the former word counted itself out, and only if no hold names the entry.
+// replace or evict it the writer stores the index word first and gives the cells back only after a grace
+// (reader_lanes.h) in which every reader that may have loaded the former word counted itself out, and only if no hold
+// names the entry.
 //
 // A reader writes to nothing that another thread reads often: what it used goes into the notes of its own lane, and
 // whoever puts next tells the policy. So a policy sees hits a little late, and not all of them when a thread hits more
 // than 64 times between two puts: then it hardly matters.
 //
-// Threads: find: any thread, inside a Visit of the same lanes, takes no lock. put: any thread; a spin lock that it gives
+// Threads: find: any thread, inside a Visit of the same lanes, takes no lock. put: any thread; a spin lock that it
+// gives
 //          up on, rather than wait, when another thread holds it. The counters are exact, and read at any time.
 // Cost:    find is O(1), two lines for the index and the entry itself; put O(1) amortised and the copy. No method but
 //          the constructor makes a system call or allocates.
 // Bound:   capacity_bytes covers keys, values, index, what the policies know and unused room. What a hold keeps counts
-//          as well: when holds leave no room, or what is free is in too small pieces, put refuses. An entry takes at most an eighth of its pool.
+//          as well: when holds leave no room, or what is free is in too small pieces, put refuses. An entry takes at
+//          most an eighth of its pool.
 // Pools:   a namespace with a budget is a cache of its own within the bytes: nothing else evicts its entries, and they
-//          evict nothing else (but for a key that finds both its buckets full). Pool 0 is everybody else's and has the rest.
+//          evict nothing else (but for a key that finds both its buckets full). Pool 0 is everybody else's and has the
+//          rest.
 #pragma once
 
 #include <array>
@@ -48,7 +52,8 @@ enum class Eviction : std::uint8_t {
 struct L1Options {
   std::size_t capacity_bytes = 10u << 20;  // under 64 KiB: no cache, every find misses
   Eviction eviction = Eviction::kTinyLfu;
-  std::vector<std::size_t> pool_bytes = {};  // of pools 1, 2, ...; at most kPoolsMax, together at most 7/8 of the capacity
+  std::vector<std::size_t> pool_bytes =
+      {};  // of pools 1, 2, ...; at most kPoolsMax, together at most 7/8 of the capacity
 };
 
 struct L1Stats {

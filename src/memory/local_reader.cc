@@ -133,8 +133,7 @@ class LocalReader::Visit : public ReaderLanes::Visit {
   const Attachment* at_;
 };
 
-LocalReader::LocalReader(LocalReaderOptions options)
-    : options_(std::move(options)), l1_(with_pools(options_), lanes_) {
+LocalReader::LocalReader(LocalReaderOptions options) : options_(std::move(options)), l1_(with_pools(options_), lanes_) {
   (void)attach();  // no edge yet is not an error here: reads say so
 }
 LocalReader::~LocalReader() = default;

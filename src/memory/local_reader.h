@@ -31,7 +31,7 @@ namespace tidelock {
 
 struct LocalReaderOptions {
   std::string page_path;
-  std::string arena_path;  // empty: no arena, so every read is kMiss
+  std::string arena_path;                      // empty: no arena, so every read is kMiss
   L1Options l1 = {};                           // its pools come from `l1_budgets`
   std::size_t l1_value_bytes_max = 64u << 10;  // larger values are read from the arena each time
   // Namespaces that are a cache of their own within L1, by their exact prefix.

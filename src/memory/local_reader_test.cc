@@ -296,7 +296,8 @@ TEST_F(LocalReaderTest, SnapshotsAreOfOneIndex) {  // S4
   EXPECT_EQ(reader.snapshot(mixed, values, outcomes).must_ask, MustAsk::kNotStrong);
 }
 
-// A long value that L1 holds is read where it lies; it stays what it was when it is replaced, evicted, or its edge goes.
+// A long value that L1 holds is read where it lies; it stays what it was when it is replaced, evicted, or its edge
+// goes.
 TEST_F(LocalReaderTest, AReferenceOutlivesWhatItWasReadFrom) {
   Edge edge(base, 1);
   edge.prove();

@@ -103,7 +103,8 @@ TEST(ReadMany, SaysWhatReadingOneByOneSaysAndCountsTheTime) {
       continue;
     }
     ASSERT_GE(late.receipt.bound_ns, one.receipt.bound_ns + stretch(waited, 200) - 2) << "seed " << seed;  // F6
-    if (late.must_ask == MustAsk::kNo && contract.consistency == Consistency::kBounded && policy.scope == Scope::kRegion) {
+    if (late.must_ask == MustAsk::kNo && contract.consistency == Consistency::kBounded &&
+        policy.scope == Scope::kRegion) {
       ASSERT_LE(late.receipt.bound_ns, contract.bound_ns) << "seed " << seed;  // F3
     }
   }

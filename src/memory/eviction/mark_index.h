@@ -11,8 +11,7 @@ namespace tidelock {
 class MarkIndex {
  public:
   static constexpr std::uint32_t kNone = ~0u;
-  explicit MarkIndex(std::uint32_t entries_max)
-      : slots_(slots_for(entries_max)), mask_(slots_.size() - 1) {}
+  explicit MarkIndex(std::uint32_t entries_max) : slots_(slots_for(entries_max)), mask_(slots_.size() - 1) {}
   static std::size_t own_bytes(std::uint32_t entries_max) { return slots_for(entries_max) * sizeof(Slot); }
 
   std::uint32_t find(std::uint32_t mark) const {

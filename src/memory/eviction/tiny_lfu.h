@@ -132,7 +132,11 @@ class WindowShadows {
   }
   struct Shadow {
     Shadow(Node entries, std::uint64_t capacity_bytes, std::uint32_t window_permille)
-        : nodes(entries), capacity(capacity_bytes), window(window_permille), regions(entries, capacity, window), index(entries) {
+        : nodes(entries),
+          capacity(capacity_bytes),
+          window(window_permille),
+          regions(entries, capacity, window),
+          index(entries) {
       free_nodes.reserve(nodes);
       for (Node node = nodes; node > 0; --node) free_nodes.push_back(node - 1);
     }
