@@ -22,13 +22,21 @@
 #include <vector>
 
 #include "base/result.h"
+#include "memory/value_ref.h"
 #include "protocol/receipt.h"
 
 namespace tidelock {
 
 struct ClientOptions {
-  std::string run_dir;                      // the edge's run folder: holds `page`, `arena` and `redis.sock`
-  std::size_t l1_bytes = 10u << 20;         // 0 turns the in-process cache off
+  std::string run_dir;               // the edge's run folder: holds `page`, `arena` and `redis.sock`
+  std::size_t l1_bytes = 10u << 20;  // 0 turns the in-process cache off
+  // Namespaces, by their exact prefix, that are a cache of their own within l1_bytes: nothing else evicts what they
+  // hold, and they evict nothing else. Together at most 7/8 of it; at most fifteen.
+  struct L1Budget {
+    std::string prefix;
+    std::size_t bytes = 0;
+  };
+  std::vector<L1Budget> l1_budgets = {};
   std::int64_t connect_timeout_ms = 2'000;  // for the edge's socket
   std::int64_t call_timeout_ms = 6'000;     // for one question to the edge
 };
@@ -44,6 +52,13 @@ struct Fields {
   Receipt receipt;
 };
 
+// Of several keys, in their order. To be used again and again: it allocates only while it grows.
+struct ValueBatch {
+  std::vector<std::string> values;
+  std::vector<bool> found;  // false: the key is absent, and its value empty
+  Receipt receipt;  // one for all: every value, or absence, was the newest at most bound_ns ago; the highest version
+};
+
 struct SetOptions {
   std::int64_t ttl_ms = 0;  // 0: the namespace's default
   std::string ack;          // "os", "disk", "origin", "quorum"; empty: the namespace's default (D1)
@@ -55,6 +70,7 @@ struct Written {
 
 struct ClientStats {
   std::uint64_t reads = 0, l1_hits = 0, arena_hits = 0, edge_reads = 0, fallbacks = 0;
+  std::uint64_t l1_entries = 0, l1_fills = 0, l1_evictions = 0, l1_refused = 0;
 };
 
 class Client {
@@ -69,6 +85,11 @@ class Client {
   // As get, into a caller's string whose capacity is reused; allocates nothing on a hit. After an error `out` is
   // whatever it is.
   virtual Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) = 0;
+  // As get, without a copy of a long value that the in-process cache holds: value_ref.h says how long that may be kept.
+  virtual Result<Receipt> get_ref(std::string_view key, const Contract& contract, ValueRef& out) = 0;
+  // All keys under one look at the proofs and one bound, up to 4,096 of them. Absence is no error here. Keys that
+  // memory cannot answer for are asked of the edge one by one, so a batch is fast when it is read again and again.
+  virtual Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) = 0;
   // Fields of the hash at `key`, read as get reads and from the same places; kInvalid when it holds a string. A hash
   // that is there answers for every name. At most 65,536 names and 1 MiB of them are asked of the edge.
   virtual Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields,

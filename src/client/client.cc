@@ -13,6 +13,8 @@ namespace {
 constexpr auto kMaintainEvery = std::chrono::milliseconds(50);
 constexpr int kDemandEvery = 400;  // rounds of kMaintainEvery: 20 s
 constexpr std::size_t kIdleMax = 16;
+constexpr std::size_t kManyMax = 4'096;
+constexpr int kManyRounds = 3;
 constexpr Nanos kDeadlineMargin = 200 * kMillisecond;
 
 Basis basis_of(std::string_view name) {
@@ -63,6 +65,17 @@ tl::unexpected<Error> other_kind(std::string_view key, bool is_hash) {
                   (is_hash ? "' holds a hash; read it with get_fields" : "' holds a string; read it with get"));
 }
 
+LocalReaderOptions reader_options(const ClientOptions& options) {
+  LocalReaderOptions reader;
+  reader.page_path = options.run_dir + "/page";
+  reader.arena_path = options.run_dir + "/arena";
+  reader.l1.capacity_bytes = options.l1_bytes;
+  for (const ClientOptions::L1Budget& budget : options.l1_budgets) {
+    reader.l1_budgets.push_back({budget.prefix, budget.bytes});
+  }
+  return reader;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
@@ -76,10 +89,7 @@ Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
 }
 
 ClientImpl::ClientImpl(ClientOptions options)
-    : options_(std::move(options)),
-      reader_(LocalReaderOptions{options_.run_dir + "/page", options_.run_dir + "/arena",
-                                 L1Options{options_.l1_bytes, 8}, 64u << 10}),
-      keeper_([this] { keep_up(); }) {}
+    : options_(std::move(options)), reader_(reader_options(options_)), keeper_([this] { keep_up(); }) {}
 
 ClientImpl::~ClientImpl() {
   {
@@ -170,6 +180,12 @@ Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract,
     }
     return outcome.receipt;
   }
+  return read_elsewhere(key, contract, outcome, want, found);
+}
+
+// What memory could not answer for; `want.text` holds what it has to fall back on, if `outcome` says so.
+Result<Receipt> ClientImpl::read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
+                                           const Want& want, bool& found) {
   std::string held;
   if (outcome.found) held = want.text;
   const ElapsedClock clock;  // only a difference is used
@@ -274,6 +290,82 @@ Result<Fields> ClientImpl::get_fields(std::string_view key, std::span<const std:
   return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
 }
 
+Result<Receipt> ClientImpl::get_ref(std::string_view key, const Contract& contract, ValueRef& out) {
+  const ReadOutcome outcome = reader_.read(key, contract, out);
+  if (contract.bound_ns) note_bound(key, *contract.bound_ns);
+  bool found = outcome.found;
+  Receipt receipt = outcome.receipt;
+  if (outcome.must_ask != MustAsk::kNo) {
+    std::string copy(out.bytes());
+    auto elsewhere = read_elsewhere(key, contract, outcome, Want{copy}, found);
+    if (!elsewhere) return elsewhere;
+    receipt = *elsewhere;
+    out.own() = std::move(copy);
+  } else if (found && out.bytes().starts_with(kTypedValueMark)) {  // a hash, or a string that begins like one
+    std::string copy(out.bytes());
+    if (const auto taken = take_stored(key, Want{copy}); !taken) return fail(taken.error());
+    out.own() = std::move(copy);
+  }
+  if (!found) return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+  return receipt;
+}
+
+Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) {
+  if (keys.empty() || keys.size() > kManyMax)
+    return fail(Code::kInvalid, std::to_string(keys.size()) + " keys; 1 to " + std::to_string(kManyMax) + " are right");
+  if (contract.bound_ns) note_bound(keys.front(), *contract.bound_ns);
+  thread_local std::vector<ReadOutcome> outcomes;
+  for (int round = 1;; ++round) {
+    out.found.assign(keys.size(), false);
+    const ReadOutcome all = reader_.read_many(keys, contract, out.values, outcomes);
+    out.receipt = all.receipt;
+    if (all.must_ask == MustAsk::kNo) {
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        out.found[i] = outcomes[i].found;
+        if (!outcomes[i].found) {
+          out.values[i].clear();
+        } else if (const auto taken = take_stored(keys[i], Want{out.values[i]}); !taken) {
+          return fail(taken.error());
+        }
+      }
+      return {};
+    }
+    const ElapsedClock clock;  // only differences are used
+    // The edge is asked for some, and what it answers lies in the arena then. F6: all that was read before it ages
+    // meanwhile, what is there to fall back on as well.
+    const auto age = [&](Receipt& receipt, Nanos since) {
+      receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), since), 1'000));
+    };
+    const Nanos read_at = clock.now();
+    thread_local std::vector<Nanos> had_at;
+    had_at.assign(keys.size(), read_at);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      bool found = outcomes[i].found;
+      if (outcomes[i].must_ask != MustAsk::kNo) {
+        age(outcomes[i].receipt, read_at);
+        const auto receipt = read_elsewhere(keys[i], contract, outcomes[i], Want{out.values[i]}, found);
+        if (!receipt) return fail(receipt.error());
+        outcomes[i].receipt = *receipt;
+        outcomes[i].must_ask = MustAsk::kNo;
+        had_at[i] = clock.now();
+      } else if (found) {
+        if (const auto taken = take_stored(keys[i], Want{out.values[i]}); !taken) return fail(taken.error());
+      }
+      out.found[i] = found;
+      if (!found) out.values[i].clear();
+    }
+    for (std::size_t i = 0; i < keys.size(); ++i) age(outcomes[i].receipt, had_at[i]);
+    out.receipt = outcome_of_all(outcomes).receipt;
+    if (!contract.bound_ns || out.receipt.bound_ns <= *contract.bound_ns || out.receipt.fallback) return {};
+    if (round < kManyRounds) continue;  // each was fresh enough when it came, and the first has aged since
+    Error error;
+    error.code = Code::kStale;
+    error.message = "the keys of this batch cannot be had within one bound";
+    error.detail_ns = out.receipt.bound_ns;
+    return fail(std::move(error));
+  }
+}
+
 Result<Written> ClientImpl::set(std::string_view key, std::string_view value, const SetOptions& options) {
   std::vector<std::string> command = {"TL.SET", std::string(key), std::string(value)};
   if (options.ttl_ms > 0) command.insert(command.end(), {"PX", std::to_string(options.ttl_ms)});
@@ -300,6 +392,10 @@ ClientStats ClientImpl::stats() const {
   stats.reads = counters.reads;
   stats.l1_hits = counters.hits_l1;
   stats.arena_hits = counters.hits_arena;
+  stats.l1_entries = counters.l1_entries;
+  stats.l1_fills = counters.l1.puts;
+  stats.l1_evictions = counters.l1.evictions;
+  stats.l1_refused = counters.l1.refused;
   stats.edge_reads = edge_reads_.load(std::memory_order_relaxed);
   stats.fallbacks = fallbacks_.load(std::memory_order_relaxed);
   return stats;

@@ -26,6 +26,8 @@ class ClientImpl : public Client {
   Result<Receipt> get_into(std::string_view key, const Contract& contract, std::string& out) override;
   Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields, const Contract& contract,
                             Receipt* receipt_of_absence) override;
+  Result<Receipt> get_ref(std::string_view key, const Contract& contract, ValueRef& out) override;
+  Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) override;
   Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options) override;
   Result<bool> erase(std::string_view key) override;
   ClientStats stats() const override;
@@ -52,6 +54,8 @@ class ClientImpl : public Client {
   static Result<void> take_answer(std::string_view key, const RespValue& value, const Want& want);
   Result<Receipt> read(std::string_view key, const Contract& contract, const Want& want, bool& found);
   Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, const Want& want, bool& found);
+  Result<Receipt> read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
+                                 const Want& want, bool& found);
   void note_bound(std::string_view key, Nanos bound);
   void keep_up();
 

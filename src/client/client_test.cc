@@ -157,6 +157,54 @@ TEST_F(ClientTest, AsksForWhatTheContractSaysAndTellsWhatCame) {
   }
 }
 
+TEST_F(ClientTest, ManyKeysHaveOneReceipt) {
+  const auto answer = [](const std::string& value, int version, int bound_us, const char* basis) {
+    return "%4\r\n$5\r\nvalue\r\n" + value + "$7\r\nversion\r\n:" + std::to_string(version) +
+           "\r\n$8\r\nbound_us\r\n:" + std::to_string(bound_us) + "\r\n$5\r\nbasis\r\n$5\r\n" + basis + "\r\n";
+  };
+  edge_.answer("TL.GET a", answer("$1\r\nA\r\n", 7, 100, "lease"));
+  edge_.answer("TL.GET b", answer("_\r\n", 9, 5'000, "proof"));
+  edge_.answer("TL.GET c", answer("$1\r\nC\r\n", 8, 10, "lease"));
+  const std::string_view keys[] = {"a", "b", "c"};
+  ValueBatch batch;
+  const auto got = client_->get_many(keys, {}, batch);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(batch.values, (std::vector<std::string>{"A", "", "C"}));
+  EXPECT_EQ(batch.found, (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(batch.receipt.version, Index{9});
+  EXPECT_EQ(batch.receipt.basis, Basis::kProof) << "the weakest";
+  EXPECT_GE(batch.receipt.bound_ns, 5'000 * kMicrosecond) << "the largest";
+
+  Contract contract;
+  contract.bound_ns = 1;  // whatever is asked for after another comes too late for that one
+  const auto late = client_->get_many(keys, contract, batch);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Code::kStale);
+  EXPECT_EQ(late.error().message, "the keys of this batch cannot be had within one bound");
+  EXPECT_GE(late.error().detail_ns, 5'000 * kMicrosecond);
+
+  edge_.answer("TL.GET b", "-STALE bound_us=1500 no\r\n");
+  EXPECT_EQ(client_->get_many(keys, {}, batch).error().code, Code::kStale);
+  const auto none = client_->get_many({}, {}, batch);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, Code::kInvalid);
+  EXPECT_EQ(none.error().message, "0 keys; 1 to 4096 are right");
+  EXPECT_EQ(client_->get_many(std::vector<std::string_view>(4'097, "a"), {}, batch).error().code, Code::kInvalid);
+}
+
+TEST_F(ClientTest, AReferenceToWhatTheEdgeAnswered) {
+  edge_.answer("TL.GET a", "%1\r\n$5\r\nvalue\r\n$1\r\nA\r\n");
+  edge_.answer("TL.GET b", "%1\r\n$5\r\nvalue\r\n_\r\n");
+  ValueRef value;
+  ASSERT_TRUE(client_->get_ref("a", {}, value));
+  EXPECT_EQ(value.bytes(), "A");
+  EXPECT_TRUE(value.copied());
+  const auto absent = client_->get_ref("b", {}, value);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, Code::kNotFound);
+  EXPECT_EQ(absent.error().message, "no key 'b'");
+}
+
 TEST_F(ClientTest, FollowsARestartedEdgeAndNamesTheSocketOfOneThatIsGone) {
   edge_.answer("DEL", ":1\r\n");
   EXPECT_TRUE(client_->erase("k"));

@@ -163,6 +163,12 @@ class OtherClient : public Client {
   Result<Fields> get_fields(std::string_view, std::span<const std::string_view>, const Contract&, Receipt*) override {
     return fail(Code::kNotFound, "");
   }
+  Result<Receipt> get_ref(std::string_view, const Contract&, ValueRef&) override {
+    return fail(Code::kUnavailable, "");
+  }
+  Result<void> get_many(std::span<const std::string_view>, const Contract&, ValueBatch&) override {
+    return fail(Code::kUnavailable, "");
+  }
   Result<Written> set(std::string_view, std::string_view, const SetOptions&) override { return Written{}; }
   Result<bool> erase(std::string_view) override { return false; }
   ClientStats stats() const override { return {}; }

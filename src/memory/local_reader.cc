@@ -1,7 +1,6 @@
-// How a mapping goes away under readers that take no lock. A reader counts itself in on its lane, loads `current_`,
-// reads, and counts itself out. `replace` swaps `current_` and keeps the former one until it has seen every lane empty
-// once: the count and the pointer are sequentially consistent, so whoever came in after that saw the new pointer.
-// Nobody waits; the lanes are looked at whenever maintain() is called.
+// How a mapping goes away under readers that take no lock: `replace` swaps `current_`, and the former one goes when the
+// grace that began then has passed (reader_lanes.h); whoever comes in later loads the new pointer. It is looked at
+// whenever maintain() is called.
 //
 // L1 outlives a page. Its entries carry the era of the page that their slot version belongs to, so a copy made under a
 // former page is never taken for one of this page.
@@ -20,43 +19,18 @@ namespace {
 struct Prefix {
   std::string prefix;
   std::uint16_t ns = 0;
+  std::uint8_t pool = 0;  // of L1
   ReadPolicy policy;
 };
 
-// Lanes 0..62 belong to one thread each while it lives; lane 63 is shared by all others.
-constexpr unsigned kSharedLane = 63;
-std::atomic<std::uint64_t> lanes_taken{1ull << kSharedLane};
+// Long enough for what one prefetch needs to arrive, short enough to stay in the processor's first cache.
+constexpr std::size_t kAhead = 16;
 
-constinit thread_local unsigned my_lane = 0;  // 1 + the lane; 0: not given yet
-
-struct LaneReturn {  // touched once per thread, so that its destructor runs when the thread ends
-  bool armed = false;
-  ~LaneReturn() {
-    const unsigned lane = my_lane - 1;
-    my_lane = kSharedLane + 1;
-    if (armed && lane != kSharedLane) lanes_taken.fetch_and(~(1ull << lane), std::memory_order_release);
-  }
-};
-thread_local LaneReturn lane_return;
-
-unsigned take_lane() {
-  std::uint64_t taken = lanes_taken.load(std::memory_order_relaxed);
-  while (taken != ~0ull) {
-    const unsigned free_lane = static_cast<unsigned>(std::countr_one(taken));
-    if (lanes_taken.compare_exchange_weak(taken, taken | 1ull << free_lane, std::memory_order_acquire)) {
-      my_lane = 1 + free_lane;
-      lane_return.armed = true;
-      return free_lane;
-    }
-  }
-  my_lane = 1 + kSharedLane;
-  return kSharedLane;
-}
-
-unsigned this_lane() {
-  if (my_lane == 0) [[unlikely]]
-    return take_lane();
-  return my_lane - 1;
+L1Options with_pools(const LocalReaderOptions& options) {
+  L1Options l1 = options.l1;
+  l1.pool_bytes.clear();
+  for (const LocalReaderOptions::Budget& budget : options.l1_budgets) l1.pool_bytes.push_back(budget.bytes);
+  return l1;
 }
 
 }  // namespace
@@ -78,20 +52,22 @@ struct LocalReader::Attachment {
   }
 };
 
-// Tier 0 is L1, tier 1 the arena.
+// Tier 0 is L1, tier 1 the arena. What L1 has is copied to `out` where that is given, else it is in `entry`.
 struct LocalReader::Values {
   static constexpr int kTiers = 2;
 
   // A constructor, so that `meta` is not zeroed as a whole before each read.
-  Values(L1Cache& l1_cache, const Attachment& attachment, std::string_view of_key, std::uint64_t its_hash,
-         std::string& to)
-      : l1(l1_cache), at(attachment), key(of_key), hash(its_hash), out(to) {}
+  Values(const L1Cache& l1_cache, const Attachment& attachment, std::string_view of_key, std::uint64_t its_hash,
+         std::string& to, bool copies)
+      : l1(l1_cache), at(attachment), key(of_key), hash(its_hash), out(to), copy(copies) {}
 
-  L1Cache& l1;
+  const L1Cache& l1;
   const Attachment& at;
   std::string_view key;
   std::uint64_t hash;
   std::string& out;
+  bool copy;
+  const L1Entry* entry = nullptr;
   EntryMeta meta;
   std::uint64_t word = 0;  // of the page, loaded before this tier was asked (F5)
 
@@ -100,13 +76,18 @@ struct LocalReader::Values {
     Candidate candidate;
     Lookup found = Lookup::kAbsent;
     if (tier == 0) {
-      found = l1.get(key, hash, out, meta);
-      if (found == Lookup::kFound && meta.era != at.era) found = Lookup::kAbsent;
-      if (found == Lookup::kBusy) found = Lookup::kAbsent;  // the arena has it too
+      entry = l1.find(key, hash);
+      if (entry == nullptr) return candidate;
+      entry->load_meta(meta);
+      if (meta.era != at.era) return candidate;
+      found = Lookup::kFound;
+      if (copy) out.assign(entry->value());
+      candidate.value_bytes = entry->value().size();
       candidate.slot_checked = true;
       candidate.slot_version = meta.slot_version;
     } else if (at.arena_file != nullptr) {
       found = at.arena_file->view().get(key, hash, out, meta);
+      candidate.value_bytes = out.size();
     }
     if (found == Lookup::kAbsent) return candidate;
     candidate.state = found == Lookup::kFound ? Candidate::State::kFound : Candidate::State::kBusy;
@@ -116,57 +97,50 @@ struct LocalReader::Values {
     candidate.epoch = meta.epoch;
     candidate.proven_at = meta.proven_at;
     candidate.expires_at = meta.expires_at;
-    candidate.value_bytes = out.size();
     return candidate;
   }
   Source source(int tier) const { return tier == 0 ? Source::kL1 : Source::kArena; }
 };
 
-// Counts a reader in and out.
-class LocalReader::Visit {
+class LocalReader::Visit : public ReaderLanes::Visit {
  public:
-  explicit Visit(LocalReader& reader) : own_(this_lane() != kSharedLane), lane_(reader.lanes_[this_lane()]) {
-    std::atomic<std::uint64_t>& count = lane_.reads_and_inside;
-    constexpr std::uint64_t kOneIn = (1ull << 16) + 1;
-    // An exchange, not a store: the count must be seen by reclaim() before `current_` is loaded here.
-    if (own_)
-      count.exchange(count.load(std::memory_order_relaxed) + kOneIn, std::memory_order_seq_cst);
-    else
-      count.fetch_add(kOneIn, std::memory_order_seq_cst);
-    at_ = reader.current_.load(std::memory_order_seq_cst);
-  }
-  ~Visit() {
-    std::atomic<std::uint64_t>& count = lane_.reads_and_inside;
-    if (own_)
-      count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_release);
-    else
-      count.fetch_sub(1, std::memory_order_release);
-  }
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
+  explicit Visit(LocalReader& reader)
+      : ReaderLanes::Visit(reader.lanes_), reader_(reader), at_(reader.current_.load(std::memory_order_seq_cst)) {}
 
   const Attachment* at() const { return at_; }
   // Null when the reader must go and map again first.
   const Attachment* usable() const {
     return at_ != nullptr && at_->page.policy_version() == at_->policy_version ? at_ : nullptr;
   }
-  void hit(Source source) {
-    std::atomic<std::uint64_t>& hits = source == Source::kL1 ? lane_.hits_l1 : lane_.hits_arena;
-    hits.store(hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  // A value that was served by L1 was of use; one of the arena goes there.
+  void served(const ReadOutcome& outcome, Values& values, const Prefix& prefix) {
+    if (outcome.receipt.source == Source::kL1) {
+      count_l1(1);
+      reader_.l1_.used(*this, *values.entry);
+      return;
+    }
+    count_arena(1);
+    // An own write that is about to be sequenced changes its version without changing its slot: it stays in the arena.
+    const bool settled = !values.meta.local || prefix.policy.scope != Scope::kRegion;
+    if (!settled || values.out.size() > reader_.options_.l1_value_bytes_max) return;
+    values.meta.slot_version = slot_version(values.word);  // F5: loaded before the arena was asked
+    values.meta.era = at_->era;
+    reader_.l1_.put(values.key, values.hash, values.out, values.meta, prefix.pool, this);
   }
 
  private:
-  const bool own_;
-  Lane& lane_;
+  LocalReader& reader_;
   const Attachment* at_;
 };
 
-LocalReader::LocalReader(LocalReaderOptions options) : options_(std::move(options)), l1_(options_.l1) {
+LocalReader::LocalReader(LocalReaderOptions options) : options_(std::move(options)), l1_(with_pools(options_), lanes_) {
   (void)attach();  // no edge yet is not an error here: reads say so
 }
 LocalReader::~LocalReader() = default;
 
-ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, std::string& value) {
+template <class Out>
+ReadOutcome LocalReader::read_one(std::string_view key, const Contract& contract, Out& value) {
+  constexpr bool kCopies = std::is_same_v<Out, std::string>;
   ReadOutcome outcome;
   Visit visit(*this);
   if (key.empty() || key.size() > kKeyBytesMax) {
@@ -182,19 +156,94 @@ ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, st
   at->page.prefetch_slot(slot_of_hash(hash));  // they arrive while the clock is read
   l1_.prefetch(hash);
   const Prefix& prefix = at->prefix_of(key);
-  Values values(l1_, *at, key, hash, value);
+  std::string* out;
+  if constexpr (kCopies) {
+    out = &value;
+  } else {
+    out = &value.own();
+  }
+  Values values(l1_, *at, key, hash, *out, kCopies);
   outcome =
       read_in_order(at->page, at->clock, values, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy));
-  if (outcome.must_ask != MustAsk::kNo) return outcome;
-  visit.hit(outcome.receipt.source);
-  // An own write that is about to be sequenced changes its version without changing its slot: it stays in the arena.
-  const bool settled = !values.meta.local || prefix.policy.scope != Scope::kRegion;
-  if (outcome.receipt.source == Source::kArena && settled && value.size() <= options_.l1_value_bytes_max) {
-    values.meta.slot_version = slot_version(values.word);  // F5: loaded before the arena was asked
-    values.meta.era = at->era;
-    l1_.put(key, hash, value, values.meta);
+  if constexpr (!kCopies) {
+    // The tier that the outcome speaks of is the last that had something: `entry`, or what the arena copied.
+    if (outcome.found && outcome.receipt.source == Source::kL1) {
+      const std::string_view bytes = values.entry->value();
+      ReaderLanes::Hold* hold = bytes.size() > ValueRef::kInlineBytes ? visit.hold(values.entry) : nullptr;
+      if (hold != nullptr) {
+        value.keep(bytes, *hold);
+      } else {
+        value.copy(bytes);
+      }
+    }
   }
+  if (outcome.must_ask == MustAsk::kNo) visit.served(outcome, values, prefix);
   return outcome;
+}
+
+ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, std::string& value) {
+  return read_one(key, contract, value);
+}
+ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, ValueRef& value) {
+  return read_one(key, contract, value);
+}
+
+ReadOutcome LocalReader::read_many(std::span<const std::string_view> keys, const Contract& contract,
+                                   std::vector<std::string>& values, std::vector<ReadOutcome>& outcomes) {
+  values.resize(keys.size());
+  outcomes.assign(keys.size(), ReadOutcome{});
+  Visit visit(*this);
+  const Attachment* at = visit.usable();
+  if (at == nullptr || keys.empty()) {
+    ReadOutcome none;
+    none.must_ask = at == nullptr ? MustAsk::kDetached : MustAsk::kInvalidKey;
+    for (ReadOutcome& outcome : outcomes) outcome = none;
+    return none;
+  }
+  visit.count_more_reads(keys.size() - 1);
+  const ProvenOnce<PageView, HotClock> proven(at->page, at->clock);
+  std::uint64_t hashes[2 * kAhead];
+  const auto hash_ahead = [&](std::size_t from) {
+    for (std::size_t i = from; i < std::min(from + kAhead, keys.size()); ++i) {
+      const std::uint64_t hash = hash64(keys[i]);
+      hashes[i % (2 * kAhead)] = hash;
+      at->page.prefetch_slot(slot_of_hash(hash));
+      l1_.prefetch(hash);
+    }
+  };
+  std::uint64_t hits = 0;
+  hash_ahead(0);
+  for (std::size_t from = 0; from < keys.size(); from += kAhead) {
+    const std::size_t to = std::min(from + kAhead, keys.size());
+    for (std::size_t i = from; i < to; ++i) l1_.prefetch_entry(hashes[i % (2 * kAhead)]);
+    hash_ahead(to);
+    for (std::size_t i = from; i < to; ++i) {
+      ReadOutcome& outcome = outcomes[i];
+      if (keys[i].empty() || keys[i].size() > kKeyBytesMax) {
+        outcome.must_ask = MustAsk::kInvalidKey;
+        continue;
+      }
+      const std::uint64_t hash = hashes[i % (2 * kAhead)];
+      const Prefix& prefix = at->prefix_of(keys[i]);
+      Values source(l1_, *at, keys[i], hash, values[i], true);
+      outcome = proven.read(source, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy));
+      if (outcome.must_ask != MustAsk::kNo) continue;
+      if (outcome.receipt.source == Source::kL1) {
+        ++hits;
+        l1_.used(visit, *source.entry);
+      } else {
+        visit.served(outcome, source, prefix);
+      }
+    }
+  }
+  visit.count_l1(hits);
+  const ClockReading after = at->clock.now();
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (outcomes[i].must_ask == MustAsk::kInvalidKey) continue;
+    const Prefix& prefix = at->prefix_of(keys[i]);
+    proven.age(outcomes[i], after, prefix.policy, resolve(contract, prefix.policy));
+  }
+  return outcome_of_all(outcomes);
 }
 
 ReadOutcome LocalReader::snapshot(std::span<const std::string_view> keys, std::vector<std::string>& values,
@@ -219,7 +268,7 @@ ReadOutcome LocalReader::snapshot(std::span<const std::string_view> keys, std::v
     const std::uint64_t hash = hash64(keys[i]);
     const Prefix& prefix = at->prefix_of(keys[i]);
     wanted.push_back({slot_of_hash(hash), prefix.ns, prefix.policy.consistency});
-    sources.emplace_back(l1_, *at, keys[i], hash, values[i]);
+    sources.emplace_back(l1_, *at, keys[i], hash, values[i], true);
   }
   return snapshot_in_order(at->page, at->clock, [&](std::size_t i) -> Values& { return sources[i]; }, wanted, outcomes);
 }
@@ -238,7 +287,11 @@ Result<void> LocalReader::attach() {
       Attachment{*std::move(page), nullptr, view, HotClock(view.shim()), {}, policy_version, ++last_era_});
   for (std::size_t n = 0; n < namespaces->size(); ++n) {
     const Namespace& ns = (*namespaces)[n];
-    next->prefixes.push_back({ns.prefix, static_cast<std::uint16_t>(n), read_policy(ns)});
+    std::uint8_t pool = 0;
+    for (std::size_t b = 0; b < options_.l1_budgets.size() && b < L1Cache::kPoolsMax; ++b) {
+      if (options_.l1_budgets[b].prefix == ns.prefix) pool = static_cast<std::uint8_t>(b + 1);
+    }
+    next->prefixes.push_back({ns.prefix, static_cast<std::uint16_t>(n), pool, read_policy(ns)});
   }
   std::sort(next->prefixes.begin(), next->prefixes.end(), [](const Prefix& x, const Prefix& y) {
     return x.prefix.size() != y.prefix.size() ? x.prefix.size() > y.prefix.size() : x.ns < y.ns;
@@ -257,20 +310,13 @@ Result<void> LocalReader::attach() {
 
 void LocalReader::replace(std::unique_ptr<const Attachment> next) {
   current_.store(next.get(), std::memory_order_seq_cst);
-  if (owned_ != nullptr) retired_.push_back({std::move(owned_)});
+  if (owned_ != nullptr) retired_.push_back({std::move(owned_), ReaderLanes::Grace(lanes_)});
   owned_ = std::move(next);
   reclaim();
 }
 
 void LocalReader::reclaim() {
-  for (Retired& retired : retired_) {
-    for (std::size_t i = 0; i < kLanes; ++i) {
-      if ((lanes_[i].reads_and_inside.load(std::memory_order_seq_cst) & 0xFFFF) == 0) {
-        retired.lanes_to_see_empty &= ~(1ull << i);
-      }
-    }
-  }
-  std::erase_if(retired_, [](const Retired& retired) { return retired.lanes_to_see_empty == 0; });
+  std::erase_if(retired_, [this](Retired& retired) { return retired.grace.passed(lanes_); });
 }
 
 bool LocalReader::maintain() {
@@ -291,11 +337,16 @@ Boot LocalReader::edge_boot() const {
 
 LocalReaderCounters LocalReader::counters() const {
   LocalReaderCounters sum;
-  for (const Lane& lane : lanes_) {
-    sum.reads += lane.reads_and_inside.load(std::memory_order_relaxed) >> 16;
+  for (unsigned i = 0; i < ReaderLanes::kLanes; ++i) {
+    const ReaderLanes::Lane& lane = lanes_.lane(i);
+    sum.reads += (lane.visits_and_inside.load(std::memory_order_relaxed) >> 16) +
+                 lane.more_reads.load(std::memory_order_relaxed);
     sum.hits_l1 += lane.hits_l1.load(std::memory_order_relaxed);
     sum.hits_arena += lane.hits_arena.load(std::memory_order_relaxed);
   }
+  sum.l1 = l1_.stats();
+  sum.l1_entries = l1_.entries();
+  sum.l1_bytes = l1_.capacity_bytes();
   return sum;
 }
 

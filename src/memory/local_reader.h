@@ -8,7 +8,6 @@
 //          mappings go when no read is inside them.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -23,19 +22,30 @@
 #include "memory/arena.h"
 #include "memory/l1_cache.h"
 #include "memory/page.h"
+#include "memory/reader_lanes.h"
+#include "memory/value_ref.h"
+#include "protocol/read_many.h"
 #include "protocol/read_order.h"
 
 namespace tidelock {
 
 struct LocalReaderOptions {
   std::string page_path;
-  std::string arena_path;  // empty: no arena, so every read is kMiss
-  L1Options l1;
+  std::string arena_path;                      // empty: no arena, so every read is kMiss
+  L1Options l1 = {};                           // its pools come from `l1_budgets`
   std::size_t l1_value_bytes_max = 64u << 10;  // larger values are read from the arena each time
+  // Namespaces that are a cache of their own within L1, by their exact prefix.
+  struct Budget {
+    std::string prefix;
+    std::size_t bytes = 0;
+  };
+  std::vector<Budget> l1_budgets = {};  // at most L1Cache::kPoolsMax; together at most 7/8 of L1
 };
 
 struct LocalReaderCounters {
-  std::uint64_t reads = 0, hits_l1 = 0, hits_arena = 0;
+  std::uint64_t reads = 0, hits_l1 = 0, hits_arena = 0;  // what is missing to `reads` had to be asked for
+  L1Stats l1;
+  std::size_t l1_entries = 0, l1_bytes = 0;
 };
 
 class LocalReader {
@@ -49,6 +59,15 @@ class LocalReader {
   // F5. Copies the value into `value`. With must_ask == kNo the contract holds; otherwise the outcome says why the edge
   // must be asked, and what `value` holds to fall back on, if anything.
   ReadOutcome read(std::string_view key, const Contract& contract, std::string& value);
+
+  // The same without a copy of a long value that L1 holds.
+  ReadOutcome read(std::string_view key, const Contract& contract, ValueRef& value);
+
+  // All keys under one look at the proofs, as read() each: faster, and their bounds count to the end of the last one.
+  // `values` and `outcomes` are made as long as `keys`; they allocate only while they grow. The outcome is that of all
+  // (outcome_of_all); a key that must be asked for does not spoil the others. O(keys).
+  ReadOutcome read_many(std::span<const std::string_view> keys, const Contract& contract,
+                        std::vector<std::string>& values, std::vector<ReadOutcome>& outcomes);
 
   // S4: all keys at one index: every value was in force at one instant under one lease. Strong keys only; `values` is
   // made as long as `keys`. The outcome is that of the group: its version is the highest, its bound the largest, and
@@ -64,31 +83,26 @@ class LocalReader {
 
   bool attached() const { return current_.load(std::memory_order_acquire) != nullptr; }
   Boot edge_boot() const;  // 0 when detached
-  // Over all threads; hits are a little low when more than kLanes threads read.
+  // Over all threads, summed when asked for; a little low when more than 63 threads read.
   LocalReaderCounters counters() const;
 
  private:
   struct Attachment;
   struct Values;
-  // Readers inside, counted on a line per thread; the last line is shared by the threads beyond the first 63.
-  struct alignas(64) Lane {
-    std::atomic<std::uint64_t> reads_and_inside{0};  // [48 bits reads so far | 16 bits readers inside]
-    // Stored without a read-modify-write: threads that share a lane may lose counts of each other.
-    std::atomic<std::uint64_t> hits_l1{0}, hits_arena{0};
-  };
-  static constexpr std::size_t kLanes = 64;
   struct Retired {
     std::unique_ptr<const Attachment> attachment;
-    std::uint64_t lanes_to_see_empty = ~0ull;
+    ReaderLanes::Grace grace;
   };
 
   class Visit;
+  template <class Out>
+  ReadOutcome read_one(std::string_view key, const Contract& contract, Out& value);
   void replace(std::unique_ptr<const Attachment> next);  // mutex_ held
   void reclaim();                                        // mutex_ held
 
   const LocalReaderOptions options_;
+  ReaderLanes lanes_;
   L1Cache l1_;
-  std::array<Lane, kLanes> lanes_;
   std::atomic<const Attachment*> current_{nullptr};
 
   std::mutex mutex_;

@@ -296,6 +296,107 @@ TEST_F(LocalReaderTest, SnapshotsAreOfOneIndex) {  // S4
   EXPECT_EQ(reader.snapshot(mixed, values, outcomes).must_ask, MustAsk::kNotStrong);
 }
 
+// A long value that L1 holds is read where it lies; it stays what it was when it is replaced, evicted, or its edge
+// goes.
+TEST_F(LocalReaderTest, AReferenceOutlivesWhatItWasReadFrom) {
+  Edge edge(base, 1);
+  edge.prove();
+  edge.write("model:a", std::string(2'048, 'x'), 1);
+  edge.write("model:b", std::string(64, 'y'), 2);
+  LocalReader reader(options);
+  ValueRef first, held, small;
+  EXPECT_EQ(reader.read("model:a", {}, first).receipt.source, Source::kArena);
+  EXPECT_TRUE(first.copied());
+  EXPECT_EQ(reader.read("model:a", {}, held).receipt.source, Source::kL1);
+  EXPECT_FALSE(held.copied());
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(reader.read("model:b", {}, small).must_ask, MustAsk::kNo);
+  EXPECT_TRUE(small.copied()) << "short values are copied";
+  EXPECT_EQ(small.bytes(), std::string(64, 'y'));
+  const ValueRef moved = std::move(held);
+  for (std::uint64_t i = 0; i < 3'000; ++i) {
+    edge.write("model:a", std::string(2'048, static_cast<char>('a' + i % 20)), 10 + i);
+    ASSERT_EQ(reader.read("model:a", {}, value).must_ask, MustAsk::kNo);
+  }
+  EXPECT_EQ(moved.bytes(), std::string(2'048, 'x'));
+  EXPECT_EQ(first.bytes(), moved.bytes());
+  std::vector<ValueRef> many(12);  // more than a thread can hold: the rest is copied
+  std::size_t copies = 0;
+  for (ValueRef& one : many) {
+    ASSERT_EQ(reader.read("model:a", {}, one).must_ask, MustAsk::kNo);
+    copies += one.copied();
+  }
+  EXPECT_EQ(copies, 12 - (ReaderLanes::kHolds - 1)) << "`moved` has one of the eight";
+  many.clear();
+  EXPECT_EQ(reader.read("model:a", {}, first).must_ask, MustAsk::kNo);
+  EXPECT_FALSE(first.copied()) << "the holds are free again";
+}
+
+TEST_F(LocalReaderTest, ManyAreReadUnderOneProof) {
+  Edge edge(base, 1);
+  edge.prove(kSecond);
+  std::vector<std::string> names;
+  for (int i = 0; i < 250; ++i) {
+    names.push_back("feature:" + std::to_string(i));
+    edge.write(names.back(), "value " + std::to_string(i), static_cast<std::uint64_t>(i) + 1);
+  }
+  LocalReader reader(options);
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  std::vector<std::string> values;
+  std::vector<ReadOutcome> outcomes;
+  Contract contract;
+  contract.bound_ns = 4 * kSecond;
+  for (const Source source : {Source::kArena, Source::kL1}) {
+    const ReadOutcome all = reader.read_many(keys, contract, values, outcomes);
+    ASSERT_EQ(all.must_ask, MustAsk::kNo) << must_ask_name(all.must_ask);
+    EXPECT_EQ(all.receipt.source, source);
+    EXPECT_EQ(all.receipt.basis, Basis::kProof);
+    EXPECT_EQ(all.receipt.version, Index{250});
+    EXPECT_GE(all.receipt.bound_ns, kSecond);
+    for (int i = 0; i < 250; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      ASSERT_EQ(values[at], "value " + std::to_string(i));
+      ASSERT_EQ(outcomes[at].receipt.bound_ns, all.receipt.bound_ns) << "one proof, one bound";
+    }
+  }
+  EXPECT_EQ(reader.counters().reads, 500u);
+  EXPECT_EQ(reader.counters().hits_l1, 250u);
+  EXPECT_EQ(reader.counters().hits_arena, 250u);
+  edge.write(names[7], "newer", 300);
+  const std::string_view mixed[] = {names[7], "feature:nowhere", "", names[8]};
+  ReadOutcome all = reader.read_many(mixed, contract, values, outcomes);
+  EXPECT_EQ(all.must_ask, MustAsk::kMiss) << "of the first that says one";
+  EXPECT_EQ(values[0], "newer");
+  EXPECT_EQ(outcomes[2].must_ask, MustAsk::kInvalidKey);
+  EXPECT_EQ(values[3], "value 8");
+  contract.bound_ns = kSecond / 2;
+  all = reader.read_many(keys, contract, values, outcomes);
+  EXPECT_EQ(all.must_ask, MustAsk::kTooOld);
+  EXPECT_TRUE(outcomes[0].found) << "to fall back on";
+}
+
+TEST_F(LocalReaderTest, ABudgetKeepsItsNamespaceInL1) {
+  Edge edge(base, 1);
+  edge.prove();
+  options.l1_budgets = {{"model:", 64 << 10}};
+  LocalReader reader(options);
+  for (int i = 0; i < 100; ++i) edge.write("model:" + std::to_string(i), "m", 1);
+  for (int i = 0; i < 100; ++i) (void)reader.read("model:" + std::to_string(i), {}, value);
+  for (int i = 0; i < 5'000; ++i) {
+    const std::string key = "other:" + std::to_string(i);
+    edge.write(key, std::string(100, 'o'), 1);
+    (void)reader.read(key, {}, value);
+  }
+  for (int i = 0; i < 100; ++i) {
+    const ReadOutcome outcome = reader.read("model:" + std::to_string(i), {}, value);
+    // Another write may have moved the slot that two keys share; then it is read from the arena.
+    if (outcome.receipt.source == Source::kL1) continue;
+    EXPECT_EQ(outcome.receipt.source, Source::kArena);
+    EXPECT_EQ(reader.read("model:" + std::to_string(i), {}, value).receipt.source, Source::kL1);
+  }
+  EXPECT_GT(reader.counters().hits_l1, 80u);
+  EXPECT_GT(reader.counters().l1.evictions, 0u) << "of the others";
+}
+
 TEST_F(LocalReaderTest, AHitAllocatesNothing) {
 #ifdef TIDELOCK_TEST_SANITIZED
   GTEST_SKIP() << "a sanitizer brings its own allocator";

@@ -11,7 +11,6 @@
 
 #include "base/bytes.h"
 #include "base/rng.h"
-#include "memory/l1_cache.h"
 
 namespace tidelock {
 namespace {
@@ -255,56 +254,6 @@ TEST(RingShape, ChecksWhatAHeaderClaims) {
   };
   for (const Case& c : cases) EXPECT_EQ(c.shape.fits(1 << 20), c.fits) << c.why;
   EXPECT_EQ(RingShape::within(1'000).buckets, 0u) << "too little to be of use";
-}
-
-// ---------------------------------------------------------------------------------------------------------------- L1
-TEST(L1Cache, StaysWithinItsBytes) {
-  for (const std::size_t bytes : {std::size_t{100'000}, std::size_t{1} << 20, std::size_t{10} << 20}) {
-    L1Cache cache({.capacity_bytes = bytes});
-    EXPECT_LE(cache.capacity_bytes(), bytes);
-    EXPECT_GT(cache.capacity_bytes(), bytes * 9 / 10) << "and uses them";
-    for (std::uint64_t i = 0; i < 100'000; ++i) cache.put(key_of(i), hash64(key_of(i)), value_of(i, 1, 64), {});
-    EXPECT_LE(cache.entries() * (64 + 10), bytes);
-    EXPECT_GT(cache.entries(), bytes / 400);
-  }
-}
-
-TEST(L1Cache, OffWhenItHasNoRoom) {
-  L1Cache cache({.capacity_bytes = 0});
-  EXPECT_FALSE(cache.put("a", hash64("a"), "x", {}));
-  std::string value;
-  EntryMeta meta;
-  EXPECT_EQ(cache.get("a", hash64("a"), value, meta), Lookup::kAbsent);
-}
-
-TEST(L1Cache, ManyThreadsPutAndGet) {
-  L1Cache cache({.capacity_bytes = 128 << 10, .shards = 2});
-  std::atomic<std::uint64_t> torn{0}, found{0};
-  std::vector<std::thread> threads;
-  for (std::uint64_t t = 0; t < 4; ++t) {
-    threads.emplace_back([&, t] {
-      Rng rng(t);
-      std::string value;
-      EntryMeta meta;
-      for (int i = 0; i < 20'000; ++i) {
-        const std::uint64_t key = rng.below(200);
-        const std::string name = key_of(key);
-        if (rng.one_in(4)) {
-          EntryMeta sent;
-          sent.version = Index{rng.below(1'000)};
-          cache.put(name, hash64(name), value_of(key, sent.version.value, rng.below(500)), sent);
-        } else if (cache.get(name, hash64(name), value, meta) == Lookup::kFound) {
-          found.fetch_add(1, std::memory_order_relaxed);
-          if (value != value_of(key, meta.version.value, value.size())) torn.fetch_add(1, std::memory_order_relaxed);
-        }
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(torn.load(), 0u);
-  EXPECT_GT(found.load(), 0u);
-  cache.clear();
-  EXPECT_EQ(cache.entries(), 0u);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ SIDEWAYS = {
 # Headers of rooms that are part of the public face: include/tidelock may name them.
 PUBLIC = {
     "src/protocol/receipt.h": "what every read returns",
+    "src/memory/value_ref.h": "a value that was read without a copy",
     "src/infer/engine.h": "the tensors and the engine that a model handle hands out",
 }
 
