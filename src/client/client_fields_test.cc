@@ -2,6 +2,7 @@
 // answers.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -102,10 +103,20 @@ TEST_F(ClientFieldsTest, FromMemoryAStringIsWhatWasSetAndAHashIsNoString) {
     EXPECT_EQ(client_->get("row:like")->bytes, like_a_hash) << from;
     ASSERT_TRUE(client_->get_into("row:like", {}, out)) << from;
     EXPECT_EQ(out, like_a_hash) << from;
+    ValueRef ref;
+    ValueBatch batch;
+    ASSERT_TRUE(client_->get_ref("row:like", {}, ref)) << from;
+    EXPECT_EQ(ref.bytes(), like_a_hash) << from;
+    ASSERT_TRUE(client_->get_many(std::array<std::string_view, 1>{"row:like"}, {}, batch)) << from;
+    EXPECT_EQ(batch.values.at(0), like_a_hash) << from;
     const std::pair<Error, Error> cases[] = {
         {client_->get("row:hash").error(),
          {Code::kInvalid, "key 'row:hash' holds a hash; read it with get_fields", {}, 0}},
         {client_->get_into("row:hash", {}, out).error(),
+         {Code::kInvalid, "key 'row:hash' holds a hash; read it with get_fields", {}, 0}},
+        {client_->get_ref("row:hash", {}, ref).error(),
+         {Code::kInvalid, "key 'row:hash' holds a hash; read it with get_fields", {}, 0}},
+        {client_->get_many(std::array<std::string_view, 2>{"row:string", "row:hash"}, {}, batch).error(),
          {Code::kInvalid, "key 'row:hash' holds a hash; read it with get_fields", {}, 0}},
         {client_->get_fields("row:string", names).error(),
          {Code::kInvalid, "key 'row:string' holds a string; read it with get", {}, 0}},
