@@ -185,16 +185,17 @@ Result<Receipt> ClientImpl::read(std::string_view key, const Contract& contract,
 
 // What memory could not answer for; `want.text` holds what it has to fall back on, if `outcome` says so.
 Result<Receipt> ClientImpl::read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
-                                           const Want& want, bool& found) {
-  std::string held;
-  if (outcome.found) held = want.text;
+                                           const Want& want, bool& found, bool* edge_gone) {
   const ElapsedClock clock;  // only a difference is used
   const Nanos asked_at = clock.now();
+  std::string held;
+  if (outcome.found) held = want.text;
   auto asked = read_at_edge(key, contract, want, found);
   if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied ||
       asked.error().code == Code::kStale)
     return asked;
   if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
+    if (edge_gone != nullptr) *edge_gone = true;
     want.text = std::move(held);
     found = true;
     if (const auto taken = take_stored(key, want); !taken) return fail(taken.error());
@@ -315,8 +316,12 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
     return fail(Code::kInvalid, std::to_string(keys.size()) + " keys; 1 to " + std::to_string(kManyMax) + " are right");
   if (contract.bound_ns) note_bound(keys.front(), *contract.bound_ns);
   thread_local std::vector<ReadOutcome> outcomes;
+  const ElapsedClock clock;  // only differences are used
+  const Nanos began_at = clock.now();
+  bool edge_gone = false;
   for (int round = 1;; ++round) {
     out.found.assign(keys.size(), false);
+    const Nanos read_at = clock.now();
     const ReadOutcome all = reader_.read_many(keys, contract, out.values, outcomes);
     out.receipt = all.receipt;
     if (all.must_ask == MustAsk::kNo) {
@@ -330,24 +335,31 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
       }
       return {};
     }
-    const ElapsedClock clock;  // only differences are used
     // The edge is asked for some, and what it answers lies in the arena then. F6: all that was read before it ages
     // meanwhile, what is there to fall back on as well.
     const auto age = [&](Receipt& receipt, Nanos since) {
       receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), since), 1'000));
     };
-    const Nanos read_at = clock.now();
     thread_local std::vector<Nanos> had_at;
     had_at.assign(keys.size(), read_at);
     for (std::size_t i = 0; i < keys.size(); ++i) {
       bool found = outcomes[i].found;
       if (outcomes[i].must_ask != MustAsk::kNo) {
         age(outcomes[i].receipt, read_at);
-        const auto receipt = read_elsewhere(keys[i], contract, outcomes[i], Want{out.values[i]}, found);
-        if (!receipt) return fail(receipt.error());
-        outcomes[i].receipt = *receipt;
+        had_at[i] = clock.now();   // the wait is counted once more: towards older
+        if (edge_gone && found) {  // F3: one deadline for all of them; it did not answer for another key
+          if (const auto taken = take_stored(keys[i], Want{out.values[i]}); !taken) return fail(taken.error());
+          outcomes[i].receipt.fallback = true;
+          fallbacks_.fetch_add(1, std::memory_order_relaxed);
+        } else {
+          Contract left = contract;
+          if (left.deadline_ns)
+            left.deadline_ns = std::max<Nanos>(0, *left.deadline_ns - saturating_sub(clock.now(), began_at));
+          const auto receipt = read_elsewhere(keys[i], left, outcomes[i], Want{out.values[i]}, found, &edge_gone);
+          if (!receipt) return fail(receipt.error());
+          outcomes[i].receipt = *receipt;
+        }
         outcomes[i].must_ask = MustAsk::kNo;
-        had_at[i] = clock.now();
       } else if (found) {
         if (const auto taken = take_stored(keys[i], Want{out.values[i]}); !taken) return fail(taken.error());
       }
@@ -356,7 +368,7 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
     }
     for (std::size_t i = 0; i < keys.size(); ++i) age(outcomes[i].receipt, had_at[i]);
     out.receipt = outcome_of_all(outcomes).receipt;
-    if (!contract.bound_ns || out.receipt.bound_ns <= *contract.bound_ns || out.receipt.fallback) return {};
+    if (out.receipt.bound_ns <= reader_.bound_asked(keys, contract) || out.receipt.fallback) return {};
     if (round < kManyRounds) continue;  // each was fresh enough when it came, and the first has aged since
     Error error;
     error.code = Code::kStale;

@@ -55,7 +55,7 @@ class ClientImpl : public Client {
   Result<Receipt> read(std::string_view key, const Contract& contract, const Want& want, bool& found);
   Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, const Want& want, bool& found);
   Result<Receipt> read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
-                                 const Want& want, bool& found);
+                                 const Want& want, bool& found, bool* edge_gone = nullptr);
   void note_bound(std::string_view key, Nanos bound);
   void keep_up();
 

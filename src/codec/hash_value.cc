@@ -31,8 +31,10 @@ class Wanted {
   Wanted(std::size_t count, NameOf name_of) : order_(count) {
     std::iota(order_.begin(), order_.end(), std::size_t{0});
     // Of equal names the order of the command stays.
-    std::stable_sort(order_.begin(), order_.end(),
-                     [&](std::size_t a, std::size_t b) { return name_of(a) < name_of(b); });
+    std::sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
+      const auto order = name_of(a).compare(name_of(b));
+      return order != 0 ? order < 0 : a < b;
+    });
     for (std::size_t i = 0; i < order_.size(); ++i) {
       if (i == 0 || name_of(order_[i]) != names_.back()) {
         names_.push_back(name_of(order_[i]));

@@ -176,6 +176,8 @@ ReadOutcome LocalReader::read_one(std::string_view key, const Contract& contract
         value.copy(bytes);
       }
     }
+  } else if (outcome.must_ask != MustAsk::kNo && outcome.found && outcome.receipt.source == Source::kL1) {
+    value.assign(values.entry->value());  // the arena may have begun to copy a record that left it meanwhile
   }
   if (outcome.must_ask == MustAsk::kNo) visit.served(outcome, values, prefix);
   return outcome;
@@ -186,6 +188,20 @@ ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, st
 }
 ReadOutcome LocalReader::read(std::string_view key, const Contract& contract, ValueRef& value) {
   return read_one(key, contract, value);
+}
+
+Nanos LocalReader::bound_asked(std::span<const std::string_view> keys, const Contract& contract) {
+  Nanos tightest = kForever;
+  Visit visit(*this);
+  const Attachment* at = visit.usable();
+  if (at == nullptr) return contract.bound_ns.value_or(kForever);
+  for (const std::string_view key : keys) {
+    const ReadPolicy& policy = at->prefix_of(key).policy;
+    const ReadContract resolved = resolve(contract, policy);
+    if (policy.scope == Scope::kRegion && resolved.consistency == Consistency::kBounded)
+      tightest = std::min(tightest, resolved.bound_ns);
+  }
+  return tightest;
 }
 
 ReadOutcome LocalReader::read_many(std::span<const std::string_view> keys, const Contract& contract,
@@ -227,7 +243,10 @@ ReadOutcome LocalReader::read_many(std::span<const std::string_view> keys, const
       const Prefix& prefix = at->prefix_of(keys[i]);
       Values source(l1_, *at, keys[i], hash, values[i], true);
       outcome = proven.read(source, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy));
-      if (outcome.must_ask != MustAsk::kNo) continue;
+      if (outcome.must_ask != MustAsk::kNo) {
+        if (outcome.found && outcome.receipt.source == Source::kL1) values[i].assign(source.entry->value());
+        continue;
+      }
       if (outcome.receipt.source == Source::kL1) {
         ++hits;
         l1_.used(visit, *source.entry);

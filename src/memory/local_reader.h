@@ -63,6 +63,9 @@ class LocalReader {
   // The same without a copy of a long value that L1 holds.
   ReadOutcome read(std::string_view key, const Contract& contract, ValueRef& value);
 
+  // The tightest bound that these keys must be read within by this contract and their namespaces; kForever: none.
+  Nanos bound_asked(std::span<const std::string_view> keys, const Contract& contract);
+
   // All keys under one look at the proofs, as read() each: faster, and their bounds count to the end of the last one.
   // `values` and `outcomes` are made as long as `keys`; they allocate only while they grow. The outcome is that of all
   // (outcome_of_all); a key that must be asked for does not spoil the others. O(keys).

@@ -54,8 +54,9 @@ bool ReaderLanes::Grace::passed(const ReaderLanes& lanes, unsigned except) {
     const auto i = static_cast<unsigned>(std::countr_zero(left));
     const std::uint64_t now = lanes.lanes_[i].visits_and_inside.load(std::memory_order_acquire);
     // One thread is in one visit at a time: a later visit means that the former one is over. Of a shared lane that
-    // says nothing.
-    if ((now & 0xFFFF) != 0 && (i == kShared || now >> 16 == at_[i] >> 16)) still |= bit(i);
+    // says nothing; there the caller's own visit is the one that may go on.
+    const std::uint64_t own = i == kShared && except == kShared ? 1 : 0;
+    if ((now & 0xFFFF) > own && (i == kShared || now >> 16 == at_[i] >> 16)) still |= bit(i);
   }
   open_ = still;
   return except < kShared ? (open_ & ~bit(except)) == 0 : open_ == 0;

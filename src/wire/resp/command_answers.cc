@@ -137,6 +137,8 @@ constexpr std::string_view kHelp[] = {"COMMAND <subcommand> [<arg> [value] [opt]
 
 }  // namespace
 
+constexpr std::size_t kNamesMax = 1'024;  // each is answered with some kilobytes
+
 void answer_command(std::span<const std::string_view> args, RespReply& reply) {
   const auto table = command_table();
   const auto is = [&](std::string_view name) { return args.size() > 1 && equal_ignoring_case(args[1], name); };
@@ -148,7 +150,9 @@ void answer_command(std::span<const std::string_view> args, RespReply& reply) {
   const SubcommandSpec* sub = find_subcommand(RespCommand::kCommand, args[1]);
   if (sub == nullptr) return reply.error(unknown_subcommand_error("command", args[1]));
   if (!sub->arity_fits(args.size())) return reply.error(wrong_arity_error("command|" + std::string(sub->name)));
-  if (is("COUNT")) {
+  if ((is("INFO") || is("DOCS")) && args.size() > 2 + kNamesMax) {
+    reply.error("ERR too many names: at most " + std::to_string(kNamesMax) + " of one command");  // X6
+  } else if (is("COUNT")) {
     reply.integer(static_cast<std::int64_t>(table.size()));
   } else if (is("INFO")) {
     reply.array(args.size() - 2);

@@ -158,6 +158,7 @@ void RespServerImpl::select(const Arguments& args, RespReply& reply) {
 }
 
 void RespServerImpl::reset(RespConnection& connection) {
+  const bool was_required = auth_required(connection);
   forget_state(connection);
   connection.protocol_version = 2;
   connection.client_name.clear();
@@ -165,7 +166,8 @@ void RespServerImpl::reset(RespConnection& connection) {
   connection.handler_word = 0;
   connection.user = acl.default_user();
   set_authenticated(connection, acl.open());
-  if (auth_required(connection)) connection.created_at = loop.clock().now();  // X6: ten seconds from now
+  // X6: ten seconds from now, for whoever had proven who it was
+  if (auth_required(connection) && !was_required) connection.created_at = loop.clock().now();
 }
 
 bool RespServerImpl::authenticate(RespConnection& connection, std::string_view user, std::string_view password) {
@@ -317,11 +319,12 @@ void RespServerImpl::client_list(const Arguments& args, RespReply& reply) {
       if ((one->subscriptions() > 0) == is("pubsub")) shown.push_back(one.get());
     }
   } else if (args.size() > 3 && equal_ignoring_case(args[2], "ID")) {
+    std::set<std::uint64_t> ids;  // X6: each once, however often it is named
     for (std::size_t i = 3; i < args.size(); ++i) {
       const auto wanted = parse_resp_integer(args[i]);
       if (!wanted) return reply.error("ERR Invalid client ID");
       const auto found = connections.find(static_cast<std::uint64_t>(*wanted));
-      if (found != connections.end()) shown.push_back(found->second.get());
+      if (found != connections.end() && ids.insert(found->first).second) shown.push_back(found->second.get());
     }
     std::string text;
     for (const RespConnection* connection : shown) text += describe(*connection) + "\n";

@@ -10,6 +10,7 @@
 namespace tidelock {
 namespace {
 
+constexpr std::size_t kPatternsOfOneMax = 1'024;
 constexpr std::size_t kSubscriptionOverheadBytes = 192;  // in the connection's list and in the server's
 
 constexpr std::string_view kHelp[] = {"PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -31,6 +32,10 @@ void RespServerImpl::subscribe(RespConnection& c, const Arguments& args, bool pa
     for (std::size_t i = 1; i < args.size(); ++i) {
       if (args[i].size() > kGlobPatternBytesMax) return reply.error("ERR the pattern is too long");
       fresh += patterns.contains(std::string(args[i])) ? 0 : 1;
+    }
+    // X6: every message is matched against all of them.
+    if (c.patterns.size() + args.size() - 1 > kPatternsOfOneMax) {
+      return reply.error("ERR too many patterns: at most " + std::to_string(kPatternsOfOneMax) + " of one client");
     }
     if (patterns.size() + fresh > options.patterns_max) {
       return reply.error("ERR too many patterns: at most " + std::to_string(options.patterns_max) +
@@ -111,7 +116,14 @@ void RespServerImpl::publish(RespConnection& c, const Arguments& args, RespReply
       ++receivers;
       // To itself: before the answer, as Redis does, where an answer is to be had.
       const bool in_front = &to == &c && !c.transaction.running && !c.skips && c.reply_mode == RespReplyMode::kOn;
-      in_front ? reply.raw(bytes) : push_to(to, bytes);
+      if (!in_front) {
+        push_to(to, bytes);
+      } else if (c.unsent() + bytes.size() <= options.output_hard_bytes) {
+        reply.raw(bytes);
+      } else if (!c.overflowed) {  // X6
+        c.overflowed = true;
+        enqueue(c);
+      }
     }
   };
   if (const auto found = channels.find(channel); found != channels.end()) deliver(found->second, nullptr);

@@ -226,10 +226,10 @@ bool RespServerImpl::can_execute(const RespConnection& connection) const {
 
 void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) {
   RespConnection& c = *connection;
+  command_began = loop.clock().now();
   go_on(c);
   if (c.dead) return;
   bool starved = false;  // of bytes: everything whole was executed
-  command_began = loop.clock().now();
   for (int share = kCommandsPerTurn; share > 0 && can_execute(c); --share) {
     const RespParser::Status status = c.parser.next();
     if (status == RespParser::Status::kCommand) {

@@ -11,6 +11,7 @@
 namespace tidelock {
 namespace {
 
+constexpr std::size_t kSmallOutputBytes = 64u << 10;
 constexpr std::size_t kQueuedOverheadBytes = 64;  // of one command, and of one argument
 constexpr std::size_t kWatchedOverheadBytes = 160;
 
@@ -179,6 +180,7 @@ void RespServerImpl::exec(RespConnection& c, RespReply& reply) {
 void RespServerImpl::run_queued(RespConnection& c) {
   RespTransaction& t = c.transaction;
   std::string outside = std::exchange(c.out, std::move(t.answers));
+  const std::size_t sent_outside = std::exchange(c.out_sent, 0);
   while (t.next < t.queued.size() && !c.waits()) {
     const std::vector<std::string>& words = t.queued[t.next++];
     execute(c, Arguments(words.begin(), words.end()));
@@ -187,6 +189,7 @@ void RespServerImpl::run_queued(RespConnection& c) {
     std::string().swap(c.out);
   }
   t.answers = std::exchange(c.out, std::move(outside));
+  c.out_sent = sent_outside;
   c.current = &spec_of(RespCommand::kExec);
   c.last_command = "exec";
   if (c.waits()) return;
@@ -257,8 +260,10 @@ void RespServerImpl::forget_state(RespConnection& c) {
 void RespServerImpl::push_to(RespConnection& c, std::string_view encoded) {
   if (c.dead || c.overflowed) return;
   std::string& sink = &c == executing || c.transaction.running ? c.pushes : c.out;
-  if (c.unsent() + c.pushes.size() + encoded.size() > options.output_hard_bytes ||
-      stats.buffers_bytes + encoded.size() > options.buffers_bytes_max) {
+  // When all buffers together are full, whoever holds little is not the one to go.
+  const std::size_t held = c.unsent() + c.pushes.size() + encoded.size();
+  if (held > options.output_hard_bytes ||
+      (held > kSmallOutputBytes && stats.buffers_bytes + encoded.size() > options.buffers_bytes_max)) {
     c.overflowed = true;
   } else {
     const std::size_t before = sink.capacity();
