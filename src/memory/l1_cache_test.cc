@@ -296,6 +296,36 @@ TEST(ReaderLanes, ThreadsBeyondTheLanesShareTheLast) {
   EXPECT_TRUE(grace.passed(lanes));
 }
 
+// A writer that has no lane of its own is inside the shared one itself: that alone must not hold up what it retired.
+TEST(ReaderLanes, AGraceOfTheSharedLaneDoesNotWaitForItsCaller) {
+  ReaderLanes lanes;
+  std::vector<std::thread> owners;  // of all the others, until the end
+  std::atomic<int> inside{0};
+  std::atomic<bool> leave{false};
+  for (int i = 0; i < 63; ++i) {
+    owners.emplace_back([&] {
+      {
+        const ReaderLanes::Visit visit(lanes);
+      }
+      inside.fetch_add(1);
+      inside.notify_one();
+      leave.wait(false);
+    });
+  }
+  for (int now = inside.load(); now < 63; now = inside.load()) inside.wait(now);
+  std::thread([&] {
+    const ReaderLanes::Visit own(lanes);
+    if (own.own()) return;  // a lane was left: by a thread of an earlier test that ended
+    ReaderLanes::Grace grace(lanes);
+    EXPECT_TRUE(grace.passed(lanes, own.number()));
+    const ReaderLanes::Visit another(lanes);
+    EXPECT_FALSE(ReaderLanes::Grace(lanes).passed(lanes, own.number())) << "somebody else is inside";
+  }).join();
+  leave.store(true);
+  leave.notify_all();
+  for (std::thread& thread : owners) thread.join();
+}
+
 TEST(ReaderLanes, AGracePassesWhenAReaderCameBack) {
   ReaderLanes lanes;
   auto first = std::make_unique<ReaderLanes::Visit>(lanes);

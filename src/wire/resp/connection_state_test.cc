@@ -1,6 +1,7 @@
 // What conversations with Redis cannot show: answers that come late, limits, and the clock. See conversations_test.cc.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -143,6 +144,21 @@ TEST(PubSub, Limits) {  // X6, I11
   EXPECT_EQ(ask(client, "PUBSUB NUMPAT"), "0") << "nothing changed";
   EXPECT_EQ(client.call({"PUBSUB", "CHANNELS", std::string(4097, 'p')}, kPatience)->text,
             "ERR the pattern is too long");
+}
+
+TEST(OneCommand, HasNoAnswerWithoutBounds) {  // X6
+  RunningServer running;
+  RespClient client = running.connect();
+  std::vector<std::string> patterns = {"PSUBSCRIBE"}, names = {"COMMAND", "INFO"}, ids = {"CLIENT", "LIST", "ID"};
+  for (int i = 0; i < 1025; ++i) {
+    patterns.push_back("p" + std::to_string(i));
+    names.emplace_back("get");
+    ids.emplace_back("1");
+  }
+  EXPECT_EQ(client.call(patterns, kPatience)->text, "ERR too many patterns: at most 1024 of one client");
+  EXPECT_EQ(client.call(names, kPatience)->text, "ERR too many names: at most 1024 of one command");
+  const std::string listed = client.call(ids, kPatience)->text;
+  EXPECT_EQ(std::count(listed.begin(), listed.end(), '\n'), 1) << "each connection once";
 }
 
 TEST(PubSub, AHostilePatternCostsOneMessageNotTheLoop) {  // X6
