@@ -293,8 +293,8 @@ TEST(Peers, TellsOperatorsWhatRedisTells) {
       "ACL DRYRUN default config nope x",
       "ACL DRYRUN default get",
       "ACL DRYRUN default get a",
-      "ACL SETUSER d on nopass ~a* %R~r* %W~w* +get +set +mset +copy +rename +exists &ch* +publish +subscribe "
-      "+psubscribe",
+      ("ACL SETUSER d on nopass ~a* %R~r* %W~w* +get +set +mset +copy +rename +exists &ch* +publish +subscribe "
+       "+psubscribe"),
       "ACL DRYRUN d get a",
       "ACL DRYRUN d get b",
       "ACL DRYRUN d mset a 1 b 2",
