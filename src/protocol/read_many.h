@@ -36,9 +36,7 @@ class ProvenOnce {
         before_(clock.now()),
         lease_until_(page.lease_until()),
         revoked_(page.revoked()),
-        rho_ppm_(page.rho_ppm()),
-        strong_epoch_(page.strong_epoch()),
-        verified_epoch_(page.verified_epoch()) {}
+        rho_ppm_(page.rho_ppm()) {}
 
   Nanos suspended_ns() const { return suspended_ns_; }
   Nanos behind_at() const { return behind_at_; }
@@ -47,8 +45,9 @@ class ProvenOnce {
   Nanos lease_until() const { return lease_until_; }
   bool revoked() const { return revoked_; }
   std::uint32_t rho_ppm() const { return rho_ppm_; }
-  std::uint64_t strong_epoch() const { return strong_epoch_; }
-  std::uint64_t verified_epoch() const { return verified_epoch_; }
+  // Not kept: each key's epoch is looked at behind its blocks.
+  std::uint64_t strong_epoch() const { return page_.strong_epoch(); }
+  std::uint64_t verified_epoch() const { return page_.verified_epoch(); }
   std::uint64_t slot_word(std::uint16_t slot) const { return page_.slot_word(slot); }
 
   template <class Values>
@@ -79,7 +78,6 @@ class ProvenOnce {
   const Nanos lease_until_;
   const bool revoked_;
   const std::uint32_t rho_ppm_;
-  const std::uint64_t strong_epoch_, verified_epoch_;
 };
 
 // One outcome for all: every value was the newest at most its bound ago. must_ask is that of the first key that says

@@ -8,7 +8,7 @@
 //      up first could be replaced, and the newer proof would then vouch for the older value. `suspended_ns` first of
 //      all: a proof or lease seen after it is of that clock epoch or a later one (C2).
 //   2. The clock (t1). Before the lease test: a clock read after it would judge a lease that lapsed during a pause.
-//   3. Lease, page state, epochs and the slot word (blocks and version in one load). The lease comes first of them:
+//   3. Lease, page state, the slot word (blocks and version in one load) and the epochs. The lease comes first of them:
 //   whoever
 //      sees a new lease sees the blocks that were shown before it was granted (S1).
 //   4. The value with its version. After the blocks: a value read before the test could be replaced, its block shown
@@ -143,8 +143,9 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
   const Nanos lease_until = page.lease_until();
   const bool revoked = page.revoked();
   const std::uint32_t rho_ppm = page.rho_ppm();
-  const std::uint64_t epoch = policy.consistency == Consistency::kStrong ? page.strong_epoch() : page.verified_epoch();
   const std::uint64_t word = page.slot_word(slot);
+  // Behind the blocks: a session that missed a record raises the epoch first and closes its block after (F11).
+  const std::uint64_t epoch = policy.consistency == Consistency::kStrong ? page.strong_epoch() : page.verified_epoch();
 
   ReadOutcome outcome;
   if (revoked) {  // F11: what this page says is over, its slot versions included
@@ -271,7 +272,6 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
     const auto before = clock.now();
     const Nanos lease_until = page.lease_until();
     const std::uint32_t rho_ppm = page.rho_ppm();
-    const std::uint64_t epoch = page.strong_epoch();
     const Nanos slept_ns = saturating_sub(before.suspended_ns, suspended_ns);
     group.must_ask = page.revoked()                                          ? MustAsk::kDetached
                      : slept_ns >= kMillisecond || slept_ns <= -kMillisecond ? MustAsk::kClock
@@ -283,6 +283,7 @@ ReadOutcome snapshot_in_order(const Page& page, const Clock& clock, ValuesAt&& v
         group.must_ask = MustAsk::kBlocked;
     }
     if (group.must_ask != MustAsk::kNo) return group;
+    const std::uint64_t epoch = page.strong_epoch();  // behind the blocks, as in a single read
 
     std::array<std::uint64_t, kNamespacesMax> generations{};
     bool writing = false;

@@ -169,6 +169,9 @@ const auto kFresh = [](World& w) { w.fresh_at = w.probe_sent_at; };
 const auto kLease = [](World& w) { w.lease_until = w.probe_sent_at + 1'000'000; };
 
 const Story kStrongWrite = {kOpenBlock, kAcknowledge, kSendProbe, kArena, kBumpSlot, kCloseBlock, kFresh};
+// The record was lost with its session, and the hub cannot replay it: the next session says so, and then that nothing
+// is open any more (F11).
+const Story kMissedRecord = {kOpenBlock, kAcknowledge, [](World& w) { w.epoch = 2; }, kCloseBlock};
 const Story kBoundedWrite = {kAcknowledge, kSendProbe, kArena, kBumpSlot, kApplied, kFresh};
 const Story kEdgeDeadLeaseWaitedOut = {[](World& w) { w.now = w.lease_until + 1; }, kAcknowledge};
 const Story kAcknowledgeThenPause = {kAcknowledge, [](World& w) { w.now += 10'000; }};
@@ -241,6 +244,8 @@ TEST(ReadOrder, NeverLiesWhereverTheReaderIsPaused) {  // F4, F5, I1, I2, I5
       {"bounded write, arena", read_right, kBoundedWrite, 13, kBoundedKey, kBounded, false},
       {"bounded write, copy in L1", read_right, kBoundedWrite, 13, kBoundedKey, kBounded, true},
       {"bounded write, fill and read", fill_then_read, kBoundedWrite, 15, kBoundedKey, kBounded, false},
+      {"missed record, arena", read_right, kMissedRecord, 13, kStrongKey, kStrong, false},
+      {"missed record, copy in L1", read_right, kMissedRecord, 13, kStrongKey, kStrong, true},
       {"edge dead, strong", read_right, kEdgeDeadLeaseWaitedOut, 13, kStrongKey, kStrong, true},
       {"edge dead, bounded", read_right, kEdgeDeadLeaseWaitedOut, 13, kBoundedKey, kBounded, true},
       {"lease lapsed and a new one came", read_right, kLapseThenNewLease, 13, kStrongKey, kStrong, true},
