@@ -16,9 +16,8 @@
 //   I5   no read under a lease was tested while its page showed a block of the key; a block that was acknowledged (S2)
 //        was on the page by then.
 //   I7   what is acknowledged is in the ledger, and every hub applies the same entries.
-//   I8   what was acknowledged as durable is in the ledger at the end, or was replaced there, or its time was over;
-//   what
-//        was acknowledged as sequenced, at once.
+//   I8   what was acknowledged as durable is in the ledger at the end, or was replaced there, or its time was over.
+//        What was acknowledged as sequenced is there at once.
 //   I10  every request ends, once; at rest one hub is active and everybody is where the ledger is.
 //   I11  what has a cap is within it.
 //   F10  nothing older than the session token. S1: void means void. S4: a snapshot is the state at one index.
