@@ -106,7 +106,7 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
     if (put->entry.stamp.wall_ms > edge.wall_most_ms + 500)
       world_.violated("G8: " + edge.id + " learnt its time from a stamp that is too far ahead");
     if (pending != edge.writes.end()) pending->second.stamp = put->entry.stamp;
-    judge_.written_behind(put->key, put->entry.value, fact(put->entry.stamp), write->write.ttl_ns);
+    judge_.written_behind(edge.id, put->key, put->entry.value, fact(put->entry.stamp), write->write.ttl_ns);
   }
 }
 

@@ -174,6 +174,14 @@ void lifetimes(Plan& plan) {
   }
 }
 
+// Edges that are removed while what they wrote waits, and return with it.
+void returns(Plan& plan) {
+  lifetimes(plan);
+  only(plan, 300 * kMs, {Fault::kFleet, Fault::kCut});
+  plan.remove_per_mille = 500;
+  plan.write_gap = 60 * kMs;
+}
+
 void wrong_rates(Plan& plan) {
   dense_and_only(plan, 400 * kMs, {Fault::kChurn, Fault::kCut, Fault::kPartition, Fault::kPause, Fault::kCrash});
   orphans(plan);
@@ -191,6 +199,22 @@ void slow_writers(Plan& plan) {
 void slow_readers(Plan& plan) {
   slow(plan);
   plan.pauses = 20;
+}
+
+// What a session lost is not told again: the ring has forgotten it.
+void gaps(Plan& plan) {
+  slow_readers(plan);
+  only(plan, 100 * kMs, {Fault::kCut, Fault::kPause});
+  plan.hubs = plan.edges = 1;
+  plan.ring_max = 1;
+  plan.keys = 3;
+  plan.read_gap = plan.client_gap = 20 * kMs;
+  plan.write_gap = kSecond;
+  plan.pauses = 8;
+  plan.pause_most = 40 * kMs;
+  plan.long_per_mille = 0;
+  plan.ledger.append_late_per_mille = 900;
+  plan.ledger.append_late_most = 20 * kMs;
 }
 
 void outboxes(Plan& plan) {
@@ -260,8 +284,10 @@ const Scenario kWrongRates{"wrong-rates", "clocks at the limits of a large rho, 
                            wrong_rates};
 const Scenario kSlowWriters{"slow-writers", "edges that are stopped between two stores of a page", slow_writers};
 const Scenario kSlowReaders{"slow-readers", "apps that are stopped between two loads of a read", slow_readers};
+const Scenario kGaps{"gaps", "and miss what a session lost, which no other tells them again", gaps};
 const Scenario kOutboxes{"outboxes", "power cuts, full disks and broken links under dense write-behind load", outboxes};
 const Scenario kLifetimes{"lifetimes", "write-behind values that wait for long, over values that expire", lifetimes};
+const Scenario kReturns{"returns", "and whoever wrote them is removed meanwhile, and registered again", returns};
 const Scenario kPowerCuts{"power-cuts", "gateways with slow disks lose power under dense write-behind load",
                           power_cuts};
 const Scenario kFarAway{"far-away", "links of long delay that break while answers are on their way", far_away};
@@ -271,10 +297,10 @@ const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", 
 const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
 
 std::span<const Scenario* const> all_scenarios() {
-  static constexpr std::array kAll = {&kFailovers,   &kDeposed,  &kLaggards,  &kStragglers, &kFlipFlop,   &kRestarts,
-                                      &kRollouts,    &kFleet,    &kFewCopies, &kReplays,    &kWrongRates, &kSlowWriters,
-                                      &kSlowReaders, &kOutboxes, &kLifetimes, &kPowerCuts,  &kFarAway,    &kLossy,
-                                      &kWallClocks,  &kGivenUp,  &kMoved};
+  static constexpr std::array kAll = {&kFailovers,   &kDeposed, &kLaggards,   &kStragglers, &kFlipFlop,   &kRestarts,
+                                      &kRollouts,    &kFleet,   &kFewCopies,  &kReplays,    &kWrongRates, &kSlowWriters,
+                                      &kSlowReaders, &kGaps,    &kOutboxes,   &kLifetimes,  &kReturns,    &kPowerCuts,
+                                      &kFarAway,     &kLossy,   &kWallClocks, &kGivenUp,    &kMoved};
   return kAll;
 }
 

@@ -161,15 +161,21 @@ void Judge::clock_broken(const NodeId& writer) {
   for (auto& [what, accepted] : accepted_) {
     if (accepted.writer == writer && !accepted.sequenced) accepted.ttl_ns = 0;
   }
+  for (auto& [key, all] : own_writes_) {
+    for (Behind& own : all) {
+      if (own.writer == writer && own.ends_at != kForever) own.ends_at = std::min(own.ends_at, now_());
+    }
+  }
 }
 
-void Judge::written_behind(const std::string& key, const std::optional<Bytes>& value, Stamp stamp, Nanos ttl_ns) {
+void Judge::written_behind(const NodeId& writer, const std::string& key, const std::optional<Bytes>& value, Stamp stamp,
+                           Nanos ttl_ns) {
   if (value)
     behind_[{key, *value}] = stamp;
   else
     newest_delete_[key] = std::max(newest_delete_[key], stamp);
-  const Nanos ends_at = ttl_ns == 0 ? kForever : now_() + shrink(ttl_ns, ledger_.rho_ppm());
-  own_writes_[key].push_back({stamp, ends_at});
+  const Nanos lives = broken_.contains(writer) ? 0 : shrink(ttl_ns, ledger_.rho_ppm());
+  own_writes_[key].push_back({stamp, ttl_ns == 0 ? kForever : now_() + lives, writer});
 }
 
 void Judge::durable(const std::string& key, Stamp stamp) { durable_[key] = std::max(durable_[key], stamp); }
@@ -452,7 +458,8 @@ void Judge::check_lifetime(const Told& told) {
   const auto found = accepted_.find({told.key, *told.value});
   if (found == accepted_.end() || found->second.ttl_ns == 0) return;
   const Accepted& accepted = found->second;
-  const Nanos allowed = stretched_since(accepted.at, told.looked_at);
+  // Until the end of the read: what it found may have been brought between its last look at a clock and then.
+  const Nanos allowed = stretched_since(accepted.at, told.ended_at);
   const Nanos limit = accepted.at + stretch(accepted.ttl_ns + allowed, ledger_.rho_ppm()) + kRounding;
   counts_.near_expiry += told.looked_at > accepted.at + accepted.ttl_ns / 10 * 9;
   if (told.looked_at > limit) {

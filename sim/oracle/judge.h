@@ -71,7 +71,8 @@ class Judge {
   // C3: times measured there are outside of the promise, what was accepted and is not in the ledger yet included.
   void clock_broken(const NodeId& writer);
   void clock_mended(const NodeId& writer) { broken_.erase(writer); }
-  void written_behind(const std::string& key, const std::optional<Bytes>& value, Stamp stamp, Nanos ttl_ns);
+  void written_behind(const NodeId& writer, const std::string& key, const std::optional<Bytes>& value, Stamp stamp,
+                      Nanos ttl_ns);
   void durable(const std::string& key, Stamp stamp);    // I8
   void sequenced(const std::string& key, Stamp stamp);  // I8: an edge said that the ledger has it
   void acknowledged(Index index);                       // a hub said: done, at this index (A1)
@@ -145,7 +146,8 @@ class Judge {
   };
   struct Behind {
     Stamp stamp;
-    Nanos ends_at = kForever;  // true time by which it has surely expired
+    Nanos ends_at = kForever;  // true time from which it may have expired
+    NodeId writer;
   };
   // A reading of the ledger's clock: it showed this at that true time.
   struct Reading {

@@ -118,7 +118,7 @@ const Case kCases[] = {
      }},
     {"I1: an own write", "a write that is not sequenced answers a strong read",
      [](Court& c) {
-       c.judge.written_behind("feat:k", "a", kStamp, 0);
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 0);
        Told read = c.told("feat:k", "a", {});
        read.local = read.strong = true;
        c.judge.read(read);
@@ -149,7 +149,7 @@ const Case kCases[] = {
     {"I2", "an own write that a newer stamp has replaced long ago",
      [](Court& c) {
        c.commit(Entry::Register{"edge"});
-       c.judge.written_behind("feat:k", "mine", kStamp, 0);
+       c.judge.written_behind("edge", "feat:k", "mine", kStamp, 0);
        c.behind(1, "newer", {200, 0, 2});
        c.judge.acknowledged_batch("edge", 1, 1);
        c.now += kSecond;
@@ -339,21 +339,44 @@ const Case kCases[] = {
      }},
     {"I8", "an acknowledged durable record that never came",
      [](Court& c) {
-       c.judge.written_behind("feat:k", "a", kStamp, 0);
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 0);
        c.judge.durable("feat:k", kStamp);
        c.rest({{"hub", true, Index{c.index}, 0}});
      }},
     {"", "one that expired first",
      [](Court& c) {
-       c.judge.written_behind("feat:k", "a", kStamp, 10 * kMs);
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 10 * kMs);
        c.judge.durable("feat:k", kStamp);
        c.now += 10 * kMs;
+       c.rest({{"hub", true, Index{c.index}, 0}});
+     }},
+    {"I8", "one whose lifetime is not over",
+     [](Court& c) {
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 10 * kMs);
+       c.judge.durable("feat:k", kStamp);
+       c.now += 9 * kMs;
+       c.rest({{"hub", true, Index{c.index}, 0}});
+     }},
+    {"", "nor is anybody owed a lifetime that a broken clock measures",
+     [](Court& c) {
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 10 * kMs);
+       c.judge.durable("feat:k", kStamp);
+       c.judge.clock_broken("edge");
+       c.judge.written_behind("edge", "feat:l", "b", kStamp, 10 * kMs);
+       c.judge.durable("feat:l", kStamp);
+       c.rest({{"hub", true, Index{c.index}, 0}});
+     }},
+    {"I8", "but what has none must come from there too",
+     [](Court& c) {
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 0);
+       c.judge.durable("feat:k", kStamp);
+       c.judge.clock_broken("edge");
        c.rest({{"hub", true, Index{c.index}, 0}});
      }},
     {"", "one that a newer stamp has beaten",
      [](Court& c) {
        c.commit(Entry::Register{"edge"});
-       c.judge.written_behind("feat:k", "a", kStamp, 0);
+       c.judge.written_behind("edge", "feat:k", "a", kStamp, 0);
        c.judge.durable("feat:k", kStamp);
        c.behind(1, "b", {101, 0, 2});
        c.rest({{"hub", true, Index{c.index}, 0}});
@@ -546,6 +569,28 @@ TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
     court.now = begin + c.read_at;
     court.bounded("k", "a", v, kForever);
     EXPECT_EQ(court.broken.empty(), c.accepted) << c.why << ": " << court.broken;
+  }
+}
+
+// Seeds 11571 and 24977 of build e598329: it looked at a clock, paused, and found what the new hub had brought meanwhile.
+TEST(Judge, APausedReaderMayFindWhatAnOutageStretchedMeanwhile) {
+  for (const bool ended_before_it : {true, false}) {
+    Court court;
+    const Nanos begin = court.now;
+    court.judge.accepted("edge", "k", "a", 100 * kMs);
+    const Index v = court.put("k", "a", 100 * kMs);
+    court.now = begin + 120 * kMs;
+    Told read = court.told("k", "a", v);
+    read.bound_ns = kForever;
+    court.now = begin + 160 * kMs;  // a hub takes office that knows the ledger's clock of the beginning only
+    if (ended_before_it) read.ended_at = court.now - 1;
+    const Entry claim{{9, 1}, {}, begin, Entry::Claim{"hub-2"}};
+    court.judge.appended({9, 1}, begin);
+    court.judge.committed(Index{++court.index}, &claim);
+    court.judge.applied("hub-2", 1, Index{court.index}, 6);
+    if (!ended_before_it) read.ended_at = court.now;
+    court.judge.read(read);
+    EXPECT_EQ(court.broken.starts_with("TTL"), ended_before_it) << court.broken;
   }
 }
 

@@ -65,6 +65,7 @@ enum class Mutant : std::uint8_t {
   kStrongByInterest,
   // reads and fills
   kValueBeforeBlocks,
+  kEpochBeforeBlocks,
   kFreshAfterValue,
   kBoundFromFirstClock,
   kFallbackNotAged,
@@ -94,6 +95,7 @@ enum class Mutant : std::uint8_t {
   kUnsequencedForStrong,
   kFallbackUnflagged,
   kOwnWriteVouchedFor,
+  kReturnedWriteVouchedFor,
   // data
   kTtlIgnoresWait,
   kIdAppliedTwice,

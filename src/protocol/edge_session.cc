@@ -331,11 +331,12 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
     Held* held = find(found.key);
     const auto pending = held != nullptr && held->entry.local ? outbox_.pending(found.key) : std::nullopt;
     if (pending && held->entry.stamp > found.stamp) {
-      // D8: our own newer write stays, and now it is known that the hub has none that is newer still. Unless ours may
-      // have been applied and deleted since, the tombstone collected: then "no such key" without a stamp says nothing
-      // about it (G9).
+      // D8: our own newer write stays, and now it is known that the hub has none that is newer still. Unless something
+      // newer may have come, ended, and been collected: because ours was applied meanwhile, or because this edge was
+      // removed, and returned with ours. Then "no such key" without a stamp says nothing about it (G9).
       EdgeEntry own = held->entry;
-      const bool unknown = pending->in_flight && found.version.value == 0 && found.stamp == Stamp{};
+      const bool passed = own.stamp <= welcome_.newest_stamp && !TIDELOCK_MUTANT(kReturnedWriteVouchedFor);
+      const bool unknown = (pending->in_flight || passed) && found.version.value == 0 && found.stamp == Stamp{};
       own.epoch = unknown || found.ttl_left_ns != kForever ? 0 : session_epoch_;
       if (!unknown && answer.proof && !guard_.fault()) own.proven_at = std::max(own.proven_at, request.sent_at);
       hold(found.key, std::move(own), false);

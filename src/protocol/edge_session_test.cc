@@ -388,6 +388,39 @@ TEST(EdgeD8, AnOwnWriteIsProvenOnlyWhenTheHubHasUsRegistered) {  // I2
   }
 }
 
+// Found by the simulator: removed and registered again, an edge read a write that it had not sent under a fresh proof.
+// What had replaced it was sequenced and ended in between, and collected, since nobody who was registered could bring
+// anything older.
+TEST(EdgeG9, AWriteOlderThanTheRegistrationHasNoProofBeforeItIsSequenced) {
+  struct Case {
+    const char* why;
+    Stamp collected;  // as far as the registration reaches
+    Stamp stamp;      // of the hub's answer
+    bool proven;
+  };
+  const Case cases[] = {{"nothing that is newer can have been collected", {900, 0, 2}, {}, true},
+                        {"something can", {5'000, 0, 2}, {}, false},
+                        {"something can, but the hub still knows the key", {5'000, 0, 2}, {900, 0, 2}, true}};
+  for (const Case& c : cases) {
+    Bench bench;
+    bench.namespaces[2].flush_age_ns = 10 * kSecond;  // no batch is composed of it
+    bench.start();
+    bench.open();
+    bench.disconnect();
+    bench.write(1, "feat:k", "mine");  // at 1'000
+    bench.newest_at_hub = c.collected;
+    bench.open(2 * kSecond, Term{1}, Index{11});
+    bench.read(2, "feat:k", bounded(kSecond));
+    ASSERT_FALSE(bench.answered(2)) << c.why;
+    bench.answer(Index{11}, {}, std::nullopt, kForever, c.stamp);
+    EXPECT_EQ(bench.answered(2), c.proven) << c.why;
+    bench.read(3, "feat:k", Contract{Consistency::kEventual, {}, {}, {}});
+    ASSERT_TRUE(bench.answered(3)) << c.why;
+    EXPECT_EQ(bench.reads[3].value, "mine") << c.why;
+    EXPECT_EQ(bench.reads[3].receipt.bound_ns != kForever, c.proven) << c.why;
+  }
+}
+
 TEST(EdgeD8, AnOwnRecordComesBackWithoutItsBytes) {
   Bench bench;
   bench.open();

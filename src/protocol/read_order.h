@@ -137,6 +137,10 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
   const Nanos behind_at = page.behind_at();
   const Nanos fresh_at = page.fresh_at();
   const Index applied = page.applied();
+  const auto epoch_of_key = [&] {
+    return policy.consistency == Consistency::kStrong ? page.strong_epoch() : page.verified_epoch();
+  };
+  const std::uint64_t epoch_too_early = TIDELOCK_MUTANT(kEpochBeforeBlocks) ? epoch_of_key() : 0;
   // 2. the clock
   const auto before = clock.now();
   // 3. lease and blocks together
@@ -145,7 +149,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
   const std::uint32_t rho_ppm = page.rho_ppm();
   const std::uint64_t word = page.slot_word(slot);
   // Behind the blocks: a session that missed a record raises the epoch first and closes its block after (F11).
-  const std::uint64_t epoch = policy.consistency == Consistency::kStrong ? page.strong_epoch() : page.verified_epoch();
+  const std::uint64_t epoch = TIDELOCK_MUTANT(kEpochBeforeBlocks) ? epoch_too_early : epoch_of_key();
 
   ReadOutcome outcome;
   if (revoked) {  // F11: what this page says is over, its slot versions included
