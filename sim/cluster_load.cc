@@ -79,6 +79,7 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
     const Edge& edge;
     const PageLoads& loads;
     Nanos* looked_at;
+    bool looked_lately;
     struct Reading {
       Nanos earliest, latest, suspended_ns;
     };
@@ -86,6 +87,11 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
       loads.pause();
       const Nanos reading = cluster.h(edge);
       *looked_at = cluster.world_.now();
+      return {reading, reading, edge.suspended_ns};
+    }
+    Reading past() const {  // it has just read something else, or nothing for long
+      if (!looked_lately) return {kNever, kNever, 0};
+      const Nanos reading = cluster.h(edge);
       return {reading, reading, edge.suspended_ns};
     }
   };
@@ -96,7 +102,7 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
   const PageLoads loads(world_, *page);
   const Nanos began_at = world_.now();
   Nanos looked_at = began_at;
-  const AppClock clock{*this, edge, loads, &looked_at};
+  const AppClock clock{*this, edge, loads, &looked_at, world_.chance(500)};
   PageValues values(loads, *page, &private_cache, key);
   const Namespace& ns = namespace_of(page->namespaces, key);
   const ReadPolicy policy = read_policy(ns);

@@ -98,8 +98,6 @@ constexpr std::array kMutants = {
                "records of strong keys go only to sessions that asked for the key"},
     MutantInfo{kValueBeforeBlocks, "value-before-blocks", "F5",
                "a reader takes the value first and tests the blocks after"},
-    MutantInfo{kEpochBeforeBlocks, "epoch-before-blocks", "F5",
-               "a reader loads the epoch first and tests the blocks after", &kGaps},
     MutantInfo{kFreshAfterValue, "fresh-after-value", "F5", "a reader loads fresh_at after the value"},
     MutantInfo{kBoundFromFirstClock, "bound-from-first-clock", "F6",
                "U counts to the begin of the read, not to its end"},

@@ -201,22 +201,6 @@ void slow_readers(Plan& plan) {
   plan.pauses = 20;
 }
 
-// What a session lost is not told again: the ring has forgotten it.
-void gaps(Plan& plan) {
-  slow_readers(plan);
-  only(plan, 100 * kMs, {Fault::kCut, Fault::kPause});
-  plan.hubs = plan.edges = 1;
-  plan.ring_max = 1;
-  plan.keys = 3;
-  plan.read_gap = plan.client_gap = 20 * kMs;
-  plan.write_gap = kSecond;
-  plan.pauses = 8;
-  plan.pause_most = 40 * kMs;
-  plan.long_per_mille = 0;
-  plan.ledger.append_late_per_mille = 900;
-  plan.ledger.append_late_most = 20 * kMs;
-}
-
 void outboxes(Plan& plan) {
   dense_and_only(plan, 250 * kMs, {Fault::kPower, Fault::kCrash, Fault::kDisk, Fault::kCut, Fault::kChurn});
   plan.write_gap = 15 * kMs;
@@ -284,7 +268,6 @@ const Scenario kWrongRates{"wrong-rates", "clocks at the limits of a large rho, 
                            wrong_rates};
 const Scenario kSlowWriters{"slow-writers", "edges that are stopped between two stores of a page", slow_writers};
 const Scenario kSlowReaders{"slow-readers", "apps that are stopped between two loads of a read", slow_readers};
-const Scenario kGaps{"gaps", "and miss what a session lost, which no other tells them again", gaps};
 const Scenario kOutboxes{"outboxes", "power cuts, full disks and broken links under dense write-behind load", outboxes};
 const Scenario kLifetimes{"lifetimes", "write-behind values that wait for long, over values that expire", lifetimes};
 const Scenario kReturns{"returns", "and whoever wrote them is removed meanwhile, and registered again", returns};
@@ -297,10 +280,10 @@ const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", 
 const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
 
 std::span<const Scenario* const> all_scenarios() {
-  static constexpr std::array kAll = {&kFailovers,   &kDeposed, &kLaggards,   &kStragglers, &kFlipFlop,   &kRestarts,
-                                      &kRollouts,    &kFleet,   &kFewCopies,  &kReplays,    &kWrongRates, &kSlowWriters,
-                                      &kSlowReaders, &kGaps,    &kOutboxes,   &kLifetimes,  &kReturns,    &kPowerCuts,
-                                      &kFarAway,     &kLossy,   &kWallClocks, &kGivenUp,    &kMoved};
+  static constexpr std::array kAll = {
+      &kFailovers, &kDeposed, &kLaggards,   &kStragglers,  &kFlipFlop,    &kRestarts, &kRollouts,  &kFleet,
+      &kFewCopies, &kReplays, &kWrongRates, &kSlowWriters, &kSlowReaders, &kOutboxes, &kLifetimes, &kReturns,
+      &kPowerCuts, &kFarAway, &kLossy,      &kWallClocks,  &kGivenUp,     &kMoved};
   return kAll;
 }
 

@@ -572,7 +572,8 @@ TEST(Judge, TimesToLiveAreStretchedByWhatAHubCouldNotSee) {
   }
 }
 
-// Seeds 11571 and 24977 of build e598329: it looked at a clock, paused, and found what the new hub had brought meanwhile.
+// Seeds 11571 and 24977 of build e598329: it looked at a clock, paused, and found what the new hub had brought
+// meanwhile.
 TEST(Judge, APausedReaderMayFindWhatAnOutageStretchedMeanwhile) {
   for (const bool ended_before_it : {true, false}) {
     Court court;

@@ -43,6 +43,7 @@ struct StillClock {
     Nanos earliest, latest, suspended_ns;
   };
   Reading now() const { return {at, at, 0}; }
+  Reading past() const { return now(); }
   Nanos at;
 };
 

@@ -90,16 +90,28 @@ Nanos ElapsedClock::now() const {  // C1
   }
 }
 
+namespace {
+// One pair per thread serves every HotClock of the thread: it knows nothing of shims.
+thread_local constinit Pair pair{};
+thread_local constinit Nanos last_age = -1;  // of the pair, when this thread looked last; below 0: there is none yet
+}  // namespace
+
 ClockReading HotClock::now() const {  // C1
-  // One pair per thread serves every HotClock of the thread: it knows nothing of shims.
-  static thread_local constinit Pair pair{};
-  static thread_local constinit bool valid = false;
   Nanos age = read_clock(CLOCK_BOOTTIME) - pair.boottime;
-  if (!valid || age > kPairAgeMax || age < 0) [[unlikely]] {
+  if (last_age < 0 || age > kPairAgeMax || age < 0) [[unlikely]] {
     pair = read_pair();
-    valid = true;
     age = 0;
   }
+  last_age = age;
+  return reading_at(age);
+}
+
+ClockReading HotClock::past() const {
+  if (last_age < 0) return {kNever, kNever, 0};
+  return reading_at(last_age);
+}
+
+ClockReading HotClock::reading_at(Nanos age) const {
   // BOOTTIME may be slewed against RAW by at most a tenth (adjtimex). ElapsedClock holds one value of BOOTTIME -
   // MONOTONIC from its own bracket: add half a good bracket, so that H of the edge lies inside as well.
   const Nanos slack = age / 10 + 1 + kBracketGood / 2;

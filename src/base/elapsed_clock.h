@@ -69,9 +69,13 @@ class HotClock {
 
   explicit HotClock(ClockShim shim = {}) : shim_(shim.limited()) {}
   ClockReading now() const;
+  // When this thread last looked at any HotClock: an instant that is over, at no cost. `earliest` is kNever before
+  // that.
+  ClockReading past() const;
   const ClockShim& shim() const { return shim_; }
 
  private:
+  ClockReading reading_at(Nanos age) const;
   ClockShim shim_;
 };
 

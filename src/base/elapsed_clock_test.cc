@@ -60,6 +60,18 @@ TEST(HotClock, HoldsTheElapsedClockInItsInterval) {  // C1
   }
 }
 
+TEST(HotClock, ThePastIsWhatThisThreadSawLast) {
+  const HotClock hot;
+  std::thread([&] { EXPECT_EQ(hot.past().earliest, kNever) << "it has not looked yet"; }).join();
+  const ElapsedClock elapsed;
+  for (int i = 0; i < 20'000; ++i) {
+    const ClockReading now = hot.now(), past = hot.past();
+    ASSERT_EQ(past.earliest, now.earliest);
+    ASSERT_EQ(past.latest, now.latest);
+    ASSERT_LE(past.earliest, elapsed.now());
+  }
+}
+
 TEST(HotClock, ThreadsAgree) {
   const HotClock hot;
   const ClockReading here = hot.now();

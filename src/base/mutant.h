@@ -65,7 +65,6 @@ enum class Mutant : std::uint8_t {
   kStrongByInterest,
   // reads and fills
   kValueBeforeBlocks,
-  kEpochBeforeBlocks,
   kFreshAfterValue,
   kBoundFromFirstClock,
   kFallbackNotAged,

@@ -21,6 +21,7 @@ class ProvenOnce {
    public:
     explicit StoppedClock(const Reading& at) : at_(at) {}
     Reading now() const { return at_; }
+    Reading past() const { return at_; }
 
    private:
     Reading at_;

@@ -4,22 +4,25 @@
 //
 // The order and why each place in it matters:
 //   1. `suspended_ns`, then `behind_at`, `fresh_at`, `applied` (acquire). Before anything the proof speaks of: a value
-//   looked
-//      up first could be replaced, and the newer proof would then vouch for the older value. `suspended_ns` first of
-//      all: a proof or lease seen after it is of that clock epoch or a later one (C2).
-//   2. The clock (t1). Before the lease test: a clock read after it would judge a lease that lapsed during a pause.
-//   3. Lease, page state, the slot word (blocks and version in one load) and the epochs. The lease comes first of them:
-//   whoever
-//      sees a new lease sees the blocks that were shown before it was granted (S1).
-//   4. The value with its version. After the blocks: a value read before the test could be replaced, its block shown
-//   and
-//      closed, and the test would find nothing (I5).
-//   5. The clock again (t2). U counts to the end of the read, so that a pause anywhere inside is counted (F6).
+//      looked up first could be replaced, and the newer proof would then vouch for the older value. `suspended_ns`
+//      first of all: a proof or lease seen after it is of that clock epoch or a later one (C2).
+//   2. Lease, page state, the slot word (blocks and version in one load) and the epochs. The lease comes first of them:
+//      whoever sees a new lease sees the blocks that were shown before it was granted (S1). The epochs come last: a
+//      session that missed a record raises them first and closes its block after (F11).
+//   3. The value with its version. After the blocks: a value read before the test could be replaced, its block shown
+//      and closed, and the test would find nothing (I5).
+//   4. The clock. U counts to the end of the read, so that a pause anywhere inside is counted (F6). A lease that lives
+//      now lived when the blocks were looked at: a pause in between can only make it look lapsed.
+//
+// What a lease vouches for was the newest when the blocks were looked at, and U counts from an instant before that:
+// what this thread's clock said last, when that was at most kPastMost ago; else the read is done once more, and counts
+// from the end of the first try. So whoever reads often looks at one clock a read.
 //
 // An entry of L1 keeps the slot version that was loaded before its value was asked for. It is used iff the slot version
 // in the page is the same; it is proven iff its epoch is not below the page's (F8).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -123,134 +126,145 @@ struct ReadOutcome {
   Receipt receipt;
 };
 
+// The instant from which a leased value's U may count lies at most this far back. (The interval within which HotClock
+// knows the time takes up to 0.2 ms of it.)
+inline constexpr Nanos kPastMost = 300 * kMicrosecond;
+
 // Page:   fresh_at() behind_at() lease_until() applied() verified_epoch() strong_epoch() suspended_ns() revoked()
 //         rho_ppm() slot_word(slot); each an acquire load. (memory/page.h: PageView)
-// Clock:  now() -> a thing with earliest, latest, suspended_ns. (base/elapsed_clock.h: HotClock)
+// Clock:  now() -> a thing with earliest, latest, suspended_ns; past() -> the same of an instant that is over, at no
+//         cost: when this thread looked last. (base/elapsed_clock.h: HotClock)
 // Values: lookup(tier, slot_word) -> Candidate, for tiers 0, 1, ... below kTiers, with source(tier); copies the value
 // to
 //         the caller. (memory/local_reader.h)
 template <class Page, class Clock, class Values>
 ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, std::uint16_t slot,
                           const ReadPolicy& policy, const ReadContract& contract) {
-  // 1. what is proven
-  const Nanos suspended_ns = page.suspended_ns();
-  const Nanos behind_at = page.behind_at();
-  const Nanos fresh_at = page.fresh_at();
-  const Index applied = page.applied();
-  const auto epoch_of_key = [&] {
-    return policy.consistency == Consistency::kStrong ? page.strong_epoch() : page.verified_epoch();
-  };
-  const std::uint64_t epoch_too_early = TIDELOCK_MUTANT(kEpochBeforeBlocks) ? epoch_of_key() : 0;
-  // 2. the clock
-  const auto before = clock.now();
-  // 3. lease and blocks together
-  const Nanos lease_until = page.lease_until();
-  const bool revoked = page.revoked();
-  const std::uint32_t rho_ppm = page.rho_ppm();
-  const std::uint64_t word = page.slot_word(slot);
-  // Behind the blocks: a session that missed a record raises the epoch first and closes its block after (F11).
-  const std::uint64_t epoch = TIDELOCK_MUTANT(kEpochBeforeBlocks) ? epoch_too_early : epoch_of_key();
-
-  ReadOutcome outcome;
-  if (revoked) {  // F11: what this page says is over, its slot versions included
-    outcome.must_ask = MustAsk::kDetached;
-    return outcome;
-  }
-  const Nanos slept_ns = saturating_sub(before.suspended_ns, suspended_ns);
-  const bool clock_sound = slept_ns < kMillisecond && slept_ns > -kMillisecond;  // C2
+  using Reading = decltype(clock.now());
+  const bool strong = policy.consistency == Consistency::kStrong;
   const bool here_is_truth = policy.scope != Scope::kRegion;  // this gateway's writes are all there are
+  Reading past{};
+  if (strong || here_is_truth) past = clock.past();
+  for (bool again = false;; again = true) {
+    // 1. what is proven
+    const Nanos suspended_ns = page.suspended_ns();
+    const Nanos behind_at = page.behind_at();
+    const Nanos fresh_at = page.fresh_at();
+    const Index applied = page.applied();
+    const Reading too_early = TIDELOCK_MUTANT(kBoundFromFirstClock) ? clock.now() : Reading{};
+    // 2. lease, blocks, epochs
+    const Nanos lease_until = page.lease_until();
+    const bool revoked = page.revoked();
+    const std::uint32_t rho_ppm = page.rho_ppm();
+    const std::uint64_t word = page.slot_word(slot);
+    const std::uint64_t epoch = strong ? page.strong_epoch() : page.verified_epoch();
 
-  Nanos told_at = kNever;  // when the bound in `outcome` was counted
-  for (int tier = 0; tier < Values::kTiers; ++tier) {
-    // 4. the value
-    const Candidate candidate = values.lookup(tier, word);
-    if (candidate.state == Candidate::State::kNone) continue;
-    outcome = ReadOutcome{};  // the caller's buffer no longer holds what an earlier tier put there
-    if (candidate.state == Candidate::State::kBusy) {
-      outcome.must_ask = MustAsk::kBusy;
-      continue;
-    }
-    if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
-    // 5. the clock, for U
-    const auto after = clock.now();
-    const std::uint32_t blocks = slot_blocks(TIDELOCK_MUTANT(kValueBeforeBlocks) ? page.slot_word(slot) : word);
-    if (after.latest >= candidate.expires_at) continue;  // C5
-    told_at = after.latest;
-
-    const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch;  // F8
-    const bool leased = clock_sound && policy.consistency == Consistency::kStrong && before.latest < lease_until &&
-                        blocks == 0 && covered && !candidate.local;  // F4
-    outcome.found = !candidate.negative;
-    outcome.negative = candidate.negative;
-    outcome.expires_at = candidate.expires_at;
-    outcome.value_bytes = candidate.value_bytes;
-    outcome.receipt.version = candidate.version;
-    outcome.receipt.source = values.source(tier);
-
-    Nanos bound = kForever;
-    if (clock_sound) {
-      // F3. A proven fetch vouches for its value as a mark does for all, whatever became of the session since.
-      const Nanos proven = TIDELOCK_MUTANT(kFreshAfterValue) ? page.fresh_at() : fresh_at;
-      const Nanos since = covered && proven > candidate.proven_at ? proven : candidate.proven_at;
-      bound = staleness_bound(TIDELOCK_MUTANT(kBoundFromFirstClock) ? before.latest : after.latest, since,
-                              TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : rho_ppm);
-    }
-    if (leased || here_is_truth) {  // the newest at the first clock read; the rest of the read is counted (F6)
-      const Nanos passed = stretch(saturating_sub(after.latest, before.earliest), rho_ppm);
-      bound = bound < passed ? bound : passed;
-    }
-    outcome.receipt.bound_ns = bound;
-    if (policy.write_mode == WriteMode::kBehind && !here_is_truth) {
-      // `behind_at` was loaded before `fresh_at`: the difference is never less than what belongs to this proof.
-      outcome.receipt.writers_ns = behind_at == kNever ? kForever : saturating_sub(fresh_at, behind_at);
-    }
-
-    if (here_is_truth) {
-      outcome.must_ask = MustAsk::kNo;
-      outcome.receipt.basis = Basis::kLocal;
+    ReadOutcome outcome;
+    if (revoked) {  // F11: what this page says is over, its slot versions included
+      outcome.must_ask = MustAsk::kDetached;
       return outcome;
     }
-    outcome.receipt.basis = candidate.local     ? Basis::kLocal
-                            : leased            ? Basis::kLease
-                            : bound != kForever ? Basis::kProof
-                                                : Basis::kNone;
-    // F10: `applied` speaks of covered entries only: an unverified one may be older than that.
-    if (!TIDELOCK_MUTANT(kTokenIgnored) && (contract.token > applied || !covered) && contract.token.value != 0 &&
-        (candidate.local || contract.token > candidate.version)) {
-      outcome.must_ask = MustAsk::kToken;
-      continue;
-    }
-    switch (contract.consistency) {
-      case Consistency::kStrong:
-        if (leased) {
-          outcome.must_ask = MustAsk::kNo;
-          return outcome;
+    bool once_more = false;
+    Nanos told_at = kNever;  // when the bound in `outcome` was counted
+    for (int tier = 0; tier < Values::kTiers; ++tier) {
+      // 3. the value
+      const Candidate candidate = values.lookup(tier, word);
+      if (candidate.state == Candidate::State::kNone) continue;
+      outcome = ReadOutcome{};  // the caller's buffer no longer holds what an earlier tier put there
+      if (candidate.state == Candidate::State::kBusy) {
+        outcome.must_ask = MustAsk::kBusy;
+        continue;
+      }
+      if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
+      // 4. the clock
+      const Reading now = clock.now();
+      if (now.latest >= candidate.expires_at) continue;  // C5
+      told_at = now.latest;
+
+      const Nanos slept_ns = saturating_sub(now.suspended_ns, suspended_ns);
+      const bool clock_sound = slept_ns < kMillisecond && slept_ns > -kMillisecond;  // C2
+      const std::uint32_t blocks = slot_blocks(TIDELOCK_MUTANT(kValueBeforeBlocks) ? page.slot_word(slot) : word);
+      const bool covered = candidate.epoch != 0 && candidate.epoch >= epoch;  // F8
+      const bool leased =
+          clock_sound && strong && now.latest < lease_until && blocks == 0 && covered && !candidate.local;  // F4
+      outcome.found = !candidate.negative;
+      outcome.negative = candidate.negative;
+      outcome.expires_at = candidate.expires_at;
+      outcome.value_bytes = candidate.value_bytes;
+      outcome.receipt.version = candidate.version;
+      outcome.receipt.source = values.source(tier);
+
+      Nanos bound = kForever;
+      if (clock_sound) {
+        // F3. A proven fetch vouches for its value as a mark does for all, whatever became of the session since.
+        const Nanos proven = TIDELOCK_MUTANT(kFreshAfterValue) ? page.fresh_at() : fresh_at;
+        const Nanos since = covered && proven > candidate.proven_at ? proven : candidate.proven_at;
+        bound = staleness_bound(TIDELOCK_MUTANT(kBoundFromFirstClock) ? too_early.latest : now.latest, since,
+                                TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : rho_ppm);
+      }
+      if (leased || here_is_truth) {  // the newest when the blocks were looked at; all since then is counted (F6)
+        const Nanos passed = saturating_sub(now.latest, past.earliest);
+        if (passed > kPastMost && !again) {
+          past = now;
+          once_more = true;
+          break;
         }
-        outcome.must_ask = policy.consistency != Consistency::kStrong ? MustAsk::kNotStrong
-                           : !clock_sound                             ? MustAsk::kClock
-                           : before.latest >= lease_until             ? MustAsk::kNoLease
-                           : blocks != 0                              ? MustAsk::kBlocked
-                                                                      : MustAsk::kUnverified;
-        break;
-      case Consistency::kBounded:
-        if (bound != kForever && bound <= contract.bound_ns) {
-          outcome.must_ask = MustAsk::kNo;
-          return outcome;
-        }
-        outcome.must_ask = !clock_sound ? MustAsk::kClock : covered ? MustAsk::kTooOld : MustAsk::kUnverified;
-        break;
-      case Consistency::kEventual:
-        if (outcome.receipt.basis != Basis::kLocal) outcome.receipt.basis = Basis::kEventual;
+        bound = std::min(bound, stretch(passed, rho_ppm));
+      }
+      outcome.receipt.bound_ns = bound;
+      if (policy.write_mode == WriteMode::kBehind && !here_is_truth) {
+        // `behind_at` was loaded before `fresh_at`: the difference is never less than what belongs to this proof.
+        outcome.receipt.writers_ns = behind_at == kNever ? kForever : saturating_sub(fresh_at, behind_at);
+      }
+
+      if (here_is_truth) {
         outcome.must_ask = MustAsk::kNo;
+        outcome.receipt.basis = Basis::kLocal;
         return outcome;
+      }
+      outcome.receipt.basis = candidate.local     ? Basis::kLocal
+                              : leased            ? Basis::kLease
+                              : bound != kForever ? Basis::kProof
+                                                  : Basis::kNone;
+      // F10: `applied` speaks of covered entries only: an unverified one may be older than that.
+      if (!TIDELOCK_MUTANT(kTokenIgnored) && (contract.token > applied || !covered) && contract.token.value != 0 &&
+          (candidate.local || contract.token > candidate.version)) {
+        outcome.must_ask = MustAsk::kToken;
+        continue;
+      }
+      switch (contract.consistency) {
+        case Consistency::kStrong:
+          if (leased) {
+            outcome.must_ask = MustAsk::kNo;
+            return outcome;
+          }
+          outcome.must_ask = !strong                     ? MustAsk::kNotStrong
+                             : !clock_sound              ? MustAsk::kClock
+                             : now.latest >= lease_until ? MustAsk::kNoLease
+                             : blocks != 0               ? MustAsk::kBlocked
+                                                         : MustAsk::kUnverified;
+          break;
+        case Consistency::kBounded:
+          if (bound != kForever && bound <= contract.bound_ns) {
+            outcome.must_ask = MustAsk::kNo;
+            return outcome;
+          }
+          outcome.must_ask = !clock_sound ? MustAsk::kClock : covered ? MustAsk::kTooOld : MustAsk::kUnverified;
+          break;
+        case Consistency::kEventual:
+          if (outcome.receipt.basis != Basis::kLocal) outcome.receipt.basis = Basis::kEventual;
+          outcome.must_ask = MustAsk::kNo;
+          return outcome;
+      }
     }
+    if (once_more) continue;
+    // F6: what is left to fall back on came from one tier, and then others were looked at: that time counts as well.
+    if (outcome.receipt.bound_ns != kForever && told_at != kNever && !TIDELOCK_MUTANT(kFallbackNotAged)) {
+      const Nanos passed = saturating_sub(clock.now().latest, told_at);
+      outcome.receipt.bound_ns = saturating_add(outcome.receipt.bound_ns, stretch(passed, rho_ppm));
+    }
+    return outcome;
   }
-  // F6: what is left to fall back on came from one tier, and then others were looked at: that time counts as well.
-  if (outcome.receipt.bound_ns != kForever && told_at != kNever && !TIDELOCK_MUTANT(kFallbackNotAged)) {
-    const Nanos passed = saturating_sub(clock.now().latest, told_at);
-    outcome.receipt.bound_ns = saturating_add(outcome.receipt.bound_ns, stretch(passed, rho_ppm));
-  }
-  return outcome;
 }
 
 // S4: several strong keys at one index. Lease and blocks of all keys first; then all values inside one even, unchanged
