@@ -40,6 +40,7 @@ struct ModelOptions {
 
 struct ModelReceipt {
   std::string version;        // the version that `model` is
+  std::string digest;         // SHA-256 of its manifest, 32 raw bytes: names every byte of it
   Index activation;           // ledger index of the activation that put it in force: the fencing token (S5)
   bool proven = false;        // the strong pointer named this version when acquire looked
   bool fallback = false;      // last verified version, not provably the one in force

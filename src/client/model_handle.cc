@@ -99,6 +99,7 @@ class Handle : public ModelHandle {
       }
     }
     receipt.version = use->version;
+    receipt.digest = use->manifest_sha256;
     receipt.fallback = !receipt.proven;  // M6: never unmarked
     if (receipt.fallback) {
       // This version was in force when it was last proven; that is what can be said about it now.
