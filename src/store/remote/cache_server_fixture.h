@@ -29,7 +29,7 @@ class CacheServer {
 
   static const char* program(CacheKind kind) { return kind == CacheKind::kRedis ? "redis-server" : "memcached"; }
   static std::string missing(CacheKind kind) {
-    return std::string(program(kind)) + " is not installed: ./dev setup --with peers";
+    return std::string(program(kind)) + " is not installed: ./dev setup";
   }
 
   // `more` is appended to the command line. Returns when the server answers.
