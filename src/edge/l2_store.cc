@@ -165,7 +165,7 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now) {
   if (auto done = carry_out(plan); !done) return done;
   broken_.clear();
   intact_.clear();
-  if (!counts() || counters_.bytes <= options_.bytes_max) return {};
+  if (!counts() || counters_.bytes <= options_.bytes_max || counters_.bytes < evict_from_) return {};
   return evict(now);
 }
 
@@ -224,7 +224,8 @@ bool L2Store::goes(const std::string& key, const L2Row& row, Nanos now, bool pre
 // Goes a little below the limit, so that not each commit begins a walk of its own. `pressed`: too few copies were met
 // on the way, so local values go as well.
 Result<void> L2Store::evict(Nanos now) {
-  const std::uint64_t target = options_.bytes_max - std::min(options_.bytes_max / 256, kSlackMax);
+  const std::uint64_t slack = std::min(options_.bytes_max / 256, kSlackMax), target = options_.bytes_max - slack;
+  const std::uint64_t evicted_before = counters_.evicted;
   std::size_t looked = 0, spared = 0;
   bool pressed = false;
   for (int round = 0; round < kRoundsMax && counters_.bytes > target && looked < kL2EvictRows; ++round) {
@@ -258,6 +259,8 @@ Result<void> L2Store::evict(Nanos now) {
       hand_ = last + '\0';
     pressed = pressed || (at_end && round > 0);
   }
+  // All that was met has to stay: the next commits do not walk over it again for nothing.
+  evict_from_ = counters_.evicted == evicted_before ? counters_.bytes + slack : 0;
   return {};
 }
 

@@ -129,6 +129,7 @@ class L2Store : public EdgeStore {
   // passed.
   mutable std::bitset<(1u << 20)> used_;
   std::string hand_;
+  std::uint64_t evict_from_ = 0;  // below so many bytes it has just been tried in vain
 
   const EdgeActions* step_ = nullptr;
   mutable std::size_t indexed_ = 0;
