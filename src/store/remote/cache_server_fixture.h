@@ -28,9 +28,7 @@ class CacheServer {
   CacheServer& operator=(const CacheServer&) = delete;
 
   static const char* program(CacheKind kind) { return kind == CacheKind::kRedis ? "redis-server" : "memcached"; }
-  static std::string missing(CacheKind kind) {
-    return std::string(program(kind)) + " is not installed: ./dev setup";
-  }
+  static std::string missing(CacheKind kind) { return std::string(program(kind)) + " is not installed: ./dev setup"; }
 
   // `more` is appended to the command line. Returns when the server answers.
   void run(const std::vector<std::string>& more = {}) {
