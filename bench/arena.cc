@@ -171,7 +171,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   const std::optional<double> redis = read_from_redis();
-  if (!redis) std::fprintf(stderr, "bench-arena: no redis-server to compare with (./dev setup --with peers)\n");
+  if (!redis) std::fprintf(stderr, "bench-arena: no redis-server to compare with (./dev setup)\n");
   const char* beside = "redis-server 7, Unix socket, GET";
   return bench::report(
       "arena",

@@ -62,6 +62,8 @@ key = "node.key"
 [log]
 level = "debug"
 )";
+constexpr const char* kL2 =
+    "l2 = { engine = 'redis', address = 'unix:/r', password = 'p', deadline_us = 300, max_bytes = 2097152 }";
 constexpr const char* kOperator =
     "hubs = [\"hub-1=127.0.0.1:7401\"]\ntls = { ca = 'a', certificate = 'b', key = 'c' }\n";
 
@@ -70,6 +72,7 @@ constexpr const char* kOperator =
 std::vector<Seed> seeds() {
   return {{"hub", number(0, 1) + kHub},
           {"edge", number(1, 1) + kEdge},
+          {"l2", number(1, 1) + kL2 + kEdge},
           {"operator", number(2, 1) + kOperator},
           {"twice", number(1, 1) + kEdge + "level = \"info\"\n"},
           {"overflow", number(0, 1) + kHub + "ttl_ms = 9223372036854775807\n"},
@@ -92,6 +95,7 @@ void run(BytesView input) {
     if (!edge) return refused(edge, path);
     TIDELOCK_ASSERT(check_node_id(edge->edge.id) && !edge->edge.hubs.empty());
     TIDELOCK_ASSERT(edge->edge.memory_bytes >= 1u << 20 && edge->edge.arena_bytes >= 1u << 20);
+    TIDELOCK_ASSERT(check_l2(edge->edge.l2));
     const std::string printed = print_config(*edge);
     TIDELOCK_ASSERT(nlohmann::json::accept(printed));
   } else {

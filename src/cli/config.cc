@@ -224,6 +224,7 @@ std::vector<std::string> user_names(const std::vector<std::string>& lines) {  //
 
 constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
 constexpr const char* kScope[] = {"gateway", "site", "region"};
+constexpr const char* kL2Engine[] = {"rocksdb", "redis", "memcached"};
 constexpr const char* kMode[] = {"local", "through", "behind"};
 
 // What ships, with [[namespace]] tables in place of, or beside, what has their prefix (DESIGN 2: a hub's file seeds an
@@ -351,10 +352,16 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   read_tls(reader, edge.tls);
   reader.number("memory.entries_mib", edge.memory_bytes, 1, 1'048'576, 1 << 20);
   reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
+  reader.choice("l2.engine", edge.l2.engine, kL2Engine);
+  reader.text("l2.address", edge.l2.address);
+  reader.text("l2.password", edge.l2.password);
+  reader.number("l2.deadline_us", edge.l2.deadline_ns, 50, 100'000, kMicrosecond);
+  reader.number("l2.max_bytes", edge.l2.bytes_max, 1 << 20, std::int64_t{1} << 50);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
   if (const auto ok = check_node_id(edge.id); !ok)
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
+  if (const auto ok = check_l2(edge.l2); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
   edge.hubs = {hubs.begin(), hubs.end()};
   for (const auto& [name, rules] : users) {
     if (name.find_first_of(" \t\r\n") != std::string::npos || name.empty()) {
@@ -420,6 +427,12 @@ std::string print_config(const EdgeSettings& settings) {
       {"config", edge.parameters},
       {"tls", {{"ca", edge.tls.ca_file}, {"certificate", edge.tls.certificate_file}, {"key", edge.tls.key_file}}},
       {"memory", {{"entries_mib", edge.memory_bytes >> 20}, {"arena_mib", edge.arena_bytes >> 20}}},
+      {"l2",
+       {{"engine", kL2Engine[static_cast<int>(edge.l2.engine)]},
+        {"address", edge.l2.address},
+        {"password", edge.l2.password.empty() ? "" : "[hidden]"},
+        {"deadline_us", edge.l2.deadline_ns / kMicrosecond},
+        {"max_bytes", edge.l2.bytes_max}}},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);
 }

@@ -53,6 +53,45 @@ TEST(Config, AHubsFileSeedsTheNamespacesOfAnEmptyCluster) {
   EXPECT_EQ(namespace_of(more->hub.seed.namespaces, "feature:x").bound_ns, 2 * kSecond);
 }
 
+const std::string kGoodEdge =
+    "id = \"edge-1\"\nsite = \"s\"\ndata_dir = \"/x\"\nrun_dir = \"/y\"\nhubs = [\"hub-1=127.0.0.1:1\"]\n"
+    "[tls]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"\n";
+
+TEST(Config, AnEdgesFileSaysWhereItsCopiesLie) {
+  Folder folder;
+  const auto plain = read_edge_config(folder.write(kGoodEdge));
+  ASSERT_TRUE(plain.has_value()) << plain.error().message;
+  EXPECT_EQ(plain->edge.l2.engine, L2Engine::kRocksDb);
+  EXPECT_EQ(plain->edge.l2.bytes_max, 1u << 30);
+  const auto redis = read_edge_config(
+      folder.write(kGoodEdge + "[l2]\nengine = \"redis\"\naddress = \"unix:/r\"\npassword = \"p\"\ndeadline_us = 300\n"
+                               "max_bytes = 2097152\n"));
+  ASSERT_TRUE(redis.has_value()) << redis.error().message;
+  EXPECT_EQ(redis->edge.l2.engine, L2Engine::kRedis);
+  EXPECT_EQ(redis->edge.l2.address, "unix:/r");
+  EXPECT_EQ(redis->edge.l2.deadline_ns, 300 * kMicrosecond);
+  EXPECT_EQ(redis->edge.l2.bytes_max, 2u << 20);
+  const std::string printed = print_config(*redis);
+  EXPECT_EQ(printed.find("\"p\""), std::string::npos) << "a password is not printed";
+  EXPECT_NE(printed.find("\"engine\": \"redis\""), std::string::npos);
+  const struct {
+    const char* why;
+    const char* text;
+    const char* says;
+  } mistakes[] = {
+      {"an engine that is not there", "[l2]\nengine = \"sqlite\"\n",
+       ":11: l2.engine = \"sqlite\": must be one of rocksdb, redis, memcached"},
+      {"a server that is nowhere", "[l2]\nengine = \"redis\"\n", "l2.address = \"\": must be where the cache server"},
+      {"out of range", "[l2]\ndeadline_us = 1\n", "l2.deadline_us = 1: must be a whole number from 50 to 100000"},
+      {"no number", "[l2]\nmax_bytes = \"1G\"\n", ":11: l2.max_bytes = \"1G\": must be a whole number from 1048576"},
+  };
+  for (const auto& c : mistakes) {
+    const auto settings = read_edge_config(folder.write(kGoodEdge + c.text));
+    ASSERT_FALSE(settings.has_value()) << c.why;
+    EXPECT_NE(settings.error().message.find(c.says), std::string::npos) << c.why << ": " << settings.error().message;
+  }
+}
+
 TEST(Config, MistakesAreNamedByLineKeyAndValue) {
   struct Case {
     const char* why;

@@ -11,6 +11,7 @@
 namespace tidelock {
 
 enum class ValueKind : std::uint8_t { kString, kHash };
+constexpr ValueKind last_enumerator(ValueKind) { return ValueKind::kHash; }
 
 // NUL "TLv" and a letter: 'h' a hash follows, 's' a string that itself begins with NUL "TLv". All else is a string.
 inline constexpr BytesView kTypedValueMark{"\0TLv", 4};

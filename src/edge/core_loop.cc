@@ -101,7 +101,7 @@ void CoreLoop::carry_out(EdgeActions& actions) {
   // L2 first, as one batch: no reader looks at it beside this thread, so its place among the stores to page and arena
   // (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
   step_failed_ = false;
-  if (const auto stored = l2_.commit(actions); !stored) {  // D3
+  if (const auto stored = l2_.commit(actions, clock_.now()); !stored) {  // D3
     step_failed_ = true;
     if (!gauges_.store_failed.exchange(true)) {
       log(LogLevel::kError, "edge", "store failed", {{"message", stored.error().message}});
@@ -215,6 +215,11 @@ void CoreLoop::publish_gauges() {
   set(gauges_.arena_entries, arena_.entries());
   set(gauges_.arena_bytes, arena_.live_bytes());
   set(gauges_.arena_evictions, arena_.evictions());
+  const L2Counters& l2 = l2_.counters();
+  set(gauges_.l2_bytes, l2.bytes);
+  set(gauges_.l2_evicted, l2.evicted);
+  set(gauges_.l2_damaged, l2.damaged);
+  set(gauges_.l2_missing, l2.missing);
   set(gauges_.applied, core_.applied().value);
   set(gauges_.term, core_.highest_term().value);
   gauges_.turned_at.store(clock_.now(), std::memory_order_relaxed);

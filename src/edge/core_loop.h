@@ -34,6 +34,7 @@ struct EdgeGauges {
   Word written{0}, flushed{0}, superseded{0}, expired{0}, pending{0}, shed{0}, lost{0};
   Word entries{0}, memory_bytes{0}, outbox_bytes{0}, arena_entries{0}, arena_bytes{0}, arena_evictions{0}, applied{0},
       term{0};
+  Word l2_bytes{0}, l2_evicted{0}, l2_damaged{0}, l2_missing{0};
   std::atomic<Nanos> turned_at{0}, fresh_at{kNever}, lease_until{kNever};
   std::atomic<bool> session_open{false}, session_ever{false}, clock_fault{false}, store_failed{false};
 };

@@ -22,6 +22,7 @@
 #include "edge/commands.h"
 #include "edge/core_loop.h"
 #include "edge/edge_metrics.h"
+#include "edge/l2_engine.h"
 #include "edge/l2_store.h"
 #include "edge/links.h"
 #include "edge/model_keeper.h"
@@ -157,6 +158,7 @@ class Edge::Impl {
     return {};
   }
   Result<void> open_store() {
+    if (const auto good = check_l2(config_.l2); !good) return good;
     had_data_ = std::filesystem::exists(config_.data_dir + "/db");
     if (const auto made = make_folder("data_dir", config_.data_dir); !made) return made;
     if (const auto locked = lock_.take(config_.data_dir); !locked) return locked;
@@ -198,7 +200,9 @@ class Edge::Impl {
     run.clock_run = *same_clock;
     run.edge_boot = boot_.value;
     run.suspended_ns = suspended_ns_now();
-    l2_ = std::make_unique<L2Store>(*kv_, run);
+    remote_ = open_remote(config_.l2, config_.id, clock_);
+    l2_ = std::make_unique<L2Store>(*kv_, run, l2_options(config_.l2), remote_.get());
+    if (auto counted = l2_->open(); !counted) return counted;
 
     std::vector<std::pair<Bytes, Bytes>> rows;
     const auto scanned = kv_->scan(kOutboxFamily, {}, {}, [&](BytesView key, BytesView value) {
@@ -225,6 +229,7 @@ class Edge::Impl {
       options.namespaces = std::move(known->namespaces);
     }
     core_ = std::make_unique<EdgeCore>(options, *l2_, std::move(*outbox), Rng(random_number()));
+    l2_->keep([core = core_.get()](const std::string& key) { return core->outbox().pending(key).has_value(); });
 
     auto loop = EventLoop::create(clock_);
     if (!loop) return fail(loop.error());
@@ -296,6 +301,7 @@ class Edge::Impl {
       redis_address_ = address->first + ":" + std::to_string(*port);
     }
     add_edge_metrics(metrics_, core_loop_->gauges(), *links_, clock_);
+    if (remote_) add_remote_metrics(metrics_, *remote_);
     if (config_.http_address.empty()) return {};
     const auto address = split_address("http", config_.http_address);
     if (!address) return fail(address.error());
@@ -350,6 +356,7 @@ class Edge::Impl {
   std::unique_ptr<Kv> kv_;
   std::optional<ArenaWriter> arena_;
   std::optional<PageWriter> page_;
+  std::unique_ptr<RemoteStore> remote_;
   std::unique_ptr<L2Store> l2_;
   std::unique_ptr<EdgeCore> core_;
   std::unique_ptr<EventLoop> loop_;

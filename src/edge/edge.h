@@ -39,6 +39,19 @@ struct EdgeRedisSettings {
   std::vector<std::string> users;                               // "alice on #... ~features:* +@read"
 };
 
+// Where values lie that do not fit into memory; what has not left this gateway stays in data_dir whatever the engine.
+enum class L2Engine : std::uint8_t { kRocksDb, kRedis, kMemcached };
+
+struct L2Settings {
+  L2Engine engine = L2Engine::kRocksDb;
+  std::string address;                   // of the cache server: "host:port", "unix:/path"
+  std::string password;                  // of Redis
+  Nanos deadline_ns = kMillisecond;      // how long one read may keep the loop waiting
+  std::uint64_t bytes_max = 1ull << 30;  // of keys and rows in data_dir
+};
+// kInvalid names the key, its value and what would be right.
+Result<void> check_l2(const L2Settings& settings);
+
 struct EdgeConfig {
   NodeId id;
   std::string site = "default";
@@ -51,6 +64,7 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t memory_bytes = 64u << 20;
   std::size_t arena_bytes = 64u << 20;
+  L2Settings l2;
   std::string requirepass;         // of the Redis protocol; empty: none, local peers only
   std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings
   std::vector<std::pair<std::string, std::string>> parameters;

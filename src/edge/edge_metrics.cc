@@ -44,6 +44,10 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
   gauge("tidelock_edge_entries", "Entries in the memory tier.", gauges.entries);
   gauge("tidelock_edge_memory_bytes", "Bytes of the memory tier.", gauges.memory_bytes);
   gauge("tidelock_edge_arena_bytes", "Live bytes in the arena that apps read.", gauges.arena_bytes);
+  gauge("tidelock_edge_l2_bytes", "Bytes of keys and rows on disk, of at most l2.max_bytes.", gauges.l2_bytes);
+  counter("tidelock_edge_l2_evicted_total", "Entries that left the disk for others.", gauges.l2_evicted);
+  counter("tidelock_edge_l2_damaged_total", "Entries on disk that could not be read.", gauges.l2_damaged);
+  counter("tidelock_edge_l2_missing_total", "Values the cache server has lost or has from before.", gauges.l2_missing);
   gauge("tidelock_edge_outbox_bytes", "Bytes of features that wait for the hub.", gauges.outbox_bytes);
   // written = flushed + superseded + expired + pending + shed + lost (DESIGN 5)
   counter("tidelock_features_written_total", "Write-behind records accepted.", gauges.written);

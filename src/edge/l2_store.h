@@ -1,26 +1,49 @@
-// L2Store keeps the edge's entries in RocksDB below the memory tier (DESIGN 6), and gives them back as unverified (F8).
+// L2Store keeps the edge's entries below the memory tier (DESIGN 6), and gives them back as unverified (F8).
 //
+// Where:    every entry has a row in RocksDB. With a RemoteStore, the row of a copy larger than kL2InlineBytes holds
+// the
+//           digest of the value, and the value lies at the cache server; so a value that the server lost, damaged or
+//           has from before (a dropped write, an old snapshot) is a miss, never an older value, and what is not in L2
+//           is known without asking. What has not left this gateway (`local`) stays in RocksDB with its value, whatever
+//           the engine: there may be no other copy, and it was acknowledged as one that survives a kill.
 // What it gives back:  never an epoch: only this session's memory vouches for a value. The instant of the last proof is
 //           kept while it still means something: same run of the elapsed clock, no disruption since (C2). An entry with
 //           an expiry of another run of the clock (another boot of the machine) is dropped.
+// Damage:   a row or value that cannot be read is a miss, counted, and erased with the next commit; the hub has the
+//           truth, and of a local value its loss is logged.
+// Quota:    with bytes_max, keys and rows in RocksDB stay under it after each commit: what has expired leaves first,
+// then
+//           copies that were not read since the hand of the clock passed them, then local values. Rows that `keep`
+//           names (writes that wait in the outbox) never leave; they alone may exceed it. Values at a cache server are
+//           not counted: that server has its own limit. The files are larger than the rows they hold by what compaction
+//           has not given back yet, and by at most 64 MiB of log.
 // In a step: the core asks while it decides, and must see what it decided a moment ago and what is not carried out yet;
 //           so `begin_step` shows the store the operations of the step under way.
-// Threads:  scan and size from any; everything else on the loop's thread.
-// Cost:     find is one RocksDB get (about 2 us) on a miss of memory; commit is one unsynced write for a whole step.
+// Threads:  scan from any; everything else on the loop's thread.
+// Cost:     find is one RocksDB get (about 2 us) on a miss of memory; at a cache server it waits for that besides, on
+// the
+//           loop (remote_store.h says for how long). commit is one unsynced write for a whole step; with a quota or a
+//           cache server each row of it costs one get more, and a row that is already there as it is costs no write. An
+//           eviction looks at up to kL2EvictRows rows in one commit.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/result.h"
 #include "codec/typed_value.h"
+#include "edge/l2_row.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
+#include "store/remote/remote_store.h"
 
 namespace tidelock {
 
@@ -28,30 +51,40 @@ inline constexpr char kL2Family[] = "l2";
 inline constexpr char kOutboxFamily[] = "outbox";
 inline constexpr char kMetaFamily[] = "meta";
 
-// What an instant in a row refers to.
-struct L2Run {
-  std::uint64_t clock_run = 0;    // hash of the machine's boot and the clock shim: one run of the elapsed clock
-  std::uint64_t edge_boot = 0;    // the process
-  std::uint64_t disruptions = 0;  // C2, counted in this process
-  Nanos suspended_ns = 0;         // BOOTTIME - MONOTONIC: a suspend between two processes moves it
+inline constexpr std::size_t kL2InlineBytes = 128;  // a value of this size costs less in its row than at a server
+inline constexpr std::size_t kL2EvictRows = 4096;
+inline constexpr std::uint64_t kL2Unbounded = ~std::uint64_t{0};
+
+struct L2Options {
+  std::uint64_t bytes_max = kL2Unbounded;                    // needs kMetaFamily, where the bytes are counted
+  std::size_t remote_value_bytes_max = kCacheValueBytesMax;  // a larger value stays in RocksDB
 };
 
-Bytes encode_l2_row(const EdgeEntry& entry, const L2Run& run);
-// nullopt: bytes that are no row, or an entry whose expiry cannot be judged in this run.
-std::optional<EdgeEntry> decode_l2_row(BytesView row, const L2Run& run);
+struct L2Counters {
+  std::uint64_t bytes = 0;  // of keys and rows in RocksDB; 0 without a quota
+  std::uint64_t evicted = 0;
+  std::uint64_t damaged = 0;    // rows and values that could not be read
+  std::uint64_t missing = 0;    // values that the cache server does not have any more, or has from before
+  std::uint64_t unchanged = 0;  // rows that were there already and were not written again
+};
 
 class L2Store : public EdgeStore {
  public:
-  // `kv` has kL2Family and outlives the store.
-  L2Store(Kv& kv, L2Run run) : kv_(kv), run_(run) {}
+  // `kv` has kL2Family; both outlive the store. `remote` may be null.
+  L2Store(Kv& kv, L2Run run, L2Options options = {}, RemoteStore* remote = nullptr);
+  // Reads how many bytes there are. Cost: one row; the whole family where nobody has counted yet. Needed with a quota.
+  Result<void> open();
+  // The keys for which `keep` says yes are not evicted.
+  void keep(std::function<bool(const std::string&)> keep) { keep_ = std::move(keep); }
 
   std::optional<EdgeEntry> find(std::string_view key) const override;
 
   void begin_step(const EdgeActions* actions);
   void end_step();
   // Writes the StorePut and StoreErase of a step, in order, as one batch with the kernel (survives kill -9).
-  Result<void> commit(const EdgeActions& actions);
+  Result<void> commit(const EdgeActions& actions, Nanos now);
   void disrupted(Nanos suspended_ns);  // C2
+  const L2Counters& counters() const { return counters_; }
 
   struct Listed {
     std::string_view key;
@@ -59,13 +92,45 @@ class L2Store : public EdgeStore {
     ValueKind kind;
   };
   // Live entries with a value after `after`, in order, until `visit` says false. Reads at most `rows_max` rows; returns
-  // the last key looked at, nullopt at the end.
+  // the last key looked at, nullopt at the end. A value that its cache server has lost is listed until somebody reads
+  // it.
   Result<std::optional<std::string>> scan(std::string_view after, std::size_t rows_max, Nanos now,
                                           const std::function<bool(const Listed&)>& visit) const;
 
  private:
+  struct Old {  // a row before a commit changes it
+    Bytes row;
+    bool remote = false;
+  };
+  struct Change {
+    std::optional<Bytes> row;    // nullopt erases
+    std::optional<Bytes> value;  // for the cache server
+    Nanos ttl_ns = kForever;
+  };
+  class Plan;  // the changes of one commit
+  bool counts() const { return options_.bytes_max != kL2Unbounded; }
+  std::optional<Old> old_row(const std::string& key) const;
+  Change change_of(const StorePut& put, Nanos now) const;
+  Result<void> carry_out(Plan& plan);
+  Result<void> evict(Nanos now);
+  bool goes(const std::string& key, const L2Row& row, Nanos now, bool pressed, bool force);
+  void used(std::string_view key) const { used_.set(hash64(key) % used_.size()); }
+
   Kv& kv_;
   L2Run run_;
+  const L2Options options_;
+  RemoteStore* const remote_;
+  std::function<bool(const std::string&)> keep_;
+  mutable L2Counters counters_;
+  // What find saw since the last commit: rows to be erased by the next one, and values that are whole at the server.
+  mutable std::vector<std::string> broken_, intact_;
+
+  // Eviction is CLOCK over the keys in their order: a bit says that an entry was read or replaced since the hand
+  // passed.
+  mutable std::bitset<(1u << 20)> used_;
+  std::string hand_;
+  std::uint64_t evict_from_ = 0;  // below so many bytes it has just been tried in vain
+
   const EdgeActions* step_ = nullptr;
   mutable std::size_t indexed_ = 0;
   mutable std::unordered_map<std::string, std::size_t> last_op_;  // key -> position in step_->ops

@@ -27,6 +27,8 @@ class Folder {
   std::string path_;
 };
 
+constexpr Nanos kNow = 100 * kSecond;
+
 EdgeEntry entry_of(std::string value, std::uint64_t version) {
   EdgeEntry entry;
   entry.version = Index{version};
@@ -64,20 +66,36 @@ TEST(L2Row, SaysOnlyWhatStillHolds) {
     const auto back = decode_l2_row(encode_l2_row(entry, written), c.read);
     ASSERT_EQ(back.has_value(), c.found) << c.why;
     if (!back) continue;
-    EXPECT_EQ(back->version, entry.version) << c.why;
-    EXPECT_EQ(back->value, entry.value) << c.why;
-    EXPECT_EQ(back->expires_at, entry.expires_at) << c.why;
-    EXPECT_EQ(back->stamp, entry.stamp) << c.why;
-    EXPECT_EQ(back->epoch, 0u) << c.why;
-    EXPECT_EQ(back->proven_at, c.proof ? entry.proven_at : kNever) << c.why;
+    EXPECT_EQ(back->entry.version, entry.version) << c.why;
+    EXPECT_EQ(back->entry.value, entry.value) << c.why;
+    EXPECT_EQ(back->entry.expires_at, entry.expires_at) << c.why;
+    EXPECT_EQ(back->entry.stamp, entry.stamp) << c.why;
+    EXPECT_EQ(back->entry.epoch, 0u) << c.why;
+    EXPECT_EQ(back->entry.proven_at, c.proof ? entry.proven_at : kNever) << c.why;
   }
 }
 
 TEST(L2Row, DamageIsAMiss) {
   const L2Run run{1, 2, 0, 0};
-  const Bytes row = encode_l2_row(entry_of("value", 9), run);
-  for (std::size_t cut = 0; cut < row.size(); ++cut) EXPECT_FALSE(decode_l2_row(row.substr(0, cut), run)) << cut;
-  EXPECT_FALSE(decode_l2_row(row + "x", run));
+  for (const Bytes& row :
+       {encode_l2_row(entry_of("value", 9), run), encode_l2_row_without_value(entry_of("value", 9), run)}) {
+    for (std::size_t cut = 0; cut < row.size(); ++cut) EXPECT_FALSE(decode_l2_row(row.substr(0, cut), run)) << cut;
+    EXPECT_FALSE(decode_l2_row(row + "x", run));
+    Bytes later_format = row;
+    later_format[0] = 3;
+    EXPECT_FALSE(decode_l2_row(later_format, run));
+  }
+}
+
+TEST(L2Row, KnowsAValueThatLiesElsewhere) {
+  const L2Run run{1, 2, 0, 0};
+  const auto row = decode_l2_row(encode_l2_row_without_value(entry_of("value", 9), run), run);
+  ASSERT_TRUE(row && row->where);
+  EXPECT_FALSE(row->entry.value);
+  EXPECT_TRUE(row->has_value());
+  EXPECT_EQ(row->kind(), ValueKind::kString);
+  EXPECT_TRUE(row->where->is("value"));
+  for (const char* other : {"", "valuf", "value ", "VALUE"}) EXPECT_FALSE(row->where->is(other)) << other;
 }
 
 class L2StoreTest : public testing::Test {
@@ -96,7 +114,7 @@ TEST_F(L2StoreTest, AStepSeesItsOwnDecisions) {
   EdgeActions first;
   first.ops.emplace_back(StorePut{"a", entry_of("old", 1)});
   first.ops.emplace_back(StorePut{"b", entry_of("kept", 1)});
-  ASSERT_TRUE(store.commit(first));
+  ASSERT_TRUE(store.commit(first, kNow));
 
   EdgeActions step;
   store.begin_step(&step);
@@ -109,7 +127,7 @@ TEST_F(L2StoreTest, AStepSeesItsOwnDecisions) {
   EXPECT_EQ(store.find("b")->value, "kept");
   store.end_step();
   EXPECT_EQ(store.find("a")->value, "old") << "the step was not committed";
-  ASSERT_TRUE(store.commit(step));
+  ASSERT_TRUE(store.commit(step, kNow));
   EXPECT_EQ(store.find("a")->value, "new");
 }
 
@@ -123,7 +141,7 @@ TEST_F(L2StoreTest, ListsWhatLives) {
     if (i == 4) entry.expires_at = 5 * kSecond;  // over
     step.ops.emplace_back(StorePut{"k" + std::to_string(i), entry});
   }
-  ASSERT_TRUE(store.commit(step));
+  ASSERT_TRUE(store.commit(step, kNow));
   std::vector<std::string> seen;
   std::string after;
   int calls = 0;

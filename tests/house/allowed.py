@@ -5,6 +5,7 @@ these lists only hold what is true. Keep them short: a second entry of a kind is
 SIDEWAYS = {
     ("ledger/raft", "ledger"): "the engine implements the interface",
     ("ledger/raft", "store/kv"): "log and vote rest in a key-value store (RocksDB), so as not to have two stores",
+    ("store/remote", "wire/resp"): "a cache server is spoken to with the client and the sockets that are there already",
     ("wire/http", "telemetry"): "/metrics prints the registry",
 }
 

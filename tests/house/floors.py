@@ -13,8 +13,8 @@ FLOORS = [
     {"codec"},
     {"protocol"},
     {"memory"},
-    {"wire/grpc", "wire/resp", "wire/http", "ledger", "ledger/raft", "store/kv", "store/models", "store/chunks", "bus",
-     "infer", "telemetry"},
+    {"wire/grpc", "wire/resp", "wire/http", "ledger", "ledger/raft", "store/kv", "store/models", "store/chunks",
+     "store/remote", "bus", "infer", "telemetry"},
     {"hub", "edge", "client"},
     {"cli"},
 ]

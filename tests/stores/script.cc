@@ -206,7 +206,7 @@ class EdgeRun {
     if (!outbox) return fail(outbox.error());
     outbox_.emplace(std::move(*outbox));
     return kv_.scan(kL2Family, {}, {}, [&](BytesView key, BytesView value) {
-      expected_[std::string(key)] = decode_l2_row(value, L2Run{1, 1, 0, 0})->value.value_or("(none)");
+      expected_[std::string(key)] = decode_l2_row(value, L2Run{1, 1, 0, 0})->entry.value.value_or("(none)");
       return true;
     });
   }
@@ -249,7 +249,7 @@ class EdgeRun {
         actions.ops.emplace_back(StorePut{key, std::move(entry)});
       }
     }
-    if (auto stored = l2_.commit(actions); !stored) {
+    if (auto stored = l2_.commit(actions, now()); !stored) {
       expect_busy(stored.error());
       ended_.written = std::move(stored);
       return;
@@ -326,7 +326,7 @@ class EdgeRun {
       ended_.wrong.push_back("D3: the outbox accepts writes after its store failed");
     EdgeActions actions;
     actions.ops.emplace_back(StoreErase{"bulk:after"});
-    if (const auto stored = l2_.commit(actions); stored)
+    if (const auto stored = l2_.commit(actions, now()); stored)
       ended_.wrong.push_back("D3: the store took a write after one had failed");
     else
       expect_busy(stored.error());

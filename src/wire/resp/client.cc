@@ -126,8 +126,10 @@ Result<void> RespClient::exchange(std::string_view out, std::size_t replies, Nan
     const Nanos left = saturating_sub(deadline, clock.now());
     if (left <= 0) return broken(Code::kUnavailable, "no answer in time");
     pollfd wait{fd_, static_cast<short>(out.empty() ? POLLIN : POLLIN | POLLOUT), 0};
-    const int ready = ::poll(&wait, 1, static_cast<int>(std::min<Nanos>(left / kMillisecond + 1, 60'000)));
-    if (ready < 0 && errno != EINTR) return broken(Code::kUnavailable, std::string("poll: ") + std::strerror(errno));
+    const Nanos turn = std::min(left, 60 * kSecond);
+    const timespec span{turn / kSecond, turn % kSecond};
+    const int ready = ::ppoll(&wait, 1, &span, nullptr);
+    if (ready < 0 && errno != EINTR) return broken(Code::kUnavailable, std::string("ppoll: ") + std::strerror(errno));
     if (ready <= 0 || (wait.revents & ~POLLOUT) == 0) continue;
     const ssize_t got = ::recv(fd_, buffer, sizeof buffer, 0);
     if (got > 0) {
