@@ -54,7 +54,7 @@ run_dir = "run"
 hubs = ["hub-1=127.0.0.1:7401"]
 redis = "127.0.0.1:6379"
 requirepass = "word"
-memory.entries_mib = 64
+memory.arena_mib = 64
 [tls]
 ca = "ca.pem"
 certificate = "node.pem"

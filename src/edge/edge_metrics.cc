@@ -42,8 +42,7 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
                      [&gauges] { return gauges.clock_fault.load(std::memory_order_relaxed) ? 1.0 : 0.0; });
   gauge("tidelock_edge_applied_index", "Ledger index up to which the feed was applied.", gauges.applied);
   gauge("tidelock_edge_entries", "Entries in the memory tier.", gauges.entries);
-  gauge("tidelock_edge_memory_bytes", "Bytes of the memory tier.", gauges.memory_bytes);
-  gauge("tidelock_edge_arena_bytes", "Live bytes in the arena that apps read.", gauges.arena_bytes);
+  gauge("tidelock_edge_arena_bytes", "Live bytes of the memory tier, the arena that apps read.", gauges.memory_bytes);
   gauge("tidelock_edge_outbox_bytes", "Bytes of features that wait for the hub.", gauges.outbox_bytes);
   // written = flushed + superseded + expired + pending + shed + lost (DESIGN 5)
   counter("tidelock_features_written_total", "Write-behind records accepted.", gauges.written);

@@ -3,7 +3,6 @@
 #include <utility>
 #include <variant>
 
-#include "base/assert.h"
 #include "base/elapsed_clock.h"
 #include "codec/archive.h"
 #include "telemetry/log.h"
@@ -69,32 +68,7 @@ std::optional<EdgeEntry> decode_l2_row(BytesView bytes, const L2Run& run) {
   return entry;
 }
 
-void L2Store::begin_step(const EdgeActions* actions) {
-  TIDELOCK_ASSERT(step_ == nullptr);
-  step_ = actions;
-  indexed_ = 0;
-  last_op_.clear();
-}
-
-void L2Store::end_step() { step_ = nullptr; }
-
 std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
-  if (step_ != nullptr && !step_->ops.empty()) {
-    for (; indexed_ < step_->ops.size(); ++indexed_) {
-      const auto& op = step_->ops[indexed_];
-      if (const auto* put = std::get_if<StorePut>(&op)) last_op_[put->key] = indexed_;
-      if (const auto* erase = std::get_if<StoreErase>(&op)) last_op_[erase->key] = indexed_;
-    }
-    if (!last_op_.empty()) {
-      if (const auto it = last_op_.find(std::string(key)); it != last_op_.end()) {
-        const auto* put = std::get_if<StorePut>(&step_->ops[it->second]);
-        if (put == nullptr) return std::nullopt;
-        EdgeEntry entry = put->entry;
-        entry.epoch = 0;
-        return entry;
-      }
-    }
-  }
   const auto row = kv_.get(kL2Family, key);
   if (!row) {
     log(LogLevel::kError, "edge", "L2 read failed", {{"message", row.error().message}});
@@ -107,8 +81,9 @@ std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
 Result<void> L2Store::commit(const EdgeActions& actions) {
   KvBatch batch;
   for (const auto& op : actions.ops) {
-    if (const auto* put = std::get_if<StorePut>(&op)) batch.put(kL2Family, put->key, encode_l2_row(put->entry, run_));
-    if (const auto* erase = std::get_if<StoreErase>(&op)) batch.erase(kL2Family, erase->key);
+    if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known)
+      batch.put(kL2Family, put->key, encode_l2_row(put->entry, run_));
+    if (const auto* erase = std::get_if<EntryErase>(&op)) batch.erase(kL2Family, erase->key);
   }
   if (batch.writes.empty()) return {};
   return kv_.commit(batch, Sync::kNone);

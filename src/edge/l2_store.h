@@ -3,8 +3,6 @@
 // What it gives back:  never an epoch: only this session's memory vouches for a value. The instant of the last proof is
 //           kept while it still means something: same run of the elapsed clock, no disruption since (C2). An entry with
 //           an expiry of another run of the clock (another boot of the machine) is dropped.
-// In a step: the core asks while it decides, and must see what it decided a moment ago and what is not carried out yet;
-//           so `begin_step` shows the store the operations of the step under way.
 // Threads:  scan and size from any; everything else on the loop's thread.
 // Cost:     find is one RocksDB get (about 2 us) on a miss of memory; commit is one unsynced write for a whole step.
 #pragma once
@@ -15,7 +13,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "base/result.h"
 #include "codec/typed_value.h"
@@ -47,9 +44,7 @@ class L2Store : public EdgeStore {
 
   std::optional<EdgeEntry> find(std::string_view key) const override;
 
-  void begin_step(const EdgeActions* actions);
-  void end_step();
-  // Writes the StorePut and StoreErase of a step, in order, as one batch with the kernel (survives kill -9).
+  // Writes the EntryPut and EntryErase of a step, in order, as one batch with the kernel (survives kill -9).
   Result<void> commit(const EdgeActions& actions);
   void disrupted(Nanos suspended_ns);  // C2
 
@@ -66,9 +61,6 @@ class L2Store : public EdgeStore {
  private:
   Kv& kv_;
   L2Run run_;
-  const EdgeActions* step_ = nullptr;
-  mutable std::size_t indexed_ = 0;
-  mutable std::unordered_map<std::string, std::size_t> last_op_;  // key -> position in step_->ops
 };
 
 }  // namespace tidelock

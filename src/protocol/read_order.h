@@ -14,6 +14,7 @@
 //   4. The value with its version. After the blocks: a value read before the test could be replaced, its block shown
 //   and
 //      closed, and the test would find nothing (I5).
+//      Behind it `proofs_from`: who sees an entry of the time before proofs were dropped (C2, C3) may see that too.
 //   5. The clock again (t2). U counts to the end of the read, so that a pause anywhere inside is counted (F6).
 //
 // An entry of L1 keeps the slot version that was loaded before its value was asked for. It is used iff the slot version
@@ -123,7 +124,8 @@ struct ReadOutcome {
   Receipt receipt;
 };
 
-// Page:   fresh_at() behind_at() lease_until() applied() verified_epoch() strong_epoch() suspended_ns() revoked()
+// Page:   fresh_at() behind_at() lease_until() applied() verified_epoch() strong_epoch() suspended_ns() proofs_from()
+// revoked()
 //         rho_ppm() slot_word(slot); each an acquire load. (memory/page.h: PageView)
 // Clock:  now() -> a thing with earliest, latest, suspended_ns. (base/elapsed_clock.h: HotClock)
 // Values: lookup(tier, slot_word) -> Candidate, for tiers 0, 1, ... below kTiers, with source(tier); copies the value
@@ -170,7 +172,8 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
       outcome.must_ask = MustAsk::kBusy;
       continue;
     }
-    if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
+    if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;             // F5: invalidated
+    const Nanos own_proof = candidate.proven_at < page.proofs_from() ? kNever : candidate.proven_at;  // C2, C3
     // 5. the clock, for U
     const auto after = clock.now();
     const std::uint32_t blocks = slot_blocks(TIDELOCK_MUTANT(kValueBeforeBlocks) ? page.slot_word(slot) : word);
@@ -191,7 +194,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
     if (clock_sound) {
       // F3. A proven fetch vouches for its value as a mark does for all, whatever became of the session since.
       const Nanos proven = TIDELOCK_MUTANT(kFreshAfterValue) ? page.fresh_at() : fresh_at;
-      const Nanos since = covered && proven > candidate.proven_at ? proven : candidate.proven_at;
+      const Nanos since = covered && proven > own_proof ? proven : own_proof;
       bound = staleness_bound(TIDELOCK_MUTANT(kBoundFromFirstClock) ? before.latest : after.latest, since,
                               TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : rho_ppm);
     }
