@@ -54,7 +54,7 @@ run_dir = "run"
 hubs = ["hub-1=127.0.0.1:7401"]
 redis = "127.0.0.1:6379"
 requirepass = "word"
-memory.entries_mib = 64
+memory.arena_mib = 64
 [tls]
 ca = "ca.pem"
 certificate = "node.pem"
@@ -94,7 +94,7 @@ void run(BytesView input) {
     const auto edge = read_edge_config(path);
     if (!edge) return refused(edge, path);
     TIDELOCK_ASSERT(check_node_id(edge->edge.id) && !edge->edge.hubs.empty());
-    TIDELOCK_ASSERT(edge->edge.memory_bytes >= 1u << 20 && edge->edge.arena_bytes >= 1u << 20);
+    TIDELOCK_ASSERT(edge->edge.arena_bytes >= 1u << 20);
     TIDELOCK_ASSERT(check_l2(edge->edge.l2));
     const std::string printed = print_config(*edge);
     TIDELOCK_ASSERT(nlohmann::json::accept(printed));

@@ -8,6 +8,7 @@
 #include "fuzz/fuzz.h"
 #include "memory/page_layout.h"
 #include "protocol/edge_core.h"
+#include "protocol/map_memory_fixture.h"
 
 namespace tidelock::fuzz {
 namespace {
@@ -50,11 +51,10 @@ class Bench {
     options.id = "edge-1";
     options.boot = Boot{3};
     options.writer = 5;
-    options.memory_bytes = 4096;
     options.reads_max = 64;
     auto outbox = Outbox::restore({}, {}, now, 1'000, Rng(7));
     TIDELOCK_ASSERT(outbox.has_value());
-    core.emplace(options, store, std::move(*outbox), Rng(8));
+    core.emplace(options, memory, store, std::move(*outbox), Rng(8));
   }
 
   void step(decltype(EdgeEvent::what) what) {
@@ -94,12 +94,15 @@ class Bench {
       TIDELOCK_ASSERT(ns.prefix.size() <= kPagePrefixBytesMax && ns.on_stale.size() <= kPageOnStaleMax);
     }
   }
-  void on(const ArenaPut& op) {
-    TIDELOCK_ASSERT(op.ns < kNamespacesMax);
+  void on(const EntryPut& op) {
     TIDELOCK_ASSERT(op.entry.proven_at <= now);
+    store.rows[op.key] = op.entry;
+    memory.put(op.key, op.entry);
   }
-  void on(const StorePut& op) { store.rows[op.key] = op.entry; }
-  void on(const StoreErase& op) { store.rows.erase(op.key); }
+  void on(const EntryErase& op) {
+    store.rows.erase(op.key);
+    memory.erase(op.key);
+  }
   void on(const OutboxPersist& op) { persist = op.number; }
   void on(const LinkOpen& op) { link = op.link, next_out = 1; }
   void on(const LinkSend& op) {
@@ -122,6 +125,7 @@ class Bench {
   }
   void on(const WriteDoneOp& op) { TIDELOCK_ASSERT(open_writes.erase(op.token.value) == 1); }
 
+  MapMemory memory{4096};
   MapStore store;
   std::optional<EdgeCore> core;
   Nanos now = 1'000 * kSecond;
@@ -244,7 +248,7 @@ void run(BytesView input) {
         write.keep_ttl = (bits & 2) != 0;
         write.condition = static_cast<Condition>((bits >> 2 & 3) % 3);
         bench.open_writes.insert(++bench.tokens);
-        bench.step(EdgeWrite{WriteToken{bench.tokens}, write, {}, 1'700'000'000'000, (bits & 32) != 0});
+        bench.step(EdgeWrite{WriteToken{bench.tokens}, write, {}, 1'700'000'000'000});
         break;
       }
       case kPersisted: bench.step(EdgeOutboxPersisted{bench.persist, AckLevel::kDisk}); break;

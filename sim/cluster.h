@@ -72,7 +72,6 @@ class Cluster : private LedgerHost {
   struct SimStore : EdgeStore {
     std::optional<EdgeEntry> find(std::string_view key) const override;
     std::map<std::string, EdgeEntry, std::less<>> rows;
-    const EdgeActions* step = nullptr;  // what this step has stored so far
   };
   struct PendingRead {
     std::string key;

@@ -100,8 +100,8 @@ void Cluster::judge_edge_step(Edge& edge, const decltype(EdgeEvent::what)& what,
     if (persist != nullptr && pending != edge.writes.end()) pending->second.persisted_with = persist->number;
   }
   for (const auto& op : actions.ops) {  // the stamp under which it will be sequenced
-    const auto* put = std::get_if<ArenaPut>(&op);
-    if (put == nullptr || !put->entry.local || put->key != write->write.key) continue;
+    const auto* put = std::get_if<EntryPut>(&op);
+    if (put == nullptr || put->known || !put->entry.local || put->key != write->write.key) continue;
     if (put->entry.value != write->write.value) continue;  // an older own write, from L2
     if (put->entry.stamp.wall_ms > edge.wall_most_ms + 500)
       world_.violated("G8: " + edge.id + " learnt its time from a stamp that is too far ahead");

@@ -75,8 +75,8 @@ struct Describe {
   std::string operator()(const PageLease& m) const { return join("page lease", m.until); }
   std::string operator()(const PageDropProofs&) const { return "page drops proofs"; }
   std::string operator()(const PageEpochs& m) const { return join("page epochs", m.verified, m.strong); }
-  std::string operator()(const ArenaPut& m) const { return join("put", m.key) + describe(m.entry); }
-  std::string operator()(const ArenaErase& m) const { return join("erase", m.key); }
+  std::string operator()(const EntryPut& m) const { return join(m.known ? "fill" : "put", m.key) + describe(m.entry); }
+  std::string operator()(const EntryErase& m) const { return join("erase", m.key); }
   std::string operator()(const LinkOpen& m) const { return join("link opens", m.link, m.hint); }
   std::string operator()(const LinkClose& m) const { return join("link closes", m.link, m.reason); }
   std::string operator()(const LinkSend& m) const { return "sends " + sim::describe(m.frame); }

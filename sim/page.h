@@ -11,6 +11,7 @@
 
 #include "base/mutant.h"
 #include "protocol/edge_core.h"
+#include "protocol/map_memory_fixture.h"
 #include "protocol/read_order.h"
 #include "sim/oracle/facts.h"
 #include "sim/world.h"
@@ -18,8 +19,10 @@
 namespace tidelock::sim {
 
 struct Page {
+  explicit Page(std::size_t arena_bytes) : arena(arena_bytes) {}
   oracle::PageNo number;  // under which the oracles know it
-  Nanos fresh_at = kNever, behind_at = kNever, lease_until = kNever, suspended_ns = 0, writers_ns = kForever;
+  Nanos fresh_at = kNever, behind_at = kNever, lease_until = kNever, proofs_from = kNever, suspended_ns = 0,
+        writers_ns = kForever;
   Index applied;
   std::uint64_t verified_epoch = 1, strong_epoch = 1;
   std::uint32_t rho_ppm = 200;
@@ -28,7 +31,7 @@ struct Page {
   std::map<std::uint16_t, std::uint64_t> slots;
   std::map<std::uint16_t, std::uint32_t> blocks;
   std::map<std::uint16_t, std::uint64_t> generations;
-  std::map<std::string, EdgeEntry> arena;
+  MapMemory arena;
   std::vector<Namespace> namespaces;
 
   std::uint64_t slot_word(std::uint16_t slot) const {
@@ -50,6 +53,7 @@ class PageLoads {
   std::uint64_t verified_epoch() const { return load(page_.verified_epoch); }
   std::uint64_t strong_epoch() const { return load(page_.strong_epoch); }
   Nanos suspended_ns() const { return load(page_.suspended_ns); }
+  Nanos proofs_from() const { return load(page_.proofs_from); }
   bool revoked() const { return load(page_.revoked); }
   std::uint32_t rho_ppm() const { return load(page_.rho_ppm); }
   std::uint64_t slot_word(std::uint16_t slot) const {
@@ -100,9 +104,8 @@ class PageValues {
       candidate.slot_checked = true;
       candidate.slot_version = it->second.second;
     } else {
-      const auto it = page_.arena.find(key_);
-      if (it == page_.arena.end()) return candidate;
-      entry = &it->second;
+      entry = page_.arena.look(key_);
+      if (entry == nullptr) return candidate;
       if (l1_ != nullptr) {  // F5: the version loaded before the value
         auto& kept = l1_->entries[key_] = {*entry, slot_version(word)};
         if (TIDELOCK_MUTANT(kSlotLoadedAfterValue)) kept.second = slot_version(loads_.slot_word(slot_of(key_)));

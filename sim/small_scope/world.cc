@@ -110,7 +110,7 @@ SmallWorld::SmallWorld(const SmallScope& scope) : left_(scope) {
   const auto ready = [&] {
     return floor_.size() == kKeys.size() && std::all_of(edges_.begin(), edges_.end(), [&](const Edge& edge) {
              const Page& page = pages_[edge.page];
-             return page.arena.size() == kKeys.size() && page.fresh_at == now_ && page.lease_until > now_;
+             return page.arena.entries() == kKeys.size() && page.fresh_at == now_ && page.lease_until > now_;
            });
   };
   for (int turns = 0; !ready() && violation_.empty(); ++turns) {
@@ -174,7 +174,7 @@ void SmallWorld::start_edge(std::size_t number) {
   edge.told.clear();
   auto outbox = Outbox::restore({}, {}, now_, 1'000, Rng(7));
   TIDELOCK_ASSERT(outbox.has_value());
-  edge.core = std::make_unique<EdgeCore>(options, edge.store, std::move(*outbox), Rng(8 + number));
+  edge.core = std::make_unique<EdgeCore>(options, pages_.back().arena, edge.store, std::move(*outbox), Rng(8 + number));
   edge.wake_at = now_;
   edge.past = mix(mix(edge.past, kStart), now_);
 }
@@ -487,19 +487,18 @@ void SmallWorld::carry_out(Edge& edge, EdgeActions::Op& op) {
   } else if (const auto* lease = std::get_if<PageLease>(&op)) {
     page.lease_until = lease->until;
     instants_.insert(lease->until);
-  } else if (std::holds_alternative<PageDropProofs>(op)) {
+  } else if (const auto* drop = std::get_if<PageDropProofs>(&op)) {
     page.lease_until = page.fresh_at = kNever;
+    page.proofs_from = drop->from;
   } else if (const auto* epochs = std::get_if<PageEpochs>(&op)) {
     page.verified_epoch = epochs->verified;
     page.strong_epoch = epochs->strong;
-  } else if (auto* put = std::get_if<ArenaPut>(&op)) {
-    page.arena[put->key] = std::move(put->entry);
-  } else if (const auto* erase = std::get_if<ArenaErase>(&op)) {
+  } else if (auto* put = std::get_if<EntryPut>(&op)) {
+    edge.store.rows[put->key] = put->entry;
+    page.arena.put(put->key, std::move(put->entry));
+  } else if (const auto* erase = std::get_if<EntryErase>(&op)) {
+    edge.store.rows.erase(erase->key);
     page.arena.erase(erase->key);
-  } else if (auto* stored = std::get_if<StorePut>(&op)) {
-    edge.store.rows[stored->key] = std::move(stored->entry);
-  } else if (const auto* unstored = std::get_if<StoreErase>(&op)) {
-    edge.store.rows.erase(unstored->key);
   } else if (const auto* link = std::get_if<LinkOpen>(&op)) {
     open_conn(edge, link->link, link->hint);
   } else if (std::holds_alternative<LinkClose>(op)) {
@@ -620,6 +619,7 @@ void SmallWorld::judge_reads() {
     std::uint64_t verified_epoch() const { return page.verified_epoch; }
     std::uint64_t strong_epoch() const { return page.strong_epoch; }
     Nanos suspended_ns() const { return 0; }
+    Nanos proofs_from() const { return page.proofs_from; }
     bool revoked() const { return page.revoked; }
     std::uint32_t rho_ppm() const { return 200; }
     std::uint64_t slot_word(std::uint16_t slot) const {
@@ -632,8 +632,7 @@ void SmallWorld::judge_reads() {
   for (const std::string& key : kKeys) {
     Index newest = floor_[key], oldest{~0ull};
     for (const Page& page : pages_) {
-      const auto held = page.arena.find(key);
-      OneTier values{held == page.arena.end() ? nullptr : &held->second};
+      OneTier values{page.arena.look(key)};
       const ReadOutcome outcome = read_in_order(PageView{page}, clock, values, slot_of(key), policy,
                                                 ReadContract{Consistency::kStrong, kForever, {}});
       if (outcome.must_ask != MustAsk::kNo) continue;

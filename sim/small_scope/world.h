@@ -15,6 +15,7 @@
 
 #include "protocol/edge_core.h"
 #include "protocol/hub_core.h"
+#include "protocol/map_memory_fixture.h"
 #include "sim/small_scope/search.h"
 
 namespace tidelock::sim {
@@ -85,12 +86,12 @@ class SmallWorld {
   };
   struct Page {
     std::size_t edge = 0;
-    Nanos fresh_at = kNever, lease_until = kNever;
+    Nanos fresh_at = kNever, lease_until = kNever, proofs_from = kNever;
     Index applied;
     std::uint64_t verified_epoch = 1, strong_epoch = 1;
     bool revoked = false;
     std::map<std::uint16_t, std::uint64_t> words;  // slot -> blocks and version
-    std::map<std::string, EdgeEntry, std::less<>> arena;
+    MapMemory arena;
     std::map<std::pair<Term, BlockNo>, std::vector<std::string>> promised;  // I5: acknowledged, and not yet ended
   };
   struct Store : EdgeStore {

@@ -350,7 +350,6 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.pairs("users", Acl::kUsersMax, users);
   reader.pairs("config", 256, edge.parameters);
   read_tls(reader, edge.tls);
-  reader.number("memory.entries_mib", edge.memory_bytes, 1, 1'048'576, 1 << 20);
   reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
   reader.choice("l2.engine", edge.l2.engine, kL2Engine);
   reader.text("l2.address", edge.l2.address);
@@ -426,7 +425,7 @@ std::string print_config(const EdgeSettings& settings) {
       {"users", user_names(edge.users)},
       {"config", edge.parameters},
       {"tls", {{"ca", edge.tls.ca_file}, {"certificate", edge.tls.certificate_file}, {"key", edge.tls.key_file}}},
-      {"memory", {{"entries_mib", edge.memory_bytes >> 20}, {"arena_mib", edge.arena_bytes >> 20}}},
+      {"memory", {{"arena_mib", edge.arena_bytes >> 20}}},
       {"l2",
        {{"engine", kL2Engine[static_cast<int>(edge.l2.engine)]},
         {"address", edge.l2.address},

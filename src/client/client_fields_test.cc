@@ -53,10 +53,10 @@ class ClientFieldsTest : public testing::Test {
     EntryMeta meta;
     meta.version = Index{7};
     meta.epoch = 1;
-    page_->begin_write(meta.ns);
+    page_->begin_write(0);
     ASSERT_TRUE(arena_->put(key, stored, meta));
     page_->bump_slot(slot_of(key));
-    page_->end_write(meta.ns);
+    page_->end_write(0);
   }
   void connect() {
     auto client =

@@ -83,9 +83,7 @@ void CoreLoop::step(What what) {
   in_step_ = true;
   const auto decide = [this](What one_event) {
     EdgeActions actions;
-    l2_.begin_step(&actions);
     core_.step(EdgeEvent{clock_.now(), std::move(one_event)}, actions);  // C6: read after the event was taken
-    l2_.end_step();
     carry_out(actions);
   };
   if (detector_.poll()) {  // C2: before any event that could grant or use a proof
@@ -114,14 +112,15 @@ void CoreLoop::carry_out(EdgeActions& actions) {
     if (const auto* bump = std::get_if<PageBumpSlot>(&op)) tell_change(*bump, before);
     before = &op;
   }
-  loop_.wake_at(waker_, std::min(actions.wake_at, saturating_add(clock_.now(), kIdleTick)));
+  const Nanos now = clock_.now();
+  loop_.wake_at(waker_, std::min({actions.wake_at, saturating_add(now, kIdleTick), arena_.sweep(now)}));
 }
 
 // A slot is bumped whenever a value changed, right behind the operation that stored or dropped it.
 void CoreLoop::tell_change(const PageBumpSlot& bump, const EdgeActions::Op* before) {
   if (!listener_.changed) return;
-  const auto* put = before != nullptr ? std::get_if<StorePut>(before) : nullptr;
-  const auto* erase = before != nullptr ? std::get_if<StoreErase>(before) : nullptr;
+  const auto* put = before != nullptr ? std::get_if<EntryPut>(before) : nullptr;
+  const auto* erase = before != nullptr ? std::get_if<EntryErase>(before) : nullptr;
   if (bump.whole || (put == nullptr && erase == nullptr)) return listener_.slot_changed(bump.slot);
   listener_.changed(put != nullptr ? put->key : erase->key);
 }
@@ -131,20 +130,6 @@ void CoreLoop::one(const PagePolicies& op) {
     log(LogLevel::kError, "edge", "page refuses the policies", {{"message", set.error().message}});
   }
   listener_.policies(op);
-}
-
-void CoreLoop::one(const ArenaPut& op) {
-  EntryMeta meta;
-  meta.version = op.entry.version;
-  meta.epoch = op.entry.epoch;
-  meta.proven_at = op.entry.proven_at;
-  meta.expires_at = op.entry.expires_at;
-  meta.stamp = op.entry.stamp;
-  meta.ns = op.ns;
-  meta.negative = !op.entry.value.has_value();
-  meta.local = op.entry.local;
-  // False: larger than the arena takes. The older value is gone from it then, and apps ask the edge.
-  (void)arena_.put(op.key, op.entry.value ? std::string_view(*op.entry.value) : std::string_view(), meta);
 }
 
 void CoreLoop::one(const LinkClose& op) {
@@ -209,12 +194,9 @@ void CoreLoop::publish_gauges() {
   set(gauges_.pending, outbox.pending);
   set(gauges_.shed, outbox.shed);
   set(gauges_.lost, outbox.lost);
-  set(gauges_.entries, core_.entries());
-  set(gauges_.memory_bytes, core_.memory_used_bytes());
+  set(gauges_.entries, arena_.entries());
+  set(gauges_.memory_bytes, arena_.bytes());
   set(gauges_.outbox_bytes, core_.outbox().bytes());
-  set(gauges_.arena_entries, arena_.entries());
-  set(gauges_.arena_bytes, arena_.live_bytes());
-  set(gauges_.arena_evictions, arena_.evictions());
   const L2Counters& l2 = l2_.counters();
   set(gauges_.l2_bytes, l2.bytes);
   set(gauges_.l2_evicted, l2.evicted);

@@ -32,8 +32,7 @@ struct EdgeGauges {
   using Word = std::atomic<std::uint64_t>;
   Word reads{0}, hits{0}, fallbacks{0}, stale{0}, invalidations{0}, fetches{0}, probes{0}, sessions{0};
   Word written{0}, flushed{0}, superseded{0}, expired{0}, pending{0}, shed{0}, lost{0};
-  Word entries{0}, memory_bytes{0}, outbox_bytes{0}, arena_entries{0}, arena_bytes{0}, arena_evictions{0}, applied{0},
-      term{0};
+  Word entries{0}, memory_bytes{0}, outbox_bytes{0}, applied{0}, term{0};
   Word l2_bytes{0}, l2_evicted{0}, l2_damaged{0}, l2_missing{0};
   std::atomic<Nanos> turned_at{0}, fresh_at{kNever}, lease_until{kNever};
   std::atomic<bool> session_open{false}, session_ever{false}, clock_fault{false}, store_failed{false};
@@ -88,14 +87,14 @@ class CoreLoop {
   void one(const PageApplied& op) { page_.publish_applied(op.applied); }
   void one(const PageFresh& op) { page_.publish_fresh_at(op.fresh_at); }
   void one(const PageLease& op) { page_.publish_lease(op.until); }
-  void one(const PageDropProofs&) { page_.drop_proofs(suspended_ns_now()); }
+  void one(const PageDropProofs& op) { page_.drop_proofs(op.from, suspended_ns_now()); }
   void one(const PageEpochs& op) { page_.set_epochs(op.verified, op.strong); }
   void one(const PagePolicies& op);
   void one(const PageWriters& op) { page_.publish_writers(op.writers_ns); }
-  void one(const ArenaPut& op);
-  void one(const ArenaErase& op) { arena_.erase(op.key); }
-  void one(const StorePut&) {}  // committed before the first operation of its step
-  void one(const StoreErase&) {}
+  // L2 was committed before the first operation of its step. What the arena does not take, for its size, is found
+  // there.
+  void one(const EntryPut& op) { (void)arena_.put(op.key, op.entry); }
+  void one(const EntryErase& op) { arena_.erase(op.key); }
   void one(OutboxPersist& op) { disk_.push(std::move(op)); }
   void one(const LinkOpen& op) { links_.open(op.link, op.hint); }
   void one(const LinkClose& op);

@@ -221,14 +221,13 @@ class Edge::Impl {
     options.boot = boot_;
     options.protocol_version = config_.protocol_version;
     options.writer = hash64(config_.id);
-    options.memory_bytes = config_.memory_bytes;
     options.session_after = session_after_;
     if (auto known = kept_policies(*kv_)) {
       options.joined = true;
       options.settings = known->settings;
       options.namespaces = std::move(known->namespaces);
     }
-    core_ = std::make_unique<EdgeCore>(options, *l2_, std::move(*outbox), Rng(random_number()));
+    core_ = std::make_unique<EdgeCore>(options, *arena_, *l2_, std::move(*outbox), Rng(random_number()));
     l2_->keep([core = core_.get()](const std::string& key) { return core->outbox().pending(key).has_value(); });
 
     auto loop = EventLoop::create(clock_);

@@ -62,7 +62,6 @@ struct EdgeConfig {
   std::string redis_unix;              // beside run_dir/redis.sock, which is always there
   std::string http_address;            // host:port; empty: no HTTP
   TlsFiles tls;
-  std::size_t memory_bytes = 64u << 20;
   std::size_t arena_bytes = 64u << 20;
   L2Settings l2;
   std::string requirepass;         // of the Redis protocol; empty: none, local peers only

@@ -100,8 +100,8 @@ std::string EdgeCommands::info(const Arguments& args) const {
   if (wants("clients") || wants("stats")) add(server_->info_sections());
   if (wants("memory")) {
     add("# Memory\r\n" + Text()
-                             .line("used_memory", core.memory_used_bytes())
-                             .line("maxmemory", config_.memory_bytes)
+                             .line("used_memory", core_.arena().live_bytes())
+                             .line("maxmemory", config_.arena_bytes)
                              .line("maxmemory_policy", "allkeys-lru")
                              .line("arena_bytes", core_.arena().live_bytes())
                              .line("arena_entries", core_.arena().entries())
@@ -122,7 +122,8 @@ std::string EdgeCommands::info(const Arguments& args) const {
   }
   if (wants("keyspace")) {  // what memory holds; DBSIZE counts L2 too
     std::string text = "# Keyspace\r\n";
-    if (core.entries() > 0) text += "db0:keys=" + std::to_string(core.entries()) + ",expires=0,avg_ttl=0\r\n";
+    const std::size_t entries = core.memory().entries();
+    if (entries > 0) text += "db0:keys=" + std::to_string(entries) + ",expires=0,avg_ttl=0\r\n";
     add(text);
   }
   if (wants("tidelock")) {
@@ -189,8 +190,8 @@ std::string EdgeCommands::tl_info() const {
       .field("lease_left_ms", lease == kNever || lease <= now ? std::int64_t{0} : ms_between(lease, now))
       .field("open_blocks", static_cast<std::uint64_t>(core.open_blocks()))
       .field("clock_fault", core.clock_fault())
-      .field("entries", static_cast<std::uint64_t>(core.entries()))
-      .field("memory_bytes", static_cast<std::uint64_t>(core.memory_used_bytes()))
+      .field("entries", static_cast<std::uint64_t>(core.memory().entries()))
+      .field("memory_bytes", static_cast<std::uint64_t>(core.memory().bytes()))
       .raw("reads", Json()
                         .field("total", counters.reads_total)
                         .field("hits", counters.hits_total)

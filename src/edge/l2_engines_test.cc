@@ -80,12 +80,12 @@ class L2EnginesTest : public testing::TestWithParam<L2Engine> {
   }
   void put(const std::string& key, EdgeEntry entry) {
     EdgeActions step;
-    step.ops.emplace_back(StorePut{key, std::move(entry)});
+    step.ops.emplace_back(EntryPut{key, std::move(entry)});
     commit(step);
   }
   void erase(const std::string& key) {
     EdgeActions step;
-    step.ops.emplace_back(StoreErase{key});
+    step.ops.emplace_back(EntryErase{key});
     commit(step);
   }
   void commit(const EdgeActions& step) {
@@ -163,12 +163,12 @@ TEST_P(L2EnginesTest, AnAbsenceIsKeptToo) {
 
 TEST_P(L2EnginesTest, TheLastWriteOfAStepCounts) {
   EdgeActions step;
-  step.ops.emplace_back(StorePut{"a", copy_of(random_bytes(300, 1))});
-  step.ops.emplace_back(StorePut{"b", copy_of(random_bytes(300, 1))});
-  step.ops.emplace_back(StoreErase{"a"});
-  step.ops.emplace_back(StorePut{"b", copy_of(random_bytes(300, 2))});
-  step.ops.emplace_back(StoreErase{"c"});
-  step.ops.emplace_back(StorePut{"c", copy_of(random_bytes(300, 3))});
+  step.ops.emplace_back(EntryPut{"a", copy_of(random_bytes(300, 1))});
+  step.ops.emplace_back(EntryPut{"b", copy_of(random_bytes(300, 1))});
+  step.ops.emplace_back(EntryErase{"a"});
+  step.ops.emplace_back(EntryPut{"b", copy_of(random_bytes(300, 2))});
+  step.ops.emplace_back(EntryErase{"c"});
+  step.ops.emplace_back(EntryPut{"c", copy_of(random_bytes(300, 3))});
   commit(step);
   EXPECT_EQ(value("a"), "(none)");
   EXPECT_TRUE(value("b") == random_bytes(300, 2));

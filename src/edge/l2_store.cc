@@ -5,10 +5,10 @@
 #include "edge/l2_store.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 
-#include "base/assert.h"
 #include "codec/archive.h"
 #include "telemetry/log.h"
 
@@ -67,32 +67,7 @@ Result<void> L2Store::open() {
   });
 }
 
-void L2Store::begin_step(const EdgeActions* actions) {
-  TIDELOCK_ASSERT(step_ == nullptr);
-  step_ = actions;
-  indexed_ = 0;
-  last_op_.clear();
-}
-
-void L2Store::end_step() { step_ = nullptr; }
-
 std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
-  if (step_ != nullptr && !step_->ops.empty()) {
-    for (; indexed_ < step_->ops.size(); ++indexed_) {
-      const auto& op = step_->ops[indexed_];
-      if (const auto* put = std::get_if<StorePut>(&op)) last_op_[put->key] = indexed_;
-      if (const auto* erase = std::get_if<StoreErase>(&op)) last_op_[erase->key] = indexed_;
-    }
-    if (!last_op_.empty()) {
-      if (const auto it = last_op_.find(std::string(key)); it != last_op_.end()) {
-        const auto* put = std::get_if<StorePut>(&step_->ops[it->second]);
-        if (put == nullptr) return std::nullopt;
-        EdgeEntry entry = put->entry;
-        entry.epoch = 0;
-        return entry;
-      }
-    }
-  }
   const auto bytes = kv_.get(kL2Family, key);
   if (!bytes) {
     ++counters_.damaged;
@@ -126,7 +101,7 @@ std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
   return std::move(row->entry);
 }
 
-L2Store::Change L2Store::change_of(const StorePut& put, Nanos now) const {
+L2Store::Change L2Store::change_of(const EntryPut& put, Nanos now) const {
   const EdgeEntry& entry = put.entry;
   const bool elsewhere = remote_ != nullptr && !entry.local && entry.value && entry.value->size() > kL2InlineBytes &&
                          entry.value->size() <= options_.remote_value_bytes_max;
@@ -158,8 +133,9 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now) {
   Plan plan;
   for (const std::string& key : broken_) plan.change(key, {});
   for (const auto& op : actions.ops) {
-    if (const auto* put = std::get_if<StorePut>(&op)) plan.change(put->key, change_of(*put, now));
-    if (const auto* erase = std::get_if<StoreErase>(&op)) plan.change(erase->key, {});
+    if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known)
+      plan.change(put->key, change_of(*put, now));
+    if (const auto* erase = std::get_if<EntryErase>(&op)) plan.change(erase->key, {});
   }
   if (plan.changes().empty()) return {};
   if (auto done = carry_out(plan); !done) return done;

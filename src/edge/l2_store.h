@@ -17,8 +17,6 @@
 //           names (writes that wait in the outbox) never leave; they alone may exceed it. Values at a cache server are
 //           not counted: that server has its own limit. The files are larger than the rows they hold by what compaction
 //           has not given back yet, and by at most 64 MiB of log.
-// In a step: the core asks while it decides, and must see what it decided a moment ago and what is not carried out yet;
-//           so `begin_step` shows the store the operations of the step under way.
 // Threads:  scan from any; everything else on the loop's thread.
 // Cost:     find is one RocksDB get (about 2 us) on a miss of memory; at a cache server it waits for that besides, on
 // the
@@ -35,7 +33,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -79,9 +76,7 @@ class L2Store : public EdgeStore {
 
   std::optional<EdgeEntry> find(std::string_view key) const override;
 
-  void begin_step(const EdgeActions* actions);
-  void end_step();
-  // Writes the StorePut and StoreErase of a step, in order, as one batch with the kernel (survives kill -9).
+  // Writes the EntryPut and EntryErase of a step, in order, as one batch with the kernel (survives kill -9).
   Result<void> commit(const EdgeActions& actions, Nanos now);
   void disrupted(Nanos suspended_ns);  // C2
   const L2Counters& counters() const { return counters_; }
@@ -110,7 +105,7 @@ class L2Store : public EdgeStore {
   class Plan;  // the changes of one commit
   bool counts() const { return options_.bytes_max != kL2Unbounded; }
   std::optional<Old> old_row(const std::string& key) const;
-  Change change_of(const StorePut& put, Nanos now) const;
+  Change change_of(const EntryPut& put, Nanos now) const;
   Result<void> carry_out(Plan& plan);
   Result<void> evict(Nanos now);
   bool goes(const std::string& key, const L2Row& row, Nanos now, bool pressed, bool force);
@@ -130,10 +125,6 @@ class L2Store : public EdgeStore {
   mutable std::bitset<(1u << 20)> used_;
   std::string hand_;
   std::uint64_t evict_from_ = 0;  // below so many bytes it has just been tried in vain
-
-  const EdgeActions* step_ = nullptr;
-  mutable std::size_t indexed_ = 0;
-  mutable std::unordered_map<std::string, std::size_t> last_op_;  // key -> position in step_->ops
 };
 
 }  // namespace tidelock

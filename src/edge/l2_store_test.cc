@@ -109,26 +109,22 @@ class L2StoreTest : public testing::Test {
   std::unique_ptr<Kv> kv_;
 };
 
-TEST_F(L2StoreTest, AStepSeesItsOwnDecisions) {
+TEST_F(L2StoreTest, KeepsWhatAStepDecided) {
   L2Store store(*kv_, {1, 2, 0, 0});
   EdgeActions first;
-  first.ops.emplace_back(StorePut{"a", entry_of("old", 1)});
-  first.ops.emplace_back(StorePut{"b", entry_of("kept", 1)});
+  first.ops.emplace_back(EntryPut{"a", entry_of("old", 1)});
+  first.ops.emplace_back(EntryPut{"b", entry_of("kept", 1)});
   ASSERT_TRUE(store.commit(first, kNow));
+  EXPECT_EQ(store.find("a")->value, "old");
+  EXPECT_EQ(store.find("a")->epoch, 0u);
 
   EdgeActions step;
-  store.begin_step(&step);
-  EXPECT_EQ(store.find("a")->value, "old");
-  step.ops.emplace_back(StoreErase{"a"});
-  EXPECT_FALSE(store.find("a")) << "erased a moment ago, not carried out yet";
-  step.ops.emplace_back(StorePut{"a", entry_of("new", 2)});
-  EXPECT_EQ(store.find("a")->value, "new");
-  EXPECT_EQ(store.find("a")->epoch, 0u);
-  EXPECT_EQ(store.find("b")->value, "kept");
-  store.end_step();
-  EXPECT_EQ(store.find("a")->value, "old") << "the step was not committed";
+  step.ops.emplace_back(EntryErase{"a"});
+  step.ops.emplace_back(EntryPut{"a", entry_of("new", 2)});
+  step.ops.emplace_back(EntryPut{"b", entry_of("as it was found here", 2), true});
   ASSERT_TRUE(store.commit(step, kNow));
   EXPECT_EQ(store.find("a")->value, "new");
+  EXPECT_EQ(store.find("b")->value, "kept") << "what came from here is not written again";
 }
 
 TEST_F(L2StoreTest, ListsWhatLives) {
@@ -139,7 +135,7 @@ TEST_F(L2StoreTest, ListsWhatLives) {
     entry.local = i % 2 == 0;
     if (i == 3) entry.value.reset();             // known to be absent
     if (i == 4) entry.expires_at = 5 * kSecond;  // over
-    step.ops.emplace_back(StorePut{"k" + std::to_string(i), entry});
+    step.ops.emplace_back(EntryPut{"k" + std::to_string(i), entry});
   }
   ASSERT_TRUE(store.commit(step, kNow));
   std::vector<std::string> seen;

@@ -16,18 +16,13 @@ std::string percent(std::size_t part, std::size_t whole) {
 
 }  // namespace
 
-// In memory with what the entry costs beside its bytes, and its copy in the arena; of a key that is only in L2, the
-// bytes of its row. SAMPLES changes nothing: every value is one piece.
+// In memory with what the entry costs beside its bytes; of a key that is only in L2, the bytes of its row. SAMPLES
+// changes nothing: every value is one piece.
 void EdgeCommands::memory_usage(const Asked& asked, std::string_view key) {
   const Nanos now = core_.clock().now();
-  std::size_t bytes = core_.core().held_bytes(key, now);
-  std::string value;
-  EntryMeta meta;
-  const bool in_memory = bytes > 0;
-  if (in_memory && core_.arena().view().get(key, hash64(key), value, meta) == Lookup::kFound) {
-    bytes += key.size() + value.size() + sizeof meta;
-  }
-  if (!in_memory) {
+  const auto held = core_.arena().peek(key);
+  std::size_t bytes = held && held->value && held->expires_at > now ? core_.arena().bytes_of(key) : 0;
+  if (!held) {
     const auto row = l2_.find(key);
     if (row && row->value && row->expires_at > now) bytes = key.size() + row->value->size();
   }
@@ -35,21 +30,18 @@ void EdgeCommands::memory_usage(const Asked& asked, std::string_view key) {
 }
 
 void EdgeCommands::memory_stats(const Asked& asked) {
-  const EdgeCore& core = core_.core();
   const auto whole = [](std::size_t number) { return static_cast<std::int64_t>(number); };
-  const std::size_t keys = core.entries(), entries = core.memory_used_bytes(), arena = core_.arena().live_bytes(),
+  const std::size_t keys = core_.arena().entries(), arena = core_.arena().live_bytes(),
                     buffers = server_->stats().buffers_bytes;
   const std::pair<std::string_view, std::int64_t> rows[] = {
-      {"total.allocated", whole(entries + arena + buffers)},
+      {"total.allocated", whole(arena + buffers)},
       {"clients.normal", whole(buffers)},
       {"overhead.total", whole(buffers)},
       {"keys.count", whole(keys)},
-      {"keys.bytes-per-key", whole(keys == 0 ? 0 : (entries + arena) / keys)},
-      {"dataset.bytes", whole(entries + arena)},
-      {"tidelock.entries.bytes", whole(entries)},
-      {"tidelock.entries.limit", whole(config_.memory_bytes)},
+      {"keys.bytes-per-key", whole(keys == 0 ? 0 : arena / keys)},
+      {"dataset.bytes", whole(arena)},
       {"tidelock.arena.bytes", whole(arena)},
-      {"tidelock.arena.entries", whole(core_.arena().entries())},
+      {"tidelock.arena.entries", whole(keys)},
       {"tidelock.arena.limit", whole(config_.arena_bytes)},
       {"tidelock.arena.evictions", static_cast<std::int64_t>(core_.arena().evictions())}};
   answer(asked, [&](RespReply& reply) {
@@ -62,19 +54,12 @@ void EdgeCommands::memory_stats(const Asked& asked) {
 }
 
 void EdgeCommands::memory_doctor(const Asked& asked) {
-  const EdgeCore& core = core_.core();
-  const std::size_t entries = core.memory_used_bytes(), arena = core_.arena().live_bytes();
-  std::string text = std::to_string(core.entries()) + " entries take " + percent(entries, config_.memory_bytes) +
-                     " of the memory tier and " + percent(arena, config_.arena_bytes) + " of the arena. ";
-  if (entries > config_.memory_bytes / 10 * 9) {
-    text +=
-        "The memory tier is full: the least recently used entries leave it for L2, and come back at a read. "
-        "Raise memory.entries_mib if reads wait for that. ";
-  }
+  std::string text = std::to_string(core_.arena().entries()) + " entries take " +
+                     percent(core_.arena().live_bytes(), config_.arena_bytes) + " of the memory tier. ";
   if (core_.arena().evictions() > 0) {
-    text +=
-        std::to_string(core_.arena().evictions()) +
-        " entries left the arena for want of room: apps then ask the edge. Raise memory.arena_mib if they do often. ";
+    text += std::to_string(core_.arena().evictions()) +
+            " entries left it for want of room: they are in L2, and come back at a read; apps ask the edge for them. "
+            "Raise memory.arena_mib if reads wait for that. ";
   }
   text += "Buffers of connections take " + std::to_string(server_->stats().buffers_bytes) +
           " bytes. The limits hold whatever clients do; what the allocator keeps beyond them is not known here.\n";

@@ -1,5 +1,6 @@
 #include "memory/arena.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -20,8 +21,17 @@ struct ArenaHeader {  // written once, before the file gets its name
   std::uint64_t buckets;
   std::uint64_t data_words;
 };
+constexpr Nanos kSweepEvery = 20 * kMillisecond;
+constexpr std::size_t kSweepBlocks = 1'024;
 constexpr std::size_t kHeaderBytes = 64;
 static_assert(sizeof(ArenaHeader) <= kHeaderBytes);
+
+std::optional<HeldView> seen(const std::optional<EntryView>& entry) {
+  if (!entry) return std::nullopt;
+  const EntryMeta& meta = entry->meta;
+  return HeldView({meta.version, meta.expires_at, meta.epoch, meta.proven_at, meta.stamp, meta.local},
+                  meta.negative ? std::nullopt : std::optional(entry->value));
+}
 
 char* ring_memory(const SharedMapping& mapping) { return static_cast<char*>(mapping.data()) + kHeaderBytes; }
 
@@ -60,17 +70,40 @@ Result<ArenaWriter> ArenaWriter::create(const ArenaOptions& options) {
 bool ArenaWriter::put(std::string_view key, std::string_view value, const EntryMeta& meta) {
   return ring_->put(key, hash64(key), value, meta);
 }
-bool ArenaWriter::erase(std::string_view key) { return ring_->erase(key, hash64(key)); }
-bool ArenaWriter::revalidate(std::string_view key, std::uint64_t epoch, Nanos proven_at, Nanos expires_at) {
-  return ring_->revalidate(key, hash64(key), epoch, proven_at, expires_at);
+bool ArenaWriter::put(std::string_view key, const EdgeEntry& entry) {
+  EntryMeta meta;
+  meta.version = entry.version;
+  meta.epoch = entry.epoch;
+  meta.proven_at = entry.proven_at;
+  meta.expires_at = entry.expires_at;
+  meta.stamp = entry.stamp;
+  meta.negative = !entry.value.has_value();
+  meta.local = entry.local;
+  return put(key, entry.value ? std::string_view(*entry.value) : std::string_view(), meta);
 }
-std::optional<EntryView> ArenaWriter::find(std::string_view key) { return ring_->find(key, hash64(key)); }
+bool ArenaWriter::erase(std::string_view key) { return ring_->erase(key, hash64(key)); }
+Nanos ArenaWriter::sweep(Nanos now) {
+  if (now >= sweep_at_ && ring_->next_expiry() <= now) {
+    const bool all = ring_->expire(now, kSweepBlocks) < kSweepBlocks;
+    sweep_at_ = all ? saturating_add(now, kSweepEvery) : now;  // the rest of it after whoever else waits
+  }
+  return std::max(ring_->next_expiry(), sweep_at_);
+}
+std::optional<HeldView> ArenaWriter::find(std::string_view key) const { return seen(ring_->find(key, hash64(key))); }
+std::optional<HeldView> ArenaWriter::peek(std::string_view key) const { return seen(ring_->peek(key, hash64(key))); }
+void ArenaWriter::each_of_slot(std::uint16_t slot, const std::function<void(std::string_view)>& visit) const {
+  ring_->each_of_slot(slot, visit);
+}
+std::size_t ArenaWriter::bytes_of(std::string_view key) const { return ring_->bytes_of(key, hash64(key)); }
 void ArenaWriter::for_each(const std::function<void(const EntryView&)>& visit) const { ring_->for_each(visit); }
 void ArenaWriter::clear() { ring_->clear(); }
 void ArenaWriter::on_evict(std::function<void(const EntryView&)> evicted) { ring_->on_evict(std::move(evicted)); }
 std::size_t ArenaWriter::entries() const { return ring_->entries(); }
 std::size_t ArenaWriter::live_bytes() const { return ring_->live_bytes(); }
 std::size_t ArenaWriter::capacity_bytes() const { return ring_->capacity_bytes(); }
+std::size_t ArenaWriter::fixed_bytes() const {
+  return mapping_->size_bytes() - ring_->capacity_bytes() + ring_->own_bytes();
+}
 std::uint64_t ArenaWriter::evictions() const { return ring_->evictions(); }
 const RingView& ArenaWriter::view() const { return ring_->view(); }
 const std::string& ArenaWriter::path() const { return mapping_->path(); }

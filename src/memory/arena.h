@@ -23,12 +23,13 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "memory/ring_store.h"
+#include "protocol/edge_entries.h"
 
 namespace tidelock {
 
 class SharedMapping;  // shared_mapping.h
 
-inline constexpr std::uint32_t kArenaLayoutVersion = 1;
+inline constexpr std::uint32_t kArenaLayoutVersion = 2;
 
 struct ArenaOptions {
   std::string path;
@@ -38,30 +39,41 @@ struct ArenaOptions {
 inline constexpr std::size_t kArenaBytesMin = 1u << 20;
 inline constexpr std::size_t kArenaBytesMax = 1ull << 40;
 
-class ArenaWriter {
+class ArenaWriter : public EdgeMemory {
  public:
   // A new, empty file, renamed into place. Make it before the page: a page announces its arena by equal edge boots.
   static Result<ArenaWriter> create(const ArenaOptions& options);
   ArenaWriter(ArenaWriter&&) noexcept;
   ArenaWriter& operator=(ArenaWriter&&) noexcept;
-  ~ArenaWriter();
+  ~ArenaWriter() override;
 
   // Replaces an older entry of the key. False, with the older entry gone, when the entry is over the limits above.
   bool put(std::string_view key, std::string_view value, const EntryMeta& meta);
+  bool put(std::string_view key, const EdgeEntry& entry);
   bool erase(std::string_view key);
-  // F8: the same value was verified again. False when the key is not held.
-  bool revalidate(std::string_view key, std::uint64_t epoch, Nanos proven_at, Nanos expires_at);
-  // Views die with the next put, erase or clear. Marks the entry as used.
-  std::optional<EntryView> find(std::string_view key);
+  // Views die with the next put, erase or clear.
+  std::optional<HeldView> find(std::string_view key) const override;
+  std::optional<HeldView> peek(std::string_view key) const override;
+  void each_of_slot(std::uint16_t slot, const std::function<void(std::string_view key)>& visit) const override;
+  // What the entry of a key takes; 0 when there is none.
+  std::size_t bytes_of(std::string_view key) const;
+  // What has expired at `now` leaves, so that its bytes are back within 100 ms when this is called no later than it
+  // asks for: it returns when to call again (kForever: nothing expires). Some milliseconds of work at most, and nothing
+  // when it is called early. No reader takes what has expired (C5): its place among the stores to the page does not
+  // matter.
+  Nanos sweep(Nanos now);
   // In no order; `visit` must not change the arena. O(entries).
   void for_each(const std::function<void(const EntryView&)>& visit) const;
   void clear();
   // Called with each live entry that leaves for want of room, before it goes. Must not change the arena.
   void on_evict(std::function<void(const EntryView&)> evicted);
 
-  std::size_t entries() const;
+  std::size_t entries() const override;
+  std::size_t bytes() const override { return live_bytes(); }
   std::size_t live_bytes() const;
   std::size_t capacity_bytes() const;
+  // Beside the entries: the index, and what the writer keeps on its heap.
+  std::size_t fixed_bytes() const;
   std::uint64_t evictions() const;
   // For other threads of the edge. Dies with the writer.
   const RingView& view() const;
@@ -70,6 +82,7 @@ class ArenaWriter {
  private:
   explicit ArenaWriter(std::unique_ptr<SharedMapping> mapping);
   std::unique_ptr<SharedMapping> mapping_;
+  Nanos sweep_at_ = kNever;
   std::unique_ptr<RingWriter> ring_;
 };
 

@@ -96,7 +96,6 @@ struct Edge {
     EntryMeta meta;
     meta.version = Index{version};
     meta.epoch = 1;
-    meta.ns = ns;
     EXPECT_TRUE(arena->put(key, value, meta));
     page->bump_slot(slot_of(key));
     page->end_write(ns);
@@ -263,7 +262,10 @@ TEST_F(LocalReaderTest, RevalidationMakesAnL1CopyUsableAgain) {  // F8
   for (int i = 0; i < 2; ++i) ASSERT_EQ(reader.read("model:a", {}, value).must_ask, MustAsk::kNo);
   edge.page->set_epochs(2, 2);  // a new session that asked for a reset
   EXPECT_EQ(reader.read("model:a", {}, value).must_ask, MustAsk::kUnverified);
-  ASSERT_TRUE(edge.arena->revalidate("model:a", 2, edge.clock.now(), kForever));
+  EntryMeta again;
+  again.version = Index{1};
+  again.epoch = 2;
+  ASSERT_TRUE(edge.arena->put("model:a", "x", again));
   EXPECT_EQ(reader.read("model:a", {}, value).receipt.source, Source::kArena);
   EXPECT_EQ(reader.read("model:a", {}, value).receipt.source, Source::kL1);
 }

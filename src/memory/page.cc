@@ -154,7 +154,8 @@ Result<PageWriter> PageWriter::create(const PageOptions& options) {
   layout->shim_offset_ns = options.shim.offset_ns;
   layout->shim_rate_ppb = options.shim.rate_ppb;
   layout->shim_origin_ns = options.shim.origin_ns;
-  for (PageTime* never : {&layout->fresh_at, &layout->behind_at, &layout->lease_until}) never->store(kNever);
+  for (PageTime* never : {&layout->fresh_at, &layout->behind_at, &layout->lease_until, &layout->proofs_from})
+    never->store(kNever);
   layout->applied.store(0);
   layout->verified_epoch.store(1);
   layout->strong_epoch.store(1);
@@ -250,10 +251,11 @@ void PageWriter::publish_fresh_at(Nanos fresh_at) {
 
 void PageWriter::publish_lease(Nanos until) { layout()->lease_until.store(until, std::memory_order_release); }
 
-void PageWriter::drop_proofs(Nanos suspended_ns) {  // C2
+void PageWriter::drop_proofs(Nanos from, Nanos suspended_ns) {  // C2
   layout()->lease_until.store(kNever, std::memory_order_release);
   layout()->behind_at.store(kNever, std::memory_order_release);
   layout()->fresh_at.store(kNever, std::memory_order_release);
+  layout()->proofs_from.store(from, std::memory_order_release);
   layout()->suspended_ns.store(suspended_ns, std::memory_order_release);  // last: readers load it first
 }
 

@@ -57,6 +57,8 @@ class PageView {
   // C2: BOOTTIME - MONOTONIC under which the proofs were made. Load it first of all.
   Nanos suspended_ns() const { return load(layout_->suspended_ns); }
   SessionNo session() const { return SessionNo{load(layout_->session)}; }  // 0 = none open
+  // C2, C3: what an entry was proven by before this instant does not count. Load it behind the entry.
+  Nanos proofs_from() const { return load(layout_->proofs_from); }
   std::uint64_t slot_word(std::uint16_t slot) const { return load(layout_->slots[slot]); }
   void prefetch_slot(std::uint16_t slot) const { __builtin_prefetch(&layout_->slots[slot]); }
   // Odd: a write is under way (S4). ns < kNamespacesMax.
@@ -111,7 +113,7 @@ class PageWriter {
   void publish_writers(Nanos writers_ns);  // before the fresh_at of the same mark; kForever: a writer is away
   void publish_fresh_at(Nanos fresh_at);
   void publish_lease(Nanos until);
-  void drop_proofs(Nanos suspended_ns);                           // C2; suspended_ns_now() after the disruption
+  void drop_proofs(Nanos from, Nanos suspended_ns);               // C2; suspended_ns_now() after the disruption
   void set_epochs(std::uint64_t verified, std::uint64_t strong);  // F8; never go back. Before the next fresh_at
   void set_session(SessionNo session);
   void set_breaker(std::uint16_t ns, Breaker state);

@@ -11,7 +11,7 @@
 
 namespace tidelock {
 
-inline constexpr std::uint32_t kPageLayoutVersion = 1;
+inline constexpr std::uint32_t kPageLayoutVersion = 2;
 inline constexpr std::size_t kPagePrefixBytesMax = 128;              // of a namespace's prefix; longer ones are refused
 inline constexpr std::uint64_t kPageMagic = 0x3145474150'4c4454ull;  // "TDLPAGE1" as bytes
 inline constexpr std::size_t kPageOnStaleMax = 8;
@@ -55,6 +55,7 @@ struct PageLayout {
   alignas(64) PageWord session;
   PageWord policy_version;  // odd: being written
   PageWord policy_count;
+  PageTime proofs_from;
   alignas(64) std::array<PageWord, kNamespacesMax> generation;
   alignas(64) std::array<PageWord, kNamespacesMax> breaker;
   alignas(64) std::array<std::array<PageWord, kPagePolicyWords>, kNamespacesMax> policies;

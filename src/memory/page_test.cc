@@ -88,9 +88,10 @@ TEST_F(PageTest, ShowsWhatTheEdgePublishes) {  // F2, F4, F8
   writer->publish_writers(kForever);
   EXPECT_EQ(view.behind_at(), kNever) << "a writer is away";
 
-  writer->drop_proofs(42);  // C2
+  writer->drop_proofs(17, 42);  // C2
   EXPECT_EQ(view.fresh_at(), kNever);
   EXPECT_EQ(view.lease_until(), kNever);
+  EXPECT_EQ(view.proofs_from(), 17);
   EXPECT_EQ(view.suspended_ns(), 42);
 }
 
@@ -171,7 +172,7 @@ TEST_F(PageTest, RefusesWhatIsNotItsPage) {  // DESIGN 6
   };
   const Case cases[] = {
       {"not a page", [](PageLayout& p) { p.magic = 1; }, Code::kCorrupt, "not a Tidelock page"},
-      {"another layout", [](PageLayout& p) { p.layout_version = 2; }, Code::kCorrupt, "page layout 2"},
+      {"another layout", [](PageLayout& p) { p.layout_version = 3; }, Code::kCorrupt, "page layout 3"},
       {"another size", [](PageLayout& p) { p.size_bytes = 1; }, Code::kCorrupt, "page layout"},
       {"another boot", [](PageLayout& p) { p.boot_id[0] = '?'; }, Code::kDenied, "another boot"},
       {"another time namespace", [](PageLayout& p) { p.time_namespace ^= 1; }, Code::kDenied, "time namespace"},

@@ -1,22 +1,23 @@
-// A record:  word 0   [16 bits mark | 16 bits key bytes | 32 bits words of the record]
-//                 1   hash of the key
-//                 2   [16 bits namespace | 8 bits flags | 24 bits value bytes, low]
-//                 3   version
-//                 4   epoch         4 to 6 may be stored again by revalidate
-//                 5   proven_at
-//                 6   expires_at
-//                 7   slot version (L1)
-//                 8   stamp: wall_ms
-//                 9   [32 bits era (L1) | 32 bits stamp: counter]
-//                10   stamp: writer
-//                11.. key, padded; value, padded
-// A pad fills the end of the memory when the next record would not fit there in one piece; it has a word 0 only.
+// A record:  word 0   [8 bits mark | 8 bits: which of the words below are there, local | 24 bits value bytes | 24 bits
+// key bytes]
+//                 version; expires_at; [32 bits stamp: counter | 32 bits epoch]; proven_at; stamp: wall_ms, writer;
+//                 key, padded; value, padded
+// Each word between the first and the key is there only when it says something: a value of this gateway with a TTL has
+// two.
+// A pad fills the end of the memory when the next record would not fit there in one piece; it has a word 0 only: [8
+// bits mark | 56 bits words].
 //
 // All words are loaded and stored by atomics, relaxed; order comes from three places. (1) A record is written, then its
 // index word is stored with release and loaded with acquire. (2) The tail is stored, then a release fence, then the
 // room behind it is written; a reader copies, then an acquire fence, then loads the tail: if a copied word came from
 // the new writer, the reader sees the new tail. (3) An index word leaves a record before the tail passes it, so an
 // index word that points behind the tail is one that changed since it was loaded: try again.
+//
+// Expiry: the writer keeps the earliest expiry of the records that begin in each block of the memory (some 4 KiB), and
+// where the first of them begins. A block that is due is walked from there; live records that have expired leave the
+// index, and their bytes are as free as those of any dead record. So nothing is kept for an entry that expires, and
+// nothing but blocks with something to expire is looked at. The room behind the head is wider than a block, so the tail
+// has passed all that a block held when the head comes into it.
 #include "memory/ring_store.h"
 
 #include <algorithm>
@@ -28,11 +29,14 @@
 namespace tidelock {
 namespace {
 
-constexpr std::uint64_t kRecordMark = 0x7D1C;
-constexpr std::uint64_t kPadMark = 0x7D1D;
-constexpr std::uint64_t kHeaderWords = 11;
-constexpr std::uint64_t kEpochWord = 4, kProvenWord = 5, kExpiresWord = 6;
-constexpr std::uint64_t kNegative = 1, kLocal = 2;
+constexpr std::uint64_t kRecordMark = 0x7D;
+constexpr std::uint64_t kPadMark = 0x7E;
+// Flags of a record. The first five each say that words are there; a negative entry has no value.
+constexpr std::uint64_t kVersion = 1, kExpires = 2, kEpoch = 4, kProven = 8, kStamp = 16, kNegative = 32, kLocal = 64;
+constexpr std::uint64_t kKnownFlags = 127;
+constexpr std::uint64_t kEpochMax = 0xFFFF'FFFF;  // of a later one it is only known that it is verified no more
+constexpr std::uint64_t kBlockWordsMax = 512;
+constexpr std::uint16_t kNoRecord = 0xFFFF;
 constexpr std::uint64_t kPositionMask = (1ull << 52) - 1;
 constexpr unsigned kBucketWords = 8;
 constexpr std::uint64_t kDataWordsMin = 1024;
@@ -83,7 +87,8 @@ bool same_bytes(const std::uint64_t* words, std::string_view bytes) {
   return word == load(words + whole);  // padding is zero
 }
 
-constexpr std::uint64_t tag_of(std::uint64_t hash) { return hash >> 52; }
+// Bits of the slot: so the keys of a slot are found by their index words. The buckets come from the others.
+constexpr std::uint64_t tag_of(std::uint64_t hash) { return hash & 0xFFF; }
 std::uint64_t first_bucket(std::uint64_t hash, std::uint64_t buckets) { return (hash >> 16) & (buckets - 1); }
 // Never the first one: the lowest bit differs.
 std::uint64_t other_bucket(std::uint64_t first, std::uint64_t hash, std::uint64_t buckets) {
@@ -97,7 +102,8 @@ bool tag_fits(std::uint64_t index_word, std::uint64_t hash) {
 
 RingShape RingShape::within(std::size_t bytes) {
   RingShape shape;
-  const std::uint64_t buckets = std::max<std::uint64_t>(2, std::bit_floor(bytes / 1024));
+  // Six to twelve index words for each KiB, whatever `bytes` is: an entry of 64 bytes takes some 110.
+  const std::uint64_t buckets = std::max<std::uint64_t>(2, std::bit_ceil(bytes / 1024 * 3 / 4));
   const std::uint64_t beside = kControlBytes + buckets * 64;
   if (bytes < beside + kDataWordsMin * 8) return shape;
   shape.buckets = buckets;
@@ -113,14 +119,61 @@ bool RingShape::fits(std::size_t bytes) const {
 
 // ---------------------------------------------------------------------------------------------------------- RingView
 
+namespace {
+
+std::uint64_t flags_of(const EntryMeta& meta) {
+  const bool stamped = meta.stamp != Stamp{};
+  const bool verified = meta.epoch != 0 && meta.epoch <= kEpochMax;
+  return (meta.version.value != 0 ? kVersion : 0) | (meta.expires_at != kForever ? kExpires : 0) |
+         (verified || stamped ? kEpoch : 0) | (meta.proven_at != kNever ? kProven : 0) | (stamped ? kStamp : 0) |
+         (meta.negative ? kNegative : 0) | (meta.local ? kLocal : 0);
+}
+// Words before the key.
+constexpr std::uint64_t meta_words(std::uint64_t flags) {
+  return 1 + (flags & kVersion) + (flags >> 1 & 1) + (flags >> 2 & 1) + (flags >> 3 & 1) + (flags >> 4 & 1) * 2;
+}
+static_assert(meta_words(kKnownFlags) == 7 && meta_words(kVersion | kExpires) == 3);
+
+// Field by field to where it is wanted: a struct copied on the way costs more than all these loads.
+// `flags` are those whose words were found to lie inside the memory: word 0 may have changed since.
+void load_meta(const std::uint64_t* at, std::uint64_t flags, EntryMeta& meta) {
+  meta.version = Index{flags & kVersion ? load(at++) : 0};
+  meta.expires_at = flags & kExpires ? static_cast<Nanos>(load(at++)) : kForever;
+  const std::uint64_t epoch_word = flags & kEpoch ? load(at++) : 0;
+  meta.epoch = epoch_word & kEpochMax;
+  meta.proven_at = flags & kProven ? static_cast<Nanos>(load(at++)) : kNever;
+  meta.stamp.counter = static_cast<std::uint32_t>(epoch_word >> 32);
+  meta.stamp.wall_ms = flags & kStamp ? load(at) : 0;
+  meta.stamp.writer = flags & kStamp ? load(at + 1) : 0;
+  meta.negative = (flags & kNegative) != 0;
+  meta.local = (flags & kLocal) != 0;
+}
+void store_meta(std::uint64_t* at, std::uint64_t flags, const EntryMeta& meta) {
+  if (flags & kVersion) store(at++, meta.version.value);
+  if (flags & kExpires) store(at++, static_cast<std::uint64_t>(meta.expires_at));
+  if (flags & kEpoch) store(at++, std::uint64_t{meta.stamp.counter} << 32 | (meta.epoch <= kEpochMax ? meta.epoch : 0));
+  if (flags & kProven) store(at++, static_cast<std::uint64_t>(meta.proven_at));
+  if (flags & kStamp) {
+    store(at, meta.stamp.wall_ms);
+    store(at + 1, meta.stamp.writer);
+  }
+}
+
+// What word 0 says of a record's size, record or pad. For the writer, whose records are sound.
+std::uint64_t size_of(std::uint64_t word0) {
+  if (word0 >> 56 == kPadMark) return word0 & 0xFF'FFFF'FFFF'FFFF;
+  return meta_words(word0 >> 48 & 0xFF) + words_of(word0 & 0xFF'FFFF) + words_of(word0 >> 24 & 0xFF'FFFF);
+}
+
+}  // namespace
+
 struct RingView::Header {
-  std::uint64_t words = 0;
-  std::uint64_t hash = 0;
   std::uint64_t key_bytes = 0;
   std::uint64_t value_bytes = 0;
+  std::uint64_t flags = 0;
   const std::uint64_t* at = nullptr;
-  const std::uint64_t* key() const { return at + kHeaderWords; }
-  const std::uint64_t* value() const { return at + kHeaderWords + words_of(key_bytes); }
+  const std::uint64_t* key = nullptr;
+  const std::uint64_t* value() const { return key + words_of(key_bytes); }
 };
 
 RingView::RingView(const void* memory, RingShape shape) : shape_(shape) {
@@ -138,47 +191,23 @@ bool RingView::still_there(std::uint64_t position) const {
 bool RingView::load_header(std::uint64_t position, Header& header) const {
   const std::uint64_t offset = position % shape_.data_words;
   const std::uint64_t room = shape_.data_words - offset;
-  if (room < kHeaderWords) return false;
   const std::uint64_t* at = data_ + offset;
   __builtin_prefetch(at + 8);  // the lines that follow: they are wanted if this is the key
   __builtin_prefetch(at + 16);
   const std::uint64_t word0 = load(at);
+  const std::uint64_t flags = word0 >> 48 & 0xFF;
   header.at = at;
-  header.words = word0 & 0xFFFF'FFFF;
-  header.key_bytes = word0 >> 32 & 0xFFFF;
-  header.value_bytes = load(at + 2) & 0xFF'FFFF;
+  header.flags = flags;
+  header.key = at + meta_words(flags);
+  header.key_bytes = word0 & 0xFF'FFFF;
+  header.value_bytes = word0 >> 24 & 0xFF'FFFF;
   // Shared memory may hold anything: no length is used that does not lie inside the mapping.
-  if (word0 >> 48 != kRecordMark || header.key_bytes > kKeyBytesMax || header.value_bytes > kValueBytesMax)
-    return false;
-  if (header.words != kHeaderWords + words_of(header.key_bytes) + words_of(header.value_bytes) || header.words > room) {
+  if (word0 >> 56 != kRecordMark || flags > kKnownFlags || header.key_bytes > kKeyBytesMax ||
+      header.value_bytes > kValueBytesMax || size_of(word0) > room) {
     return false;
   }
-  header.hash = load(at + 1);
   return still_there(position);
 }
-
-namespace {
-
-// Field by field to where it is wanted: a struct copied on the way costs more than all these loads.
-void load_meta(const std::uint64_t* at, EntryMeta& meta) {
-  const std::uint64_t word2 = load(at + 2);
-  const std::uint64_t word9 = load(at + 9);
-  const std::uint64_t flags = word2 >> 24 & 0xFF;
-  meta.version = Index{load(at + 3)};
-  meta.epoch = load(at + kEpochWord);
-  meta.proven_at = static_cast<Nanos>(load(at + kProvenWord));
-  meta.expires_at = static_cast<Nanos>(load(at + kExpiresWord));
-  meta.slot_version = load(at + 7);
-  meta.stamp.wall_ms = load(at + 8);
-  meta.stamp.counter = static_cast<std::uint32_t>(word9);
-  meta.stamp.writer = load(at + 10);
-  meta.era = static_cast<std::uint32_t>(word9 >> 32);
-  meta.ns = static_cast<std::uint16_t>(word2 >> 32 & 0xFFFF);
-  meta.negative = (flags & kNegative) != 0;
-  meta.local = (flags & kLocal) != 0;
-}
-
-}  // namespace
 
 void RingView::prefetch(std::uint64_t hash) const {
   const std::uint64_t first = first_bucket(hash, shape_.buckets);
@@ -203,14 +232,13 @@ Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& valu
           lost = true;
           continue;
         }
-        if (header.hash != hash || header.key_bytes != key.size()) continue;
-        if (!same_bytes(header.key(), key)) {
+        if (header.key_bytes != key.size() || !same_bytes(header.key, key)) {
           lost |= !still_there(position);
           continue;
         }
         value.resize(header.value_bytes);
         copy_out(value.data(), header.value(), header.value_bytes);
-        load_meta(header.at, meta);
+        load_meta(header.at + 1, header.flags, meta);
         if (!still_there(position)) {
           lost = true;
           continue;
@@ -227,7 +255,13 @@ Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& valu
 // -------------------------------------------------------------------------------------------------------- RingWriter
 
 RingWriter::RingWriter(void* memory, RingShape shape)
-    : shape_(shape), view_(memory, shape), used_(new std::atomic<std::uint8_t>[shape.buckets * kBucketWords]()) {
+    : shape_(shape),
+      view_(memory, shape),
+      used_(new std::atomic<std::uint8_t>[shape.buckets * kBucketWords]()),
+      block_words_(std::bit_floor(std::min(kBlockWordsMax, shape.record_words_max()))),
+      first_record_((shape.data_words + block_words_ - 1) / block_words_, kNoRecord),
+      expiries_(first_record_.size()),
+      entered_(first_record_.size() - 1) {
   control_ = static_cast<std::uint64_t*>(memory);
   index_ = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + RingShape::kControlBytes);
   data_ = index_ + shape.buckets * kBucketWords;
@@ -247,10 +281,10 @@ void RingWriter::set_index(std::uint32_t word, std::uint64_t hash, std::uint64_t
 EntryView RingWriter::entry_at(std::uint64_t position) const {
   RingView::Header header;
   TIDELOCK_ASSERT(view_.load_header(position, header));
-  EntryView entry{{reinterpret_cast<const char*>(header.key()), header.key_bytes},
+  EntryView entry{{reinterpret_cast<const char*>(header.key), header.key_bytes},
                   {reinterpret_cast<const char*>(header.value()), header.value_bytes},
                   {}};
-  load_meta(header.at, entry.meta);
+  load_meta(header.at + 1, header.flags, entry.meta);
   return entry;
 }
 
@@ -264,7 +298,7 @@ std::optional<RingWriter::Place> RingWriter::locate(std::string_view key, std::u
       const std::uint64_t position = (index_word & kPositionMask) - 1;
       RingView::Header header;
       TIDELOCK_ASSERT(view_.load_header(position, header));
-      if (header.hash == hash && header.key_bytes == key.size() && same_bytes(header.key(), key)) {
+      if (header.key_bytes == key.size() && same_bytes(header.key, key)) {
         return Place{word, position};
       }
     }
@@ -272,7 +306,18 @@ std::optional<RingWriter::Place> RingWriter::locate(std::string_view key, std::u
   return std::nullopt;
 }
 
-std::optional<std::uint32_t> RingWriter::index_word_of(std::uint64_t hash, std::uint64_t position) const {
+std::uint64_t RingWriter::size_at(std::uint64_t position) const {
+  return size_of(load(data_ + position % shape_.data_words));
+}
+
+std::uint64_t RingWriter::hash_at(std::uint64_t position) const {
+  RingView::Header header;
+  TIDELOCK_ASSERT(view_.load_header(position, header));
+  return hash64({reinterpret_cast<const char*>(header.key), header.key_bytes});
+}
+
+std::optional<std::uint32_t> RingWriter::index_word_of(std::uint64_t position) const {
+  const std::uint64_t hash = hash_at(position);
   const std::uint64_t first = first_bucket(hash, shape_.buckets);
   for (const std::uint64_t bucket : {first, other_bucket(first, hash, shape_.buckets)}) {
     for (unsigned i = 0; i < kBucketWords; ++i) {
@@ -288,7 +333,7 @@ void RingWriter::drop(std::uint32_t index_word, std::uint64_t position, bool evi
     if (evicted_) evicted_(entry_at(position));
     ++evictions_;
   }
-  live_words_ -= load(data_ + position % shape_.data_words) & 0xFFFF'FFFF;
+  live_words_ -= size_at(position);
   --entries_;
   used_[index_word].store(0, std::memory_order_relaxed);
   __atomic_store_n(index_ + index_word, 0, __ATOMIC_RELEASE);
@@ -331,12 +376,63 @@ std::uint64_t RingWriter::append_gap(std::uint64_t words) {
   const std::uint64_t offset = head_ % shape_.data_words;
   if (offset + words > shape_.data_words) {
     const std::uint64_t pad = shape_.data_words - offset;
-    store(data_ + offset, kPadMark << 48 | pad);
+    store(data_ + offset, kPadMark << 56 | pad);
+    enter_blocks(pad);
     head_ += pad;
   }
   const std::uint64_t position = head_;
+  enter_blocks(words);
   head_ += words;
   return position;
+}
+
+// The head is about to go on by `words`: what was known of the blocks that it comes into is over.
+void RingWriter::enter_blocks(std::uint64_t words) {
+  const std::uint64_t last = (head_ % shape_.data_words + words - 1) / block_words_;
+  while (entered_ != last) {
+    entered_ = entered_ + 1 == first_record_.size() ? 0 : entered_ + 1;
+    first_record_[entered_] = kNoRecord;
+    expiries_.set(entered_, kForever);
+  }
+}
+
+void RingWriter::note_record(std::uint64_t position, Nanos expires_at) {
+  const std::uint64_t offset = position % shape_.data_words;
+  std::uint16_t& first = first_record_[offset / block_words_];
+  if (first == kNoRecord) first = static_cast<std::uint16_t>(offset % block_words_);
+  expiries_.lower(offset / block_words_, expires_at);
+}
+
+void RingWriter::expire_block(std::size_t block, Nanos now) {
+  Nanos earliest = kForever;
+  if (first_record_[block] != kNoRecord) {
+    const std::uint64_t end = std::min<std::uint64_t>((block + 1) * block_words_, shape_.data_words);
+    std::uint64_t offset = block * block_words_ + first_record_[block];
+    const std::uint64_t head_offset = head_ % shape_.data_words;
+    std::uint64_t position = head_ - head_offset + offset;
+    if (offset >= head_offset) position -= shape_.data_words;  // of the lap before
+    // Records that the tail has passed still lie there, as long as the head has not come.
+    while (offset < end && position < head_) {
+      const std::uint64_t word0 = load(data_ + offset);
+      if (word0 >> 56 == kRecordMark && (word0 >> 48 & kExpires) != 0 && position >= tail_) {
+        const auto expires_at = static_cast<Nanos>(load(data_ + offset + 1 + (word0 >> 48 & kVersion)));
+        if (expires_at > now) {
+          earliest = std::min(earliest, expires_at);
+        } else if (const auto word = index_word_of(position)) {
+          drop(*word, position, false);
+        }
+      }
+      offset += size_of(word0);
+      position += size_of(word0);
+    }
+  }
+  expiries_.set(block, earliest);
+}
+
+std::size_t RingWriter::expire(Nanos now, std::size_t blocks_max) {
+  std::size_t blocks = 0;
+  for (; blocks < blocks_max && next_expiry() <= now; ++blocks) expire_block(expiries_.first(), now);
+  return blocks;
 }
 
 std::uint64_t RingWriter::free_words() const { return shape_.data_words - (head_ - tail_); }
@@ -346,9 +442,8 @@ std::uint64_t RingWriter::free_words() const { return shape_.data_words - (head_
 bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
   const std::uint64_t* at = data_ + tail_ % shape_.data_words;
   const std::uint64_t word0 = load(at);
-  const std::uint64_t size = word0 & 0xFFFF'FFFF;
-  const std::uint64_t hash = word0 >> 48 == kRecordMark ? load(at + 1) : 0;
-  const auto word = word0 >> 48 == kRecordMark ? index_word_of(hash, tail_) : std::nullopt;
+  const std::uint64_t size = size_of(word0);
+  const auto word = word0 >> 56 == kRecordMark ? index_word_of(tail_) : std::nullopt;
   if (word) {
     const bool used = used_[*word].load(std::memory_order_relaxed) != 0;
     const bool crowded = live_words_ > shape_.data_words / 4 * 3;
@@ -359,8 +454,10 @@ bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
       const std::uint64_t position = append_gap(size);
       std::uint64_t* to = data_ + position % shape_.data_words;
       for (std::uint64_t i = 0; i < size; ++i) store(to + i, load(at + i));
+      note_record(position,
+                  word0 >> 48 & kExpires ? static_cast<Nanos>(load(at + 1 + (word0 >> 48 & kVersion))) : kForever);
       if (crowded) used_[*word].store(0, std::memory_order_relaxed);
-      set_index(*word, hash, position);
+      set_index(*word, hash_at(position), position);
     } else if (may_evict) {
       drop(*word, tail_, true);
     } else {
@@ -390,7 +487,8 @@ void RingWriter::collect_ahead(std::uint64_t words) {
 }
 
 bool RingWriter::put(std::string_view key, std::uint64_t hash, std::string_view value, const EntryMeta& meta) {
-  const std::uint64_t words = kHeaderWords + words_of(key.size()) + words_of(value.size());
+  const std::uint64_t flags = flags_of(meta);
+  const std::uint64_t words = meta_words(flags) + words_of(key.size()) + words_of(value.size());
   if (key.empty() || key.size() > kKeyBytesMax || value.size() > kValueBytesMax || words > shape_.record_words_max()) {
     erase(key, hash);
     return false;
@@ -398,23 +496,15 @@ bool RingWriter::put(std::string_view key, std::uint64_t hash, std::string_view 
   make_room(words);
   const std::uint64_t position = append_gap(words);
   std::uint64_t* at = data_ + position % shape_.data_words;
-  store(at, kRecordMark << 48 | key.size() << 32 | words);
-  store(at + 1, hash);
-  store(at + 2, value.size() | (meta.negative ? kNegative : 0) << 24 | (meta.local ? kLocal : 0) << 24 |
-                    static_cast<std::uint64_t>(meta.ns) << 32);
-  store(at + 3, meta.version.value);
-  store(at + kEpochWord, meta.epoch);
-  store(at + kProvenWord, static_cast<std::uint64_t>(meta.proven_at));
-  store(at + kExpiresWord, static_cast<std::uint64_t>(meta.expires_at));
-  store(at + 7, meta.slot_version);
-  store(at + 8, meta.stamp.wall_ms);
-  store(at + 9, static_cast<std::uint64_t>(meta.era) << 32 | meta.stamp.counter);
-  store(at + 10, meta.stamp.writer);
-  copy_in(at + kHeaderWords, key);
-  copy_in(at + kHeaderWords + words_of(key.size()), value);
+  store(at, kRecordMark << 56 | flags << 48 | value.size() << 24 | key.size());
+  store_meta(at + 1, flags, meta);
+  std::uint64_t* const key_at = at + meta_words(flags);
+  copy_in(key_at, key);
+  copy_in(key_at + words_of(key.size()), value);
+  note_record(position, meta.expires_at);
 
   if (const auto place = locate(key, hash)) {
-    live_words_ -= load(data_ + place->position % shape_.data_words) & 0xFFFF'FFFF;
+    live_words_ -= size_at(place->position);
     set_index(place->word, hash, position);
   } else {
     const std::uint32_t word = claim_index_word(hash);
@@ -434,22 +524,30 @@ bool RingWriter::erase(std::string_view key, std::uint64_t hash) {
   return true;
 }
 
-bool RingWriter::revalidate(std::string_view key, std::uint64_t hash, std::uint64_t epoch, Nanos proven_at,
-                            Nanos expires_at) {
-  const auto place = locate(key, hash);
-  if (!place) return false;
-  std::uint64_t* at = data_ + place->position % shape_.data_words;
-  store(at + kExpiresWord, static_cast<std::uint64_t>(expires_at));
-  store(at + kProvenWord, static_cast<std::uint64_t>(proven_at));
-  store(at + kEpochWord, epoch);
-  return true;
-}
-
 std::optional<EntryView> RingWriter::find(std::string_view key, std::uint64_t hash) {
   const auto place = locate(key, hash);
   if (!place) return std::nullopt;
   mark_used(place->word);
   return entry_at(place->position);
+}
+
+std::optional<EntryView> RingWriter::peek(std::string_view key, std::uint64_t hash) const {
+  const auto place = locate(key, hash);
+  return place ? std::optional(entry_at(place->position)) : std::nullopt;
+}
+
+void RingWriter::each_of_slot(std::uint16_t slot, const std::function<void(std::string_view)>& visit) const {
+  for (std::uint64_t word = 0; word < shape_.buckets * kBucketWords; ++word) {
+    const std::uint64_t index_word = load(index_ + word);
+    if (!tag_fits(index_word, slot)) continue;
+    const std::string_view key = entry_at((index_word & kPositionMask) - 1).key;
+    if (slot_of(key) == slot) visit(key);
+  }
+}
+
+std::size_t RingWriter::bytes_of(std::string_view key, std::uint64_t hash) const {
+  const auto place = locate(key, hash);
+  return place ? size_at(place->position) * 8 : 0;
 }
 
 void RingWriter::for_each(const std::function<void(const EntryView&)>& visit) const {

@@ -1,15 +1,13 @@
-// A bounded store of entries in one block of memory, private or shared: the inside of the arena and of each shard of
-// L1.
+// A bounded store of entries in one block of memory, private or shared: the inside of the arena.
 //
 //   tail ... head   positions in words of an endless log; the last `data_words` of them exist, at position % data_words
 //   index           buckets of eight words, [12 bits tag | 52 bits position + 1]; a key may be in either of two buckets
 //
-// A record never changes where it lies (but for its epoch, proof and expiry, each one word that is true by itself). A
-// new value is a new record at the head, and then its index word. To make room the writer takes records from the tail:
-// dead ones vanish; live ones move to the head while the log is not full of live bytes, or when they were used since
-// they came there; else they are evicted. The tail moves *before* the room behind it is written, so a reader that
-// copied a record and then finds `position >= tail` has copied it whole. No reader writes to the memory, waits, or can
-// be waited for.
+// A record never changes where it lies. A new value is a new record at the head, and then its index word. To make room
+// the writer takes records from the tail: dead ones vanish; live ones move to the head while the log is not full of
+// live bytes, or when they were used since they came there; else they are evicted. The tail moves *before* the room
+// behind it is written, so a reader that copied a record and then finds `position >= tail` has copied it whole. No
+// reader writes to the memory, waits, or can be waited for.
 //
 // Threads: RingWriter: one at a time. RingView: any, in any process, beside the writer.
 #pragma once
@@ -25,6 +23,7 @@
 
 #include "base/ids.h"
 #include "base/time.h"
+#include "memory/expiry_index.h"
 #include "protocol/commands.h"
 #include "protocol/policy.h"
 #include "protocol/read_order.h"
@@ -38,7 +37,6 @@ struct EntryMeta {
   Nanos proven_at = kNever;     // it was the newest sequenced value at this instant
   Nanos expires_at = kForever;  // TTL, on H
   Stamp stamp;
-  std::uint16_t ns = 0;   // namespace number
   bool negative = false;  // known to be absent; the value is empty
   bool local = false;     // an own write that is not sequenced (yet)
   // L1 only
@@ -102,11 +100,19 @@ class RingWriter {
   const RingView& view() const { return view_; }
   bool put(std::string_view key, std::uint64_t hash, std::string_view value, const EntryMeta& meta);
   bool erase(std::string_view key, std::uint64_t hash);
-  bool revalidate(std::string_view key, std::uint64_t hash, std::uint64_t epoch, Nanos proven_at, Nanos expires_at);
-  std::optional<EntryView> find(std::string_view key, std::uint64_t hash);
+  std::optional<EntryView> find(std::string_view key, std::uint64_t hash);  // marks it as used
+  std::optional<EntryView> peek(std::string_view key, std::uint64_t hash) const;
+  // The keys of a slot, by the low bits of their hashes. One look at each index word.
+  void each_of_slot(std::uint16_t slot, const std::function<void(std::string_view key)>& visit) const;
+  std::size_t bytes_of(std::string_view key, std::uint64_t hash) const;  // 0: not held
   void for_each(const std::function<void(const EntryView&)>& visit) const;
   void clear();
   void on_evict(std::function<void(const EntryView&)> evicted) { evicted_ = std::move(evicted); }
+
+  // Entries that have expired at `now` leave, those that expired first before others, from at most `blocks_max` blocks
+  // of some 4 KiB; what they took is free at once for what comes. How many blocks were looked at. O(records in them).
+  std::size_t expire(Nanos now, std::size_t blocks_max);
+  Nanos next_expiry() const { return expiries_.earliest(); }  // no entry expires before it; kForever: none does
 
   // Any thread: the entry behind this index word was used. Writes only if it was not marked yet.
   void mark_used(std::uint32_t index_word) {
@@ -119,7 +125,7 @@ class RingWriter {
   std::size_t capacity_bytes() const { return shape_.data_words * 8; }
   std::uint64_t evictions() const { return evictions_; }
   // Bytes this object holds beside `memory`.
-  static std::size_t own_bytes(RingShape shape) { return shape.buckets * 8; }
+  std::size_t own_bytes() const { return shape_.buckets * 8 + first_record_.size() * (2 + 2 * sizeof(Nanos)); }
 
  private:
   struct Place {
@@ -129,7 +135,9 @@ class RingWriter {
   std::optional<Place> locate(std::string_view key, std::uint64_t hash) const;
   EntryView entry_at(std::uint64_t position) const;
   // The index word that points to `position`, or none: the record is dead.
-  std::optional<std::uint32_t> index_word_of(std::uint64_t hash, std::uint64_t position) const;
+  std::optional<std::uint32_t> index_word_of(std::uint64_t position) const;
+  std::uint64_t hash_at(std::uint64_t position) const;
+  std::uint64_t size_at(std::uint64_t position) const;  // in words
   std::uint32_t claim_index_word(std::uint64_t hash);
   void drop(std::uint32_t index_word, std::uint64_t position, bool evicted);
   std::uint64_t free_words() const;
@@ -139,6 +147,9 @@ class RingWriter {
   std::uint64_t append_gap(std::uint64_t words);  // position where `words` lie without a seam
   void set_index(std::uint32_t word, std::uint64_t hash, std::uint64_t position);
   void store_tail(std::uint64_t tail);
+  void enter_blocks(std::uint64_t words);
+  void note_record(std::uint64_t position, Nanos expires_at);
+  void expire_block(std::size_t block, Nanos now);
 
   RingShape shape_;
   RingView view_;
@@ -152,6 +163,10 @@ class RingWriter {
   std::uint64_t evictions_ = 0;
   std::unique_ptr<std::atomic<std::uint8_t>[]> used_;
   std::function<void(const EntryView&)> evicted_;
+  std::uint64_t block_words_;
+  std::vector<std::uint16_t> first_record_;  // where in each block the first record of this lap begins
+  ExpiryIndex expiries_;
+  std::size_t entered_;  // the last block that the head came into
 };
 
 }  // namespace tidelock

@@ -52,10 +52,7 @@ TEST(RingStore, KeepsWhatWasPut) {
   meta.proven_at = -5;
   meta.expires_at = 99;
   meta.stamp = {1, 2, 3};
-  meta.ns = 63;
   meta.local = true;
-  meta.slot_version = 0x00FF'FFFF'FFFF'FFFFull;
-  meta.era = 0xFFFF'FFFF;
   std::string value;
   EntryMeta got;
   EXPECT_EQ(get(ring.view(), "a", value, got), Lookup::kAbsent);
@@ -68,11 +65,24 @@ TEST(RingStore, KeepsWhatWasPut) {
     EXPECT_EQ(ring.find("a", hash64("a"))->value, sent);
   }
   EXPECT_EQ(ring.entries(), 1u);
-  EXPECT_TRUE(ring.revalidate("a", hash64("a"), 4, 10, 200));
-  ASSERT_EQ(get(ring.view(), "a", value, got), Lookup::kFound);
-  EXPECT_EQ(got.epoch, 4u);
-  EXPECT_EQ(got.proven_at, 10);
-  EXPECT_EQ(got.expires_at, 200);
+  for (unsigned which = 0; which < 128; ++which) {  // each with and without each of the others
+    EntryMeta some;
+    if (which & 1) some.version = Index{~0ull};
+    if (which & 2) some.epoch = 0xFFFF'FFFF;
+    if (which & 4) some.proven_at = -5;
+    if (which & 8) some.expires_at = 99;
+    if (which & 16) some.stamp = {~0ull, 2, 3};
+    some.local = (which & 32) != 0;
+    some.negative = (which & 64) != 0;
+    const std::string sent = some.negative ? "" : "value";
+    ASSERT_TRUE(put(ring, "a", sent, some));
+    ASSERT_EQ(get(ring.view(), "a", value, got), Lookup::kFound);
+    EXPECT_EQ(value, sent);
+    EXPECT_EQ(got, some) << which;
+  }
+  meta.epoch = 1ull << 32;
+  ASSERT_TRUE(put(ring, "a", "x", meta));
+  EXPECT_EQ(ring.peek("a", hash64("a"))->meta.epoch, 0u) << "an epoch that does not fit is no epoch: unverified";
   EXPECT_TRUE(ring.erase("a", hash64("a")));
   EXPECT_FALSE(ring.erase("a", hash64("a")));
   EXPECT_EQ(get(ring.view(), "a", value, got), Lookup::kAbsent);
@@ -142,6 +152,76 @@ TEST(RingStore, AgreesWithAMapUntilItMustEvict) {
   }
 }
 
+// Beside a twin that looks at everything: what has expired is gone, whatever was written over, moved or evicted before,
+// and nothing else is.
+TEST(RingStore, WhatHasExpiredLeaves) {
+  for (std::uint64_t seed = 1; seed <= 30; ++seed) {
+    Rng rng(seed);
+    Block block((64u << 10) << rng.below(4));
+    RingWriter ring(block.data, block.shape);
+    std::map<std::string, Nanos> twin;  // key -> when it expires
+    ring.on_evict([&](const EntryView& entry) { twin.erase(std::string(entry.key)); });
+    const std::uint64_t keys = 20 + rng.below(1'500);
+    const std::uint64_t longest = 1 + rng.below(3'000);
+    for (Nanos now = 1; now < 8'000; ++now) {
+      const std::string key = key_of(rng.below(keys));
+      EntryMeta meta;
+      if (!rng.one_in(4)) meta.expires_at = now + static_cast<Nanos>(rng.below(longest));
+      if (rng.one_in(2)) meta.version = Index{1};
+      ASSERT_TRUE(put(ring, key, std::string(rng.below(rng.one_in(20) ? 3'000 : 200), 'v'), meta));
+      twin[key] = meta.expires_at;
+      if (rng.one_in(9)) {
+        const std::string gone = key_of(rng.below(keys));
+        ASSERT_EQ(ring.erase(gone, hash64(gone)), twin.erase(gone) == 1);
+      }
+      if (!rng.one_in(5)) continue;
+      while (ring.next_expiry() <= now) ASSERT_GT(ring.expire(now, 3), 0u);
+      std::erase_if(twin, [&](const auto& one) { return one.second <= now; });
+      ASSERT_EQ(ring.entries(), twin.size()) << "seed " << seed << " at " << now;
+    }
+    std::size_t bytes = 0;
+    ring.for_each([&](const EntryView& entry) {
+      ASSERT_EQ(twin.at(std::string(entry.key)), entry.meta.expires_at);
+      bytes += ring.bytes_of(entry.key, hash64(entry.key));
+    });
+    EXPECT_EQ(ring.live_bytes(), bytes);
+    while (ring.next_expiry() < kForever) ring.expire(ring.next_expiry(), 1);
+    std::erase_if(twin, [](const auto& one) { return one.second != kForever; });
+    EXPECT_EQ(ring.entries(), twin.size());
+  }
+}
+
+TEST(RingStore, BytesOfWhatHasExpiredAreFreeForOthers) {
+  Block block(1 << 20);
+  RingWriter ring(block.data, block.shape);
+  for (std::uint64_t round = 1; round <= 50; ++round) {  // each fills more than half of it
+    EntryMeta meta;
+    meta.expires_at = static_cast<Nanos>(round);
+    for (std::uint64_t i = 0; i < 2'500; ++i)
+      ASSERT_TRUE(put(ring, key_of(i + round * 10'000), value_of(i, 0, 200), meta));
+    ASSERT_EQ(ring.entries(), 2'500u);
+    ring.expire(static_cast<Nanos>(round), 1'000'000);
+    ASSERT_EQ(ring.entries(), 0u);
+    ASSERT_EQ(ring.live_bytes(), 0u);
+  }
+  EXPECT_EQ(ring.evictions(), 0u);
+}
+
+TEST(RingStore, KnowsTheKeysOfASlot) {
+  Block block(256 << 10);
+  RingWriter ring(block.data, block.shape);
+  std::map<std::uint16_t, std::size_t> in_slot;
+  for (std::uint64_t i = 0; i < 1'000; ++i) {
+    ASSERT_TRUE(put(ring, key_of(i), "v"));
+    ++in_slot[slot_of(key_of(i))];
+  }
+  for (const auto& [slot, count] : in_slot) {
+    std::size_t seen = 0;
+    ring.each_of_slot(slot, [&, one = slot](std::string_view key) { seen += slot_of(key) == one; });
+    EXPECT_EQ(seen, count);
+  }
+}
+
 TEST(RingStore, OverwritesOfOneKeyDoNotPushOutTheOthers) {
   Block block(1 << 20);
   RingWriter ring(block.data, block.shape);
@@ -198,16 +278,14 @@ TEST(RingStore, ReadersNeverSeeATornValue) {
     const std::uint64_t key = rng.below(kKeys);
     EntryMeta meta;
     meta.version = Index{version};
+    meta.expires_at = static_cast<Nanos>(version + rng.below(200));
     const std::size_t bytes = rng.below(2'000);
     ASSERT_TRUE(put(ring, key_of(key), value_of(key, version, bytes), meta));
     if (rng.one_in(8)) {
       const std::string gone = key_of(rng.below(kKeys));
       ring.erase(gone, hash64(gone));
     }
-    if (rng.one_in(8)) {
-      const std::string same = key_of(rng.below(kKeys));
-      ring.revalidate(same, hash64(same), version, 1, 2);
-    }
+    if (rng.one_in(8)) ring.expire(static_cast<Nanos>(version), 4);
   }
   for (std::thread& reader : readers) reader.join();
   EXPECT_EQ(torn.load(), 0u);

@@ -11,16 +11,14 @@
 
 namespace tidelock {
 namespace {
-constexpr std::size_t kEntryOverheadBytes = 160;
+constexpr std::size_t kEndedEpochsMax = 64;
 
 std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
-std::size_t charge(std::string_view key, const EdgeEntry& entry) {
-  return 2 * key.size() + (entry.value ? entry.value->size() : 0) + kEntryOverheadBytes;
-}
 }  // namespace
 
-EdgeCore::EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, Rng rng)
+EdgeCore::EdgeCore(EdgeOptions options, const EdgeMemory& memory, const EdgeStore& store, Outbox outbox, Rng rng)
     : options_(std::move(options)),
+      memory_(memory),
       store_(store),
       outbox_(std::move(outbox)),
       hlc_(options_.writer),
@@ -38,6 +36,8 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
   if (!TIDELOCK_MUTANT(kEdgeClockReadPerTick) || std::holds_alternative<EdgeTick>(event.what)) now_ = event.now;  // C6
   out_ = &out;
   out.wake_at = kForever;
+  indexed_ = 0;
+  decided_.clear();
   std::visit(
       [this](const auto& what) {
         using What = std::decay_t<decltype(what)>;
@@ -117,98 +117,92 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
   drain_outbox(std::move(flush));
   if (state_ == State::kOpen) flush_wanted();
   expire_waiting();
+  asked_.clear();
   out_ = nullptr;
 }
 
 // ---- entries
 
-EdgeCore::Held* EdgeCore::find(std::string_view key) {
-  auto it = entries_.find(key);
-  if (it == entries_.end()) {
-    std::optional<EdgeEntry> stored = store_.find(key);  // L2: unverified after a restart, a local value as it was
-    if (!stored) return nullptr;
-    if (now_ >= stored->expires_at) return nullptr;
-    stored->epoch = TIDELOCK_MUTANT(kDiskTrusted) ? epoch_ : 0;
-    if (stored->proven_at < proofs_from_) stored->proven_at = kNever;  // C2, C3
-    if (stored->local && policy(key).scope == Scope::kRegion && !outbox_.pending(key)) {
-      stored->local = false;  // it was flushed, or lost against a newer stamp, while it rested in L2
-      stored->version = Index{};
-      stored->proven_at = kNever;
-    } else if (stored->local && policy(key).scope == Scope::kRegion) {
-      unsequenced_.insert(std::string(key));
-    }
-    const std::string owned(key);
-    hold(owned, std::move(*stored), false);
-    it = entries_.find(key);
-    if (it == entries_.end()) return nullptr;  // larger than the whole memory tier
+std::optional<const EdgeEntry*> EdgeCore::decided(std::string_view key) {
+  for (; indexed_ < out_->ops.size(); ++indexed_) {
+    const auto& op = out_->ops[indexed_];
+    if (const auto* put = std::get_if<EntryPut>(&op)) decided_.insert_or_assign(put->key, indexed_);
+    if (const auto* erase = std::get_if<EntryErase>(&op)) decided_.insert_or_assign(erase->key, indexed_);
   }
-  used_.splice(used_.end(), used_, it->second.used);
-  return &it->second;
+  const auto it = decided_.find(key);
+  if (it == decided_.end()) return std::nullopt;
+  const auto* put = std::get_if<EntryPut>(&out_->ops[it->second]);
+  return put == nullptr ? nullptr : &put->entry;
 }
 
-// F5, writer order: generation odd, L2 and arena, slot version, generation even; blocks, applied and fresh_at come
-// later, from the caller.
-void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump) {
-  const std::uint16_t ns = namespace_number(namespaces_, key);
-  if (!in_record_) emit(PageBeginWrite{ns});
-  if (const auto it = entries_.find(key); it != entries_.end()) {
-    memory_used_ -= charge(key, it->second.entry);
-    it->second.entry = entry;
-    it->second.asked_at = kNever;
-    used_.splice(used_.end(), used_, it->second.used);
-  } else {
-    used_.push_back(key);
-    entries_.emplace(key, Held{entry, std::prev(used_.end())});
+std::optional<HeldView> EdgeCore::in_memory(std::string_view key) {
+  if (const auto changed = decided(key)) {
+    return *changed == nullptr ? std::nullopt : std::optional<HeldView>(**changed);
   }
-  memory_used_ += charge(key, entry);
+  return memory_.peek(key);
+}
+
+std::optional<HeldView> EdgeCore::find(std::string_view key) {
+  if (const auto changed = decided(key)) {
+    return *changed == nullptr ? std::nullopt : std::optional<HeldView>(**changed);
+  }
+  if (auto held = memory_.find(key)) return held;
+  std::optional<EdgeEntry> stored = store_.find(key);  // L2: unverified after a restart, a local value as it was
+  if (!stored || now_ >= stored->expires_at) return std::nullopt;
+  stored->epoch = TIDELOCK_MUTANT(kDiskTrusted) ? epoch_ : 0;
+  const bool known = !stored->local || policy(key).scope != Scope::kRegion || outbox_.pending(key);
+  if (!known) {
+    stored->local = false;  // it was flushed, or lost against a newer stamp, while it rested in L2
+    stored->version = Index{};
+    stored->proven_at = kNever;
+  } else if (stored->local && policy(key).scope == Scope::kRegion) {
+    unsequenced_.insert(std::string(key));
+  }
+  hold(std::string(key), std::move(*stored), false, known);
+  return HeldView(**decided(key));
+}
+
+// F5, writer order: generation odd, L2 and memory tier, slot version, generation even; blocks, applied and fresh_at
+// come later, from the caller.
+void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump, bool known) {
+  const std::uint16_t ns = namespace_number(namespaces_, key);
+  if (entry.proven_at < proofs_from_) entry.proven_at = kNever;  // C2, C3
+  asked_.erase(key);
+  if (!in_record_) emit(PageBeginWrite{ns});
   if (bump && TIDELOCK_MUTANT(kSlotBumpedBeforeValue)) emit(PageBumpSlot{slot_of_key(key)});
-  emit(ArenaPut{key, entry, ns});
-  emit(StorePut{key, std::move(entry)});
+  emit(EntryPut{key, std::move(entry), known});
   bump = bump && !TIDELOCK_MUTANT(kSlotNotBumped) && !TIDELOCK_MUTANT(kSlotBumpedBeforeValue);
   if (bump) emit(PageBumpSlot{slot_of_key(key)});
   if (!in_record_) emit(PageEndWrite{ns});
-  evict();
-}
-
-std::size_t EdgeCore::held_bytes(std::string_view key, Nanos now) const {
-  const auto it = entries_.find(key);
-  if (it == entries_.end() || !it->second.entry.value || it->second.entry.expires_at <= now) return 0;
-  return charge(key, it->second.entry);
 }
 
 void EdgeCore::forget(const std::string& key, bool bump) {
   const std::uint16_t ns = namespace_number(namespaces_, key);
   if (!in_record_) emit(PageBeginWrite{ns});
-  if (const auto it = entries_.find(key); it != entries_.end()) {
-    memory_used_ -= charge(key, it->second.entry);
-    used_.erase(it->second.used);
-    entries_.erase(it);
-  }
-  emit(ArenaErase{key});
-  emit(StoreErase{key});
+  emit(EntryErase{key});
   if (bump) emit(PageBumpSlot{slot_of_key(key)});
   if (!in_record_) emit(PageEndWrite{ns});
 }
 
-void EdgeCore::evict() {  // I11
-  while (memory_used_ > options_.memory_bytes && !used_.empty()) {
-    const auto it = entries_.find(used_.front());
-    TIDELOCK_ASSERT(it != entries_.end());
-    memory_used_ -= charge(it->first, it->second.entry);
-    emit(ArenaErase{it->first});  // it stays in L2
-    used_.pop_front();
-    entries_.erase(it);
-  }
-}
-
-bool EdgeCore::covered(std::string_view key, const EdgeEntry& entry) const {
+bool EdgeCore::covered(std::string_view key, const EdgeMeta& entry) const {
   const bool strong = policy(key).consistency == Consistency::kStrong;
   return entry.epoch != 0 && entry.epoch >= (strong ? strong_epoch_ : epoch_);
 }
 
-Nanos EdgeCore::bound_of(std::string_view key, const EdgeEntry& entry) const {
-  const Nanos since = covered(key, entry) ? std::max(fresh_at_, entry.proven_at) : entry.proven_at;
-  return staleness_bound(now_, since, TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : settings_.rho_ppm);
+// When it was last known to be the newest: by itself, or by the last mark that covered it.
+Nanos EdgeCore::proof_of(std::string_view key, const EdgeMeta& entry) const {
+  const Nanos own = entry.proven_at < proofs_from_ ? kNever : entry.proven_at;  // C2, C3
+  if (covered(key, entry)) return std::max(fresh_at_, own);
+  if (entry.epoch == 0) return own;
+  const bool strong = policy(key).consistency == Consistency::kStrong;
+  for (const Ended& ended : strong ? strong_ended_ : ended_) {
+    if (entry.epoch < ended.below) return std::max(ended.fresh_at, own);
+  }
+  return own;
+}
+
+Nanos EdgeCore::bound_of(std::string_view key, const EdgeMeta& entry) const {
+  return staleness_bound(now_, proof_of(key, entry), TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : settings_.rho_ppm);
 }
 
 bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.contains(slot_of_key(key)); }
@@ -216,44 +210,34 @@ bool EdgeCore::blocked(std::string_view key) const { return blocked_slots_.conta
 // F8: the entries of the former session become unverified. Their proof is the `fresh_at` with which that session ended.
 // Strong ones stay verified when every strong record is replayed.
 void EdgeCore::raise_epochs(std::uint64_t verified, std::uint64_t strong) {
-  for (auto& [key, held] : entries_) {
-    if (covered(key, held.entry)) held.entry.proven_at = std::max(held.entry.proven_at, fresh_at_);
-  }
-  epoch_ = TIDELOCK_MUTANT(kOldEntriesStayVerified) ? epoch_ : verified;
+  if (TIDELOCK_MUTANT(kOldEntriesStayVerified)) verified = epoch_;
+  if (verified > epoch_) end_epochs(ended_, verified);
+  if (strong > strong_epoch_) end_epochs(strong_ended_, strong);
+  epoch_ = verified;
   strong_epoch_ = strong;
   if (!TIDELOCK_MUTANT(kEpochsNotShown)) emit(PageEpochs{epoch_, strong_epoch_});
+}
+
+void EdgeCore::end_epochs(std::vector<Ended>& ended, std::uint64_t below) {
+  ended.push_back({below, fresh_at_});
+  if (ended.size() <= kEndedEpochsMax) return;
+  ended.erase(ended.begin());
+  ended.front().fresh_at = kNever;  // it stands for the forgotten ones too, whose proof was older
 }
 
 // C2, C3: no lease, no mark and no proven fetch of the time before counts any more, in this process or in an app's.
 void EdgeCore::drop_proofs() {
   fresh_at_ = lease_until_ = kNever;
-  proofs_from_ = now_;
-  emit(PageDropProofs{});
-  std::vector<std::string> proven;
-  for (const auto& [key, held] : entries_) {
-    if (held.entry.proven_at != kNever) proven.push_back(key);
-  }
-  for (const std::string& key : proven) {
-    const auto it = entries_.find(key);
-    if (it == entries_.end()) continue;
-    EdgeEntry entry = it->second.entry;
-    entry.proven_at = kNever;
-    hold(key, std::move(entry), true);
-  }
+  proofs_from_ = saturating_add(now_, 1);  // what was proven at this very instant was proven before
+  for (Ended& ended : ended_) ended.fresh_at = kNever;
+  for (Ended& ended : strong_ended_) ended.fresh_at = kNever;
+  emit(PageDropProofs{proofs_from_});
 }
 
 // F10. `applied_` speaks of covered entries only: an unverified one may be older than that.
-bool EdgeCore::token_met(std::string_view key, const EdgeEntry& entry, Index token) const {
+bool EdgeCore::token_met(std::string_view key, const EdgeMeta& entry, Index token) const {
   return token.value == 0 || TIDELOCK_MUTANT(kTokenIgnored) || (covered(key, entry) && applied_ >= token) ||
          (!entry.local && entry.version >= token);
-}
-
-std::vector<std::string> EdgeCore::keys(std::string_view after, std::size_t limit, Nanos now) const {
-  std::vector<std::string> found;
-  for (auto it = entries_.upper_bound(after); it != entries_.end() && found.size() < limit; ++it) {
-    if (it->second.entry.value && now < it->second.entry.expires_at) found.push_back(it->first);
-  }
-  return found;
 }
 
 }  // namespace tidelock

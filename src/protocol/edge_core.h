@@ -4,12 +4,14 @@
 // Pure:    step(event, actions); the time is in the event and was read after the event was taken from its queue (C6).
 // Order:   the shell carries out `ops` strictly in order, on one thread; a Send follows the page stores before it.
 // Threads: one.
-// Cost:    a read that hits is O(log keys) and allocates only its answer; a step is O(what it touches).
-// Limits:  memory_bytes for entries (the least recently used leave, into L2), reads_max waiting reads.
+// Entries: in the memory tier and in L2, which are handed in (edge_entries.h). Of a key the core itself keeps only what
+//          is in motion: own unsequenced writes, what is asked for, who waits.
+// Cost:    a read that hits is one lookup and allocates only its answer; a step is O(what it touches), but for a record
+//          of whole slots, which looks through the memory tier.
+// Limits:  reads_max waiting reads; the memory tier keeps its own.
 #pragma once
 
 #include <cstdint>
-#include <list>
 #include <map>
 #include <optional>
 #include <set>
@@ -25,6 +27,7 @@
 #include "base/rng.h"
 #include "base/time.h"
 #include "protocol/clock_guard.h"
+#include "protocol/edge_entries.h"
 #include "protocol/hlc.h"
 #include "protocol/messages.h"
 #include "protocol/outbox.h"
@@ -36,31 +39,12 @@ using LinkNo = Number<struct LinkTag>;     // one attempt to connect; never reus
 using ReadToken = Number<struct ReadTag>;  // whom the shell answers
 using WriteToken = Number<struct WriteTag>;
 
-// A value as an edge holds it, in memory and in L2.
-struct EdgeEntry {
-  Index version;  // 0 with no value: known to be absent
-  std::optional<Bytes> value;
-  Nanos expires_at = kForever;  // elapsed clock of this machine boot
-  std::uint64_t epoch = 0;      // the epoch in which it was verified (F8); 0 = never
-  Nanos proven_at = kNever;     // it was the newest sequenced value at this instant (own clock)
-  Stamp stamp;
-  bool local = false;  // an own write that is not sequenced (yet)
-};
-
-// L2 below the memory tier: what an earlier step stored, possibly before a restart.
-class EdgeStore {
- public:
-  virtual ~EdgeStore() = default;
-  virtual std::optional<EdgeEntry> find(std::string_view key) const = 0;
-};
-
 struct EdgeOptions {
   NodeId id;
   std::string site;
   Boot boot;
   std::uint32_t protocol_version = kProtocolVersion;  // the highest to speak; lower in tests
   std::uint64_t writer = 0;                           // tie-break of stamps: hash of the edge id
-  std::size_t memory_bytes = 64u << 20;
   std::size_t reads_max = 10'000;
   Nanos session_after = kNever;  // F11: a former page could not be revoked; open no session before this instant
   // Until the first welcome: whether an earlier run was ever welcomed, and what the last one was told. An edge cannot
@@ -93,7 +77,6 @@ struct EdgeWrite {
   KeyWrite write;
   std::optional<AckLevel> level;  // D1; the namespace's default when unset
   std::uint64_t wall_ms = 0;      // for the stamp (C4: never for safety)
-  bool return_old = false;        // SET ... GET
 };
 struct EdgeOutboxPersisted {  // the rows of earlier OutboxPersist ops are stored, up to this number
   std::uint64_t number = 0;
@@ -125,7 +108,7 @@ struct PageBeginWrite {
 struct PageEndWrite {
   std::uint16_t ns;
 };  // generation even
-struct PageBumpSlot {  // of one key, behind its StorePut or StoreErase; or of all keys there
+struct PageBumpSlot {  // of one key, behind its EntryPut or EntryErase; or of all keys there
   std::uint16_t slot;
   bool whole = false;
 };
@@ -144,7 +127,9 @@ struct PageFresh {
 struct PageLease {
   Nanos until;
 };
-struct PageDropProofs {};  // C2
+struct PageDropProofs {  // C2: no proof of an instant before `from` counts, those of entries included
+  Nanos from;
+};
 struct PageEpochs {
   std::uint64_t verified, strong;
 };  // F8: entries of lower epochs are unverified
@@ -155,19 +140,12 @@ struct PagePolicies {
 struct PageWriters {
   Nanos writers_ns;
 };
-struct ArenaPut {
+struct EntryPut {  // into the memory tier and into L2; with `known`, it comes from L2 and is there
   std::string key;
   EdgeEntry entry;
-  std::uint16_t ns;
+  bool known = false;
 };
-struct ArenaErase {
-  std::string key;
-};
-struct StorePut {
-  std::string key;
-  EdgeEntry entry;
-};
-struct StoreErase {
+struct EntryErase {  // in both
   std::string key;
 };
 struct OutboxPersist {
@@ -214,7 +192,6 @@ struct WriteDoneOp {
   AckLevel level = AckLevel::kOs;
   Nanos retry_after_ns = 0;  // kBusy
   bool changed = true;       // a delete found something; a condition held
-  std::optional<Bytes> old;  // SET ... GET
 };
 struct EdgeNote {
   std::string event;
@@ -223,9 +200,9 @@ struct EdgeNote {
 
 struct EdgeActions {
   using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied,
-                          PageFresh, PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, ArenaPut,
-                          ArenaErase, StorePut, StoreErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened,
-                          StrongChanged, ReadDone, WriteDoneOp, EdgeNote>;
+                          PageFresh, PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, EntryPut,
+                          EntryErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened, StrongChanged,
+                          ReadDone, WriteDoneOp, EdgeNote>;
   std::vector<Op> ops;
   Nanos wake_at = kForever;  // an EdgeTick is due then
 };
@@ -237,8 +214,8 @@ struct EdgeCounters {
 
 class EdgeCore {
  public:
-  // `store` must outlive the core. `rng` only spreads reconnects and refreshes.
-  EdgeCore(EdgeOptions options, const EdgeStore& store, Outbox outbox, Rng rng);
+  // `memory` is empty, and outlives the core, as `store` does. `rng` only spreads reconnects and refreshes.
+  EdgeCore(EdgeOptions options, const EdgeMemory& memory, const EdgeStore& store, Outbox outbox, Rng rng);
   void step(const EdgeEvent& event, EdgeActions& out);
 
   bool session_open() const { return state_ == State::kOpen; }
@@ -251,25 +228,19 @@ class EdgeCore {
   const EdgeCounters& counters() const { return counters_; }
   const Outbox& outbox() const { return outbox_; }
   const std::vector<Namespace>& namespaces() const { return namespaces_; }
-  std::size_t entries() const { return entries_.size(); }
-  std::size_t memory_used_bytes() const { return memory_used_; }
+  const EdgeMemory& memory() const { return memory_; }
   // Of the value in the memory tier; kForever: it does not expire, or is not there. (CLIENT TRACKING, WATCH)
   Nanos expires_at(std::string_view key) const {
-    const auto it = entries_.find(key);
-    return it == entries_.end() ? kForever : it->second.entry.expires_at;
+    const auto held = memory_.peek(key);
+    return held ? held->expires_at : kForever;
   }
-  // What the live value of a key takes of that; 0 when it is not in memory. Does not count as a use.
-  std::size_t held_bytes(std::string_view key, Nanos now) const;
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
-  // Live keys of this edge's copies after `after`, in order (SCAN, KEYS, DBSIZE speak of this edge's copies).
-  std::vector<std::string> keys(std::string_view after, std::size_t limit, Nanos now) const;
 
  private:
   enum class State : std::uint8_t { kIdle, kConnecting, kGreeting, kOpen };
-  struct Held {
-    EdgeEntry entry;
-    std::list<std::string>::iterator used;
-    Nanos asked_at = kNever;  // A3: the hub answered for this key alone, to a request sent then
+  struct Ended {  // F8: a mark no longer covers entries of epochs below this one; the last that did was of `fresh_at`
+    std::uint64_t below = 0;
+    Nanos fresh_at = kNever;
   };
   struct Request {  // F7: outstanding in this session
     Nanos sent_at = 0;
@@ -302,6 +273,7 @@ class EdgeCore {
   void on_fetch_answer(FetchAnswer& answer);
   void drop_session(const std::string& reason);
   void raise_epochs(std::uint64_t verified, std::uint64_t strong);
+  void end_epochs(std::vector<Ended>& ended, std::uint64_t below);
   void drop_proofs();
   void probe();
   Index resume_from() const;  // F11
@@ -309,14 +281,17 @@ class EdgeCore {
   void send(decltype(EdgeFrame::body) body);
   void on_disrupted();
 
-  // entries (edge_entries.cc)
-  Held* find(std::string_view key);
-  void hold(const std::string& key, EdgeEntry entry, bool bump);
+  // entries (edge_core.cc). Views live until the next operation is emitted.
+  std::optional<HeldView> find(std::string_view key);       // in memory, else in L2, from where it comes into memory
+  std::optional<HeldView> in_memory(std::string_view key);  // does not count as a use
+  // What this step decided about the key and nobody has carried out yet: null for "erased".
+  std::optional<const EdgeEntry*> decided(std::string_view key);
+  void hold(const std::string& key, EdgeEntry entry, bool bump, bool known = false);
   void forget(const std::string& key, bool bump);
-  void evict();
-  bool covered(std::string_view key, const EdgeEntry& entry) const;                 // F8
-  bool token_met(std::string_view key, const EdgeEntry& entry, Index token) const;  // F10
-  Nanos bound_of(std::string_view key, const EdgeEntry& entry) const;
+  bool covered(std::string_view key, const EdgeMeta& entry) const;                 // F8
+  bool token_met(std::string_view key, const EdgeMeta& entry, Index token) const;  // F10
+  Nanos proof_of(std::string_view key, const EdgeMeta& entry) const;
+  Nanos bound_of(std::string_view key, const EdgeMeta& entry) const;
   const Namespace& policy(std::string_view key) const { return namespace_of(namespaces_, key); }
   bool blocked(std::string_view key) const;
 
@@ -327,15 +302,15 @@ class EdgeCore {
   void ask_for(const WaitingRead& waiting);
   void retry_reads();
   void flush_wanted();
-  ReadDone answer_from(const EdgeRead& read, const EdgeEntry& entry, Basis basis, Nanos bound) const;
+  ReadDone answer_from(const EdgeRead& read, const HeldView& entry, Basis basis, Nanos bound) const;
   void note_demand(const Namespace& ns, Consistency consistency, Nanos bound);
   void on_write(const EdgeWrite& write);
-  void write_local(const EdgeWrite& write, const Namespace& ns);
-  void write_behind(const EdgeWrite& write, const Namespace& ns);
-  void write_through(const EdgeWrite& write, const Namespace& ns);
-  // Conditions and the old value of a local or write-behind key; false: the condition failed and the write was
-  // answered.
-  bool admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at);
+  void write_local(const EdgeWrite& write, const Namespace& ns, Nanos ttl);
+  void write_behind(const EdgeWrite& write, const Namespace& ns, Nanos ttl);
+  void write_through(const EdgeWrite& write, const Namespace& ns, Nanos ttl);
+  // The conditions of a local or write-behind write, and when what it replaces would have expired; false: a condition
+  // failed and the write was answered.
+  bool admit(const EdgeWrite& write, Nanos* expires_at);
   void send_through(WaitingWrite& waiting);
   SentAt sent_now() const { return {heard_h_, saturating_sub(now_, heard_at_)}; }
   void on_write_done(const WriteDone& done);
@@ -351,6 +326,7 @@ class EdgeCore {
   void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
 
   const EdgeOptions options_;
+  const EdgeMemory& memory_;
   const EdgeStore& store_;
   Outbox outbox_;
   Hlc hlc_;
@@ -359,8 +335,12 @@ class EdgeCore {
   ClockGuard guard_;
   EdgeCounters counters_;
 
+  // of the step under way
   Nanos now_ = 0;
   EdgeActions* out_ = nullptr;
+  std::size_t indexed_ = 0;                                  // operations that decided_ knows of
+  std::map<std::string, std::size_t, std::less<>> decided_;  // key -> the last of them that puts or erases it
+  std::map<std::string, Nanos, std::less<>> asked_;  // A3: the hub answered for this key alone, to a request sent then
 
   // proofs
   Index applied_;
@@ -368,13 +348,14 @@ class EdgeCore {
   Term highest_term_;
   Nanos fresh_at_ = kNever;
   Nanos lease_until_ = kNever;
-  Nanos proofs_from_ = kNever;  // C2, C3: older proofs do not count, those that rest in L2 included
+  Nanos proofs_from_ = kNever;  // C2, C3: older proofs do not count, those of entries in memory and L2 included
   Nanos writers_ns_ = kForever;
   std::map<BlockKey, std::vector<std::string>> blocks_;
   std::map<std::uint16_t, int> blocked_slots_;
-  std::uint64_t epoch_ = 1;          // F8: of the newest session whose first mark took effect
-  std::uint64_t session_epoch_ = 1;  // F8: of this session; one that ended before its first mark leaves a gap
-  std::uint64_t strong_epoch_ = 1;   // F8: rises only when the replay of strong records had a hole
+  std::uint64_t epoch_ = 1;                  // F8: of the newest session whose first mark took effect
+  std::uint64_t session_epoch_ = 1;          // F8: of this session; one that ended before its first mark leaves a gap
+  std::uint64_t strong_epoch_ = 1;           // F8: rises only when the replay of strong records had a hole
+  std::vector<Ended> ended_, strong_ended_;  // by epoch, the oldest first
   ClusterSettings settings_;
   std::vector<Namespace> namespaces_;
 
@@ -405,9 +386,6 @@ class EdgeCore {
   // demand (F9): the tightest bound asked for in this minute and the one before
   Nanos demand_ns_ = kForever, demand_before_ns_ = kForever, demand_since_ = kNever;
 
-  std::map<std::string, Held, std::less<>> entries_;
-  std::list<std::string> used_;  // least recently used first
-  std::size_t memory_used_ = 0;
   std::vector<WaitingRead> reads_;
   std::map<WriteToken, WaitingWrite> writes_;
   std::set<std::string, std::less<>> unsequenced_;  // held write-behind values the hub has not confirmed

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "protocol/edge_core.h"
+#include "protocol/map_memory_fixture.h"
 
 namespace tidelock::edge_core_fixture {
 
@@ -40,10 +41,8 @@ struct Word {
   std::string operator()(const PageDropProofs&) const { return "drop"; }
   std::string operator()(const PageEpochs&) const { return "epochs"; }
   std::string operator()(const PageWriters&) const { return "writers"; }
-  std::string operator()(const ArenaPut&) const { return "put"; }
-  std::string operator()(const ArenaErase&) const { return "erase"; }
-  std::string operator()(const StorePut&) const { return "store"; }
-  std::string operator()(const StoreErase&) const { return "unstore"; }
+  std::string operator()(const EntryPut& put) const { return put.known ? "fill" : "put"; }
+  std::string operator()(const EntryErase&) const { return "erase"; }
   std::string operator()(const OutboxPersist&) const { return "persist"; }
   std::string operator()(const LinkOpen&) const { return "connect"; }
   std::string operator()(const LinkClose&) const { return "hangup"; }
@@ -91,7 +90,8 @@ class Bench {
     const std::vector<std::pair<Bytes, Bytes>> rows(outbox_rows.begin(), outbox_rows.end());
     auto outbox = Outbox::restore({}, rows, now, 1'000, Rng(7));
     EXPECT_TRUE(outbox.has_value());
-    core = std::make_unique<EdgeCore>(options, store, std::move(*outbox), Rng(8));
+    arena = MapMemory();
+    core = std::make_unique<EdgeCore>(options, arena, store, std::move(*outbox), Rng(8));
   }
 
   EdgeActions step(decltype(EdgeEvent::what) what) {
@@ -104,10 +104,14 @@ class Bench {
       if (const auto* send = std::get_if<LinkSend>(&op)) sent.push_back(send->frame);
       if (const auto* read = std::get_if<ReadDone>(&op)) reads[read->token.value] = *read;
       if (const auto* write = std::get_if<WriteDoneOp>(&op)) writes[write->token.value] = *write;
-      if (const auto* put = std::get_if<StorePut>(&op)) store.rows[put->key] = put->entry;
-      if (const auto* erase = std::get_if<StoreErase>(&op)) store.rows.erase(erase->key);
-      if (const auto* put = std::get_if<ArenaPut>(&op)) arena[put->key] = put->entry;
-      if (const auto* erase = std::get_if<ArenaErase>(&op)) arena.erase(erase->key);
+      if (const auto* put = std::get_if<EntryPut>(&op)) {
+        store.rows[put->key] = put->entry;
+        arena.put(put->key, put->entry);
+      }
+      if (const auto* erase = std::get_if<EntryErase>(&op)) {
+        store.rows.erase(erase->key);
+        arena.erase(erase->key);
+      }
       if (const auto* lease = std::get_if<PageLease>(&op)) lease_shown = lease->until;
       if (const auto* persist = std::get_if<OutboxPersist>(&op)) {
         persisted = persist->number;
@@ -166,7 +170,7 @@ class Bench {
     KeyWrite one;
     one.key = key;
     one.value = std::move(value);
-    step(EdgeWrite{WriteToken{token}, one, level, wall_ms, false});
+    step(EdgeWrite{WriteToken{token}, one, level, wall_ms});
   }
   // Holds `key` as verified in the open session.
   void hold(const std::string& key, Index version, const std::string& value) {
@@ -201,7 +205,7 @@ class Bench {
   std::vector<EdgeFrame> sent;
   std::map<std::uint64_t, ReadDone> reads;
   std::map<std::uint64_t, WriteDoneOp> writes;
-  std::map<std::string, EdgeEntry> arena;
+  MapMemory arena;
   std::map<Bytes, Bytes> outbox_rows;
 };
 

@@ -29,11 +29,11 @@ Demand demand_of(const Contract& contract, const Namespace& ns) {
 
 }  // namespace
 
-ReadDone EdgeCore::answer_from(const EdgeRead& read, const EdgeEntry& entry, Basis basis, Nanos bound) const {
+ReadDone EdgeCore::answer_from(const EdgeRead& read, const HeldView& entry, Basis basis, Nanos bound) const {
   ReadDone done;
   done.token = read.token;
   done.code = entry.value ? Code::kOk : Code::kNotFound;
-  done.value = entry.value;
+  if (entry.value) done.value.emplace(*entry.value);
   if (entry.expires_at != kForever) done.ttl_left_ns = saturating_sub(entry.expires_at, now_);
   done.receipt.version = entry.version;
   done.receipt.bound_ns = bound;
@@ -93,17 +93,15 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
   const EdgeRead& read = waiting.read;
   const Namespace& ns = policy(read.key);
   const Demand demand = demand_of(read.contract, ns);
-  Held* held = find(read.key);
-  const EdgeEntry* entry = held == nullptr ? nullptr : &held->entry;
-  if (entry != nullptr && now_ >= entry->expires_at) entry = nullptr;
+  std::optional<HeldView> entry = find(read.key);
+  if (entry && now_ >= entry->expires_at) entry.reset();
 
   if (ns.scope != Scope::kRegion) {  // this gateway is the only writer: what it holds is the truth
-    if (entry != nullptr) return answer_from(read, *entry, Basis::kLocal, 0);
-    ReadDone done = answer_from(read, EdgeEntry{}, Basis::kLocal, 0);
-    return done;
+    return answer_from(read, entry.value_or(HeldView(EdgeEntry{})), Basis::kLocal, 0);
   }
-  if (entry != nullptr && token_met(read.key, *entry, read.contract.token)) {
+  if (entry && token_met(read.key, *entry, read.contract.token)) {
     const Nanos bound = bound_of(read.key, *entry);
+    const auto asked = asked_.find(read.key);
     switch (demand.consistency) {
       case Consistency::kStrong:
         // F4, F5: lease and blocks together, then the value; or a proven read at the hub that was sent after this read
@@ -115,8 +113,9 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
           return answer_from(read, *entry, Basis::kLease, 0);
         }
         // An own write that is not sequenced yet is no answer to a strong read: it waits until the hub has it.
-        if (const Nanos asked_at =
-                TIDELOCK_MUTANT(kUnsequencedForStrong) && entry->local ? entry->proven_at : held->asked_at;
+        if (const Nanos asked_at = TIDELOCK_MUTANT(kUnsequencedForStrong) && entry->local ? entry->proven_at
+                                   : asked == asked_.end()                                ? kNever
+                                                                                          : asked->second;
             asked_at != kNever && (asked_at >= waiting.began || TIDELOCK_MUTANT(kOldProofForStrong))) {
           ReadDone done = answer_from(read, *entry, Basis::kProof, bound);
           done.receipt.source = Source::kHub;
@@ -134,7 +133,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
   if (!last_chance) return std::nullopt;
 
   // F3: the last verified value, flagged, with its true bound and a hard cap
-  if (entry != nullptr && entry->value && allows(ns, OnStale::kFallback)) {
+  if (entry && entry->value && allows(ns, OnStale::kFallback)) {
     const Nanos bound = bound_of(read.key, *entry);
     if (ns.fallback_cap_ns == kForever || bound <= ns.fallback_cap_ns) {
       ++counters_.fallbacks_total;
@@ -151,7 +150,7 @@ std::optional<ReadDone> EdgeCore::try_read(const WaitingRead& waiting, bool last
   ReadDone done;
   done.token = read.token;
   done.code = Code::kStale;
-  done.receipt.bound_ns = entry != nullptr ? bound_of(read.key, *entry) : kForever;
+  done.receipt.bound_ns = entry ? bound_of(read.key, *entry) : kForever;
   done.message = state_ == State::kOpen ? "the contract could not be met within the deadline"
                                         : "no session with a hub, and no value within the contract";
   return done;
@@ -164,12 +163,12 @@ void EdgeCore::ask_for(const WaitingRead& waiting) {
   const Namespace& ns = policy(key);
   if (ns.scope != Scope::kRegion) return;
   const Demand demand = demand_of(waiting.read.contract, ns);
-  const auto it = entries_.find(key);
-  const EdgeEntry* entry = it == entries_.end() || now_ >= it->second.entry.expires_at ? nullptr : &it->second.entry;
+  std::optional<HeldView> entry = in_memory(key);
+  if (entry && now_ >= entry->expires_at) entry.reset();
   const bool strong = demand.consistency == Consistency::kStrong;
-  if (strong && entry != nullptr && entry->local && outbox_.pending(key)) return;  // its record will come
+  if (strong && entry && entry->local && outbox_.pending(key)) return;  // its record will come
   const bool leased = ns.consistency == Consistency::kStrong && !blocked(key);
-  if (entry != nullptr && covered(key, *entry) && (!strong || leased)) {
+  if (entry && covered(key, *entry) && (!strong || leased)) {
     const Nanos within = strong ? 100 * kMillisecond : demand.bound_ns / 2;
     const bool in_flight =
         std::any_of(probes_.begin(), probes_.end(), [&](const auto& probe) { return now_ - probe.second <= within; });
@@ -179,7 +178,7 @@ void EdgeCore::ask_for(const WaitingRead& waiting) {
   const bool in_flight = std::any_of(requests_.begin(), requests_.end(), [&](const auto& request) {
     return request.second.invalidated.contains(key) && (!strong || request.second.sent_at >= waiting.began);
   });
-  if (!in_flight) wanted_.try_emplace(key, entry == nullptr || entry->local ? Index{} : entry->version);
+  if (!in_flight) wanted_.try_emplace(key, !entry || entry->local ? Index{} : entry->version);
 }
 
 void EdgeCore::flush_wanted() {

@@ -173,13 +173,12 @@ void EdgeCore::on_record(const Record& record) {
       const auto it = request.invalidated.find(changed.key);
       if (it != request.invalidated.end()) it->second = std::max(it->second, record.index);
     }
-    const Held* found = find(changed.key);  // in L2 as well: a replay must not bring back what is older than that
-    const EdgeEntry* held = found == nullptr ? nullptr : &found->entry;
-    if (held != nullptr && !held->local && held->version >= record.index && !TIDELOCK_MUTANT(kReplayShownAgain))
+    const auto held = find(changed.key);  // in L2 as well: a replay must not bring back what is older than that
+    if (held && !held->local && held->version >= record.index && !TIDELOCK_MUTANT(kReplayShownAgain))
       continue;  // a newer version is held
-    if (held != nullptr && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) {  // D8: overlay
+    if (held && held->local && changed.stamp < held->stamp && outbox_.pending(changed.key)) {  // D8: overlay
       if (changed.ttl_left_ns != kForever && held->epoch != 0) {  // the hub's interest ends with that value
-        EdgeEntry uncovered = *held;
+        EdgeEntry uncovered = held->copy();
         uncovered.epoch = 0;
         hold(changed.key, std::move(uncovered), true);
       }
@@ -199,8 +198,9 @@ void EdgeCore::on_record(const Record& record) {
       hold(changed.key, std::move(entry), true);
     } else if (changed.deleted) {
       hold(changed.key, std::move(entry), true);  // known to be absent; the hub keeps us registered
-    } else if (held != nullptr && held->local && held->stamp == changed.stamp && changed.stamp != Stamp{}) {
-      entry.value = held->value;  // our own write came back sequenced: adopt it, the bytes did not travel
+    } else if (held && held->local && held->stamp == changed.stamp && changed.stamp != Stamp{}) {
+      if (held->value)
+        entry.value.emplace(*held->value);  // our own write came back sequenced: adopt it, the bytes did not travel
       if (entry.expires_at == kForever) entry.expires_at = held->expires_at;
       hold(changed.key, std::move(entry), false);
     } else {
@@ -215,16 +215,19 @@ void EdgeCore::on_record(const Record& record) {
         if (slot_of_key(key) == slot) index = std::max(index, record.index);
       }
     }
-    std::vector<std::string> hit;
-    for (const auto& [key, held] : entries_) {
-      if (slot_of_key(key) == slot && policy(key).consistency != Consistency::kStrong) hit.push_back(key);
+    std::set<std::string> hit;
+    memory_.each_of_slot(slot, [&](std::string_view key) { hit.emplace(key); });
+    for (const ChangedKey& changed : record.keys) {  // what this step brings, and nobody has carried out
+      if (slot_of_key(changed.key) == slot) hit.insert(changed.key);
     }
     for (const std::string& key : hit) {
-      EdgeEntry entry = entries_.at(key).entry;
-      if (entry.local && policy(key).scope != Scope::kRegion) continue;
-      if (entry.local && outbox_.pending(key)) {  // D8: it stays, but nobody is registered for it any more
-        entry.epoch = 0;
-        hold(key, std::move(entry), true);
+      const auto held = in_memory(key);
+      if (!held || policy(key).consistency == Consistency::kStrong) continue;
+      if (held->local && policy(key).scope != Scope::kRegion) continue;
+      if (held->local && outbox_.pending(key)) {  // D8: it stays, but nobody is registered for it any more
+        EdgeEntry uncovered = held->copy();
+        uncovered.epoch = 0;
+        hold(key, std::move(uncovered), true);
       } else {
         forget(key, true);
       }
@@ -328,13 +331,13 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       wanted_[found.key] = Index{};
       continue;
     }
-    Held* held = find(found.key);
-    const auto pending = held != nullptr && held->entry.local ? outbox_.pending(found.key) : std::nullopt;
-    if (pending && held->entry.stamp > found.stamp) {
+    const auto held = find(found.key);
+    const auto pending = held && held->local ? outbox_.pending(found.key) : std::nullopt;
+    if (pending && held->stamp > found.stamp) {
       // D8: our own newer write stays, and now it is known that the hub has none that is newer still. Unless something
       // newer may have come, ended, and been collected: because ours was applied meanwhile, or because this edge was
       // removed, and returned with ours. Then "no such key" without a stamp says nothing about it (G9).
-      EdgeEntry own = held->entry;
+      EdgeEntry own = held->copy();
       const bool passed = own.stamp <= welcome_.newest_stamp && !TIDELOCK_MUTANT(kReturnedWriteVouchedFor);
       const bool unknown = (pending->in_flight || passed) && found.version.value == 0 && found.stamp == Stamp{};
       own.epoch = unknown || found.ttl_left_ns != kForever ? 0 : session_epoch_;
@@ -342,7 +345,7 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       hold(found.key, std::move(own), false);
       continue;
     }
-    if (held != nullptr && !held->entry.local && held->entry.version > answer.index) continue;  // newer than the answer
+    if (held && !held->local && held->version > answer.index) continue;  // newer than the answer
     EdgeEntry entry;
     entry.version = found.version;
     entry.stamp = found.stamp;
@@ -353,13 +356,13 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
       const Nanos from = TIDELOCK_MUTANT(kExpiryFromReceipt) ? now_ : request.sent_at;
       entry.expires_at = saturating_add(from, shrink(found.ttl_left_ns, settings_.rho_ppm));
     }
-    bool changed = held == nullptr || held->entry.version != found.version || held->entry.local;
+    bool changed = !held || held->version != found.version || held->local;
     if (found.same) {
-      if (held == nullptr || held->entry.version != found.version) {  // evicted meanwhile: ask for the bytes
+      if (!held || held->version != found.version) {  // evicted meanwhile: ask for the bytes
         wanted_[found.key] = Index{};
         continue;
       }
-      entry.value = held->entry.value;
+      if (held->value) entry.value.emplace(*held->value);
       changed = false;
     } else {
       entry.value = std::move(found.value);
@@ -368,7 +371,7 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
     const std::optional<Bytes> value = entry.value;
     const Nanos proven_at = entry.proven_at;
     hold(found.key, std::move(entry), changed);
-    if (const auto kept = entries_.find(found.key); kept != entries_.end()) kept->second.asked_at = proven_at;
+    asked_[found.key] = proven_at;
     if (strong && changed) emit(StrongChanged{found.key, value, found.version});
   }
 }

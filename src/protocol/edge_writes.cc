@@ -30,28 +30,24 @@ void EdgeCore::on_write(const EdgeWrite& write) {
   if (write.write.key.starts_with("model:")) {
     return refuse({Code::kDenied, "key '" + write.write.key + "': model keys are written by `tidelock model`", {}, 0});
   }
-  EdgeWrite full = write;
   const Namespace& ns = policy(write.write.key);
   const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
   if (behind && !joined_)  // G9: it could be older than a deletion that was collected without this edge
     return refuse({Code::kBusy, "this edge has not joined its cluster yet", {}, kJoinRetry});
-  if (full.write.value && full.write.ttl_ns == 0 && !full.write.keep_ttl) full.write.ttl_ns = ns.ttl_ns;
+  const bool unsaid = write.write.value && write.write.ttl_ns == 0 && !write.write.keep_ttl;
+  const Nanos ttl = unsaid ? ns.ttl_ns : write.write.ttl_ns;
   if (ns.write_mode == WriteMode::kThrough)
-    write_through(full, ns);
+    write_through(write, ns, ttl);
   else if (behind)
-    write_behind(full, ns);
+    write_behind(write, ns, ttl);
   else
-    write_local(full, ns);
+    write_local(write, ns, ttl);
 }
 
-bool EdgeCore::admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at) {
-  Held* held = find(write.write.key);
-  const EdgeEntry* entry = held == nullptr || now_ >= held->entry.expires_at ? nullptr : &held->entry;
-  const bool present = entry != nullptr && entry->value.has_value();
-  if (present) {
-    *old = entry->value;
-    *expires_at = entry->expires_at;
-  }
+bool EdgeCore::admit(const EdgeWrite& write, Nanos* expires_at) {
+  const auto entry = find(write.write.key);
+  const bool present = entry && now_ < entry->expires_at && entry->value.has_value();
+  if (present) *expires_at = entry->expires_at;
   bool holds = true;
   switch (write.write.condition) {
     case Condition::kNone: break;
@@ -66,15 +62,13 @@ bool EdgeCore::admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* e
   done.code = holds ? Code::kOk : Code::kConflict;  // a delete of what is not there
   done.message = holds ? "" : "the condition did not hold";
   done.changed = false;
-  done.old = *old;
   emit(std::move(done));
   return false;
 }
 
-void EdgeCore::write_local(const EdgeWrite& write, const Namespace&) {
-  std::optional<Bytes> old;
+void EdgeCore::write_local(const EdgeWrite& write, const Namespace& ns, Nanos ttl) {
   Nanos old_expiry = kForever;
-  if (!admit(write, &old, &old_expiry)) return;
+  if (!admit(write, &old_expiry)) return;
   WriteDoneOp done;
   done.token = write.token;
   done.level = AckLevel::kOs;
@@ -83,32 +77,29 @@ void EdgeCore::write_local(const EdgeWrite& write, const Namespace&) {
     entry.version = Index{++last_local_};
     entry.value = write.write.value;
     entry.local = true;
-    entry.epoch = epoch_;
+    if (ns.scope == Scope::kRegion) entry.epoch = epoch_;  // else nobody has to verify it
     if (write.write.keep_ttl)
       entry.expires_at = old_expiry;
-    else if (write.write.ttl_ns > 0)
-      entry.expires_at = saturating_add(now_, write.write.ttl_ns);
+    else if (ttl > 0)
+      entry.expires_at = saturating_add(now_, ttl);
     done.index = entry.version;
     hold(write.write.key, std::move(entry), true);
   } else {
     forget(write.write.key, true);
   }
-  done.old = std::move(old);
   emit(std::move(done));
 }
 
-void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
-  std::optional<Bytes> old;
+void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns, Nanos ttl) {
   Nanos old_expiry = kForever;
   if (write.write.value) {
-    if (!admit(write, &old, &old_expiry)) return;
+    if (!admit(write, &old_expiry)) return;
   }
-  Nanos ttl = write.write.ttl_ns;
   if (write.write.keep_ttl) ttl = old_expiry == kForever ? 0 : std::max<Nanos>(1, old_expiry - now_);
   // G8: a write comes after what its writer could read here, so its stamp must too. (A stamp too far ahead is not
   // learnt: then that value wins, at the hub and here.)
-  const Held* before = find(write.write.key);
-  if (before != nullptr) (void)hlc_.observe(before->entry.stamp, write.wall_ms);
+  const auto before = find(write.write.key);
+  if (before) (void)hlc_.observe(before->stamp, write.wall_ms);
   WriteBehind record;
   record.key = write.write.key;
   record.value = write.write.value;
@@ -125,13 +116,12 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
   // I2: a mark vouches for it only where the hub has us registered for the key, so that a newer write of somebody else
   // would have come. Otherwise the first bounded read asks the hub; interest in a value that expires ends with that
   // value.
-  const bool wins = before == nullptr || now_ >= before->entry.expires_at || before->entry.stamp < record.stamp;
-  const bool registered = TIDELOCK_MUTANT(kOwnWriteVouchedFor)
-                              ? before != nullptr
-                              : before != nullptr && covered(write.write.key, before->entry) &&
-                                    (before->entry.local || before->entry.expires_at == kForever);
-  entry.epoch = registered ? before->entry.epoch : 0;
-  entry.proven_at = registered ? before->entry.proven_at : kNever;
+  const bool wins = !before || now_ >= before->expires_at || before->stamp < record.stamp;
+  const bool registered = TIDELOCK_MUTANT(kOwnWriteVouchedFor) ? before.has_value()
+                                                               : before && covered(write.write.key, *before) &&
+                                                                     (before->local || before->expires_at == kForever);
+  entry.epoch = registered ? before->epoch : 0;
+  entry.proven_at = registered ? before->proven_at : kNever;
   if (ttl > 0) entry.expires_at = saturating_add(now_, ttl);
   OutboxActions actions;
   outbox_.accept(now_, write.wall_ms, std::move(record), actions);
@@ -149,8 +139,8 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns) {
 // local and no longer pending lost against a newer stamp, or was applied before a failover: fetch it on the next read.
 void EdgeCore::drop_superseded() {
   for (auto it = unsequenced_.begin(); it != unsequenced_.end();) {
-    const auto held = entries_.find(*it);
-    const bool local = held != entries_.end() && held->second.entry.local;
+    const auto held = in_memory(*it);
+    const bool local = held && held->local;
     if (local && outbox_.pending(*it)) {
       ++it;
       continue;
@@ -160,9 +150,10 @@ void EdgeCore::drop_superseded() {
   }
 }
 
-void EdgeCore::write_through(const EdgeWrite& write, const Namespace& ns) {
+void EdgeCore::write_through(const EdgeWrite& write, const Namespace& ns, Nanos ttl) {
   WaitingWrite waiting;
   waiting.write = write;
+  waiting.write.write.ttl_ns = ttl;
   waiting.id = CommandId{options_.boot.value, ++last_command_};
   waiting.accepted_at = now_;
   waiting.deadline = saturating_add(now_, std::max(ns.deadline_ns, 5 * kSecond));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "protocol/edge_core.h"
+#include "protocol/map_memory_fixture.h"
 
 namespace tidelock {
 namespace {
@@ -15,7 +16,7 @@ class NoStore : public EdgeStore {
 // An edge with an open session whose hub answers each probe at once.
 class Bench {
  public:
-  Bench() : core_(options(), store_, *Outbox::restore({}, {}, now, 1, Rng(1)), Rng(2)) {
+  Bench() : core_(options(), memory_, store_, *Outbox::restore({}, {}, now, 1, Rng(1)), Rng(2)) {
     step(EdgeTick{});
     step(EdgeLinkUp{link_});
     Welcome welcome;
@@ -78,6 +79,7 @@ class Bench {
     step(EdgeFrameIn{link_, HubFrame{SessionNo{1}, ++number_, std::move(body)}});
   }
 
+  MapMemory memory_;
   NoStore store_;
   EdgeCore core_;
   LinkNo link_;

@@ -50,6 +50,7 @@ class ProvenOnce {
   std::uint64_t strong_epoch() const { return page_.strong_epoch(); }
   std::uint64_t verified_epoch() const { return page_.verified_epoch(); }
   std::uint64_t slot_word(std::uint16_t slot) const { return page_.slot_word(slot); }
+  Nanos proofs_from() const { return page_.proofs_from(); }
 
   template <class Values>
   ReadOutcome read(Values& values, std::uint16_t slot, const ReadPolicy& policy, const ReadContract& contract) const {

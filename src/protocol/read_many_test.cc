@@ -11,12 +11,13 @@ namespace tidelock {
 namespace {
 
 struct Page {
-  Nanos suspended = 0, behind = kSecond, fresh = 0, lease = 0;
+  Nanos suspended = 0, dropped = kNever, behind = kSecond, fresh = 0, lease = 0;
   Index last_applied{100};
   bool gone = false;
   std::uint64_t strong = 1, verified = 1;
   std::uint64_t word = 5;
   Nanos suspended_ns() const { return suspended; }
+  Nanos proofs_from() const { return dropped; }
   Nanos behind_at() const { return behind; }
   Nanos fresh_at() const { return fresh; }
   Index applied() const { return last_applied; }
@@ -52,6 +53,7 @@ TEST(ReadMany, SaysWhatReadingOneByOneSaysAndCountsTheTime) {
     page.fresh = time - static_cast<Nanos>(rng.below(8)) * kSecond;
     page.lease = time + (rng.one_in(2) ? kSecond : -kSecond);
     page.gone = rng.one_in(10);
+    page.dropped = rng.one_in(4) ? time - static_cast<Nanos>(rng.below(8)) * kSecond : kNever;
     page.suspended = rng.one_in(10) ? kSecond : 0;
     page.word = 5 | (rng.one_in(4) ? 1ull << 56 : 0);
     page.strong = 1 + rng.below(2);

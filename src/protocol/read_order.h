@@ -11,6 +11,7 @@
 //      session that missed a record raises them first and closes its block after (F11).
 //   3. The value with its version. After the blocks: a value read before the test could be replaced, its block shown
 //      and closed, and the test would find nothing (I5).
+//      Behind it `proofs_from`: who sees an entry of the time before proofs were dropped (C2, C3) may see that too.
 //   4. The clock. U counts to the end of the read, so that a pause anywhere inside is counted (F6). A lease that lives
 //      now lived when the blocks were looked at: a pause in between can only make it look lapsed.
 //
@@ -131,7 +132,7 @@ struct ReadOutcome {
 inline constexpr Nanos kPastMost = 300 * kMicrosecond;
 
 // Page:   fresh_at() behind_at() lease_until() applied() verified_epoch() strong_epoch() suspended_ns() revoked()
-//         rho_ppm() slot_word(slot); each an acquire load. (memory/page.h: PageView)
+//         rho_ppm() proofs_from() slot_word(slot); each an acquire load. (memory/page.h: PageView)
 // Clock:  now() -> a thing with earliest, latest, suspended_ns; past() -> the same of an instant that is over, at no
 //         cost: when this thread looked last. (base/elapsed_clock.h: HotClock)
 // Values: lookup(tier, slot_word) -> Candidate, for tiers 0, 1, ... below kTiers, with source(tier); copies the value
@@ -176,6 +177,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
         continue;
       }
       if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
+      const Nanos own_proof = candidate.proven_at < page.proofs_from() ? kNever : candidate.proven_at;  // C2, C3
       // 4. the clock
       const Reading now = clock.now();
       if (now.latest >= candidate.expires_at) continue;  // C5
@@ -198,7 +200,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
       if (clock_sound) {
         // F3. A proven fetch vouches for its value as a mark does for all, whatever became of the session since.
         const Nanos proven = TIDELOCK_MUTANT(kFreshAfterValue) ? page.fresh_at() : fresh_at;
-        const Nanos since = covered && proven > candidate.proven_at ? proven : candidate.proven_at;
+        const Nanos since = covered && proven > own_proof ? proven : own_proof;
         bound = staleness_bound(TIDELOCK_MUTANT(kBoundFromFirstClock) ? too_early.latest : now.latest, since,
                                 TIDELOCK_MUTANT(kBoundIgnoresDrift) ? 0 : rho_ppm);
       }

@@ -32,7 +32,7 @@ struct World {
   Index applied{1};
   std::uint64_t epoch = 1, word = 7, generation = 0;
   bool revoked = false;
-  Nanos page_suspended = 0, machine_suspended = 0;
+  Nanos page_suspended = 0, machine_suspended = 0, proofs_from = kNever;
   // the arena and L1
   Candidate arena = found(1);
   std::optional<Candidate> l1;
@@ -67,6 +67,7 @@ struct FakePage {
   World* w;
   Nanos suspended_ns() const { return w->load(), w->page_suspended; }
   Nanos behind_at() const { return w->load(), w->behind_at; }
+  Nanos proofs_from() const { return w->load(), w->proofs_from; }
   Nanos fresh_at() const { return w->load(), w->fresh_at; }
   Nanos lease_until() const { return w->load(), w->lease_until; }
   Index applied() const { return w->load(), w->applied; }
@@ -349,6 +350,13 @@ TEST(ReadOrder, SaysWhyTheEdgeMustBeAsked) {
          w.arena.proven_at = w.now - 10;
        },
        kBoundedKey, kBounded, MustAsk::kNo, Basis::kProof},
+      {"the same, but proofs were dropped since (C2, C3)",
+       [](World& w) {
+         w.arena.epoch = 0;
+         w.arena.proven_at = w.now - 10;
+         w.proofs_from = w.now - 9;
+       },
+       kBoundedKey, kBounded, MustAsk::kUnverified, Basis::kNone},
       {"too old (F3)", [](World& w) { w.fresh_at = w.now - 6'000; }, kBoundedKey, kBounded, MustAsk::kTooOld,
        Basis::kProof},
       {"no proof at all", [](World& w) { w.fresh_at = kNever; }, kBoundedKey, kBounded, MustAsk::kTooOld, Basis::kNone},

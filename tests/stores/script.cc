@@ -239,14 +239,14 @@ class EdgeRun {
     for (std::uint64_t n = 1 + rng_.below(3); n > 0; --n) {
       const std::string key = "bulk:" + std::to_string(rng_.below(40));
       if (rng_.one_in(5)) {
-        actions.ops.emplace_back(StoreErase{key});
+        actions.ops.emplace_back(EntryErase{key});
         changes[key] = std::nullopt;
       } else {
         EdgeEntry entry;
         entry.version = Index{step_ + 1};
         entry.value = some_bytes(rng_, 3'000);
         changes[key] = entry.value;
-        actions.ops.emplace_back(StorePut{key, std::move(entry)});
+        actions.ops.emplace_back(EntryPut{key, std::move(entry)});
       }
     }
     if (auto stored = l2_.commit(actions, now()); !stored) {
@@ -325,7 +325,7 @@ class EdgeRun {
     if (out.done.size() != 1 || out.done[0].code != Code::kBusy)
       ended_.wrong.push_back("D3: the outbox accepts writes after its store failed");
     EdgeActions actions;
-    actions.ops.emplace_back(StoreErase{"bulk:after"});
+    actions.ops.emplace_back(EntryErase{"bulk:after"});
     if (const auto stored = l2_.commit(actions, now()); stored)
       ended_.wrong.push_back("D3: the store took a write after one had failed");
     else

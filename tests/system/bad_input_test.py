@@ -160,7 +160,7 @@ class Commands(Base):
             (lambda t: t.replace('site = "site-1"', "site = 7"), ("site = 7", "string")),
             (lambda t: re.sub(r"hubs = \[.*\]", 'hubs = ["nonsense"]', t), ("hubs", "nonsense", "hub-1=")),
             (lambda t: re.sub(r"hubs = \[.*\]", "", t), ("hubs", "missing")),
-            (lambda t: t + "\n[memory]\nentries_mib = 0\n", ("entries_mib = 0", "from 1 to")),
+            (lambda t: t + "\n[memory]\narena_mib = 0\n", ("arena_mib = 0", "from 1 to")),
             (lambda t: "site = \n" + t, (":1:",)),
             (lambda t: self.elsewhere(t).replace("key.pem", "absent.pem"), ("absent.pem",)),
         ]:
