@@ -233,6 +233,7 @@ void EdgeCore::drop_proofs() {
   for (const auto& [key, held] : entries_) {
     if (held.entry.proven_at != kNever) proven.push_back(key);
   }
+  std::sort(proven.begin(), proven.end());
   for (const std::string& key : proven) {
     const auto it = entries_.find(key);
     if (it == entries_.end()) continue;
@@ -246,14 +247,6 @@ void EdgeCore::drop_proofs() {
 bool EdgeCore::token_met(std::string_view key, const EdgeEntry& entry, Index token) const {
   return token.value == 0 || TIDELOCK_MUTANT(kTokenIgnored) || (covered(key, entry) && applied_ >= token) ||
          (!entry.local && entry.version >= token);
-}
-
-std::vector<std::string> EdgeCore::keys(std::string_view after, std::size_t limit, Nanos now) const {
-  std::vector<std::string> found;
-  for (auto it = entries_.upper_bound(after); it != entries_.end() && found.size() < limit; ++it) {
-    if (it->second.entry.value && now < it->second.entry.expires_at) found.push_back(it->first);
-  }
-  return found;
 }
 
 }  // namespace tidelock

@@ -219,6 +219,7 @@ void EdgeCore::on_record(const Record& record) {
     for (const auto& [key, held] : entries_) {
       if (slot_of_key(key) == slot && policy(key).consistency != Consistency::kStrong) hit.push_back(key);
     }
+    std::sort(hit.begin(), hit.end());
     for (const std::string& key : hit) {
       EdgeEntry entry = entries_.at(key).entry;
       if (entry.local && policy(key).scope != Scope::kRegion) continue;

@@ -30,18 +30,23 @@ void EdgeCore::on_write(const EdgeWrite& write) {
   if (write.write.key.starts_with("model:")) {
     return refuse({Code::kDenied, "key '" + write.write.key + "': model keys are written by `tidelock model`", {}, 0});
   }
-  EdgeWrite full = write;
   const Namespace& ns = policy(write.write.key);
   const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
   if (behind && !joined_)  // G9: it could be older than a deletion that was collected without this edge
     return refuse({Code::kBusy, "this edge has not joined its cluster yet", {}, kJoinRetry});
-  if (full.write.value && full.write.ttl_ns == 0 && !full.write.keep_ttl) full.write.ttl_ns = ns.ttl_ns;
-  if (ns.write_mode == WriteMode::kThrough)
-    write_through(full, ns);
-  else if (behind)
-    write_behind(full, ns);
-  else
-    write_local(full, ns);
+  const auto take = [&](const EdgeWrite& full) {
+    if (ns.write_mode == WriteMode::kThrough)
+      write_through(full, ns);
+    else if (behind)
+      write_behind(full, ns);
+    else
+      write_local(full, ns);
+  };
+  const bool lives_as_long_as_others = write.write.value && write.write.ttl_ns == 0 && !write.write.keep_ttl;
+  if (!lives_as_long_as_others || ns.ttl_ns == 0) return take(write);  // the hot path: no copy
+  EdgeWrite full = write;
+  full.write.ttl_ns = ns.ttl_ns;
+  take(full);
 }
 
 bool EdgeCore::admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* expires_at) {
@@ -49,7 +54,7 @@ bool EdgeCore::admit(const EdgeWrite& write, std::optional<Bytes>* old, Nanos* e
   const EdgeEntry* entry = held == nullptr || now_ >= held->entry.expires_at ? nullptr : &held->entry;
   const bool present = entry != nullptr && entry->value.has_value();
   if (present) {
-    *old = entry->value;
+    if (write.return_old) *old = entry->value;
     *expires_at = entry->expires_at;
   }
   bool holds = true;
