@@ -44,11 +44,21 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   if (command == RespCommand::kTlInfo) return reply.bulk(tl_info());
   if (command == RespCommand::kTlNamespace) return tl_namespace(args, reply);
   if (command == RespCommand::kTlReceipt) return tl_receipt(connection, args, reply);
-  const Asked asked{connection.defer(), connection.protocol()};
+  if (command == RespCommand::kGet && get_at_once(connection, args[1], reply)) return;
   const auto set_or_refuse = [&](const Result<SetArguments>& parsed, bool answer_number) {
-    if (!parsed) return answer_error(asked, parsed.error().message);
-    set(asked, *parsed, answer_number);
+    if (!parsed) return reply.error(parsed.error().message);
+    if (!set_at_once(*parsed, answer_number, reply))
+      set({connection.defer(), connection.protocol()}, *parsed, answer_number);
   };
+  switch (command) {
+    case RespCommand::kSet: return set_or_refuse(parse_set(args), false);
+    case RespCommand::kSetEx:
+    case RespCommand::kPSetEx: return set_or_refuse(parse_setex(args), false);
+    case RespCommand::kSetNx: return set_or_refuse(parse_setex(args), true);
+    default: break;
+  }
+  core_.settle_first();  // listings read what was written together
+  const Asked asked{connection.defer(), connection.protocol()};
   switch (command) {
     case RespCommand::kGet: return get_value(asked, args[1], (connection.handler_word & kReceiptsWanted) != 0);
     case RespCommand::kStrlen:
@@ -58,10 +68,6 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kGetRange: return get_range(asked, args);
     case RespCommand::kGetEx: return get_and_change_expiry(asked, args);
     case RespCommand::kGetSet: return get_and_set(asked, args);
-    case RespCommand::kSet: return set_or_refuse(parse_set(args), false);
-    case RespCommand::kSetEx:
-    case RespCommand::kPSetEx: return set_or_refuse(parse_setex(args), false);
-    case RespCommand::kSetNx: return set_or_refuse(parse_setex(args), true);
     case RespCommand::kGetDel: return get_and_delete(asked, args[1]);
     case RespCommand::kAppend: return append(asked, args);
     case RespCommand::kSetRange: return set_range(asked, args);

@@ -1,5 +1,6 @@
-// EdgeCommands answers the Redis protocol's data commands from the core. Every answer is deferred until the core gave
-// it, which for what is held here happens inside the same call.
+// EdgeCommands answers the Redis protocol's data commands from the core. GET of what is held here and SET of what lives
+// here are answered at once; every other answer is deferred until the core gave it, which for what is held here happens
+// inside the same call.
 //
 // Read-modify-write: of a write-through key at the hub (strong read, then a write on condition of its version, repeated
 //           when another was faster); of any other key in this edge's overlay, in one piece on the loop's thread.
@@ -48,6 +49,7 @@ class EdgeCommands : public CommandHandler {
   void serve(RespServer* server) { server_ = server; }
 
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override;
+  bool settle() override { return core_.settle(); }
   // MULTI: keys that are written through the hub are refused. A write-behind key's answer may still be deferred (its
   // acknowledgement, a value that is not here), and so are listings: then EXEC waits, see wire/resp/server.h.
   std::string refuse_in_transaction(const CommandSpec& spec, const std::vector<std::string_view>& args) override;
@@ -99,7 +101,10 @@ class EdgeCommands : public CommandHandler {
   void erase(const Asked& asked, const Arguments& args);
   void exists(const Asked& asked, const Arguments& args);
 
-  // strings.cc
+  // strings.cc; the first two answer at once, or not at all: then the command takes the long way
+  bool get_at_once(ConnectionContext& connection, std::string_view key, RespReply& reply);
+  bool set_at_once(const SetArguments& args, bool answer_number, RespReply& reply);
+  static KeyWrite write_of(const SetArguments& args);
   void get_string(const Asked& asked, std::string_view key, ReadString write);
   void change_string(const Asked& asked, std::string_view key, ChangeString change, FinishString finish);
   void get_value(const Asked& asked, std::string_view key, bool with_receipt);

@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/assert.h"
 #include "base/wall_clock.h"
 #include "telemetry/log.h"
 
@@ -24,7 +25,8 @@ CoreLoop::CoreLoop(EventLoop& loop, const ElapsedClock& clock, EdgeCore& core, P
       links_(links),
       listener_(std::move(listener)),
       waker_(loop.add_waker([this](Nanos) { take(EdgeTick{}); })),
-      alive_(std::make_shared<std::atomic<bool>>(true)) {}
+      alive_(std::make_shared<std::atomic<bool>>(true)),
+      hot_clock_(clock.shim()) {}
 
 CoreLoop::~CoreLoop() {
   alive_->store(false);
@@ -43,6 +45,7 @@ void CoreLoop::run(std::function<void()> unit) {
     return;
   }
   in_run_ = true;
+  carry_out_together();
   unit();
   while (!later_.empty()) {
     const std::function<void()> next = std::move(later_.front());
@@ -81,18 +84,79 @@ void CoreLoop::write(KeyWrite write, std::optional<AckLevel> level, OnWrite done
 
 void CoreLoop::step(What what) {
   in_step_ = true;
-  const auto decide = [this](What one_event) {
-    EdgeActions actions;
-    core_.step(EdgeEvent{clock_.now(), std::move(one_event)}, actions);  // C6: read after the event was taken
-    carry_out(actions);
+  const auto do_all = [this](What one_event) {
+    decide(std::move(one_event), actions_);
+    carry_out(actions_);
+    actions_.ops.clear();
   };
   if (detector_.poll()) {  // C2: before any event that could grant or use a proof
     l2_.disrupted(suspended_ns_now());
-    decide(EdgeDisrupted{});
+    do_all(EdgeDisrupted{});
   }
-  decide(std::move(what));
+  do_all(std::move(what));
   in_step_ = false;
   publish_gauges();
+}
+
+void CoreLoop::look_for_disruption() {  // C2, outside of a step
+  if (!detector_.poll()) return;
+  run([this] {
+    l2_.disrupted(suspended_ns_now());
+    step(EdgeDisrupted{});
+  });
+}
+
+void CoreLoop::decide(What what, EdgeActions& actions) {
+  core_.step(EdgeEvent{clock_.now(), std::move(what)}, actions);  // C6: read after the event was taken
+}
+
+std::optional<HeldView> CoreLoop::hit(std::string_view key) {
+  if (in_step_ || in_run_) return std::nullopt;
+  settle_first();                       // the memory tier does not know yet what was written together
+  ClockReading now = hot_clock_.now();  // C1, C6
+  const Nanos slept = saturating_sub(now.suspended_ns, detector_.suspended_ns());
+  if (detector_.watches_vm() || slept > kSuspendTolerance || slept < -kSuspendTolerance) {
+    look_for_disruption();
+    now = hot_clock_.now();
+  }
+  return core_.hit(key, now.latest);
+}
+
+std::optional<WriteDoneOp> CoreLoop::write_together(KeyWrite write) {
+  if (in_step_ || in_run_ || gauges_.store_failed.load(std::memory_order_relaxed)) return std::nullopt;
+  look_for_disruption();
+  const WriteToken token{++last_token_};
+  EdgeWrite event;
+  event.token = token;
+  event.write = std::move(write);
+  event.wall_ms = wall_ms_now();
+  const std::size_t before = together_.ops.size();
+  decide(std::move(event), together_);
+  std::optional<WriteDoneOp> done;
+  for (std::size_t i = before; i < together_.ops.size(); ++i) {
+    auto& op = together_.ops[i];
+    if (const auto* bump = std::get_if<PageBumpSlot>(&op)) tell_change(*bump, i > 0 ? &together_.ops[i - 1] : nullptr);
+    if (auto* own = std::get_if<WriteDoneOp>(&op); own != nullptr && own->token == token) done = std::move(*own);
+  }
+  TIDELOCK_ASSERT(done);  // a key of this gateway waits for nobody
+  return done;
+}
+
+void CoreLoop::carry_out_together() {
+  if (together_.ops.empty()) return;
+  in_step_ = true;
+  telling_ = false;
+  carry_out(together_);
+  telling_ = true;
+  in_step_ = false;
+  together_failed_ |= step_failed_;
+  together_.ops.clear();
+  publish_gauges();
+}
+
+bool CoreLoop::settle() {
+  settle_first();
+  return !std::exchange(together_failed_, false);
 }
 
 void CoreLoop::carry_out(EdgeActions& actions) {
@@ -109,7 +173,7 @@ void CoreLoop::carry_out(EdgeActions& actions) {
   const EdgeActions::Op* before = nullptr;
   for (auto& op : actions.ops) {
     std::visit([this](auto& what) { one(what); }, op);
-    if (const auto* bump = std::get_if<PageBumpSlot>(&op)) tell_change(*bump, before);
+    if (const auto* bump = std::get_if<PageBumpSlot>(&op); bump != nullptr && telling_) tell_change(*bump, before);
     before = &op;
   }
   const Nanos now = clock_.now();

@@ -68,6 +68,19 @@ class CoreLoop {
   void read(std::string key, Contract contract, OnRead done);
   void write(KeyWrite write, std::optional<AckLevel> level, OnWrite done);
 
+  // The hot path of a pipeline. `hit` is a read under the namespace's own contract that memory answers without a step:
+  // nothing when it cannot, then `read`. Valid until anything else is called.
+  std::optional<HeldView> hit(std::string_view key);
+  // A write of a key that lives on this gateway only. It is decided now, so that reads here see it; but it is stored,
+  // and shown in page and arena, together with others: by `settle`, or before any other event. Nothing may be
+  // acknowledged before `settle` said true. Null: not now, then `write`.
+  std::optional<WriteDoneOp> write_together(KeyWrite write);
+  void settle_first() {
+    if (!together_.ops.empty()) run([] {});
+  }
+  // False: the store did not take some of what was written together since the last call (D3).
+  bool settle();
+
   const EdgeCore& core() const { return core_; }
   const Clock& clock() const { return clock_; }
   const EdgeGauges& gauges() const { return gauges_; }
@@ -77,7 +90,10 @@ class CoreLoop {
 
  private:
   void step(What what);
+  void decide(What what, EdgeActions& actions);
+  void look_for_disruption();
   void carry_out(EdgeActions& actions);
+  void carry_out_together();
   void tell_change(const PageBumpSlot& bump, const EdgeActions::Op* before);
   void one(const PageBeginWrite& op) { page_.begin_write(op.ns); }
   void one(const PageEndWrite& op) { page_.end_write(op.ns); }
@@ -122,6 +138,11 @@ class CoreLoop {
   bool in_step_ = false;  // the core decides, or its operations are carried out
   bool in_run_ = false;
   bool step_failed_ = false;  // L2 did not take the rows of this step
+  EdgeActions actions_;       // of the step under way; kept for its room
+  EdgeActions together_;      // decided, and not carried out yet; L2 shows its rows to the core meanwhile
+  bool telling_ = true;       // `listener_` hears of changes when they are carried out
+  bool together_failed_ = false;
+  HotClock hot_clock_;
   std::deque<std::function<void()>> later_;
   std::uint64_t last_token_ = 0;
   std::unordered_map<std::uint64_t, OnRead> reads_;

@@ -278,6 +278,7 @@ class Edge::Impl {
     commands_ = std::make_unique<EdgeCommands>(config_, *core_loop_, *l2_, worker_, [this] { return keeper_->json(); });
     RespServerOptions options;
     options.password = config_.requirepass;
+    options.cheap_now = [clock = HotClock(config_.shim)] { return clock.now().latest; };
     server_ = std::make_unique<RespServer>(*loop_, *commands_, options);
     commands_->serve(server_.get());
     for (const std::string& user : config_.users) {

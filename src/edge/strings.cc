@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -34,6 +35,16 @@ KeyWrite changed_to(BytesView text, bool was_present) {
   write.value = stored_string(text);
   write.keep_ttl = was_present;
   return write;
+}
+
+void answer_set(RespReply& reply, const WriteDoneOp& done, bool conditional, bool answer_number) {
+  const bool refused = conditional && done.code == Code::kConflict;
+  if (done.code != Code::kOk && !refused) return reply.error(error_reply(done.code, done.message));
+  if (answer_number) return reply.integer(refused ? 0 : 1);
+  if (refused)
+    reply.null();
+  else
+    reply.ok();
 }
 
 }  // namespace
@@ -78,6 +89,18 @@ void EdgeCommands::get_value(const Asked& asked, std::string_view key, bool with
   });
 }
 
+bool EdgeCommands::get_at_once(ConnectionContext& connection, std::string_view key, RespReply& reply) {
+  if ((connection.handler_word & kReceiptsWanted) != 0) return false;
+  const auto entry = core_.hit(key);
+  if (!entry) return false;
+  if (entry->value && kind_of(*entry->value) != ValueKind::kString) {
+    reply.error(kWrongTypeError);
+  } else {
+    bulk_or_null(reply, entry->value.has_value(), entry->value ? string_of(*entry->value) : BytesView{});
+  }
+  return true;
+}
+
 void EdgeCommands::get_range(const Asked& asked, const Arguments& args) {
   const auto from = parse_resp_integer(args[2]), to = parse_resp_integer(args[3]);
   if (!from || !to) return answer_error(asked, std::string(kNotAnInteger));
@@ -119,7 +142,7 @@ void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
 
 // ---- writes ---------------------------------------------------------------------------------------------------------
 
-void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer_number) {
+KeyWrite EdgeCommands::write_of(const SetArguments& args) {
   KeyWrite write;
   write.key = std::string(args.key);
   write.value = stored_string(args.value);
@@ -129,23 +152,28 @@ void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer
     write.ttl_ns = lifetime_until(*args.expires_at_ms, wall_ns_now());
     if (write.ttl_ns == 0) write.value.reset();  // as Redis: gone at once
   }
-  if (args.get) return set_and_get(asked, write, args.only_if_absent, args.only_if_present);
-  const bool conditional = args.only_if_absent || args.only_if_present;
+  if (args.get) return write;  // the conditions are set_and_get's
   write.condition = args.only_if_absent    ? Condition::kAbsent
                     : args.only_if_present ? Condition::kPresent
                                            : Condition::kNone;
+  return write;
+}
+
+bool EdgeCommands::set_at_once(const SetArguments& args, bool answer_number, RespReply& reply) {
+  if (args.get || through(args.key) || behind(args.key)) return false;
+  const auto done = core_.write_together(write_of(args));
+  if (!done) return false;
+  answer_set(reply, *done, args.only_if_absent || args.only_if_present, answer_number);
+  return true;
+}
+
+void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer_number) {
+  KeyWrite write = write_of(args);
+  if (args.get) return set_and_get(asked, write, args.only_if_absent, args.only_if_present);
+  const bool conditional = args.only_if_absent || args.only_if_present;
   const auto go = [this, asked, write, conditional, answer_number] {
     core_.write(write, std::nullopt, [this, asked, conditional, answer_number](const WriteDoneOp& done) {
-      const bool refused = conditional && done.code == Code::kConflict;
-      if (done.code != Code::kOk && !refused) return answer_error(asked, error_reply(done.code, done.message));
-      answer(asked, [&](RespReply& reply) {
-        if (answer_number)
-          reply.integer(refused ? 0 : 1);
-        else if (refused)
-          reply.null();
-        else
-          reply.ok();
-      });
+      answer(asked, [&](RespReply& reply) { answer_set(reply, done, conditional, answer_number); });
     });
   };
   if (conditional && behind(write.key))
@@ -283,7 +311,8 @@ void EdgeCommands::increment_float(const Asked& asked, const Arguments& args) {
 // MSET, MSETNX.
 void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_none) {
   if (args.size() % 2 == 0) return answer_error(asked, wrong_arity_error(only_if_none ? "msetnx" : "mset"));
-  std::vector<KeyWrite> writes;
+  // The outbox may refuse a key for the state it is in, so such keys go first; a key of this gateway is never refused.
+  std::vector<KeyWrite> writes, never_refused;
   std::vector<std::string> keys;
   for (std::size_t i = 1; i + 1 < args.size(); i += 2) {
     KeyWrite write;
@@ -291,10 +320,9 @@ void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_
     write.value = stored_string(args[i + 1]);
     if (const std::string why = why_not_written(write); !why.empty()) return answer_error(asked, why);
     keys.push_back(write.key);
-    writes.push_back(std::move(write));
+    (behind(write.key) ? writes : never_refused).push_back(std::move(write));
   }
-  // The outbox may refuse a key for the state it is in; a key of this gateway is never refused.
-  std::stable_partition(writes.begin(), writes.end(), [this](const KeyWrite& write) { return behind(write.key); });
+  std::move(never_refused.begin(), never_refused.end(), std::back_inserter(writes));
   if (!only_if_none) {
     // One unit: no other command sees some of the gateway's keys new and some old.
     return core_.run(

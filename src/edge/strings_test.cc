@@ -21,6 +21,47 @@ const std::string kNoFloat = "(error) ERR value is not a valid float";
 const std::string kTooLong = "(error) ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 const std::string kSyntax = "(error) ERR syntax error";
 
+// What a pipeline writes is stored as one batch; nobody can tell.
+TEST_F(StringsTest, APipelineIsSeenInOrderAndKept) {
+  start();
+  const std::vector<Said> script = {
+      {{"SET", "a", "1"}, "OK"},
+      {{"GET", "a"}, "\"1\""},
+      {{"SET", "a", "2"}, "OK"},
+      {{"SET", "b", "1"}, "OK"},
+      {{"DBSIZE"}, "2"},
+      {{"SETNX", "a", "3"}, "0"},
+      {{"SET", "a", "3", "NX"}, "null"},
+      {{"SET", "c", "1", "XX"}, "null"},
+      {{"SETEX", "c", "100", "v"}, "OK"},
+      {{"TTL", "c"}, "100"},
+      {{"SET", "c", "w", "KEEPTTL"}, "OK"},
+      {{"TTL", "c"}, "100"},
+      {{"DEL", "b"}, "1"},
+      {{"SET", "d", "1", "PXAT", "1"}, "OK"},
+      {{"DBSIZE"}, "2"},
+      {{"WATCH", "a"}, "OK"},
+      {{"MULTI"}, "OK"},
+      {{"SET", "a", "4"}, "QUEUED"},
+      {{"GET", "a"}, "QUEUED"},
+      {{"EXEC"}, "[OK, \"4\"]"},
+      {{"SET", "a", "5"}, "OK"},
+      {{"WATCH", "a"}, "OK"},
+      {{"SET", "a", "6"}, "OK"},
+      {{"MULTI"}, "OK"},
+      {{"EXEC"}, "null"},
+  };
+  std::vector<std::vector<std::string>> commands;
+  for (const Said& said : script) commands.push_back(said.command);
+  const auto replies = client_->pipeline(commands, kPatience);
+  ASSERT_TRUE(replies) << replies.error().message;
+  for (std::size_t i = 0; i < script.size(); ++i) {
+    EXPECT_EQ(to_text((*replies)[i]), script[i].answer) << i << ": " << script[i].command[0];
+  }
+  start();
+  expect({{{"GET", "a"}, "\"6\""}, {{"GET", "c"}, "\"w\""}, {{"EXISTS", "b", "d"}, "0"}});
+}
+
 TEST_F(StringsTest, RangesAndLengths) {
   start();
   expect({

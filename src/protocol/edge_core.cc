@@ -36,8 +36,10 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
   if (!TIDELOCK_MUTANT(kEdgeClockReadPerTick) || std::holds_alternative<EdgeTick>(event.what)) now_ = event.now;  // C6
   out_ = &out;
   out.wake_at = kForever;
-  indexed_ = 0;
-  decided_.clear();
+  if (out.ops.empty()) {  // else what is in it was decided before this and is not carried out yet
+    indexed_ = 0;
+    decided_.clear();
+  }
   std::visit(
       [this](const auto& what) {
         using What = std::decay_t<decltype(what)>;

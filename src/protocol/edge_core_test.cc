@@ -160,6 +160,68 @@ TEST(EdgeF3, ARefreshThatSucceedsServesWithinTheDeadline) {
   EXPECT_EQ(bench.reads[1].receipt.bound_ns, stretch(20 * kMs, 200));
 }
 
+// A hit is what a step would answer, found without one: whatever needs a step, or is not proven, is no hit.
+TEST(EdgeF3, AHitIsWhatAStepWouldAnswer) {
+  struct Case {
+    const char* why;
+    const char* key;
+    Nanos age;  // since the last proof
+    bool hit;
+  };
+  const Nanos edge_of_it = 999'600'159;  // see BoundedIsServedIffTheBoundHolds
+  for (const Case& c :
+       {Case{"fresh", "plain:k", 0, true}, Case{"just within the bound", "plain:k", edge_of_it, true},
+        Case{"just beyond", "plain:k", edge_of_it + 1, false}, Case{"leased", "cfg:k", kMs, true},
+        Case{"the lease has lapsed", "cfg:k", 3 * kSecond, false}, Case{"of this gateway", "own", kSecond, true},
+        Case{"of this gateway, not there", "nothing", kSecond, false},
+        Case{"of this gateway, expired", "short", 10 * kSecond, false}}) {
+    Bench bench;
+    bench.open();
+    bench.hold("plain:k", Index{7}, "v");
+    bench.hold("cfg:k", Index{7}, "v");
+    bench.write(1, "own", "v");
+    KeyWrite brief;
+    brief.key = "short";
+    brief.value = "v";
+    brief.ttl_ns = 10 * kSecond;
+    bench.step(EdgeWrite{WriteToken{2}, brief, {}, 1'000, false});
+    const Nanos then = std::string_view(c.key) == "short" ? bench.now + c.age : bench.core->fresh_at() + c.age;
+    const std::uint64_t reads = bench.core->counters().reads_total;
+    const auto entry = bench.core->hit(c.key, then);
+    ASSERT_EQ(entry.has_value(), c.hit) << c.why;
+    EXPECT_EQ(bench.core->counters().reads_total, reads + c.hit) << c.why;
+    if (!c.hit) continue;
+    const std::optional<Bytes> value = entry->copy().value;
+    bench.now = then;
+    bench.read(3, c.key);
+    ASSERT_TRUE(bench.answered(3)) << c.why;
+    EXPECT_EQ(bench.reads[3].value, value) << c.why;
+    EXPECT_FALSE(bench.reads[3].receipt.fallback) << c.why;
+  }
+}
+
+TEST(EdgeF4, ABlockedKeyIsNoHit) {
+  Bench bench;
+  bench.open();
+  bench.hold("cfg:k", Index{7}, "v");
+  ASSERT_TRUE(bench.core->hit("cfg:k", bench.now));
+  bench.hub(Block{Term{1}, BlockNo{1}, {"cfg:k"}});
+  EXPECT_FALSE(bench.core->hit("cfg:k", bench.now));
+}
+
+TEST(EdgeF9, ADemandThatIsNewNeedsAStep) {
+  Bench bench;
+  bench.open();
+  bench.hold("plain:k", Index{7}, "v");
+  ASSERT_TRUE(bench.core->hit("plain:k", bench.now));
+  bench.now += 61 * kSecond;  // what was asked for in that minute is no longer known
+  bench.tick();
+  bench.mark(Index{10});
+  EXPECT_FALSE(bench.core->hit("plain:k", bench.now));
+  bench.read(1, "plain:k");
+  EXPECT_TRUE(bench.core->hit("plain:k", bench.now));
+}
+
 TEST(EdgeF4, TheLeaseCountsFromTheSend) {
   struct Case {
     const char* why;

@@ -11,6 +11,8 @@
 namespace tidelock {
 namespace {
 
+constexpr Nanos kDemandTime = 60 * kSecond;
+
 bool allows(const Namespace& ns, OnStale what) {
   return std::find(ns.on_stale.begin(), ns.on_stale.end(), what) != ns.on_stale.end();
 }
@@ -46,13 +48,41 @@ ReadDone EdgeCore::answer_from(const EdgeRead& read, const HeldView& entry, Basi
 
 void EdgeCore::note_demand(const Namespace& ns, Consistency consistency, Nanos bound) {  // F9
   if (ns.scope != Scope::kRegion || consistency != Consistency::kBounded) return;
-  if (now_ >= saturating_add(demand_since_, 60 * kSecond)) {
+  if (now_ >= saturating_add(demand_since_, kDemandTime)) {
     demand_before_ns_ =
-        demand_since_ == kNever || now_ >= saturating_add(demand_since_, 120 * kSecond) ? kForever : demand_ns_;
+        demand_since_ == kNever || now_ >= saturating_add(demand_since_, 2 * kDemandTime) ? kForever : demand_ns_;
     demand_ns_ = kForever;
     demand_since_ = now_;
   }
   demand_ns_ = std::min(demand_ns_, bound);
+}
+
+std::optional<HeldView> EdgeCore::hit(std::string_view key, Nanos now) {
+  now_ = now;  // C6
+  const auto entry = memory_.find(key);
+  if (!entry || now >= entry->expires_at) return std::nullopt;
+  const Namespace& ns = policy(key);
+  if (ns.scope == Scope::kRegion) {
+    // Who would not wait starts a refresh for the next reader, and a new demand changes when to probe: both need a
+    // step.
+    if (ns.deadline_ns <= 0 || (!allows(ns, OnStale::kRefresh) && !allows(ns, OnStale::kWait))) return std::nullopt;
+    const Demand demand = demand_of({}, ns);
+    switch (demand.consistency) {
+      case Consistency::kStrong:  // F4, F5
+        if (now >= lease_until_ || blocked(key) || !covered(key, *entry)) return std::nullopt;
+        break;
+      case Consistency::kBounded:  // F3, F9
+        if (bound_of(key, *entry) > demand.bound_ns || demand.bound_ns < demand_ns_ ||
+            now >= saturating_add(demand_since_, kDemandTime)) {
+          return std::nullopt;
+        }
+        break;
+      case Consistency::kEventual: break;
+    }
+  }
+  ++counters_.reads_total;
+  ++counters_.hits_total;
+  return entry;
 }
 
 void EdgeCore::on_read(const EdgeRead& read) {

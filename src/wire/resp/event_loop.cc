@@ -113,14 +113,14 @@ struct EventLoop::Impl {
   void arm_timer() {
     Nanos first = kForever;
     for (const auto& [id, alarm] : alarms) first = std::min(first, alarm->at);
-    if (first == armed_at) return;
+    // An alarm that was put off leaves the timer as it is: it rings for nothing, once, and is armed anew then. Most are
+    // put off at every turn, and each arming is a system call.
+    if (first >= armed_at) return;
     armed_at = first;
     itimerspec spec{};
-    if (first != kForever) {
-      const Nanos left = std::max<Nanos>(1, saturating_sub(first, clock.now()));
-      spec.it_value.tv_sec = left / kSecond;
-      spec.it_value.tv_nsec = left % kSecond;
-    }
+    const Nanos left = std::max<Nanos>(1, saturating_sub(first, clock.now()));
+    spec.it_value.tv_sec = left / kSecond;
+    spec.it_value.tv_nsec = left % kSecond;
     ::timerfd_settime(timer_fd, 0, &spec, nullptr);
   }
 };

@@ -84,7 +84,7 @@ void RespServerImpl::observe(RespConnection& c, const CommandLookup& command, co
   const bool failed = c.out.size() > before && c.out[before] == '-';
   if (failed) note_error(std::string_view(c.out).substr(before + 1));
   const Nanos began = command_began;
-  command_began = loop.clock().now();
+  command_began = cheap_now();
   if (!command || command.unknown_subcommand) return;
   if (!ran) return statistics.rejected(command.entry());
   if (!c.deferred) {

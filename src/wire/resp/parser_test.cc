@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "wire/resp/heap_count.h"
 #include "wire/resp/reply.h"
 
 namespace {
 thread_local std::uint64_t allocations = 0;
 }
+std::uint64_t tidelock::heap_allocations() { return allocations; }
 // Counts what this thread takes from the heap. The thread sanitizer has operators of its own.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -208,7 +208,7 @@ bool RespServerImpl::read_some(RespConnection& connection) {
   }
   const auto bytes = static_cast<std::size_t>(got);
   stats.bytes_in += bytes;
-  connection.last_at = loop.clock().now();
+  connection.last_at = cheap_now();
   if (connection.linger_until != kForever) {
     connection.lingered_bytes += bytes;
     if (connection.lingered_bytes <= kLingerBytesMax) return true;
@@ -226,9 +226,8 @@ bool RespServerImpl::can_execute(const RespConnection& connection) const {
 
 void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) {
   RespConnection& c = *connection;
-  command_began = loop.clock().now();
+  command_began = cheap_now();
   go_on(c);
-  if (c.dead) return;
   bool starved = false;  // of bytes: everything whole was executed
   for (int share = kCommandsPerTurn; share > 0 && can_execute(c); --share) {
     const RespParser::Status status = c.parser.next();
@@ -244,6 +243,9 @@ void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) 
     starved = true;
     break;
   }
+  const bool stands = handler.settle();
+  if (c.dead) return;
+  if (!stands) return close(c);
   if (starved && c.input_closed) c.close_when_sent = true;
   flush(c);
   if (c.dead) return;

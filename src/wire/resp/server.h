@@ -62,7 +62,10 @@ struct RespServerOptions {
   std::size_t prefixes_max = 256;              // of CLIENT TRACKING ... BCAST, one connection; 256 bytes each
   std::size_t tracking_keys_max = 1'000'000;   // remembered reads; beyond it keys are invalidated early
   std::size_t tracking_bytes_max = 64u << 20;  // the same, with names and readers
-  std::string version = "7.0.15";              // of Redis, as HELLO reports it: clients choose features by it
+  // A cheaper reading of the loop's clock, at most a millisecond off: what commands are timed and idle times counted
+  // with. Empty: the loop's clock.
+  std::function<Nanos()> cheap_now{};
+  std::string version = "7.0.15";  // of Redis, as HELLO reports it: clients choose features by it
 };
 
 struct ReplyToken {
@@ -93,6 +96,9 @@ class CommandHandler {
   virtual ~CommandHandler() = default;
   // `args` (the name first) and `reply` are valid during the call. Write exactly one answer, or defer.
   virtual void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) = 0;
+  // Between a run of commands of one connection and the writing of their answers: the last moment for what their
+  // answers rest on. False: an answer since the last call is not true; the connection is closed without it.
+  virtual bool settle() { return true; }
   // Asked when a command is to be queued after MULTI. Empty: fine. Else the error: the command is refused, and so will
   // be the EXEC. For commands whose answer would have to wait for somebody else.
   virtual std::string refuse_in_transaction(const CommandSpec&, const std::vector<std::string_view>& /*args*/) {

@@ -271,6 +271,8 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void config_set(const Arguments& args, RespReply& reply);
   std::string info_sections() const;
 
+  Nanos cheap_now() const { return options.cheap_now ? options.cheap_now() : loop.clock().now(); }
+
   EventLoop& loop;
   CommandHandler& handler;
   RespServerOptions options;
