@@ -184,7 +184,7 @@ TEST(EdgeF3, AHitIsWhatAStepWouldAnswer) {
     brief.key = "short";
     brief.value = "v";
     brief.ttl_ns = 10 * kSecond;
-    bench.step(EdgeWrite{WriteToken{2}, brief, {}, 1'000, false});
+    bench.step(EdgeWrite{WriteToken{2}, brief, {}, 1'000});
     const Nanos then = std::string_view(c.key) == "short" ? bench.now + c.age : bench.core->fresh_at() + c.age;
     const std::uint64_t reads = bench.core->counters().reads_total;
     const auto entry = bench.core->hit(c.key, then);

@@ -220,7 +220,6 @@ void EdgeCore::on_record(const Record& record) {
     for (const ChangedKey& changed : record.keys) {  // what this step brings, and nobody has carried out
       if (slot_of_key(changed.key) == slot) hit.insert(changed.key);
     }
-    std::sort(hit.begin(), hit.end());
     for (const std::string& key : hit) {
       const auto held = in_memory(key);
       if (!held || policy(key).consistency == Consistency::kStrong) continue;
