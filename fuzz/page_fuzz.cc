@@ -25,7 +25,6 @@ struct World {
     meta.version = Index{5};
     meta.epoch = 1;
     arena->put("config:a", "value", meta);
-    meta.ns = 0;
     arena->put("model:a:current@default", "pointer", meta);
     PageOptions options;
     options.path = page_path;
