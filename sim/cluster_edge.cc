@@ -12,7 +12,7 @@
 namespace tidelock::sim {
 namespace {
 constexpr Nanos kMs = kMillisecond;
-constexpr Nanos kExpiryLag = 30 * kMs;  // some expired entries are still there, and some are not
+constexpr Nanos kExpiryLag = 30 * kMs;
 }  // namespace
 
 std::optional<EdgeEntry> Cluster::SimStore::find(std::string_view key) const {
@@ -136,7 +136,8 @@ void Cluster::step_edge(Edge& edge, decltype(EdgeEvent::what) what) {
     if (!carry_out(edge, op, decided_at)) return;
   }
   judge_.sized("the arena of " + edge.id, edge.page->arena.bytes(), plan_.edge_memory_bytes);  // I11
-  edge.page->arena.expire(h(edge) - kExpiryLag);
+  // Half of the edges drop what has expired soon; the others keep it until something takes its place.
+  if (edge.number % 2 == 0) edge.page->arena.expire(h(edge) - kExpiryLag);
   arm(edge, actions.wake_at, [this, &edge] { step_edge(edge, EdgeTick{}); });
 }
 
