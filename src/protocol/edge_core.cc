@@ -194,6 +194,10 @@ void EdgeCore::evict() {  // I11
   while (memory_used_ > options_.memory_bytes && !used_.empty()) {
     const auto it = entries_.find(used_.front());
     TIDELOCK_ASSERT(it != entries_.end());
+    if (std::exchange(it->second.hit, false)) {
+      used_.splice(used_.end(), used_, it->second.used);
+      continue;
+    }
     memory_used_ -= charge(it->first, it->second.entry);
     emit(ArenaErase{it->first});  // it stays in L2
     used_.pop_front();

@@ -5,7 +5,8 @@
 // Order:   the shell carries out `ops` strictly in order, on one thread; a Send follows the page stores before it.
 // Threads: one.
 // Cost:    a read that hits is O(1) and allocates only its answer; a step is O(what it touches).
-// Limits:  memory_bytes for entries (the least recently used leave, into L2), reads_max waiting reads.
+// Limits:  memory_bytes for entries (the least recently used leave, into L2; a hit counts as a use when its entry would
+//          leave), reads_max waiting reads.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -247,6 +249,8 @@ class EdgeCore {
   // would answer with it and do nothing else. Null otherwise, then EdgeRead. Valid until the next step. Counts as a
   // read. O(1), allocates nothing.
   const EdgeEntry* hit(std::string_view key, Nanos now);
+  // A hint that these keys will be asked for: their entries are brought near the processor, all at the same time.
+  void warm(std::span<const std::string_view> keys) const;
 
   bool session_open() const { return state_ == State::kOpen; }
   Index applied() const { return applied_; }
@@ -278,6 +282,7 @@ class EdgeCore {
   struct Held {
     EdgeEntry entry;
     std::list<std::string>::iterator used;
+    bool hit = false;         // since it last stood at the end of `used_`: it is spared once
     Nanos asked_at = kNever;  // A3: the hub answered for this key alone, to a request sent then
   };
   struct Request {  // F7: outstanding in this session

@@ -88,6 +88,7 @@ class Bench {
     options.session_after = session_after;
     options.joined = joined;
     options.namespaces = namespaces;
+    options.memory_bytes = memory_bytes;
     const std::vector<std::pair<Bytes, Bytes>> rows(outbox_rows.begin(), outbox_rows.end());
     auto outbox = Outbox::restore({}, rows, now, 1'000, Rng(7));
     EXPECT_TRUE(outbox.has_value());
@@ -189,6 +190,7 @@ class Bench {
 
   std::vector<Namespace> namespaces;
   bool joined = true;  // an earlier run was welcomed
+  std::size_t memory_bytes = 64u << 20;
   ClusterSettings settings;
   MapStore store;
   std::unique_ptr<EdgeCore> core;

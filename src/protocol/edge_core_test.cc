@@ -200,6 +200,21 @@ TEST(EdgeF3, AHitIsWhatAStepWouldAnswer) {
   }
 }
 
+TEST(EdgeI11, AnEntryThatWasHitIsSparedOnce) {
+  Bench bench;
+  bench.memory_bytes = 1'000;  // room for five
+  bench.start();
+  const auto name = [](int i) { return "own:" + std::to_string(i); };
+  for (int i = 0; i < 5; ++i) bench.write(1, name(i), "v");
+  ASSERT_EQ(bench.arena.size(), 5u);
+  ASSERT_NE(bench.core->hit(name(0), bench.now), nullptr);
+  bench.write(1, name(5), "v");
+  EXPECT_TRUE(bench.arena.contains(name(0))) << "the oldest, but it was hit";
+  EXPECT_FALSE(bench.arena.contains(name(1)));
+  for (int i = 6; i < 11; ++i) bench.write(1, name(i), "v");
+  EXPECT_FALSE(bench.arena.contains(name(0))) << "once";
+}
+
 TEST(EdgeF4, ABlockedKeyIsNoHit) {
   Bench bench;
   bench.open();
