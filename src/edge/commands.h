@@ -49,6 +49,7 @@ class EdgeCommands : public CommandHandler {
   void serve(RespServer* server) { server_ = server; }
 
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override;
+  void expect(std::span<const std::string_view> keys) override { core_.expect(keys); }
   bool settle() override { return core_.settle(); }
   // MULTI: keys that are written through the hub are refused. A write-behind key's answer may still be deferred (its
   // acknowledgement, a value that is not here), and so are listings: then EXEC waits, see wire/resp/server.h.

@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 
@@ -71,6 +72,8 @@ class CoreLoop {
   // The hot path of a pipeline. `hit` is a read under the namespace's own contract that memory answers without a step:
   // nothing when it cannot, then `read`. Valid until anything else is called.
   std::optional<HeldView> hit(std::string_view key);
+  // A hint that these keys will be asked for.
+  void expect(std::span<const std::string_view> keys) const { arena_.warm(keys); }
   // A write of a key that lives on this gateway only. It is decided now, so that reads here see it; but it is stored,
   // and shown in page and arena, together with others: by `settle`, or before any other event. Nothing may be
   // acknowledged before `settle` said true. Null: not now, then `write`.

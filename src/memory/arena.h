@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -54,6 +55,8 @@ class ArenaWriter : public EdgeMemory {
   // Views die with the next put, erase or clear.
   std::optional<HeldView> find(std::string_view key) const override;
   std::optional<HeldView> peek(std::string_view key) const override;
+  // Brings what is held of these keys near the processor, all at the same time. Counts as no use.
+  void warm(std::span<const std::string_view> keys) const;
   void each_of_slot(std::uint16_t slot, const std::function<void(std::string_view key)>& visit) const override;
   // What the entry of a key takes; 0 when there is none.
   std::size_t bytes_of(std::string_view key) const;

@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kBufferBytesMin = 4096;
 constexpr std::size_t kKeptBytes = 64u << 10;  // shrink() leaves buffers up to this size alone
 constexpr std::size_t kKeptArguments = 1024;
+constexpr std::size_t kGlanceArguments = 16;
+constexpr std::size_t kGlanceDigits = 9;
 
 bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -131,6 +133,35 @@ RespParser::Status RespParser::next() {
     return wants_bytes() ? status : fail_with("request larger than the limit");
   }
   return Status::kError;
+}
+
+// Takes "<type><digits>\r\n" from the front; false, and nothing is promised of `text`, when it is not there.
+static bool take_header(std::string_view& text, char type, std::size_t* value) {
+  if (text.empty() || text[0] != type) return false;
+  std::size_t at = 1;
+  *value = 0;
+  for (; at < text.size() && at < kGlanceDigits && text[at] >= '0' && text[at] <= '9'; ++at) {
+    *value = *value * 10 + static_cast<std::size_t>(text[at] - '0');
+  }
+  if (at == 1 || at + 2 > text.size() || text[at] != '\r') return false;
+  text.remove_prefix(at + 2);
+  return true;
+}
+
+std::size_t RespParser::upcoming(std::span<std::string_view> words) const {
+  if (arguments_left_ > 0) return 0;
+  std::string_view text(buffer_.get() + begin_, end_ - begin_);
+  std::size_t found = 0, count = 0, size = 0;
+  while (found < words.size() && take_header(text, '*', &count) && count >= 2 && count <= kGlanceArguments) {
+    std::string_view second;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!take_header(text, '$', &size) || text.size() < size + 2) return found;
+      if (i == 1) second = text.substr(0, size);
+      text.remove_prefix(size + 2);
+    }
+    words[found++] = second;
+  }
+  return found;
 }
 
 // Looks from at_ for CR LF; `*size` is the length of the line before it.

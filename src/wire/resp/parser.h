@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +50,10 @@ class RespParser {
   const std::vector<std::string_view>& args() const { return args_; }
   // After kError: "Protocol error: ...", without "ERR ".
   const std::string& error() const { return error_; }
+
+  // Between commands: the second words of the next whole commands in the buffer, as far as a glance can tell; a hint,
+  // never more than fit into `words`. How many; the views live as args() do.
+  std::size_t upcoming(std::span<std::string_view> words) const;
 
   // Between commands only.
   void set_limits(const RespLimits& limits) { limits_ = limits; }

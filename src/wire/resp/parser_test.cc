@@ -51,6 +51,16 @@ std::string drain(RespParser& parser) {
   return seen;
 }
 
+std::string glance(std::string_view bytes, std::size_t most) {
+  RespParser parser;
+  parser.feed(bytes);
+  std::vector<std::string_view> words(most);
+  std::string seen;
+  const std::size_t count = parser.upcoming(words);
+  for (std::size_t i = 0; i < count; ++i) seen.append("<").append(words[i]).append(">");
+  return seen;
+}
+
 std::string whole(std::string_view bytes, const RespLimits& limits) {
   RespParser parser(limits);
   parser.feed(bytes);
@@ -310,6 +320,28 @@ TEST(RespParser, RandomStreamsInRandomPiecesGiveTheSame) {
     std::vector<std::size_t> cuts;
     for (std::size_t at = 0; at < bytes.size(); at += 1 + rng.below(20)) cuts.push_back(at);
     ASSERT_EQ(in_pieces(bytes, limits, cuts), whole(bytes, limits)) << "seed " << seed;
+  }
+}
+
+TEST(RespParser, AGlanceSeesTheKeysOfWholeCommands) {
+  const std::string get = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n", set = "*3\r\n$3\r\nSET\r\n$2\r\nbb\r\n$1\r\nv\r\n";
+  struct Case {
+    const char* why;
+    std::string bytes;
+    std::string seen;
+  };
+  for (const Case& c : {Case{"nothing", "", ""}, Case{"two", get + set, "<a><bb>"},
+                        Case{"the second is half there", get + set.substr(0, set.size() - 1), "<a>"},
+                        Case{"as many as asked for", get + get + get + get, "<a><a><a>"},
+                        Case{"one word ends it", get + "*1\r\n$4\r\nPING\r\n" + get, "<a>"},
+                        Case{"so does an inline command", get + "GET b\r\n" + get, "<a>"},
+                        Case{"a length beyond all bytes", get + "*2\r\n$999999999\r\nGET", "<a>"},
+                        Case{"more digits than a glance reads", get + "*2\r\n$18446744073709551615\r\nGET", "<a>"},
+                        Case{"no digits", get + "*\r\n", "<a>"}, Case{"negative", get + "*-1\r\n" + get, "<a>"}}) {
+    EXPECT_EQ(glance(c.bytes, 3), c.seen) << c.why;
+    for (std::size_t cut = 0; cut < c.bytes.size(); ++cut) {  // never more than the whole shows
+      EXPECT_TRUE(c.seen.starts_with(glance(std::string_view(c.bytes).substr(0, cut), 3))) << c.why << cut;
+    }
   }
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <exception>
 #include <utility>
@@ -27,6 +28,7 @@ namespace {
 constexpr std::size_t kReadBytes = 64u << 10;
 constexpr std::size_t kKeptOutputBytes = 64u << 10;
 constexpr int kCommandsPerTurn = 1024;
+constexpr std::size_t kExpectedAtOnce = 16;
 constexpr int kAcceptsPerTurn = 64;
 constexpr Nanos kSweepGranularity = 5 * kMillisecond;
 constexpr Nanos kLingerTime = 1 * kSecond;
@@ -229,7 +231,15 @@ void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) 
   command_began = cheap_now();
   go_on(c);
   bool starved = false;  // of bytes: everything whole was executed
+  std::size_t expected = 0;
   for (int share = kCommandsPerTurn; share > 0 && can_execute(c); --share) {
+    if (expected == 0) {
+      std::array<std::string_view, kExpectedAtOnce> keys;
+      expected = c.parser.upcoming(keys);
+      if (expected > 1) handler.expect(std::span(keys).first(expected));
+      if (expected < 2) expected = kExpectedAtOnce;  // no pipeline that a glance understands
+    }
+    --expected;
     const RespParser::Status status = c.parser.next();
     if (status == RespParser::Status::kCommand) {
       take_command(c, c.parser.args());

@@ -31,6 +31,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -96,6 +97,8 @@ class CommandHandler {
   virtual ~CommandHandler() = default;
   // `args` (the name first) and `reply` are valid during the call. Write exactly one answer, or defer.
   virtual void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) = 0;
+  // A hint: the second words, mostly keys, of commands that will come next, unless something comes between.
+  virtual void expect(std::span<const std::string_view> /*keys*/) {}
   // Between a run of commands of one connection and the writing of their answers: the last moment for what their
   // answers rest on. False: an answer since the last call is not true; the connection is closed without it.
   virtual bool settle() { return true; }
