@@ -49,6 +49,7 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           greeting_since_ = now_;
           session_ = SessionNo{session_.value + 1};
           next_in_ = next_out_ = 1;
+          greeted_with_ = staged_;
           send(Hello{options_.protocol_version, options_.id, options_.site, options_.boot, highest_term_, resume_from(),
                      staged_, kProtocolVersionMin});
         }
@@ -67,9 +68,7 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           drain_outbox(std::move(actions));
         }
         if constexpr (std::is_same_v<What, EdgeStagedModel>) {
-          std::erase_if(staged_, [&](const StagedModel& one) {  // failed again, or removed: it must be fetched anew
-            return one.name == what.model.name && one.version == what.model.version;
-          });
+          std::erase(staged_, what.model);  // failed again, or removed: it must be fetched anew
           if (what.error.empty()) staged_.push_back(what.model);
           if (state_ == State::kOpen) send(Staged{what.model, what.error});
         }

@@ -388,7 +388,7 @@ class EdgeCore {
   Nanos round_trip_ns_ = 0;
   std::map<RequestNo, Request> requests_;
   std::map<std::string, Index, std::less<>> wanted_;  // collected in a step, sent as one Fetch
-  std::vector<StagedModel> staged_;
+  std::vector<StagedModel> staged_, greeted_with_;  // those of the last hello
 
   // demand (F9): the tightest bound asked for in this minute and the one before
   Nanos demand_ns_ = kForever, demand_before_ns_ = kForever, demand_since_ = kNever;

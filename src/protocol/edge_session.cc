@@ -145,6 +145,16 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   emit(PagePolicies{namespaces_, settings_});
   emit(SessionOpened{welcome.hub, welcome.term, welcome.reset, welcome.model_key});
   note("session_open", welcome.hub + " term " + std::to_string(welcome.term.value));
+  // M4: what came or went between the hello and this.
+  const auto among = [](const std::vector<StagedModel>& models, const StagedModel& model) {
+    return std::find(models.begin(), models.end(), model) != models.end();
+  };
+  for (const StagedModel& model : greeted_with_) {
+    if (!among(staged_, model)) send(Staged{model, "it is not staged any more"});
+  }
+  for (const StagedModel& model : staged_) {
+    if (!among(greeted_with_, model)) send(Staged{model, {}});
+  }
   OutboxActions resend;
   outbox_.session_open(now_, resend);
   drain_outbox(std::move(resend));

@@ -384,6 +384,30 @@ TEST(G9, AnEdgeThatNeverJoinedTakesNoWriteBehind) {
   EXPECT_EQ(bench.writes[2].code, Code::kOk);
 }
 
+// Found by the simulator (seed 694 of its build): the hub waited for ever for an edge that had staged a version between
+// its hello and the welcome.
+TEST(EdgeM4, TheHubHearsWhatWasStagedWhileTheSessionOpened) {
+  Bench bench;
+  bench.step(EdgeStagedModel{{"m", "1"}, {}});
+  bench.tick(kSecond);
+  bench.step(EdgeLinkUp{bench.link});
+  ASSERT_EQ(bench.last<Hello>()->staged.size(), 1u);
+  bench.step(EdgeStagedModel{{"m", "1"}, "golden output 0 differs"});
+  bench.step(EdgeStagedModel{{"m", "2"}, {}});
+  EXPECT_EQ(bench.last<Staged>(), nullptr) << "nobody to tell yet";
+  bench.session = bench.sent.back().session;
+  bench.number = 0;
+  bench.sent.clear();
+  bench.hub(
+      Welcome{kProtocolVersion, "hub-1", Boot{9}, Term{1}, Index{10}, false, bench.settings, bench.namespaces, {}, {}});
+  std::vector<std::string> told;
+  for (const EdgeFrame& frame : bench.sent) {
+    if (const auto* staged = std::get_if<Staged>(&frame.body))
+      told.push_back(staged->model.version + (staged->error.empty() ? " staged" : " gone"));
+  }
+  EXPECT_EQ(told, (std::vector<std::string>{"1 gone", "2 staged"}));
+}
+
 TEST(EdgeD8, ReadsOverlayTheEdgesOwnPendingWrites) {
   Bench bench;
   bench.open();

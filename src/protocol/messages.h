@@ -32,6 +32,7 @@ struct StagedModel {  // M4: verified at this edge: signature, hashes, golden ou
   void fields(A& a) {
     a(name, version);
   }
+  friend bool operator==(const StagedModel&, const StagedModel&) = default;
 };
 
 struct Hello {                                        // F11
