@@ -54,7 +54,10 @@ class EdgeCommands : public CommandHandler {
   // MULTI: keys that are written through the hub are refused. A write-behind key's answer may still be deferred (its
   // acknowledgement, a value that is not here), and so are listings: then EXEC waits, see wire/resp/server.h.
   std::string refuse_in_transaction(const CommandSpec& spec, const std::vector<std::string_view>& args) override;
-  Nanos expires_at(std::string_view key) override { return core_.core().expires_at(key); }
+  Nanos expires_at(std::string_view key) override {
+    core_.settle_first();  // memory does not know yet what was written together
+    return core_.core().expires_at(key);
+  }
   bool has_config_file() const override;
   std::optional<std::string> shutdown() override;
 

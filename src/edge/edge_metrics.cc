@@ -43,7 +43,8 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
   gauge("tidelock_edge_applied_index", "Ledger index up to which the feed was applied.", gauges.applied);
   gauge("tidelock_edge_entries", "Entries in the memory tier.", gauges.entries);
   gauge("tidelock_edge_arena_bytes", "Live bytes of the memory tier, the arena that apps read.", gauges.memory_bytes);
-  gauge("tidelock_edge_l2_bytes", "Bytes of keys and rows on disk, of at most l2.max_bytes.", gauges.l2_bytes);
+  gauge("tidelock_edge_l2_bytes", "Bytes of keys and rows on disk; they return to l2.max_bytes when they are over it.",
+        gauges.l2_bytes);
   counter("tidelock_edge_l2_evicted_total", "Entries that left the disk for others.", gauges.l2_evicted);
   counter("tidelock_edge_l2_damaged_total", "Entries on disk that could not be read.", gauges.l2_damaged);
   counter("tidelock_edge_l2_missing_total", "Values the cache server has lost or has from before.", gauges.l2_missing);

@@ -92,6 +92,25 @@ class L2EnginesTest : public testing::TestWithParam<L2Engine> {
     const auto done = store_->commit(step, kNow);
     ASSERT_TRUE(done) << done.error().message;
   }
+  // In the table where this value lies. The store is opened anew.
+  void flip_a_bit_of(const Bytes& value) {
+    open();  // what was in the log lies in a table now
+    close();
+    bool flipped = false;
+    for (const auto& file : fs::directory_iterator(folder_.path() + "/db")) {
+      if (file.path().extension() != ".sst") continue;
+      std::fstream bytes(file.path(), std::ios::in | std::ios::out | std::ios::binary);
+      const Bytes whole((std::istreambuf_iterator<char>(bytes)), std::istreambuf_iterator<char>());
+      const std::size_t at = whole.find(value.substr(1'000, 64));
+      if (at == Bytes::npos) continue;
+      bytes.clear();
+      bytes.seekp(static_cast<std::streamoff>(at));
+      bytes.put(static_cast<char>(whole[at] ^ 1));
+      flipped = true;
+    }
+    ASSERT_TRUE(flipped);
+    open();
+  }
   void settle() { ASSERT_TRUE(!remote() || server_link_->drain(20 * kSecond)); }
   std::string value(const std::string& key) {
     const auto found = store_->find(key);
@@ -219,6 +238,37 @@ TEST_P(L2EnginesTest, AnExpiredEntryNeverComesBack) {
   EXPECT_EQ(store_->counters().bytes, 0u) << "rows that nobody can use any more go with the next commit";
 }
 
+TEST_P(L2EnginesTest, DroppedProofsStayDroppedInTheNextProcess) {  // C2, C3
+  put("before", copy_of("value"));
+  EdgeActions step;
+  step.ops.emplace_back(PageDropProofs{41 * kSecond});
+  commit(step);
+  EdgeEntry later = copy_of("value");
+  later.proven_at = 42 * kSecond;
+  put("after", later);
+  L2Run next = kRun;
+  ++next.edge_boot;
+  open(next);
+  EXPECT_EQ(store_->find("before")->proven_at, kNever);
+  EXPECT_EQ(store_->find("after")->proven_at, 42 * kSecond);
+}
+
+TEST_P(L2EnginesTest, ADamagedBlockDoesNotStopTheEviction) {
+  if (remote()) GTEST_SKIP() << "of RocksDB's tables";
+  bytes_max_ = 1u << 20;
+  open();
+  const auto name = [](const char* of, int i) { return of + std::to_string(100 + i); };
+  const Bytes bad = random_bytes(4'000, 5);
+  for (int i = 0; i < 40; ++i) put(name("k", i), copy_of(i == 5 ? bad : random_bytes(4'000, 1'000u + i)));
+  flip_a_bit_of(bad);
+  for (int i = 0; i < 600; ++i)
+    put(name("m", i), copy_of(random_bytes(4'000, 2'000u + i)));  // commit stands, each time
+  EXPECT_GT(store_->counters().damaged, 0u);
+  EXPECT_GT(store_->counters().evicted, 300u);
+  EXPECT_LE(store_->counters().bytes, bytes_max_ + (64u << 10));
+  EXPECT_EQ(value(name("m", 599)), random_bytes(4'000, 2'599u));
+}
+
 TEST_P(L2EnginesTest, DamageIsFoundDroppedAndHealed) {
   const Bytes good = random_bytes(4'000, 1);
   put("k", copy_of(good));
@@ -231,22 +281,7 @@ TEST_P(L2EnginesTest, DamageIsFoundDroppedAndHealed) {
     ASSERT_TRUE(link);
     ASSERT_TRUE((*link)->write({{"k", bad}}, kSecond));
   } else {
-    open();  // what was in the log lies in a table now
-    close();
-    bool flipped = false;
-    for (const auto& file : fs::directory_iterator(folder_.path() + "/db")) {
-      if (file.path().extension() != ".sst") continue;
-      std::fstream bytes(file.path(), std::ios::in | std::ios::out | std::ios::binary);
-      const Bytes whole((std::istreambuf_iterator<char>(bytes)), std::istreambuf_iterator<char>());
-      const std::size_t at = whole.find(good.substr(1'000, 64));
-      if (at == Bytes::npos) continue;
-      bytes.clear();
-      bytes.seekp(static_cast<std::streamoff>(at));
-      bytes.put(static_cast<char>(whole[at] ^ 1));
-      flipped = true;
-    }
-    ASSERT_TRUE(flipped);
-    open();
+    flip_a_bit_of(good);
   }
   EXPECT_EQ(value("k"), "(none)");
   EXPECT_EQ(store_->counters().damaged + store_->counters().missing, 1u);

@@ -80,7 +80,7 @@ std::optional<L2Row> decode_l2_row(BytesView bytes, const L2Run& run) {
   const bool same_process = row->edge_boot == run.edge_boot;
   const bool undisturbed =
       same_process ? row->disruptions == run.disruptions : same_suspend(row->suspended_ns, run.suspended_ns);
-  if (same_clock && undisturbed) entry.proven_at = row->proven_at;  // C2
+  if (same_clock && undisturbed && row->proven_at >= run.proofs_from) entry.proven_at = row->proven_at;  // C2, C3
   if (row->format == kValueElsewhere) out.where = row->where;
   return out;
 }

@@ -19,6 +19,7 @@ struct L2Run {
   std::uint64_t edge_boot = 0;    // the process
   std::uint64_t disruptions = 0;  // C2, counted in this process
   Nanos suspended_ns = 0;         // BOOTTIME - MONOTONIC: a suspend between two processes moves it
+  Nanos proofs_from = kNever;  // C2, C3: proofs of an earlier instant of this clock were dropped, in whichever process
 };
 
 // A value at a cache server. `digest` (xxh3) finds every damage and every older value; it is no defence against someone

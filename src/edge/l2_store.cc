@@ -16,12 +16,21 @@ namespace tidelock {
 namespace {
 
 constexpr char kBytesRow[] = "l2_bytes";  // in kMetaFamily
-constexpr std::size_t kSpareRows = 256;   // so many rows without one that goes: local ones go, too; twice: any goes
-constexpr int kRoundsMax = 5;             // to the end; all; all with local ones, twice because bits are to be cleared
+constexpr char kDropRow[] = "l2_proofs";
+constexpr std::size_t kSpareRows = 256;  // so many rows without one that goes: local ones go, too; twice: any goes
+constexpr int kRoundsMax = 5;            // to the end; all; all with local ones, twice because bits are to be cleared
 constexpr std::uint64_t kSlackMax = 256u << 10;
 
 std::uint64_t charge(BytesView key, BytesView row) { return key.size() + row.size(); }
 
+struct Drop {
+  std::uint64_t clock_run = 0;
+  Nanos from = kNever;
+  template <class A>
+  void fields(A& a) {
+    a(clock_run, from);
+  }
+};
 struct BytesCounted {
   std::uint64_t bytes = 0;
   template <class A>
@@ -29,6 +38,15 @@ struct BytesCounted {
     a(bytes);
   }
 };
+
+// A key behind this one: the next, or, when no key could be read there, the first that differs earlier. So whoever
+// keeps meeting a damaged block steps further each time, and from the beginning at last.
+Bytes behind(Bytes key, bool further) {
+  if (further && !key.empty()) key.pop_back();
+  while (!key.empty() && key.back() == '\xff') key.pop_back();
+  if (!key.empty()) ++key.back();
+  return key;
+}
 
 }  // namespace
 
@@ -52,6 +70,13 @@ L2Store::L2Store(Kv& kv, L2Run run, L2Options options, RemoteStore* remote)
     : kv_(kv), run_(run), options_(options), remote_(remote) {}
 
 Result<void> L2Store::open() {
+  const auto dropped = kv_.get(kMetaFamily, kDropRow);
+  if (!dropped) return fail(dropped.error());
+  if (*dropped) {
+    const auto drop = decode<Drop>(**dropped, kDropRow);
+    if (!drop) return fail(drop.error());
+    if (drop->clock_run == run_.clock_run) run_.proofs_from = drop->from;
+  }
   if (!counts()) return {};
   const auto row = kv_.get(kMetaFamily, kBytesRow);
   if (!row) return fail(row.error());
@@ -61,17 +86,23 @@ Result<void> L2Store::open() {
       return {};
     }
   }
-  return kv_.scan(kL2Family, {}, {}, [&](BytesView key, BytesView value) {
+  const auto scanned = kv_.scan(kL2Family, {}, {}, [&](BytesView key, BytesView value) {
     counters_.bytes += charge(key, value);
     return true;
   });
+  if (!scanned) unreadable(scanned.error());  // what lies behind is not counted; the edge can do without it
+  return {};
+}
+
+void L2Store::unreadable(const Error& why) const {
+  ++counters_.damaged;
+  log(LogLevel::kError, "edge", "L2 read failed", {{"message", why.message}});
 }
 
 std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
   const auto bytes = kv_.get(kL2Family, key);
   if (!bytes) {
-    ++counters_.damaged;
-    log(LogLevel::kError, "edge", "L2 read failed", {{"message", bytes.error().message}});
+    unreadable(bytes.error());
     if (bytes.error().code == Code::kCorrupt) broken_.emplace_back(key);
     return std::nullopt;  // a miss: the hub has the truth, and a local value is reported lost by this line
   }
@@ -133,13 +164,17 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now) {
   Plan plan;
   for (const std::string& key : broken_) plan.change(key, {});
   for (const auto& op : actions.ops) {
+    if (const auto* drop = std::get_if<PageDropProofs>(&op)) {
+      if (auto done = drop_proofs(drop->from); !done) return done;
+    }
     if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known)
       plan.change(put->key, change_of(*put, now));
     if (const auto* erase = std::get_if<EntryErase>(&op)) plan.change(erase->key, {});
   }
-  if (plan.changes().empty()) return {};
-  if (auto done = carry_out(plan); !done) return done;
-  broken_.clear();
+  if (!plan.changes().empty()) {
+    if (auto done = carry_out(plan); !done) return done;
+    broken_.clear();
+  }
   intact_.clear();
   if (!counts() || counters_.bytes <= options_.bytes_max || counters_.bytes < evict_from_) return {};
   return evict(now);
@@ -227,8 +262,13 @@ Result<void> L2Store::evict(Nanos now) {
       plan.change(last, {});
       return true;
     });
-    if (!scanned) return scanned;
     if (auto done = carry_out(plan); !done) return done;
+    if (!scanned) {  // a damaged block lies under the hand, which goes on behind it; the step that brought us here
+                     // stands
+      unreadable(scanned.error());
+      hand_ = last.empty() ? behind(hand_, true) : behind(last, false);
+      break;
+    }
     if (at_end)
       hand_.clear();
     else if (!last.empty())
@@ -238,6 +278,14 @@ Result<void> L2Store::evict(Nanos now) {
   // All that was met has to stay: the next commits do not walk over it again for nothing.
   evict_from_ = counters_.evicted == evicted_before ? counters_.bytes + slack : 0;
   return {};
+}
+
+Result<void> L2Store::drop_proofs(Nanos from) {  // C2, C3
+  run_.proofs_from = std::max(run_.proofs_from, from);
+  Drop drop{run_.clock_run, run_.proofs_from};
+  KvBatch batch;
+  batch.put(kMetaFamily, kDropRow, encode(drop));
+  return kv_.commit(batch, Sync::kNone);
 }
 
 void L2Store::disrupted(Nanos suspended_ns) {

@@ -11,12 +11,12 @@
 //           an expiry of another run of the clock (another boot of the machine) is dropped.
 // Damage:   a row or value that cannot be read is a miss, counted, and erased with the next commit; the hub has the
 //           truth, and of a local value its loss is logged.
-// Quota:    with bytes_max, keys and rows in RocksDB stay under it after each commit: what has expired leaves first,
-// then
-//           copies that were not read since the hand of the clock passed them, then local values. Rows that `keep`
-//           names (writes that wait in the outbox) never leave; they alone may exceed it. Values at a cache server are
-//           not counted: that server has its own limit. The files are larger than the rows they hold by what compaction
-//           has not given back yet, and by at most 64 MiB of log.
+// Quota:    with bytes_max, keys and rows in RocksDB return under it with the next commits: along the keys in their
+//           order leaves what has expired, and copies that were neither replaced nor read from here since the hand of
+//           the clock passed them (what memory answers is not read from here), and where there are hardly any, local
+//           values. Rows that `keep` names (writes that wait in the outbox) never leave; they alone may exceed it.
+//           Values at a cache server are not counted: that server has its own limit. The files are larger than the rows
+//           they hold by what compaction has not given back yet, and by at most 64 MiB of log.
 // Threads:  scan from any; everything else on the loop's thread.
 // Cost:     find is one RocksDB get (about 2 us) on a miss of memory; at a cache server it waits for that besides, on
 // the
@@ -35,6 +35,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "codec/typed_value.h"
 #include "edge/l2_row.h"
@@ -69,14 +70,16 @@ class L2Store : public EdgeStore {
  public:
   // `kv` has kL2Family; both outlive the store. `remote` may be null.
   L2Store(Kv& kv, L2Run run, L2Options options = {}, RemoteStore* remote = nullptr);
-  // Reads how many bytes there are. Cost: one row; the whole family where nobody has counted yet. Needed with a quota.
+  // Reads from when on proofs count (C2, C3) and, with a quota, how many bytes there are. Cost: two rows; the whole
+  // family where nobody has counted yet. Needs kMetaFamily.
   Result<void> open();
   // The keys for which `keep` says yes are not evicted.
   void keep(std::function<bool(const std::string&)> keep) { keep_ = std::move(keep); }
 
   std::optional<EdgeEntry> find(std::string_view key) const override;
 
-  // Writes the EntryPut and EntryErase of a step, in order, as one batch with the kernel (survives kill -9).
+  // Writes the EntryPut and EntryErase of a step, in order, as one batch with the kernel (survives kill -9), and before
+  // them that proofs were dropped, if they were. An error means that it was not stored: D3.
   Result<void> commit(const EdgeActions& actions, Nanos now);
   void disrupted(Nanos suspended_ns);  // C2
   const L2Counters& counters() const { return counters_; }
@@ -107,6 +110,8 @@ class L2Store : public EdgeStore {
   std::optional<Old> old_row(const std::string& key) const;
   Change change_of(const EntryPut& put, Nanos now) const;
   Result<void> carry_out(Plan& plan);
+  Result<void> drop_proofs(Nanos from);
+  void unreadable(const Error& why) const;
   Result<void> evict(Nanos now);
   bool goes(const std::string& key, const L2Row& row, Nanos now, bool pressed, bool force);
   void used(std::string_view key) const { used_.set(hash64(key) % used_.size()); }

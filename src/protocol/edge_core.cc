@@ -168,6 +168,7 @@ std::optional<HeldView> EdgeCore::find(std::string_view key) {
 void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump, bool known) {
   const std::uint16_t ns = namespace_number(namespaces_, key);
   if (entry.proven_at < proofs_from_) entry.proven_at = kNever;  // C2, C3
+  if (!entry.local) newest_held_ = std::max(newest_held_, entry.stamp);
   asked_.erase(key);
   if (!in_record_) emit(PageBeginWrite{ns});
   if (bump && TIDELOCK_MUTANT(kSlotBumpedBeforeValue)) emit(PageBumpSlot{slot_of_key(key)});

@@ -337,7 +337,8 @@ class EdgeCore {
   const EdgeStore& store_;
   Outbox outbox_;
   Hlc hlc_;
-  bool joined_;  // G9: registered, so what it writes behind holds tombstones back
+  Stamp newest_held_;  // G8: of all that this process held, whether or not it is still there
+  bool joined_;        // G9: registered, so what it writes behind holds tombstones back
   Rng rng_;
   ClockGuard guard_;
   EdgeCounters counters_;
@@ -388,7 +389,7 @@ class EdgeCore {
   Nanos round_trip_ns_ = 0;
   std::map<RequestNo, Request> requests_;
   std::map<std::string, Index, std::less<>> wanted_;  // collected in a step, sent as one Fetch
-  std::vector<StagedModel> staged_, greeted_with_;  // those of the last hello
+  std::vector<StagedModel> staged_, greeted_with_;    // those of the last hello
 
   // demand (F9): the tightest bound asked for in this minute and the one before
   Nanos demand_ns_ = kForever, demand_before_ns_ = kForever, demand_since_ = kNever;

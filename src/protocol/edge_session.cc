@@ -346,10 +346,11 @@ void EdgeCore::on_fetch_answer(FetchAnswer& answer) {  // F7
     if (pending && held->stamp > found.stamp) {
       // D8: our own newer write stays, and now it is known that the hub has none that is newer still. Unless something
       // newer may have come, ended, and been collected: because ours was applied meanwhile, or because this edge was
-      // removed, and returned with ours. Then "no such key" without a stamp says nothing about it (G9).
+      // removed, and returned with ours. Then "no such key" without a stamp says nothing about it, nor, to one that
+      // returned, what another one brought that did (G9).
       EdgeEntry own = held->copy();
       const bool passed = own.stamp <= welcome_.newest_stamp && !TIDELOCK_MUTANT(kReturnedWriteVouchedFor);
-      const bool unknown = (pending->in_flight || passed) && found.version.value == 0 && found.stamp == Stamp{};
+      const bool unknown = passed || (pending->in_flight && found.version.value == 0 && found.stamp == Stamp{});
       own.epoch = unknown || found.ttl_left_ns != kForever ? 0 : session_epoch_;
       if (!unknown && answer.proof && !guard_.fault()) own.proven_at = std::max(own.proven_at, request.sent_at);
       hold(found.key, std::move(own), false);

@@ -100,6 +100,7 @@ void EdgeCore::write_behind(const EdgeWrite& write, const Namespace& ns, Nanos t
   // learnt: then that value wins, at the hub and here.)
   const auto before = find(write.write.key);
   if (before) (void)hlc_.observe(before->stamp, write.wall_ms);
+  (void)hlc_.observe(newest_held_, write.wall_ms);  // of a key that was read, and has left memory and L2 since
   WriteBehind record;
   record.key = write.write.key;
   record.value = write.write.value;

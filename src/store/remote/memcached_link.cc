@@ -101,6 +101,7 @@ class MemcachedLink : public CacheLink {
   // Sends what is left while it waits for more to read, so that a long batch cannot block both sides.
   Result<void> more() {
     char buffer[kReadBytes];
+    if (clock_.now() >= deadline_) return lost("no answer in time");  // however much comes
     for (;;) {
       if (sent_ < out_.size()) {
         const ssize_t sent = ::send(fd_, out_.data() + sent_, out_.size() - sent_, MSG_NOSIGNAL);

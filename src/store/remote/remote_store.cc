@@ -114,13 +114,14 @@ bool RemoteStore::drain(Nanos timeout_ns) {
 
 void RemoteStore::failed(Pause& pause, const std::string& why) {
   counters_.failures.fetch_add(1, std::memory_order_relaxed);
-  counters_.connected.store(false, std::memory_order_relaxed);
+  if (&pause == &reads_) counters_.connected.store(false, std::memory_order_relaxed);
   if (reads_.length == 0 && writes_.length == 0 && report_) report_(why);
   pause.length = pause.length == 0 ? options_.pause_first_ns : std::min(2 * pause.length, options_.pause_max_ns);
   pause.until = saturating_add(clock_.now(), pause.length);
 }
 
 void RemoteStore::answered(Pause& pause) {
+  if (&pause == &reads_) counters_.connected.store(true, std::memory_order_relaxed);
   if (pause.length == 0) return;
   pause = {};
   if (reads_.length == 0 && writes_.length == 0 && report_) report_("");

@@ -81,7 +81,11 @@ Result<RespClient> RespClient::connect(const RespClientOptions& options) {
     if (!reply.is_error()) continue;
     const bool denied =
         reply.text.starts_with("WRONGPASS") || reply.text.starts_with("NOAUTH") || reply.text.starts_with("DENIED");
-    return fail(denied ? Code::kDenied : Code::kInvalid, options.address + ": " + reply.text);
+    // Some servers repeat the command they do not know, password and all.
+    const bool tells = !options.password.empty() && reply.text.find(options.password) != std::string::npos;
+    const std::string text =
+        tells ? reply.text.substr(0, reply.text.find(' ')) + " (it repeats the password)" : reply.text;
+    return fail(denied ? Code::kDenied : Code::kInvalid, options.address + ": " + text.substr(0, 200));
   }
   return client;
 }

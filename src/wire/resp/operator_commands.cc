@@ -88,7 +88,8 @@ void RespServerImpl::observe(RespConnection& c, const CommandLookup& command, co
   if (!command || command.unknown_subcommand) return;
   if (!ran) return statistics.rejected(command.entry());
   if (!c.deferred) {
-    const Nanos took = saturating_sub(command_began, began);
+    const Nanos took =
+        std::max<Nanos>(saturating_sub(command_began, began), 0);  // a cheap clock may step back a little
     const bool keeps = slow_log.wants(took);
     return finished(c, command, took, failed || c.held_until != kForever,
                     keeps ? SlowLog::cut(args) : std::vector<std::string>{});
