@@ -76,7 +76,7 @@ class CoreLoop {
   void expect(std::span<const std::string_view> keys) const { arena_.warm(keys); }
   // A write of a key that lives on this gateway only. It is decided now, so that reads here see it; but it is stored,
   // and shown in page and arena, together with others: by `settle`, or before any other event. Nothing may be
-  // acknowledged before `settle` said true. Null: not now, then `write`.
+  // acknowledged before `settle` said true. Nothing: not now, then `write`.
   std::optional<WriteDoneOp> write_together(KeyWrite write);
   void settle_first() {
     if (!together_.ops.empty()) run([] {});
@@ -142,7 +142,7 @@ class CoreLoop {
   bool in_run_ = false;
   bool step_failed_ = false;  // L2 did not take the rows of this step
   EdgeActions actions_;       // of the step under way; kept for its room
-  EdgeActions together_;      // decided, and not carried out yet; L2 shows its rows to the core meanwhile
+  EdgeActions together_;      // decided, and not carried out yet; the core remembers it meanwhile
   bool telling_ = true;       // `listener_` hears of changes when they are carried out
   bool together_failed_ = false;
   HotClock hot_clock_;
