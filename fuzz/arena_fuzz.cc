@@ -10,11 +10,12 @@
 namespace tidelock::fuzz {
 namespace {
 
+constexpr std::size_t kMemoryBytes = 16u << 10;
 constexpr const char* kKeys[] = {"a", "config:limit", "feature:1", "feature:2", "model:cam:current@default"};
 
 struct Memory {
   // Just as long as the shape says, so that a step beyond is a fault.
-  RingShape shape = RingShape::within(16u << 10);
+  RingShape shape = RingShape::within(kMemoryBytes);
   std::unique_ptr<char, void (*)(void*)> bytes{
       static_cast<char*>(std::aligned_alloc(64, shape.size_bytes() / 64 * 64 + 64)), std::free};
   std::unique_ptr<RingWriter> writer;
@@ -46,8 +47,13 @@ std::vector<Seed> seeds() {
       {"shape", number(1, 1) + number(32, 3) + number(1ull << 27, 8) + number(40, 3) + number(1ull << 39, 8)}};
   // Index words that point all over.
   Bytes index = number(0, 1);
-  for (std::size_t word = 8; word < 8 + 16 * 8; word += 3) index += patch(word, word * 0x0123'4567'89AB'CDEFull);
+  const RingShape shape = RingShape::within(kMemoryBytes);
+  for (std::size_t word = shape.index_at() / 8; word < shape.size_bytes() / 8; word += 3) {
+    index += patch(word, word * 0x0123'4567'89AB'CDEFull);
+  }
   out.push_back({"index", index});
+  out.push_back({"many_buckets", number(0, 1) + patch(1, ~0ull)});
+  out.push_back({"no_buckets", number(0, 1) + patch(1, 0)});
   return out;
 }
 

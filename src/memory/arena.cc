@@ -50,7 +50,8 @@ Result<ArenaWriter> ArenaWriter::create(const ArenaOptions& options) {
                                     std::to_string(kArenaBytesMin) + ".." + std::to_string(kArenaBytesMax));
   }
   const RingShape shape = RingShape::within(options.size_bytes - kHeaderBytes);
-  auto mapping = SharedMapping::create(options.path, options.size_bytes);
+  const std::size_t at_first = kHeaderBytes + RingWriter::used_bytes_at_first(shape);
+  auto mapping = SharedMapping::create(options.path, options.size_bytes, at_first);
   if (!mapping) return tl::unexpected(std::move(mapping.error()));
   ArenaHeader header{};
   header.magic = kArenaMagic;
@@ -62,7 +63,9 @@ Result<ArenaWriter> ArenaWriter::create(const ArenaOptions& options) {
   header.data_words = shape.data_words;
   std::memcpy((*mapping)->data(), &header, sizeof header);
   ArenaWriter writer(*std::move(mapping));
-  writer.ring_ = std::make_unique<RingWriter>(ring_memory(*writer.mapping_), shape);
+  writer.ring_ = std::make_unique<RingWriter>(
+      ring_memory(*writer.mapping_), shape,
+      [file = writer.mapping_.get()](std::size_t bytes) { return file->reserve(kHeaderBytes + bytes).has_value(); });
   if (auto ok = writer.mapping_->publish(); !ok) return tl::unexpected(ok.error());
   return writer;
 }
@@ -109,7 +112,7 @@ std::size_t ArenaWriter::entries() const { return ring_->entries(); }
 std::size_t ArenaWriter::live_bytes() const { return ring_->live_bytes(); }
 std::size_t ArenaWriter::capacity_bytes() const { return ring_->capacity_bytes(); }
 std::size_t ArenaWriter::fixed_bytes() const {
-  return mapping_->size_bytes() - ring_->capacity_bytes() + ring_->own_bytes();
+  return kHeaderBytes + ring_->index_bytes();
 }
 std::uint64_t ArenaWriter::evictions() const { return ring_->evictions(); }
 const RingView& ArenaWriter::view() const { return ring_->view(); }

@@ -30,12 +30,13 @@ namespace tidelock {
 
 class SharedMapping;  // shared_mapping.h
 
-inline constexpr std::uint32_t kArenaLayoutVersion = 2;
+inline constexpr std::uint32_t kArenaLayoutVersion = 3;
 
 struct ArenaOptions {
   std::string path;
   Boot edge_boot;
-  std::size_t size_bytes = 64u << 20;  // of the whole file, reserved at once; at least kArenaBytesMin
+  // Of the whole file, at least kArenaBytesMin. Room is reserved at once for all but what the index may still grow by.
+  std::size_t size_bytes = 64u << 20;
 };
 inline constexpr std::size_t kArenaBytesMin = 1u << 20;
 inline constexpr std::size_t kArenaBytesMax = 1ull << 40;
@@ -75,7 +76,7 @@ class ArenaWriter : public EdgeMemory {
   std::size_t bytes() const override { return live_bytes(); }
   std::size_t live_bytes() const;
   std::size_t capacity_bytes() const;
-  // Beside the entries: the index, and what the writer keeps on its heap.
+  // Beside the entries, and beside what the writer keeps on its heap (some 18 bytes for each 8 KiB).
   std::size_t fixed_bytes() const;
   std::uint64_t evictions() const;
   // For other threads of the edge. Dies with the writer.

@@ -140,7 +140,7 @@ Result<PageWriter> PageWriter::create(const PageOptions& options) {
   if (!boot_id) return tl::unexpected(boot_id.error());
   const auto time_namespace = time_namespace_id();
   if (!time_namespace) return tl::unexpected(time_namespace.error());
-  auto mapping = SharedMapping::create(options.path, sizeof(PageLayout));
+  auto mapping = SharedMapping::create(options.path, sizeof(PageLayout), sizeof(PageLayout));
   if (!mapping) return tl::unexpected(std::move(mapping.error()));
 
   auto* layout = new ((*mapping)->data()) PageLayout;  // every word is a trivial type over a file of zeros

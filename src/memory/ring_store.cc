@@ -4,8 +4,8 @@
 //                 key, padded; value, padded
 // Each word between the first and the key is there only when it says something: a value of this gateway with a TTL has
 // two.
-// A pad fills the end of the memory when the next record would not fit there in one piece; it has a word 0 only: [8
-// bits mark | 56 bits words].
+// A pad fills the end of the log's memory when the next record would not fit there in one piece; it has a word 0 only:
+// [8 bits mark | 56 bits words]. A record that left the index is marked as dead, so that nobody has to ask the index.
 //
 // All words are loaded and stored by atomics, relaxed; order comes from three places. (1) A record is written, then its
 // index word is stored with release and loaded with acquire. (2) The tail is stored, then a release fence, then the
@@ -13,16 +13,24 @@
 // the new writer, the reader sees the new tail. (3) An index word leaves a record before the tail passes it, so an
 // index word that points behind the tail is one that changed since it was loaded: try again.
 //
-// Expiry: the writer keeps the earliest expiry of the records that begin in each block of the memory (some 4 KiB), and
+// A bucket is split by copying the words that belong to the new one, then the number of buckets is stored with release,
+// then those words leave the old one. A reader that found nothing, and began with another number, tries again; with the
+// same number it has looked where the words were all the time. Splitting begins while there is room in every bucket,
+// and is done faster than entries come.
+//
+// Expiry: the writer keeps the earliest expiry of the records that begin in each block of the memory (some 8 KiB), and
 // where the first of them begins. A block that is due is walked from there; live records that have expired leave the
 // index, and their bytes are as free as those of any dead record. So nothing is kept for an entry that expires, and
 // nothing but blocks with something to expire is looked at. The room behind the head is wider than a block, so the tail
 // has passed all that a block held when the head comes into it.
 #include "memory/ring_store.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <new>
 
 #include "base/assert.h"
 
@@ -31,16 +39,20 @@ namespace {
 
 constexpr std::uint64_t kRecordMark = 0x7D;
 constexpr std::uint64_t kPadMark = 0x7E;
+constexpr std::uint64_t kDeadMark = 0x7B;
 // Flags of a record. The first five each say that words are there; a negative entry has no value.
 constexpr std::uint64_t kVersion = 1, kExpires = 2, kEpoch = 4, kProven = 8, kStamp = 16, kNegative = 32, kLocal = 64;
 constexpr std::uint64_t kKnownFlags = 127;
 constexpr std::uint64_t kEpochMax = 0xFFFF'FFFF;  // of a later one it is only known that it is verified no more
-constexpr std::uint64_t kBlockWordsMax = 512;
+constexpr std::uint64_t kBlockWordsMax = 1024;
 constexpr std::uint16_t kNoRecord = 0xFFFF;
 constexpr std::uint64_t kPositionMask = (1ull << 52) - 1;
 constexpr unsigned kBucketWords = 8;
 constexpr std::uint64_t kDataWordsMin = 1024;
 constexpr std::uint64_t kMoveWordsPerPut = 8192;  // what one put moves at most before it evicts instead
+constexpr std::uint64_t kBucketsAtFirst = 64;
+constexpr std::uint64_t kBucketsReservedAtOnce = 1024;  // 64 KiB
+constexpr int kSplitsPerPut = 4;
 
 std::uint64_t load(const std::uint64_t* word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
 void store(std::uint64_t* word, std::uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
@@ -89,10 +101,19 @@ bool same_bytes(const std::uint64_t* words, std::string_view bytes) {
 
 // Bits of the slot: so the keys of a slot are found by their index words. The buckets come from the others.
 constexpr std::uint64_t tag_of(std::uint64_t hash) { return hash & 0xFFF; }
-std::uint64_t first_bucket(std::uint64_t hash, std::uint64_t buckets) { return (hash >> 16) & (buckets - 1); }
-// Never the first one: the lowest bit differs.
-std::uint64_t other_bucket(std::uint64_t first, std::uint64_t hash, std::uint64_t buckets) {
-  return first ^ (((tag_of(hash) * 0x9E3779B1u) | 1) & (buckets - 1));
+// Of `buckets` in use, the last ones were split off those whose number lacks the highest bit.
+std::uint64_t bucket_of(std::uint64_t place, std::uint64_t buckets) {
+  const std::uint64_t mask = std::bit_ceil(buckets) - 1;
+  const std::uint64_t bucket = place & mask;
+  return bucket < buckets ? bucket : bucket & mask >> 1;
+}
+struct Buckets {
+  std::uint64_t at[2];
+};
+// Never the same one twice: the lowest bit differs.
+Buckets buckets_of(std::uint64_t hash, std::uint64_t buckets) {
+  const std::uint64_t place = hash >> 16;
+  return {{bucket_of(place, buckets), bucket_of(place ^ ((tag_of(hash) * 0x9E3779B1u) | 1), buckets)}};
 }
 bool tag_fits(std::uint64_t index_word, std::uint64_t hash) {
   return index_word != 0 && index_word >> 52 == tag_of(hash) && (index_word & kPositionMask) != 0;
@@ -107,7 +128,7 @@ RingShape RingShape::within(std::size_t bytes) {
   const std::uint64_t beside = kControlBytes + buckets * 64;
   if (bytes < beside + kDataWordsMin * 8) return shape;
   shape.buckets = buckets;
-  shape.data_words = (bytes - beside) / 8;
+  shape.data_words = (bytes - beside) / 64 * 8;
   return shape;
 }
 
@@ -179,8 +200,13 @@ struct RingView::Header {
 RingView::RingView(const void* memory, RingShape shape) : shape_(shape) {
   const char* base = static_cast<const char*>(memory);
   control_ = reinterpret_cast<const std::uint64_t*>(base);
-  index_ = reinterpret_cast<const std::uint64_t*>(base + RingShape::kControlBytes);
-  data_ = index_ + shape.buckets * kBucketWords;
+  data_ = reinterpret_cast<const std::uint64_t*>(base + RingShape::kControlBytes);
+  index_ = reinterpret_cast<const std::uint64_t*>(base + shape.index_at());
+}
+
+// Shared memory may hold anything: never more than there are.
+std::uint64_t RingView::buckets_in_use() const {
+  return std::clamp<std::uint64_t>(__atomic_load_n(control_ + 1, __ATOMIC_ACQUIRE), 2, shape_.buckets);
 }
 
 bool RingView::still_there(std::uint64_t position) const {
@@ -210,18 +236,17 @@ bool RingView::load_header(std::uint64_t position, Header& header) const {
 }
 
 void RingView::prefetch(std::uint64_t hash) const {
-  const std::uint64_t first = first_bucket(hash, shape_.buckets);
-  __builtin_prefetch(index_ + first * kBucketWords);
-  __builtin_prefetch(index_ + other_bucket(first, hash, shape_.buckets) * kBucketWords);
+  for (const std::uint64_t bucket : buckets_of(hash, buckets_in_use()).at) {
+    __builtin_prefetch(index_ + bucket * kBucketWords);
+  }
 }
 
 Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta,
                      std::uint32_t* used) const {
-  const std::uint64_t first = first_bucket(hash, shape_.buckets);
-  const std::uint64_t buckets[2] = {first, other_bucket(first, hash, shape_.buckets)};
   for (int tries = 0; tries < kLookupTries; ++tries) {
     bool lost = false;
-    for (const std::uint64_t bucket : buckets) {
+    const std::uint64_t in_use = buckets_in_use();
+    for (const std::uint64_t bucket : buckets_of(hash, in_use).at) {
       for (unsigned i = 0; i < kBucketWords; ++i) {
         const std::uint64_t* word = index_ + bucket * kBucketWords + i;
         const std::uint64_t index_word = __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -247,24 +272,91 @@ Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& valu
         return Lookup::kFound;
       }
     }
-    if (!lost) return Lookup::kAbsent;
+    if (!lost && in_use == buckets_in_use()) return Lookup::kAbsent;
   }
   return Lookup::kBusy;
 }
 
 // -------------------------------------------------------------------------------------------------------- RingWriter
 
-RingWriter::RingWriter(void* memory, RingShape shape)
+namespace {
+
+std::uint8_t* untouched_zeros(std::size_t bytes) {
+  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  return static_cast<std::uint8_t*>(pages);
+}
+
+}  // namespace
+
+void RingWriter::Unmap::operator()(std::uint8_t* pages) const { ::munmap(pages, bytes); }
+
+std::size_t RingWriter::used_bytes_at_first(RingShape shape) {
+  return shape.index_at() + std::min(kBucketsAtFirst, shape.buckets) * 64;
+}
+
+RingWriter::RingWriter(void* memory, RingShape shape, Reserve reserve)
     : shape_(shape),
       view_(memory, shape),
-      used_(new std::atomic<std::uint8_t>[shape.buckets * kBucketWords]()),
+      reserve_(std::move(reserve)),
+      buckets_(std::min(kBucketsAtFirst, shape.buckets)),
+      buckets_wanted_(buckets_),
+      reserved_buckets_(buckets_),
+      used_(untouched_zeros(shape.buckets * kBucketWords), Unmap{shape.buckets * kBucketWords}),
       block_words_(std::bit_floor(std::min(kBlockWordsMax, shape.record_words_max()))),
       first_record_((shape.data_words + block_words_ - 1) / block_words_, kNoRecord),
       expiries_(first_record_.size()),
       entered_(first_record_.size() - 1) {
   control_ = static_cast<std::uint64_t*>(memory);
-  index_ = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + RingShape::kControlBytes);
-  data_ = index_ + shape.buckets * kBucketWords;
+  data_ = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + RingShape::kControlBytes);
+  index_ = reinterpret_cast<std::uint64_t*>(static_cast<char*>(memory) + shape.index_at());
+  __atomic_store_n(control_ + 1, buckets_, __ATOMIC_RELEASE);
+}
+
+std::uint64_t RingWriter::index_words() const { return buckets_ * kBucketWords; }
+
+// Twice the buckets before one of them is likely to be full.
+void RingWriter::grow() {
+  if (buckets_ == buckets_wanted_ && entries_ > index_words() / 10 * 7 && buckets_ < shape_.buckets) {
+    buckets_wanted_ *= 2;
+  }
+  for (int i = 0; i < kSplitsPerPut && buckets_ < buckets_wanted_; ++i) {
+    if (buckets_ == reserved_buckets_) {
+      const std::uint64_t more = std::min(reserved_buckets_ + kBucketsReservedAtOnce, shape_.buckets);
+      if (reserve_ && !reserve_(shape_.index_at() + more * 64)) return;
+      reserved_buckets_ = more;
+    }
+    split_next();
+  }
+}
+
+void RingWriter::split_next() {
+  const std::uint64_t to = buckets_, from = bucket_of(to, buckets_);
+  unsigned moved = 0;
+  for (unsigned i = 0; i < kBucketWords; ++i) {
+    const std::uint64_t old_word = from * kBucketWords + i, new_word = to * kBucketWords + i;
+    const std::uint64_t word = load(index_ + old_word);
+    if (word == 0) continue;
+    const std::uint64_t hash = hash_at((word & kPositionMask) - 1);
+    const unsigned which = buckets_of(hash, buckets_).at[0] == from ? 0 : 1;
+    if (buckets_of(hash, buckets_ + 1).at[which] != to) continue;
+    moved |= 1u << i;
+    set_mark(new_word, marked(old_word));
+    store(index_ + new_word, word);
+  }
+  ++buckets_;
+  __atomic_store_n(control_ + 1, buckets_, __ATOMIC_RELEASE);
+  for (unsigned i = 0; i < kBucketWords; ++i) {
+    if ((moved >> i & 1) != 0) __atomic_store_n(index_ + from * kBucketWords + i, 0, __ATOMIC_RELEASE);
+  }
+}
+
+// Nobody finds it any more, and the tail need not ask.
+void RingWriter::bury(std::uint64_t position) {
+  std::uint64_t* at = data_ + position % shape_.data_words;
+  live_words_ -= size_of(load(at));
+  // Behind the index word's change, which sends away whoever meets the mark.
+  __atomic_store_n(at, (load(at) & ~(0xFFull << 56)) | kDeadMark << 56, __ATOMIC_RELEASE);
 }
 
 void RingWriter::store_tail(std::uint64_t tail) {
@@ -289,8 +381,7 @@ EntryView RingWriter::entry_at(std::uint64_t position) const {
 }
 
 std::optional<RingWriter::Place> RingWriter::locate(std::string_view key, std::uint64_t hash) const {
-  const std::uint64_t first = first_bucket(hash, shape_.buckets);
-  for (const std::uint64_t bucket : {first, other_bucket(first, hash, shape_.buckets)}) {
+  for (const std::uint64_t bucket : buckets_of(hash, buckets_).at) {
     for (unsigned i = 0; i < kBucketWords; ++i) {
       const auto word = static_cast<std::uint32_t>(bucket * kBucketWords + i);
       const std::uint64_t index_word = load(index_ + word);
@@ -318,8 +409,7 @@ std::uint64_t RingWriter::hash_at(std::uint64_t position) const {
 
 std::optional<std::uint32_t> RingWriter::index_word_of(std::uint64_t position) const {
   const std::uint64_t hash = hash_at(position);
-  const std::uint64_t first = first_bucket(hash, shape_.buckets);
-  for (const std::uint64_t bucket : {first, other_bucket(first, hash, shape_.buckets)}) {
+  for (const std::uint64_t bucket : buckets_of(hash, buckets_).at) {
     for (unsigned i = 0; i < kBucketWords; ++i) {
       const auto word = static_cast<std::uint32_t>(bucket * kBucketWords + i);
       if (load(index_ + word) == (tag_of(hash) << 52 | (position + 1))) return word;
@@ -333,18 +423,17 @@ void RingWriter::drop(std::uint32_t index_word, std::uint64_t position, bool evi
     if (evicted_) evicted_(entry_at(position));
     ++evictions_;
   }
-  live_words_ -= size_at(position);
   --entries_;
-  used_[index_word].store(0, std::memory_order_relaxed);
+  set_mark(index_word, false);
   __atomic_store_n(index_ + index_word, 0, __ATOMIC_RELEASE);
+  bury(position);
 }
 
 std::uint32_t RingWriter::claim_index_word(std::uint64_t hash) {
-  const std::uint64_t first = first_bucket(hash, shape_.buckets);
   std::optional<std::uint32_t> best;  // in the emptier bucket
   int best_free = 0;
   Place oldest{0, kPositionMask}, oldest_unused{0, kPositionMask};
-  for (const std::uint64_t bucket : {first, other_bucket(first, hash, shape_.buckets)}) {
+  for (const std::uint64_t bucket : buckets_of(hash, buckets_).at) {
     int free_words = 0;
     std::uint32_t empty = 0;
     for (unsigned i = 0; i < kBucketWords; ++i) {
@@ -357,7 +446,7 @@ std::uint32_t RingWriter::claim_index_word(std::uint64_t hash) {
       }
       const Place place{word, (index_word & kPositionMask) - 1};
       if (place.position < oldest.position) oldest = place;
-      if (used_[word].load(std::memory_order_relaxed) == 0 && place.position < oldest_unused.position) {
+      if (!marked(word) && place.position < oldest_unused.position) {
         oldest_unused = place;
       }
     }
@@ -418,7 +507,9 @@ void RingWriter::expire_block(std::size_t block, Nanos now) {
         const auto expires_at = static_cast<Nanos>(load(data_ + offset + 1 + (word0 >> 48 & kVersion)));
         if (expires_at > now) {
           earliest = std::min(earliest, expires_at);
-        } else if (const auto word = index_word_of(position)) {
+        } else {
+          const auto word = index_word_of(position);
+          TIDELOCK_ASSERT(word);
           drop(*word, position, false);
         }
       }
@@ -443,9 +534,10 @@ bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
   const std::uint64_t* at = data_ + tail_ % shape_.data_words;
   const std::uint64_t word0 = load(at);
   const std::uint64_t size = size_of(word0);
-  const auto word = word0 >> 56 == kRecordMark ? index_word_of(tail_) : std::nullopt;
-  if (word) {
-    const bool used = used_[*word].load(std::memory_order_relaxed) != 0;
+  if (word0 >> 56 == kRecordMark) {
+    const auto word = index_word_of(tail_);
+    TIDELOCK_ASSERT(word);
+    const bool used = marked(*word);
     const bool crowded = live_words_ > shape_.data_words / 4 * 3;
     const std::uint64_t seam = shape_.data_words - head_ % shape_.data_words;
     const std::uint64_t needed = size <= seam ? size : size + seam;
@@ -456,7 +548,7 @@ bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
       for (std::uint64_t i = 0; i < size; ++i) store(to + i, load(at + i));
       note_record(position,
                   word0 >> 48 & kExpires ? static_cast<Nanos>(load(at + 1 + (word0 >> 48 & kVersion))) : kForever);
-      if (crowded) used_[*word].store(0, std::memory_order_relaxed);
+      if (crowded) set_mark(*word, false);
       set_index(*word, hash_at(position), position);
     } else if (may_evict) {
       drop(*word, tail_, true);
@@ -504,15 +596,16 @@ bool RingWriter::put(std::string_view key, std::uint64_t hash, std::string_view 
   note_record(position, meta.expires_at);
 
   if (const auto place = locate(key, hash)) {
-    live_words_ -= size_at(place->position);
     set_index(place->word, hash, position);
+    bury(place->position);
   } else {
     const std::uint32_t word = claim_index_word(hash);
-    used_[word].store(0, std::memory_order_relaxed);
+    set_mark(word, false);
     set_index(word, hash, position);
     ++entries_;
   }
   live_words_ += words;
+  grow();
   collect_ahead(words);
   return true;
 }
@@ -537,7 +630,7 @@ std::optional<EntryView> RingWriter::peek(std::string_view key, std::uint64_t ha
 }
 
 void RingWriter::each_of_slot(std::uint16_t slot, const std::function<void(std::string_view)>& visit) const {
-  for (std::uint64_t word = 0; word < shape_.buckets * kBucketWords; ++word) {
+  for (std::uint64_t word = 0; word < index_words(); ++word) {
     const std::uint64_t index_word = load(index_ + word);
     if (!tag_fits(index_word, slot)) continue;
     const std::string_view key = entry_at((index_word & kPositionMask) - 1).key;
@@ -551,16 +644,16 @@ std::size_t RingWriter::bytes_of(std::string_view key, std::uint64_t hash) const
 }
 
 void RingWriter::for_each(const std::function<void(const EntryView&)>& visit) const {
-  for (std::uint64_t word = 0; word < shape_.buckets * kBucketWords; ++word) {
+  for (std::uint64_t word = 0; word < index_words(); ++word) {
     const std::uint64_t index_word = load(index_ + word);
     if (index_word != 0) visit(entry_at((index_word & kPositionMask) - 1));
   }
 }
 
 void RingWriter::clear() {
-  for (std::uint64_t word = 0; word < shape_.buckets * kBucketWords; ++word) {
+  for (std::uint64_t word = 0; word < index_words(); ++word) {
     __atomic_store_n(index_ + word, 0, __ATOMIC_RELEASE);
-    used_[word].store(0, std::memory_order_relaxed);
+    set_mark(word, false);
   }
   store_tail(head_);
   live_words_ = 0;

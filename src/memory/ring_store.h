@@ -1,7 +1,10 @@
 // A bounded store of entries in one block of memory, private or shared: the inside of the arena.
 //
 //   tail ... head   positions in words of an endless log; the last `data_words` of them exist, at position % data_words
-//   index           buckets of eight words, [12 bits tag | 52 bits position + 1]; a key may be in either of two buckets
+//   index           buckets of eight words, [12 bits tag | 52 bits position + 1]; a key may be in either of two buckets.
+//                   It lies at the end of the memory and grows with the entries: each bucket in use is split in two, one
+//                   after the other, and the number in use tells a reader which have been (linear hashing, W. Litwin
+//                   1980)
 //
 // A record never changes where it lies. A new value is a new record at the head, and then its index word. To make room
 // the writer takes records from the tail: dead ones vanish; live ones move to the head while the log is not full of
@@ -57,10 +60,11 @@ inline constexpr int kLookupTries = 16;  // lost races before a reader gives up 
 
 // Where the parts lie. Every field was checked against the size of the memory (`fits`) before a view is made.
 struct RingShape {
-  std::uint64_t buckets = 0;  // a power of two, at least 2
+  std::uint64_t buckets = 0;  // at most so many; a power of two, at least 2
   std::uint64_t data_words = 0;
-  static constexpr std::size_t kControlBytes = 64;  // the tail
-  std::size_t size_bytes() const { return kControlBytes + buckets * 64 + data_words * 8; }
+  static constexpr std::size_t kControlBytes = 64;  // the tail; the number of buckets in use
+  std::size_t index_at() const { return kControlBytes + (data_words + 7) / 8 * 64; }  // a line of its own for a bucket
+  std::size_t size_bytes() const { return index_at() + buckets * 64; }
   // The largest shape within `bytes`; buckets = 0 when it is too little to be of use.
   static RingShape within(std::size_t bytes);
   bool fits(std::size_t bytes) const;
@@ -85,6 +89,7 @@ class RingView {
   // Copies and checks the header of the record at `position`; false: overwritten meanwhile, or not a record.
   bool load_header(std::uint64_t position, Header& header) const;
   bool still_there(std::uint64_t position) const;
+  std::uint64_t buckets_in_use() const;
 
   const std::uint64_t* control_ = nullptr;
   const std::uint64_t* index_ = nullptr;
@@ -94,8 +99,12 @@ class RingView {
 
 class RingWriter {
  public:
-  // `memory` is all zeros, 64-byte aligned, and outlives the writer.
-  RingWriter(void* memory, RingShape shape);
+  // Is asked before the first `bytes` of the memory are used, where more of them are used than before. False: there is
+  // no room for them, and the index does not grow.
+  using Reserve = std::function<bool(std::size_t bytes)>;
+  // `memory` is all zeros, 64-byte aligned, and outlives the writer. `used_bytes_at_first` are there without asking.
+  RingWriter(void* memory, RingShape shape, Reserve reserve = {});
+  static std::size_t used_bytes_at_first(RingShape shape);
 
   const RingView& view() const { return view_; }
   bool put(std::string_view key, std::uint64_t hash, std::string_view value, const EntryMeta& meta);
@@ -110,22 +119,21 @@ class RingWriter {
   void on_evict(std::function<void(const EntryView&)> evicted) { evicted_ = std::move(evicted); }
 
   // Entries that have expired at `now` leave, those that expired first before others, from at most `blocks_max` blocks
-  // of some 4 KiB; what they took is free at once for what comes. How many blocks were looked at. O(records in them).
+  // of some 8 KiB; what they took is free at once for what comes. How many blocks were looked at. O(records in them).
   std::size_t expire(Nanos now, std::size_t blocks_max);
   Nanos next_expiry() const { return expiries_.earliest(); }  // no entry expires before it; kForever: none does
 
   // Any thread: the entry behind this index word was used. Writes only if it was not marked yet.
   void mark_used(std::uint32_t index_word) {
-    std::atomic<std::uint8_t>& mark = used_[index_word];
-    if (mark.load(std::memory_order_relaxed) == 0) mark.store(1, std::memory_order_relaxed);
+    if (!marked(index_word)) set_mark(index_word, true);
   }
 
   std::size_t entries() const { return entries_; }
   std::size_t live_bytes() const { return live_words_ * 8; }
   std::size_t capacity_bytes() const { return shape_.data_words * 8; }
   std::uint64_t evictions() const { return evictions_; }
-  // Bytes this object holds beside `memory`.
-  std::size_t own_bytes() const { return shape_.buckets * 8 + first_record_.size() * (2 + 2 * sizeof(Nanos)); }
+  // What is used of `memory` beside the log, and a mark for each word of it.
+  std::size_t index_bytes() const { return RingShape::kControlBytes + reserved_buckets_ * 64 + buckets_ * 8; }
 
  private:
   struct Place {
@@ -134,9 +142,13 @@ class RingWriter {
   };
   std::optional<Place> locate(std::string_view key, std::uint64_t hash) const;
   EntryView entry_at(std::uint64_t position) const;
-  // The index word that points to `position`, or none: the record is dead.
+  // The index word that points to `position`; none: the record is dead.
   std::optional<std::uint32_t> index_word_of(std::uint64_t position) const;
   std::uint64_t hash_at(std::uint64_t position) const;
+  std::uint64_t index_words() const;  // in use
+  void grow();
+  void split_next();
+  void bury(std::uint64_t position);
   std::uint64_t size_at(std::uint64_t position) const;  // in words
   std::uint32_t claim_index_word(std::uint64_t hash);
   void drop(std::uint32_t index_word, std::uint64_t position, bool evicted);
@@ -156,12 +168,26 @@ class RingWriter {
   std::uint64_t* control_;
   std::uint64_t* index_;
   std::uint64_t* data_;
+  Reserve reserve_;
+  std::uint64_t buckets_ = 0;        // in use: readers find them in the memory
+  std::uint64_t buckets_wanted_ = 0;  // a power of two: splitting goes on until there are so many
+  std::uint64_t reserved_buckets_ = 0;
   std::uint64_t head_ = 0;
   std::uint64_t tail_ = 0;
   std::uint64_t live_words_ = 0;
   std::size_t entries_ = 0;
   std::uint64_t evictions_ = 0;
-  std::unique_ptr<std::atomic<std::uint8_t>[]> used_;
+  bool marked(std::uint64_t index_word) const { return __atomic_load_n(&used_[index_word], __ATOMIC_RELAXED) != 0; }
+  void set_mark(std::uint64_t index_word, bool mark) {
+    __atomic_store_n(&used_[index_word], static_cast<std::uint8_t>(mark), __ATOMIC_RELAXED);
+  }
+
+  struct Unmap {
+    std::size_t bytes;
+    void operator()(std::uint8_t* pages) const;
+  };
+  // For all buckets there may be, since other threads mark: of those not in use no page was ever touched.
+  std::unique_ptr<std::uint8_t[], Unmap> used_;
   std::function<void(const EntryView&)> evicted_;
   std::uint64_t block_words_;
   std::vector<std::uint16_t> first_record_;  // where in each block the first record of this lap begins

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <string>
@@ -317,6 +318,79 @@ TEST(RingStore, MemoryThatHoldsAnythingNeverCrashesAReader) {
       }
     }
   }
+}
+
+TEST(RingStore, TheIndexGrowsWithTheEntries) {
+  Block block(4 << 20);
+  RingWriter ring(block.data, block.shape);
+  const std::size_t at_first = ring.index_bytes();
+  EXPECT_LE(at_first, 8u << 10);
+  EntryMeta meta;
+  std::string value;
+  constexpr std::uint64_t kEntries = 20'000;
+  for (std::uint64_t i = 0; i < kEntries; ++i) {
+    ASSERT_TRUE(put(ring, key_of(i), value_of(i, 1, 32)));
+    for (const std::uint64_t asked : {i, i / 2, i * 7 / 11, std::uint64_t{0}}) {
+      ASSERT_EQ(get(ring.view(), key_of(asked), value, meta), Lookup::kFound) << asked << " of " << i;
+      ASSERT_EQ(value, value_of(asked, 1, 32));
+    }
+  }
+  EXPECT_EQ(ring.entries(), kEntries);
+  EXPECT_EQ(ring.evictions(), 0u);
+  EXPECT_GE(ring.index_bytes(), kEntries * 8) << "a word for each";
+  EXPECT_LE(ring.index_bytes(), kEntries * 8 * 4 + (64u << 10)) << "not much more";
+  std::size_t visited = 0;
+  ring.for_each([&](const EntryView&) { ++visited; });
+  EXPECT_EQ(visited, kEntries) << "none twice";
+}
+
+TEST(RingStore, AReaderMissesNothingWhileTheIndexGrows) {
+  Block block(4 << 20);
+  RingWriter ring(block.data, block.shape);
+  constexpr std::uint64_t kThere = 200;
+  for (std::uint64_t i = 0; i < kThere; ++i) ASSERT_TRUE(put(ring, key_of(i), value_of(i, 1, 16)));
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> missed{0}, wrong{0};
+  std::thread reader([&] {
+    const RingView view(block.data, block.shape);
+    std::string value;
+    EntryMeta meta;
+    while (!stop.load()) {
+      for (std::uint64_t i = 0; i < kThere; ++i) {
+        const Lookup found = get(view, key_of(i), value, meta);
+        if (found == Lookup::kAbsent) ++missed;
+        if (found == Lookup::kFound && value != value_of(i, 1, 16)) ++wrong;
+      }
+    }
+  });
+  for (std::uint64_t i = kThere; i < 20'000; ++i) put(ring, key_of(i), value_of(i, 1, 32));
+  stop.store(true);
+  reader.join();
+  EXPECT_EQ(ring.evictions(), 0u);
+  EXPECT_EQ(missed.load(), 0u);
+  EXPECT_EQ(wrong.load(), 0u);
+}
+
+TEST(RingStore, WhereThereIsNoRoomForMoreIndexEntriesLeaveEarlier) {
+  Block block(4 << 20);
+  std::size_t asked = 0, reserved = RingWriter::used_bytes_at_first(block.shape);
+  RingWriter ring(block.data, block.shape, [&](std::size_t bytes) {
+    EXPECT_GT(bytes, reserved);
+    EXPECT_LE(bytes, block.size);
+    if (++asked > 1) return false;
+    reserved = bytes;
+    return true;
+  });
+  std::map<std::string, std::string> twin;
+  ring.on_evict([&](const EntryView& entry) { twin.erase(std::string(entry.key)); });
+  for (std::uint64_t i = 0; i < 20'000; ++i) {
+    twin[key_of(i)] = value_of(i, 1, 32);
+    ASSERT_TRUE(put(ring, key_of(i), twin[key_of(i)]));
+  }
+  EXPECT_GT(asked, 1u);
+  EXPECT_GT(ring.evictions(), 0u);
+  EXPECT_EQ(ring.entries(), twin.size());
+  for (const auto& [key, value] : twin) EXPECT_EQ(ring.peek(key, hash64(key))->value, value);
 }
 
 TEST(RingShape, ChecksWhatAHeaderClaims) {

@@ -16,14 +16,23 @@ tl::unexpected<Error> system_error(const std::string& path, const char* doing, i
   return fail(Code::kUnavailable, path + ": " + doing + ": " + std::strerror(error));
 }
 
+// Where /sys/kernel/mm/transparent_hugepage/shmem_enabled says "advise", one look-up of an address covers 2 MiB. A
+// refusal costs nothing.
+void ask_for_huge_pages(void* data, std::size_t size_bytes) {
+  constexpr std::size_t kWorthBytes = 16u << 20;
+  if (size_bytes >= kWorthBytes) (void)::madvise(data, size_bytes, MADV_HUGEPAGE);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<SharedMapping>> SharedMapping::create(const std::string& path, std::size_t size_bytes) {
+Result<std::unique_ptr<SharedMapping>> SharedMapping::create(const std::string& path, std::size_t size_bytes,
+                                                             std::size_t reserved_bytes) {
   std::unique_ptr<SharedMapping> mapping(new SharedMapping);
   mapping->path_ = path;
   mapping->temporary_ = path + ".new";
   const char* name = mapping->temporary_.c_str();
-  int fd = ::open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+  int& fd = mapping->fd_;
+  fd = ::open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd < 0 && errno == EEXIST) {  // the edge's data folder is locked (F11): whoever made this is dead
     ::unlink(name);
     fd = ::open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
@@ -33,23 +42,28 @@ Result<std::unique_ptr<SharedMapping>> SharedMapping::create(const std::string& 
     mapping->temporary_.clear();
     return system_error(path, "create", error);
   }
-  // Reserved now: a full disk is an error here and not a SIGBUS at some later store.
-  const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(size_bytes));
-  if (error != 0) {
-    ::close(fd);
-    return system_error(path, "reserve room", error);
-  }
+  if (::ftruncate(fd, static_cast<off_t>(size_bytes)) != 0) return system_error(path, "set the size", errno);
   struct stat info{};
   ::fstat(fd, &info);
   void* data = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  const int map_error = errno;
-  ::close(fd);
-  if (data == MAP_FAILED) return system_error(path, "map", map_error);
+  if (data == MAP_FAILED) return system_error(path, "map", errno);
   mapping->data_ = data;
   mapping->size_bytes_ = size_bytes;
+  ask_for_huge_pages(data, size_bytes);
+  if (auto reserved = mapping->reserve(reserved_bytes); !reserved) return fail(std::move(reserved.error()));
   mapping->device_ = info.st_dev;
   mapping->inode_ = info.st_ino;
   return mapping;
+}
+
+// Reserved ahead: a full disk is an error here and not a SIGBUS at some later store.
+Result<void> SharedMapping::reserve(std::size_t bytes) {
+  if (bytes <= reserved_bytes_) return {};
+  const int error =
+      ::posix_fallocate(fd_, static_cast<off_t>(reserved_bytes_), static_cast<off_t>(bytes - reserved_bytes_));
+  if (error != 0) return system_error(path_, "reserve room", error);
+  reserved_bytes_ = bytes;
+  return {};
 }
 
 Result<std::unique_ptr<SharedMapping>> SharedMapping::open(const std::string& path, bool writable,
@@ -79,6 +93,7 @@ Result<std::unique_ptr<SharedMapping>> SharedMapping::open(const std::string& pa
   const int map_error = errno;
   ::close(fd);
   if (data == MAP_FAILED) return system_error(path, "map", map_error);
+  ask_for_huge_pages(data, size_bytes);
   std::unique_ptr<SharedMapping> mapping(new SharedMapping);
   mapping->path_ = path;
   mapping->data_ = data;
@@ -90,6 +105,7 @@ Result<std::unique_ptr<SharedMapping>> SharedMapping::open(const std::string& pa
 
 SharedMapping::~SharedMapping() {
   if (data_ != nullptr) ::munmap(data_, size_bytes_);
+  if (fd_ >= 0) ::close(fd_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
