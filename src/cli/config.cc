@@ -225,6 +225,7 @@ std::vector<std::string> user_names(const std::vector<std::string>& lines) {  //
 constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
 constexpr const char* kScope[] = {"gateway", "site", "region"};
 constexpr const char* kL2Engine[] = {"rocksdb", "redis", "memcached"};
+constexpr const char* kTlsClients[] = {"any", "optional", "certified"};
 constexpr const char* kMode[] = {"local", "through", "behind"};
 
 // What ships, with [[namespace]] tables in place of, or beside, what has their prefix (DESIGN 2: a hub's file seeds an
@@ -343,6 +344,7 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("run_dir", edge.run_dir, true);
   reader.addresses("hubs", hubs);
   reader.text("redis", edge.redis_address);
+  reader.text("redis_tls", edge.redis_tls_address);
   reader.text("redis_unix", edge.redis_unix);
   reader.text("http", edge.http_address);
   reader.text("requirepass", edge.requirepass);
@@ -350,6 +352,10 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.pairs("users", Acl::kUsersMax, users);
   reader.pairs("config", 256, edge.parameters);
   read_tls(reader, edge.tls);
+  reader.text("redis_door.certificate", edge.redis_tls.certificate_file);
+  reader.text("redis_door.key", edge.redis_tls.key_file);
+  reader.text("redis_door.ca", edge.redis_tls.ca_file);
+  reader.choice("redis_door.clients", edge.redis_tls.clients, kTlsClients);
   reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
   reader.choice("l2.engine", edge.l2.engine, kL2Engine);
   reader.text("l2.address", edge.l2.address);
@@ -361,6 +367,10 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   if (const auto ok = check_node_id(edge.id); !ok)
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
   if (const auto ok = check_l2(edge.l2); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
+  if (edge.redis_tls.certificate_file.empty() != edge.redis_tls.key_file.empty()) {
+    return fail(Code::kInvalid, path + ": [redis_door]: certificate = \"" + edge.redis_tls.certificate_file +
+                                    "\", key = \"" + edge.redis_tls.key_file + "\": give both or neither");
+  }
   edge.hubs = {hubs.begin(), hubs.end()};
   for (const auto& [name, rules] : users) {
     if (name.find_first_of(" \t\r\n") != std::string::npos || name.empty()) {
@@ -419,12 +429,18 @@ std::string print_config(const EdgeSettings& settings) {
       {"run_dir", edge.run_dir},
       {"hubs", list_of({edge.hubs.begin(), edge.hubs.end()})},
       {"redis", edge.redis_address},
+      {"redis_tls", edge.redis_tls_address},
       {"redis_unix", edge.redis_unix},
       {"http", edge.http_address},
       {"requirepass", edge.requirepass.empty() ? "" : "[hidden]"},
       {"users", user_names(edge.users)},
       {"config", edge.parameters},
       {"tls", {{"ca", edge.tls.ca_file}, {"certificate", edge.tls.certificate_file}, {"key", edge.tls.key_file}}},
+      {"redis_door",
+       {{"certificate", edge.redis_tls.certificate_file},
+        {"key", edge.redis_tls.key_file},
+        {"ca", edge.redis_tls.ca_file},
+        {"clients", kTlsClients[static_cast<int>(edge.redis_tls.clients)]}}},
       {"memory", {{"arena_mib", edge.arena_bytes >> 20}}},
       {"l2",
        {{"engine", kL2Engine[static_cast<int>(edge.l2.engine)]},

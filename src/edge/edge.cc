@@ -128,11 +128,14 @@ class Edge::Impl {
     loop_->post([this] { core_loop_->start(); });
     keeper_->start();
     log(LogLevel::kInfo, "edge", "ready",
-        {{"redis", redis_address_}, {"http", web_ ? web_->address() : std::string()}, {"run_dir", config_.run_dir}});
+        {{"redis", redis_address_},
+         {"redis_tls", redis_tls_address_},
+         {"http", web_ ? web_->address() : std::string()},
+         {"run_dir", config_.run_dir}});
     return {};
   }
 
-  std::string redis_address_;
+  std::string redis_address_, redis_tls_address_;
   std::string http_address() const { return web_ ? web_->address() : std::string(); }
 
  private:
@@ -279,6 +282,9 @@ class Edge::Impl {
     RespServerOptions options;
     options.password = config_.requirepass;
     options.cheap_now = [clock = HotClock(config_.shim)] { return clock.now().latest; };
+    options.complain = [](const std::string& what) {
+      log(LogLevel::kWarn, "edge", "TLS of the Redis protocol goes on with its former certificate", {{"why", what}});
+    };
     server_ = std::make_unique<RespServer>(*loop_, *commands_, options);
     commands_->serve(server_.get());
     for (const std::string& user : config_.users) {
@@ -299,6 +305,19 @@ class Edge::Impl {
       const auto port = server_->listen_tcp(address->first, address->second);
       if (!port) return fail(port.error());
       redis_address_ = address->first + ":" + std::to_string(*port);
+    }
+    if (!config_.redis_tls_address.empty()) {
+      const auto address = split_address("redis_tls", config_.redis_tls_address);
+      if (!address) return fail(address.error());
+      RespTls files = config_.redis_tls;
+      if (files.certificate_file.empty()) {
+        files.certificate_file = config_.tls.certificate_file;
+        files.key_file = config_.tls.key_file;
+      }
+      if (files.ca_file.empty()) files.ca_file = config_.tls.ca_file;
+      const auto port = server_->listen_tls(address->first, address->second, std::move(files));
+      if (!port) return fail(port.error().code, "redis_tls: " + port.error().message);
+      redis_tls_address_ = address->first + ":" + std::to_string(*port);
     }
     add_edge_metrics(metrics_, core_loop_->gauges(), *links_, clock_);
     if (remote_) add_remote_metrics(metrics_, *remote_);
@@ -374,6 +393,7 @@ class Edge::Impl {
 Edge::Edge(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Edge::~Edge() = default;
 std::string Edge::redis_address() const { return impl_->redis_address_; }
+std::string Edge::redis_tls_address() const { return impl_->redis_tls_address_; }
 std::string Edge::http_address() const { return impl_->http_address(); }
 
 Result<std::unique_ptr<Edge>> Edge::start(EdgeConfig config) {

@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "protocol/messages.h"
 #include "wire/grpc/transport.h"
+#include "wire/resp/tls.h"
 
 namespace tidelock {
 
@@ -59,6 +60,8 @@ struct EdgeConfig {
   std::string run_dir;
   std::map<NodeId, std::string> hubs;  // id -> gRPC host:port
   std::string redis_address;           // host:port; empty: no TCP
+  std::string redis_tls_address;       // host:port; empty: no TLS
+  RespTls redis_tls;                   // what is empty in it is taken from `tls`
   std::string redis_unix;              // beside run_dir/redis.sock, which is always there
   std::string http_address;            // host:port; empty: no HTTP
   TlsFiles tls;
@@ -81,6 +84,7 @@ class Edge {
   ~Edge();
   // "host:port" as bound; empty when that face is off.
   std::string redis_address() const;
+  std::string redis_tls_address() const;
   std::string http_address() const;
 
  private:

@@ -76,12 +76,19 @@ Setter yes_or_no(bool& target) {
   };
 }
 
-std::string first_listener(const std::map<int, RespServerImpl::Listener>& listeners, bool unix_socket,
+enum class Door : std::uint8_t { kTcp, kTls, kUnix };
+
+Door door_of(const RespServerImpl::Listener& listener) {
+  if (!listener.unix_path.empty()) return Door::kUnix;
+  return listener.tls != nullptr ? Door::kTls : Door::kTcp;
+}
+
+std::string first_listener(const std::map<int, RespServerImpl::Listener>& listeners, Door door,
                            std::string (*text)(const RespServerImpl::Listener&)) {
   for (const auto& [fd, listener] : listeners) {
-    if (listener.unix_path.empty() != unix_socket) return text(listener);
+    if (door_of(listener) == door) return text(listener);
   }
-  return unix_socket ? "" : "0";
+  return door == Door::kUnix ? "" : "0";
 }
 
 std::vector<Parameter> parameters_of(RespServerImpl& server) {
@@ -124,18 +131,13 @@ std::vector<Parameter> parameters_of(RespServerImpl& server) {
   all.push_back({"databases", fixed("1"), nullptr});
   all.push_back({"save", fixed(""), nullptr});  // redis-benchmark asks for these two
   all.push_back({"appendonly", fixed("no"), nullptr});
-  all.push_back({"port",
-                 [&listeners] {
-                   return first_listener(listeners, false, [](const Listener& l) { return std::to_string(l.port); });
-                 },
-                 nullptr});
-  all.push_back({"bind",
-                 [&listeners] { return first_listener(listeners, false, [](const Listener& l) { return l.host; }); },
-                 nullptr});
-  all.push_back(
-      {"unixsocket",
-       [&listeners] { return first_listener(listeners, true, [](const Listener& l) { return l.unix_path; }); },
-       nullptr});
+  const auto first = [&listeners](Door door, std::string (*text)(const Listener&)) {
+    return [&listeners, door, text] { return first_listener(listeners, door, text); };
+  };
+  all.push_back({"port", first(Door::kTcp, [](const Listener& l) { return std::to_string(l.port); }), nullptr});
+  all.push_back({"tls-port", first(Door::kTls, [](const Listener& l) { return std::to_string(l.port); }), nullptr});
+  all.push_back({"bind", first(Door::kTcp, [](const Listener& l) { return l.host; }), nullptr});
+  all.push_back({"unixsocket", first(Door::kUnix, [](const Listener& l) { return l.unix_path; }), nullptr});
   all.push_back({"unixsocketperm", fixed("660"), nullptr});
   return all;
 }
@@ -278,6 +280,7 @@ std::string RespServerImpl::info_sections() const {
          line("total_commands_processed", stats.commands_total) + line("total_net_input_bytes", stats.bytes_in) +
          line("total_net_output_bytes", stats.bytes_out) +
          line("rejected_connections", stats.refused_max + stats.refused_protected + stats.refused_unauthenticated) +
+         line("rejected_tls_handshakes", stats.refused_tls) +
          line("total_error_replies", stats.errors_total) +
          line("client_output_buffer_limit_disconnections", stats.closed_slow_reader) +
          line("pubsub_channels", channels.size()) + line("pubsub_patterns", patterns.size()) +

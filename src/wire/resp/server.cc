@@ -95,6 +95,16 @@ Result<void> RespServerImpl::add_listener(Listener listener) {
   return {};
 }
 
+Result<int> RespServerImpl::listen(Listener listener, const std::string& host, int port) {
+  listener.host = host;
+  const auto fd = listen_tcp_socket(host, port, &listener.port);
+  if (!fd) return fail(fd.error());
+  listener.fd = *fd;
+  const int bound = listener.port;
+  if (const auto added = add_listener(std::move(listener)); !added) return fail(added.error());
+  return bound;
+}
+
 void RespServerImpl::accept_all(const Listener& listener) {
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
     sockaddr_storage address{};
@@ -159,10 +169,24 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   }
   const std::string refused = refusal(*connection);
   if (!refused.empty()) {
-    // Best effort: a fresh socket has room for this, and nobody waits here for a peer.
-    [[maybe_unused]] const auto sent = ::send(fd, refused.data(), refused.size(), MSG_NOSIGNAL);
+    // Best effort: a fresh socket has room for this, and nobody waits here for a peer. Before a handshake there is
+    // nothing that it would understand.
+    if (listener.tls == nullptr) {
+      [[maybe_unused]] const auto sent = ::send(fd, refused.data(), refused.size(), MSG_NOSIGNAL);
+    }
     ::close(fd);
     return;
+  }
+  if (listener.tls != nullptr) {
+    const std::string before = listener.tls->complaint();
+    connection->tls = listener.tls->accept(fd, loop.clock().now());
+    if (const std::string& now = listener.tls->complaint(); !now.empty() && now != before && options.complain) {
+      options.complain(now);
+    }
+    if (connection->tls == nullptr) {
+      ::close(fd);
+      return;
+    }
   }
   connection->number = next_connection++;
   connection->created_at = connection->last_at = loop.clock().now();
@@ -188,15 +212,20 @@ void RespServerImpl::on_event(const std::shared_ptr<RespConnection>& connection,
   if (connection->dead) return;
   const bool reading = (connection->interest & EPOLLIN) != 0;
   if (!reading && (events & (EPOLLHUP | EPOLLERR)) != 0) return close(*connection);
-  if (reading && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !read_some(*connection)) return;
+  std::uint32_t readable = EPOLLIN | EPOLLHUP | EPOLLERR;
+  if (connection->tls != nullptr && connection->tls->recv_wants_write()) readable |= EPOLLOUT;
+  if (reading && (events & readable) != 0 && !read_some(*connection)) return;
   process(connection);
 }
 
 // False: the connection is gone.
 bool RespServerImpl::read_some(RespConnection& connection) {
-  const ssize_t got = ::recv(connection.fd, read_buffer.get(), kReadBytes, 0);
+  TlsStream* const tls = connection.tls.get();
+  const ssize_t got = tls != nullptr ? tls->recv(read_buffer.get(), kReadBytes)
+                                     : ::recv(connection.fd, read_buffer.get(), kReadBytes, 0);
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return true;
+    if (tls != nullptr && !tls->established()) ++stats.refused_tls;
     close(connection);
     return false;
   }
@@ -265,8 +294,10 @@ void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) 
 
 void RespServerImpl::flush(RespConnection& connection) {
   while (connection.unsent() > 0) {
-    const ssize_t sent =
-        ::send(connection.fd, connection.out.data() + connection.out_sent, connection.unsent(), MSG_NOSIGNAL);
+    const char* const from = connection.out.data() + connection.out_sent;
+    const ssize_t sent = connection.tls != nullptr
+                             ? connection.tls->send(from, connection.unsent())
+                             : ::send(connection.fd, from, connection.unsent(), MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
@@ -288,6 +319,7 @@ void RespServerImpl::flush(RespConnection& connection) {
     }
     if (connection.close_when_sent && connection.linger_until == kForever) {
       if (!connection.linger_when_sent || connection.input_closed) return close(connection);
+      if (connection.tls != nullptr) connection.tls->finish_sending();
       ::shutdown(connection.fd, SHUT_WR);
       connection.linger_until = saturating_add(loop.clock().now(), kLingerTime);
     }
@@ -308,6 +340,10 @@ void RespServerImpl::settle(RespConnection& connection) {
     interest |= EPOLLIN;
   }
   if (connection.unsent() > 0) interest |= EPOLLOUT;
+  if (connection.tls != nullptr && (interest & EPOLLIN) != 0) {
+    if (connection.tls->recv_wants_write()) interest |= EPOLLOUT;
+    if (connection.tls->holds_bytes()) enqueue(connection);
+  }
   if (interest != connection.interest) {
     connection.interest = interest;
     loop.change(connection.watch, interest);
@@ -321,6 +357,7 @@ void RespServerImpl::close(RespConnection& connection) {
   if (connection.dead) return;
   connection.dead = true;
   loop.unwatch(connection.watch);
+  connection.tls.reset();
   ::close(connection.fd);
   stats.buffers_bytes -= connection.accounted_bytes;
   forget_state(connection);
@@ -354,6 +391,8 @@ void RespServerImpl::run_ready() {
     if (found == connections.end()) continue;
     const std::shared_ptr<RespConnection> connection = found->second;
     connection->queued = false;
+    const bool held = connection->tls != nullptr && connection->tls->holds_bytes();
+    if (held && (connection->interest & EPOLLIN) != 0 && !read_some(*connection)) continue;
     process(connection);
   }
 }
@@ -386,7 +425,7 @@ void RespServerImpl::apply_limits(RespConnection& connection) {  // X6
 
 Nanos RespServerImpl::deadline_of(const RespConnection& connection) const {
   Nanos deadline = std::min(connection.held_until, connection.linger_until);
-  if (auth_required(connection)) {
+  if (auth_required(connection) || (connection.tls != nullptr && !connection.tls->established())) {
     deadline =
         std::min(deadline, saturating_add(connection.created_at, milliseconds(options.authentication_timeout_ms)));
   }
@@ -543,14 +582,15 @@ RespServer::RespServer(EventLoop& loop, CommandHandler& handler, RespServerOptio
 RespServer::~RespServer() = default;
 
 Result<int> RespServer::listen_tcp(const std::string& host, int port) {
+  return impl_->listen({}, host, port);
+}
+
+Result<int> RespServer::listen_tls(const std::string& host, int port, RespTls files) {
+  auto context = TlsContext::make(std::move(files));
+  if (!context) return fail(context.error());
   RespServerImpl::Listener listener;
-  listener.host = host;
-  const auto fd = listen_tcp_socket(host, port, &listener.port);
-  if (!fd) return fail(fd.error());
-  listener.fd = *fd;
-  const int bound = listener.port;
-  if (const auto added = impl_->add_listener(std::move(listener)); !added) return fail(added.error());
-  return bound;
+  listener.tls = *std::move(context);
+  return impl_->listen(std::move(listener), host, port);
 }
 
 Result<void> RespServer::listen_unix(const std::string& path) {

@@ -43,6 +43,7 @@
 #include "wire/resp/event_loop.h"
 #include "wire/resp/parser.h"
 #include "wire/resp/reply.h"
+#include "wire/resp/tls.h"
 
 namespace tidelock {
 
@@ -66,6 +67,8 @@ struct RespServerOptions {
   // A cheaper reading of the loop's clock, at most a millisecond off: what commands are timed and idle times counted
   // with. Empty: the loop's clock.
   std::function<Nanos()> cheap_now{};
+  // Hears of what an operator should mend while the server goes on: a certificate that was replaced and cannot be read.
+  std::function<void(const std::string&)> complain{};
   std::string version = "7.0.15";  // of Redis, as HELLO reports it: clients choose features by it
 };
 
@@ -127,7 +130,7 @@ class CommandHandler {
 
 struct RespServerStats {
   std::uint64_t connections = 0, connections_total = 0, commands_total = 0, errors_total = 0;
-  std::uint64_t refused_max = 0, refused_protected = 0, refused_unauthenticated = 0;
+  std::uint64_t refused_max = 0, refused_protected = 0, refused_unauthenticated = 0, refused_tls = 0;
   std::uint64_t closed_idle = 0, closed_slow_reader = 0, closed_protocol_error = 0, closed_memory = 0;
   std::uint64_t bytes_in = 0, bytes_out = 0, authentication_failures = 0, deferred = 0;
   std::size_t buffers_bytes = 0;
@@ -152,6 +155,8 @@ class RespServer {
 
   // Returns the port: the one given, or the one the system picked for 0.
   Result<int> listen_tcp(const std::string& host, int port);
+  // The same for TLS. Its peers are told nothing before their handshake, which takes authentication_timeout_ms at most.
+  Result<int> listen_tls(const std::string& host, int port, RespTls files);
   // Mode 0660. A socket file that nobody answers is replaced; one of a live process is a kConflict.
   Result<void> listen_unix(const std::string& path);
 

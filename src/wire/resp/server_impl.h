@@ -64,6 +64,7 @@ struct RespConnection final : ConnectionContext {
   std::uint64_t number = 0;
   int fd = -1;
   EventLoop::Watch watch = 0;
+  std::unique_ptr<TlsStream> tls;  // null: the bytes go as they are
   std::string peer_text, local_text, host;
   bool unix_socket = false, local = false;
   Nanos created_at = 0;
@@ -145,10 +146,12 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
     std::uint64_t device = 0, inode = 0;
     std::string host;
     int port = 0;
+    std::shared_ptr<TlsContext> tls;  // null: none
   };
 
   // server.cc: sockets
   Result<void> add_listener(Listener listener);
+  Result<int> listen(Listener listener, const std::string& host, int port);
   void accept_all(const Listener& listener);
   void admit(int fd, const Listener& listener, const sockaddr* peer);
   std::string refusal(const RespConnection& connection);
