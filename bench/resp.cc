@@ -6,25 +6,9 @@
 // machine that is busy with something else slows both. The server is bound to one processor and the client to another
 // where there are two. Processor time is that of the whole server process, all its threads: the edge's compactions
 // count against it.
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,158 +16,21 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "edge/edge.h"
 #include "report.h"
+#include "served.h"
 #include "wire/resp/reply.h"
 
 namespace {
 
 using namespace tidelock;
+using namespace tidelock::bench;
 
 constexpr int kConnections = 8;
 constexpr std::size_t kKeys = 10'000;
 constexpr int kRounds = 7;  // of each server
 constexpr Nanos kRoundTime = 200 * kMillisecond;
-constexpr Nanos kStartTime = 20 * kSecond;
-
-[[noreturn]] void give_up(const std::string& why) {
-  std::fprintf(stderr, "bench-resp: %s\n", why.c_str());
-  std::exit(1);
-}
-
-Nanos read_clock(clockid_t clock) {
-  timespec t{};
-  if (::clock_gettime(clock, &t) != 0) give_up(std::string("clock_gettime: ") + std::strerror(errno));
-  return t.tv_sec * kSecond + t.tv_nsec;
-}
-
-void bind_to(std::size_t place) {
-  cpu_set_t allowed;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed) || place-- > 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    ::sched_setaffinity(0, sizeof one, &one);
-    return;
-  }
-}
-
-// ---- servers
-
-struct Place {
-  std::string folder, unix_path;
-  int port = 0;
-};
-
-int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (fd < 0 || ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-      ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    give_up("no free port on 127.0.0.1");
-  }
-  ::close(fd);
-  return ntohs(address.sin_port);
-}
-
-void serve_redis(const Place& place) {
-  const std::string port = std::to_string(place.port);
-  ::execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port.c_str(), "--unixsocket",
-           place.unix_path.c_str(), "--save", "", "--appendonly", "no", "--dir", place.folder.c_str(), "--logfile",
-           (place.folder + "/redis.log").c_str(), static_cast<char*>(nullptr));
-  give_up("redis-server is not installed: ./dev setup --with peers");
-}
-
-void serve_edge(const Place& place) {
-  EdgeConfig config;
-  config.id = "edge-1";
-  config.data_dir = place.folder + "/data";
-  config.run_dir = place.folder + "/run";
-  config.redis_unix = place.unix_path;
-  config.redis_address = "127.0.0.1:" + std::to_string(place.port);
-  sigset_t ends;
-  sigemptyset(&ends);
-  sigaddset(&ends, SIGTERM);
-  ::sigprocmask(SIG_BLOCK, &ends, nullptr);
-  const auto edge = Edge::start(std::move(config));
-  if (!edge) give_up(edge.error().message);
-  int signal = 0;
-  ::sigwait(&ends, &signal);
-}
-
-class Server {
- public:
-  Server(std::string folder, void (*serve)(const Place&)) {
-    std::filesystem::create_directories(folder);
-    place_ = {folder, folder + "/resp.sock", free_port()};
-    child_ = ::fork();
-    if (child_ < 0) give_up("fork failed");
-    if (child_ > 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    bind_to(0);
-    if (std::freopen((folder + "/output").c_str(), "w", stdout) == nullptr) give_up("cannot write below " + folder);
-    serve(place_);
-    std::_Exit(0);
-  }
-  ~Server() {
-    ::kill(child_, SIGTERM);
-    ::waitpid(child_, nullptr, 0);
-  }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  const Place& place() const { return place_; }
-  Nanos cpu() const {  // of all its threads, with the kernel's time
-    clockid_t clock = 0;
-    if (::clock_getcpuclockid(child_, &clock) != 0) give_up("a server ended early; see " + place_.folder);
-    return read_clock(clock);
-  }
-
- private:
-  Place place_;
-  pid_t child_ = -1;
-};
-
-int connect_to(const Place& place, bool tcp) {
-  const Nanos until = read_clock(CLOCK_MONOTONIC) + kStartTime;
-  while (true) {
-    const int fd = ::socket(tcp ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int failed = -1;
-    if (tcp) {
-      sockaddr_in address{};
-      address.sin_family = AF_INET;
-      address.sin_port = htons(static_cast<std::uint16_t>(place.port));
-      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      failed = ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
-      const int on = 1;
-      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    } else {
-      sockaddr_un address{};
-      address.sun_family = AF_UNIX;
-      std::strncpy(address.sun_path, place.unix_path.c_str(), sizeof address.sun_path - 1);
-      failed = ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
-    }
-    if (failed == 0) return fd;
-    ::close(fd);
-    if (read_clock(CLOCK_MONOTONIC) > until) give_up("a server did not start; see " + place.folder);
-    ::usleep(20'000);
-  }
-}
 
 // ---- the client
-
-void send_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent <= 0) give_up("a server closed the connection");
-    bytes.remove_prefix(static_cast<std::size_t>(sent));
-  }
-}
 
 void receive(int fd, std::size_t bytes) {
   static std::array<char, 256u << 10> sink;
@@ -324,12 +171,10 @@ int main(int argc, char** argv) {
     argc -= 2;
     break;
   }
-  // On tmpfs, as run_dir is in production. The edge's rows go to the kernel and are never synced on this path.
-  std::string folder = "/dev/shm/tidelock-bench-resp-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) give_up("cannot make a folder below /dev/shm");
+  const Folder folder;  // the edge's rows go to the kernel and are never synced on this path
   std::vector<bench::Row> rows;
   {
-    const Server edge(folder + "/edge", serve_edge), redis(folder + "/redis", serve_redis);
+    const Server edge(folder.path() + "/edge", serve_edge), redis(folder.path() + "/redis", serve_redis);
     bind_to(1);
     for (const char* command : {"GET", "SET"}) {
       for (const std::size_t bytes : {64u, 2048u}) {
@@ -352,7 +197,5 @@ int main(int argc, char** argv) {
       }
     }
   }
-  std::error_code ignored;
-  std::filesystem::remove_all(folder, ignored);
   return bench::report("resp", rows, argc, argv);
 }
