@@ -1,5 +1,5 @@
-// Servers of the Redis protocol as child processes, an edge or redis-server, bound to one processor: for the benches that
-// ask them over sockets from another.
+// Servers of the Redis protocol as child processes, an edge or redis-server, bound to one processor: for the benches
+// that ask them over sockets from another.
 #pragma once
 
 #include <arpa/inet.h>

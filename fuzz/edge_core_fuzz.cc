@@ -118,6 +118,10 @@ class Bench {
   void on(const ReadDone& op) {
     TIDELOCK_ASSERT(open_reads.erase(op.token.value) == 1);  // answered once
     const Receipt& receipt = op.receipt;
+    if (hit && op.token.value == tokens) {
+      TIDELOCK_ASSERT(op.value == hit->value && receipt.version == hit->version && !receipt.fallback);
+      TIDELOCK_ASSERT(op.code == Code::kOk || op.code == Code::kNotFound);
+    }
     TIDELOCK_ASSERT(receipt.bound_ns >= 0);
     if (op.code != Code::kOk || receipt.fallback) return;
     if (receipt.basis == Basis::kLease) TIDELOCK_ASSERT(now < core->lease_until() || receipt.source == Source::kHub);
@@ -140,6 +144,7 @@ class Bench {
   std::map<std::uint16_t, int> blocks;
   std::set<Nanos> sent_at;
   std::set<std::uint64_t> open_reads, open_writes;
+  std::optional<EdgeEntry> hit;  // what memory answered just before the read under way
 };
 
 void hub_says(Bench& bench, BytesView bytes, bool raw) {
@@ -234,8 +239,13 @@ void run(BytesView input) {
       case kRead: {
         const std::uint8_t key = in.byte();
         const Contract contract = contract_of(in.byte());
+        const std::string name = kKeys[key % std::size(kKeys)];
+        const auto held = contract == Contract{} ? bench.core->hit(name, bench.now) : std::nullopt;
+        bench.hit = held ? std::optional(held->copy()) : std::nullopt;
         bench.open_reads.insert(++bench.tokens);
-        bench.step(EdgeRead{ReadToken{bench.tokens}, kKeys[key % std::size(kKeys)], contract});
+        bench.step(EdgeRead{ReadToken{bench.tokens}, name, contract});
+        // What needs no step is what a step answers at once (F3).
+        TIDELOCK_ASSERT(!std::exchange(bench.hit, {}) || !bench.open_reads.contains(bench.tokens));
         break;
       }
       case kWrite: {

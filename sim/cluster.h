@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/elapsed_clock.h"
 #include "protocol/edge_core.h"
 #include "protocol/hub_core.h"
 #include "sim/disk.h"
@@ -78,6 +79,7 @@ class Cluster : private LedgerHost {
     Contract contract;
     Index floor;
     Consistency consistency;
+    std::optional<EdgeEntry> hit;  // what memory answered just before the step
   };
   struct PendingWrite {
     std::string key;
@@ -244,6 +246,8 @@ class Cluster : private LedgerHost {
   void judge_pages_of(const Edge& edge, const std::function<void(oracle::PageNo)>& tell);
   void judge_edge_sent(Edge& edge, const EdgeFrame& frame);
   void judge_client_void(const Client& client);
+  ClockReading read_clock(const Edge& edge) const;
+  std::optional<EdgeEntry> held_at(Edge& edge, const std::string& key);
   void judge_read_done(Edge& edge, const ReadDone& done, Nanos decided_at);
   void judge_write_done(Edge& edge, const WriteDoneOp& done);
   void judge_snapshot(const std::string& where, const std::vector<std::string>& names, const std::vector<Index>& floors,

@@ -150,6 +150,11 @@ void Cluster::judge_read_done(Edge& edge, const ReadDone& done, Nanos decided_at
   if (it == edge.reads.end()) return;
   const PendingRead read = it->second;
   edge.reads.erase(it);
+  // What needs no step is what a step would have answered at this instant, with its value and without a flag.
+  if (read.hit && (done.value != read.hit->value || done.receipt.version != read.hit->version ||
+                   done.receipt.fallback || (done.code != Code::kOk && done.code != Code::kNotFound))) {
+    world_.violated("F3: memory of " + edge.id + " answers '" + read.key + "' other than a step at the same instant");
+  }
   if (done.code != Code::kOk && done.code != Code::kNotFound) return;
   oracle::Told told = told_of(edge.id, read.key, done.code == Code::kOk, done.value, done.receipt);
   told.strong = read.consistency == Consistency::kStrong && !done.receipt.fallback;

@@ -54,6 +54,15 @@ void Cluster::start_load() {
 
 // ---- apps
 
+// C1: a reading of an app is an interval. How wide, is drawn from the instant.
+ClockReading Cluster::read_clock(const Edge& edge) const {
+  constexpr std::uint64_t kWidth = 200 * kMicrosecond;
+  const Nanos reading = h(edge);
+  const std::uint64_t drawn = static_cast<std::uint64_t>(reading) * 0x9E37'79B9'7F4A'7C15u;
+  return {reading - static_cast<Nanos>((drawn >> 20 & 0xFFFFF) % kWidth),
+          reading + static_cast<Nanos>((drawn >> 40 & 0xFFFFF) % kWidth), edge.suspended_ns};
+}
+
 void Cluster::page_reader(int number, int app) {
   Edge& edge = edge_of(number);
   if (!load_) return;
@@ -80,19 +89,13 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
     const PageLoads& loads;
     Nanos* looked_at;
     bool looked_lately;
-    struct Reading {
-      Nanos earliest, latest, suspended_ns;
-    };
-    Reading now() const {
+    ClockReading now() const {
       loads.pause();
-      const Nanos reading = cluster.h(edge);
       *looked_at = cluster.world_.now();
-      return {reading, reading, edge.suspended_ns};
+      return cluster.read_clock(edge);
     }
-    Reading past() const {  // it has just read something else, or nothing for long
-      if (!looked_lately) return {kNever, kNever, 0};
-      const Nanos reading = cluster.h(edge);
-      return {reading, reading, edge.suspended_ns};
+    ClockReading past() const {  // it has just read something else, or nothing for long
+      return looked_lately ? cluster.read_clock(edge) : ClockReading{kNever, kNever, 0};
     }
   };
   const std::shared_ptr<Page> page = edge.app_pages[static_cast<std::size_t>(app)];
@@ -101,6 +104,7 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
   const Index floor = judge_.floor(key);
   const PageLoads loads(world_, *page);
   const Nanos began_at = world_.now();
+  const bool fault_known = page->clock_fault;
   Nanos looked_at = began_at;
   const AppClock clock{*this, edge, loads, &looked_at, world_.chance(500)};
   PageValues values(loads, *page, &private_cache, key);
@@ -111,6 +115,10 @@ void Cluster::read_page(Edge& edge, int app, const std::string& key, const Contr
   edge.apps[static_cast<std::size_t>(app)] = std::move(private_cache);
   world_.trace(20, static_cast<std::uint64_t>(outcome.must_ask), outcome.receipt.version.value);
   if (!outcome.found && !outcome.negative) return;
+  if (fault_known && ns.scope == Scope::kRegion && outcome.receipt.bound_ns != kForever) {
+    world_.violated("C3: an app of " + edge.id + " takes a proof of '" + key +
+                    "' from a clock that is known to run wrong");
+  }
   const bool served = outcome.must_ask == MustAsk::kNo;
   oracle::Told told = told_of(edge.id + (page == edge.page ? " page" : " orphan page"), key, outcome.found,
                               values.value, outcome.receipt);
@@ -134,13 +142,7 @@ void Cluster::snapshot_page(Edge& edge, int app) {
   struct AppClock {
     const Cluster& cluster;
     const Edge& edge;
-    struct Reading {
-      Nanos earliest, latest, suspended_ns;
-    };
-    Reading now() const {
-      const Nanos reading = cluster.h(edge);
-      return {reading, reading, edge.suspended_ns};
-    }
+    ClockReading now() const { return cluster.read_clock(edge); }
   };
   const std::shared_ptr<Page> page = edge.app_pages[static_cast<std::size_t>(app)];
   const std::vector<std::string> names = {"cfg:0", "cfg:1"};
@@ -159,6 +161,12 @@ void Cluster::snapshot_page(Edge& edge, int app) {
     judge_snapshot(edge.id, names, floors, outcomes);
 }
 
+// What the edge answers without a step, where it does.
+std::optional<EdgeEntry> Cluster::held_at(Edge& edge, const std::string& key) {
+  const auto held = edge.core->hit(key, h(edge));
+  return held ? std::optional(held->copy()) : std::nullopt;
+}
+
 void Cluster::edge_reader(int number) {
   Edge& edge = edge_of(number);
   if (!load_) return;
@@ -167,15 +175,23 @@ void Cluster::edge_reader(int number) {
     EdgeRead read;
     read.key = key;
     read.contract = any_contract(key);
+    if (edge.next_token % 6 == 5) read.contract = {};  // as most clients of the Redis protocol ask
     if (world_.chance(200)) read.contract.token = edge.last_acked;
     post(edge, edge.incarnation, [this, &edge, read]() mutable {
       read.token = ReadToken{++edge.next_token};
       const Namespace& ns = namespace_of(plan_.seed.namespaces, read.key);
       const Consistency consistency =
           read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);
-      edge.reads[read.token.value] = {read.key, read.contract, judge_.floor(read.key), consistency};
+      PendingRead& pending = edge.reads[read.token.value];
+      pending = {read.key, read.contract, judge_.floor(read.key), consistency, {}};
+      if (read.contract == Contract{}) pending.hit = held_at(edge, read.key);
       judge_.asked(edge.id, edge.incarnation, read.token.value);
+      const std::uint64_t incarnation = edge.incarnation;
       step_edge(edge, read);
+      const auto left = edge.reads.find(read.token.value);
+      if (edge.incarnation == incarnation && left != edge.reads.end() && left->second.hit) {
+        world_.violated("F3: memory of " + edge.id + " answers '" + read.key + "' at once, and a step waits");
+      }
     });
   }
   world_.in(soon(plan_.read_gap), [this, number] { edge_reader(number); });

@@ -27,6 +27,7 @@ struct Page {
   std::uint64_t verified_epoch = 1, strong_epoch = 1;
   std::uint32_t rho_ppm = 200;
   bool revoked = false;
+  bool clock_fault = false;  // for the judge: its edge knew of one when it dropped the proofs
   std::uint64_t first_slot_version = 0;
   std::map<std::uint16_t, std::uint64_t> slots;
   std::map<std::uint16_t, std::uint32_t> blocks;

@@ -93,6 +93,10 @@ enum class Mutant : std::uint8_t {
   kOldProofForStrong,
   kUnsequencedForStrong,
   kFallbackUnflagged,
+  kHitIgnoresBlocks,
+  kHitIgnoresBound,
+  kDroppedProofsCount,
+  kLeasedBoundIsZero,
   kOwnWriteVouchedFor,
   kReturnedWriteVouchedFor,
   // data

@@ -111,9 +111,7 @@ void ArenaWriter::on_evict(std::function<void(const EntryView&)> evicted) { ring
 std::size_t ArenaWriter::entries() const { return ring_->entries(); }
 std::size_t ArenaWriter::live_bytes() const { return ring_->live_bytes(); }
 std::size_t ArenaWriter::capacity_bytes() const { return ring_->capacity_bytes(); }
-std::size_t ArenaWriter::fixed_bytes() const {
-  return kHeaderBytes + ring_->index_bytes();
-}
+std::size_t ArenaWriter::fixed_bytes() const { return kHeaderBytes + ring_->index_bytes(); }
 std::uint64_t ArenaWriter::evictions() const { return ring_->evictions(); }
 const RingView& ArenaWriter::view() const { return ring_->view(); }
 const std::string& ArenaWriter::path() const { return mapping_->path(); }

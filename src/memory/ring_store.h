@@ -1,10 +1,11 @@
 // A bounded store of entries in one block of memory, private or shared: the inside of the arena.
 //
 //   tail ... head   positions in words of an endless log; the last `data_words` of them exist, at position % data_words
-//   index           buckets of eight words, [12 bits tag | 52 bits position + 1]; a key may be in either of two buckets.
-//                   It lies at the end of the memory and grows with the entries: each bucket in use is split in two, one
-//                   after the other, and the number in use tells a reader which have been (linear hashing, W. Litwin
-//                   1980)
+//   index           buckets of eight words, [12 bits tag | 52 bits position + 1]; a key may be in either of two
+//   buckets.
+//                   It lies at the end of the memory and grows with the entries: each bucket in use is split in two,
+//                   one after the other, and the number in use tells a reader which have been (linear hashing, W.
+//                   Litwin 1980)
 //
 // A record never changes where it lies. A new value is a new record at the head, and then its index word. To make room
 // the writer takes records from the tail: dead ones vanish; live ones move to the head while the log is not full of
@@ -169,7 +170,7 @@ class RingWriter {
   std::uint64_t* index_;
   std::uint64_t* data_;
   Reserve reserve_;
-  std::uint64_t buckets_ = 0;        // in use: readers find them in the memory
+  std::uint64_t buckets_ = 0;         // in use: readers find them in the memory
   std::uint64_t buckets_wanted_ = 0;  // a power of two: splitting goes on until there are so many
   std::uint64_t reserved_buckets_ = 0;
   std::uint64_t head_ = 0;

@@ -12,9 +12,9 @@ namespace tidelock {
 
 class SharedMapping {
  public:
-  // A new file of zeros beside `path`, with room reserved for its first `reserved_bytes`: what lies behind them must not
-  // be touched before `reserve`. It takes the name `path` with publish(). A left-over of a creator that died is removed
-  // first.
+  // A new file of zeros beside `path`, with room reserved for its first `reserved_bytes`: what lies behind them must
+  // not be touched before `reserve`. It takes the name `path` with publish(). A left-over of a creator that died is
+  // removed first.
   static Result<std::unique_ptr<SharedMapping>> create(const std::string& path, std::size_t size_bytes,
                                                        std::size_t reserved_bytes);
   // An existing regular file, whole. kUnavailable when there is none or it may not be opened, kCorrupt when it is

@@ -69,11 +69,13 @@ std::optional<HeldView> EdgeCore::hit(std::string_view key, Nanos now) {
     const Demand demand = demand_of({}, ns);
     switch (demand.consistency) {
       case Consistency::kStrong:  // F4, F5
-        if (now >= lease_until_ || blocked(key) || !covered(key, *entry)) return std::nullopt;
+        if (now >= lease_until_ || (blocked(key) && !TIDELOCK_MUTANT(kHitIgnoresBlocks)) || !covered(key, *entry)) {
+          return std::nullopt;
+        }
         break;
       case Consistency::kBounded:  // F3, F9
-        if (bound_of(key, *entry) > demand.bound_ns || demand.bound_ns < demand_ns_ ||
-            now >= saturating_add(demand_since_, kDemandTime)) {
+        if ((bound_of(key, *entry) > demand.bound_ns && !TIDELOCK_MUTANT(kHitIgnoresBound)) ||
+            demand.bound_ns < demand_ns_ || now >= saturating_add(demand_since_, kDemandTime)) {
           return std::nullopt;
         }
         break;

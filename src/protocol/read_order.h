@@ -177,7 +177,8 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
         continue;
       }
       if (candidate.slot_checked && candidate.slot_version != slot_version(word)) continue;  // F5: invalidated
-      const Nanos own_proof = candidate.proven_at < page.proofs_from() ? kNever : candidate.proven_at;  // C2, C3
+      const bool dropped = candidate.proven_at < page.proofs_from() && !TIDELOCK_MUTANT(kDroppedProofsCount);
+      const Nanos own_proof = dropped ? kNever : candidate.proven_at;  // C2, C3
       // 4. the clock
       const Reading now = clock.now();
       if (now.latest >= candidate.expires_at) continue;  // C5
@@ -211,7 +212,7 @@ ReadOutcome read_in_order(const Page& page, const Clock& clock, Values& values, 
           once_more = true;
           break;
         }
-        bound = std::min(bound, stretch(passed, rho_ppm));
+        bound = std::min(bound, TIDELOCK_MUTANT(kLeasedBoundIsZero) ? 0 : stretch(passed, rho_ppm));
       }
       outcome.receipt.bound_ns = bound;
       if (policy.write_mode == WriteMode::kBehind && !here_is_truth) {

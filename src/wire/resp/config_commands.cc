@@ -280,8 +280,7 @@ std::string RespServerImpl::info_sections() const {
          line("total_commands_processed", stats.commands_total) + line("total_net_input_bytes", stats.bytes_in) +
          line("total_net_output_bytes", stats.bytes_out) +
          line("rejected_connections", stats.refused_max + stats.refused_protected + stats.refused_unauthenticated) +
-         line("rejected_tls_handshakes", stats.refused_tls) +
-         line("total_error_replies", stats.errors_total) +
+         line("rejected_tls_handshakes", stats.refused_tls) + line("total_error_replies", stats.errors_total) +
          line("client_output_buffer_limit_disconnections", stats.closed_slow_reader) +
          line("pubsub_channels", channels.size()) + line("pubsub_patterns", patterns.size()) +
          line("tracking_total_keys", tracked.size()) + line("tracking_total_prefixes", prefixes.size()) +

@@ -295,9 +295,8 @@ void RespServerImpl::process(const std::shared_ptr<RespConnection>& connection) 
 void RespServerImpl::flush(RespConnection& connection) {
   while (connection.unsent() > 0) {
     const char* const from = connection.out.data() + connection.out_sent;
-    const ssize_t sent = connection.tls != nullptr
-                             ? connection.tls->send(from, connection.unsent())
-                             : ::send(connection.fd, from, connection.unsent(), MSG_NOSIGNAL);
+    const ssize_t sent = connection.tls != nullptr ? connection.tls->send(from, connection.unsent())
+                                                   : ::send(connection.fd, from, connection.unsent(), MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
@@ -581,9 +580,7 @@ RespServer::RespServer(EventLoop& loop, CommandHandler& handler, RespServerOptio
 
 RespServer::~RespServer() = default;
 
-Result<int> RespServer::listen_tcp(const std::string& host, int port) {
-  return impl_->listen({}, host, port);
-}
+Result<int> RespServer::listen_tcp(const std::string& host, int port) { return impl_->listen({}, host, port); }
 
 Result<int> RespServer::listen_tls(const std::string& host, int port, RespTls files) {
   auto context = TlsContext::make(std::move(files));

@@ -44,8 +44,8 @@ Result<void> TlsContext::load() {
   if (fresh == nullptr) return fail(Code::kUnavailable, "TLS: " + reason());
   SSL_CTX* context = fresh.get();
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
-                                   SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_options(
+      context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_num_tickets(context, 0);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context,
@@ -154,7 +154,8 @@ ssize_t TlsStream::send(const char* from, std::size_t bytes) {
   }
   ERR_clear_error();
   bool wants_write = false;
-  const ssize_t sent = outcome(SSL_write(ssl_, from, static_cast<int>(std::min<std::size_t>(bytes, INT_MAX))), &wants_write);
+  const ssize_t sent =
+      outcome(SSL_write(ssl_, from, static_cast<int>(std::min<std::size_t>(bytes, INT_MAX))), &wants_write);
   if (sent != 0) return sent;
   errno = EPIPE;
   return -1;

@@ -36,7 +36,7 @@ struct RespTls {
 class TlsStream {
  public:
   explicit TlsStream(SSL* ssl);  // takes it over
-  ~TlsStream();  // says goodbye if that does not wait
+  ~TlsStream();                  // says goodbye if that does not wait
   TlsStream(const TlsStream&) = delete;
   TlsStream& operator=(const TlsStream&) = delete;
 

@@ -283,9 +283,9 @@ TEST_F(Tls, ToolsOfRedis) {
   if (!installed("redis-cli")) GTEST_SKIP() << "NOT TESTED: redis-cli is not installed";
   RunningServer running;
   const std::string port = std::to_string(listen(running, ours.server(TlsClients::kCertified)));
-  const std::vector<std::string> where = {"-h",     "127.0.0.1",     "-p",     port,
-                                          "--tls",  "--cacert",      ours.ca(), "--cert",
-                                          ours.certificate("app"), "--key", ours.key("app")};
+  const std::vector<std::string> where = {
+      "-h",    "127.0.0.1",    "-p", port, "--tls", "--cacert", ours.ca(), "--cert", ours.certificate("app"),
+      "--key", ours.key("app")};
   const auto with = [&](std::vector<std::string> command, const std::vector<std::string>& words) {
     command.insert(command.end(), where.begin(), where.end());
     command.insert(command.end(), words.begin(), words.end());
