@@ -23,7 +23,10 @@ EXAMPLE_TOOLS = {
 }
 
 # Third-party libraries that more than one room may wrap: library -> (rooms, reason).
-WRAPPED_TWICE = {}
+WRAPPED_TWICE = {
+    "ssl": ({"wire/resp", "wire/grpc"}, "gRPC brings its own TLS, and its tests speak TLS by hand"),
+    "crypto": ({"codec", "wire/resp"}, "TLS says what went wrong through the error queue of all OpenSSL"),
+}
 
 # Third-party headers that one of our headers may bring to other rooms: (our header, their header).
 IN_HEADERS = {}

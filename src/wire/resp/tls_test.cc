@@ -10,12 +10,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <ctime>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/wall_clock.h"
 #include "codec/certificate.h"
 #include "wire/resp/peer_fixture.h"
 #include "wire/resp/server_fixture.h"
@@ -25,7 +25,7 @@ namespace tidelock {
 namespace {
 
 Validity around_now(std::int64_t from_s = -3'600, std::int64_t to_s = 3'600) {
-  const auto now = static_cast<std::int64_t>(std::time(nullptr));
+  const auto now = static_cast<std::int64_t>(wall_ms_now() / 1'000);
   return {now + from_s, now + to_s};
 }
 
