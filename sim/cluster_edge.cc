@@ -167,6 +167,7 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
   } else if (const auto* drop = std::get_if<PageDropProofs>(&op)) {
     page.lease_until = page.behind_at = page.fresh_at = kNever;
     page.proofs_from = drop->from;
+    report_.clock_faults += edge.core->clock_fault() && !page.clock_fault;
     page.clock_fault = page.clock_fault || edge.core->clock_fault();
     page.suspended_ns = edge.suspended_ns;
   } else if (const auto* epochs = std::get_if<PageEpochs>(&op)) {

@@ -154,6 +154,13 @@ void CoreLoop::carry_out_together() {
   publish_gauges();
 }
 
+void CoreLoop::store_all() {
+  settle_first();
+  if (const auto done = l2_.store_all(); !done) {
+    log(LogLevel::kError, "edge", "store failed", {{"message", done.error().message}});
+  }
+}
+
 bool CoreLoop::settle() {
   settle_first();
   return !std::exchange(together_failed_, false);
@@ -163,7 +170,7 @@ void CoreLoop::carry_out(EdgeActions& actions) {
   // L2 first, as one batch: no reader looks at it beside this thread, so its place among the stores to page and arena
   // (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
   step_failed_ = false;
-  if (const auto stored = l2_.commit(actions, clock_.now()); !stored) {  // D3
+  if (const auto stored = l2_.commit(actions, clock_.now(), &actions == &together_); !stored) {  // D3
     step_failed_ = true;
     if (!gauges_.store_failed.exchange(true)) {
       log(LogLevel::kError, "edge", "store failed", {{"message", stored.error().message}});
@@ -176,8 +183,10 @@ void CoreLoop::carry_out(EdgeActions& actions) {
     if (const auto* bump = std::get_if<PageBumpSlot>(&op); bump != nullptr && telling_) tell_change(*bump, before);
     before = &op;
   }
+  if (l2_.take_wants_sync()) disk_.sync_soon();
   const Nanos now = clock_.now();
-  loop_.wake_at(waker_, std::min({actions.wake_at, saturating_add(now, kIdleTick), arena_.sweep(now)}));
+  loop_.wake_at(waker_,
+                std::min({actions.wake_at, saturating_add(now, kIdleTick), arena_.sweep(now), l2_.commit_at(now)}));
 }
 
 // A slot is bumped whenever a value changed, right behind the operation that stored or dropped it.

@@ -81,6 +81,8 @@ class CoreLoop {
   void settle_first() {
     if (!together_.ops.empty()) run([] {});
   }
+  // L2's rows are where another thread finds them: before it lists them.
+  void store_all();
   // False: the store did not take some of what was written together since the last call (D3).
   bool settle();
 

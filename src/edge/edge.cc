@@ -204,7 +204,9 @@ class Edge::Impl {
     run.edge_boot = boot_.value;
     run.suspended_ns = suspended_ns_now();
     remote_ = open_remote(config_.l2, config_.id, clock_);
-    l2_ = std::make_unique<L2Store>(*kv_, run, l2_options(config_.l2), remote_.get());
+    L2Options l2 = l2_options(config_.l2);
+    l2.journal_path = config_.data_dir + "/l2.journal";
+    l2_ = std::make_unique<L2Store>(*kv_, run, l2, remote_.get());
     if (auto counted = l2_->open(); !counted) return counted;
 
     std::vector<std::pair<Bytes, Bytes>> rows;

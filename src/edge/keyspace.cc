@@ -48,6 +48,7 @@ constexpr std::string_view kObjectHelp[] = {
 
 // `work` runs on the worker; what it returns runs on the loop and answers.
 void EdgeCommands::on_worker(const Asked& asked, std::function<std::function<void()>()> work) {
+  core_.store_all();
   const bool taken = worker_.post([this, work = std::move(work)] { core_.loop().post(work()); });
   if (!taken) answer_error(asked, error_reply(Code::kBusy, "too many listings are waiting"));
 }

@@ -1,5 +1,6 @@
 #include "edge/l2_engine.h"
 
+#include <algorithm>
 #include <string>
 
 #include "telemetry/log.h"
@@ -16,6 +17,7 @@ L2Options l2_options(const L2Settings& settings) {
   options.bytes_max = settings.bytes_max;
   options.remote_value_bytes_max =
       settings.engine == L2Engine::kMemcached ? kMemcachedValueBytesMax : kRedisValueBytesMax;
+  options.journal_half_bytes = std::clamp<std::uint64_t>(settings.bytes_max / 64, 256u << 10, 16u << 20);
   return options;
 }
 

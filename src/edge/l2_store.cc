@@ -5,6 +5,7 @@
 #include "edge/l2_store.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr char kBytesRow[] = "l2_bytes";  // in kMetaFamily
 constexpr char kDropRow[] = "l2_proofs";
+constexpr char kDrainedRow[] = "l2_drained";
 constexpr std::size_t kSpareRows = 256;  // so many rows without one that goes: local ones go, too; twice: any goes
 constexpr int kRoundsMax = 5;            // to the end; all; all with local ones, twice because bits are to be cleared
 constexpr std::uint64_t kSlackMax = 256u << 10;
@@ -29,6 +31,13 @@ struct Drop {
   template <class A>
   void fields(A& a) {
     a(clock_run, from);
+  }
+};
+struct Drained {
+  std::uint64_t generation = 0;  // of the journal, up to which RocksDB has its rows
+  template <class A>
+  void fields(A& a) {
+    a(generation);
   }
 };
 struct BytesCounted {
@@ -69,6 +78,12 @@ class L2Store::Plan {
 L2Store::L2Store(Kv& kv, L2Run run, L2Options options, RemoteStore* remote)
     : kv_(kv), run_(run), options_(options), remote_(remote) {}
 
+L2Store::~L2Store() {
+  if (const auto done = store_all(); !done) {
+    log(LogLevel::kWarn, "edge", "rows stay in the journal", {{"why", done.error().message}});
+  }
+}
+
 Result<void> L2Store::open() {
   const auto dropped = kv_.get(kMetaFamily, kDropRow);
   if (!dropped) return fail(dropped.error());
@@ -77,21 +92,146 @@ Result<void> L2Store::open() {
     if (!drop) return fail(drop.error());
     if (drop->clock_run == run_.clock_run) run_.proofs_from = drop->from;
   }
-  if (!counts()) return {};
-  const auto row = kv_.get(kMetaFamily, kBytesRow);
-  if (!row) return fail(row.error());
-  if (*row) {
-    if (const auto counted = decode<BytesCounted>(**row, kBytesRow)) {
+  if (counts()) {
+    const auto row = kv_.get(kMetaFamily, kBytesRow);
+    if (!row) return fail(row.error());
+    const auto counted =
+        *row ? decode<BytesCounted>(**row, kBytesRow) : Result<BytesCounted>(fail(Code::kNotFound, kBytesRow));
+    if (counted) {
       counters_.bytes = counted->bytes;
-      return {};
+    } else {
+      const auto scanned = kv_.scan(kL2Family, {}, {}, [&](BytesView key, BytesView value) {
+        counters_.bytes += charge(key, value);
+        return true;
+      });
+      if (!scanned) unreadable(scanned.error());  // what lies behind is not counted; the edge can do without it
     }
   }
-  const auto scanned = kv_.scan(kL2Family, {}, {}, [&](BytesView key, BytesView value) {
-    counters_.bytes += charge(key, value);
-    return true;
+  return options_.journal_path.empty() ? Result<void>{} : open_journal();
+}
+
+Result<void> L2Store::open_journal() {
+  auto journal = RowJournal::open(options_.journal_path, options_.journal_half_bytes);
+  if (!journal && journal.error().code == Code::kCorrupt) {
+    ++counters_.damaged;
+    log(LogLevel::kError, "edge", "rows of this gateway's own keys were lost on their way to disk",
+        {{"why", journal.error().message}});
+    std::error_code gone;
+    std::filesystem::remove(options_.journal_path, gone);
+    journal = RowJournal::open(options_.journal_path, options_.journal_half_bytes);
+  }
+  if (!journal && journal.error().code == Code::kBusy) {
+    log(LogLevel::kWarn, "edge", "no journal: each write goes to RocksDB at once", {{"why", journal.error().message}});
+    return {};
+  }
+  if (!journal) return fail(journal.error());
+  const auto row = kv_.get(kMetaFamily, kDrainedRow);
+  if (!row) return fail(row.error());
+  std::uint64_t drained = 0;
+  if (*row) {
+    const auto known = decode<Drained>(**row, kDrainedRow);
+    if (!known) return fail(known.error());
+    drained = known->generation;
+  }
+  // What an earlier process left on the way. In memory it is as much as the journal holds.
+  Plan plan;
+  const auto replayed = (*journal)->replay(drained, [&](BytesView key, std::optional<BytesView> bytes) {
+    Change change;
+    if (bytes) change.row = Bytes(*bytes);
+    plan.change(std::string(key), std::move(change));
   });
-  if (!scanned) unreadable(scanned.error());  // what lies behind is not counted; the edge can do without it
+  if (!replayed.whole) {
+    ++counters_.damaged;
+    log(LogLevel::kError, "edge", "rows of this gateway's own keys were lost on their way to disk",
+        {{"journal", options_.journal_path}, {"rows_read", std::to_string(replayed.rows)}});
+  }
+  const std::uint64_t newest = std::max(drained, (*journal)->newest_generation());
+  if (newest > drained) {
+    if (auto done = carry_out(plan, newest); !done) return done;
+  }
+  (*journal)->begin(newest + 1);
+  journal_ = std::move(*journal);
+  next_drained_ = draining_.end();
   return {};
+}
+
+const std::optional<BytesView>* L2Store::on_the_way(std::string_view key) const {
+  for (const OnTheWay* rows : {&filling_, &draining_}) {  // the newer first
+    if (const auto found = rows->find(key); found != rows->end()) return &found->second;
+  }
+  return nullptr;
+}
+
+Result<bool> L2Store::append(const std::string& key, const std::optional<Bytes>& row, Nanos now) {
+  const std::optional<BytesView> bytes = row ? std::optional<BytesView>(*row) : std::nullopt;
+  auto placed = journal_->append(key, bytes);
+  if (!placed) {
+    if (!journal_->fits(key, bytes)) return false;
+    if (auto done = finish_draining(); !done) return fail(done.error());
+    begin_draining();
+    placed = journal_->append(key, bytes);
+  }
+  if (filling_since_ == kNever) filling_since_ = now;
+  filling_.erase(placed->key);  // its name may lie in the row before
+  filling_.emplace(placed->key, placed->row);
+  ++counters_.journaled;
+  return true;
+}
+
+// False: a row is too large for the journal, so that all go straight to RocksDB.
+Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
+  for (const auto& op : actions.ops) {
+    if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known) {
+      auto done = append(put->key, change_of(*put, now).row, now);
+      if (!done || !*done) return done;
+    }
+    if (const auto* erase = std::get_if<EntryErase>(&op)) {
+      auto done = append(erase->key, std::nullopt, now);
+      if (!done || !*done) return done;
+    }
+  }
+  return true;
+}
+
+Result<void> L2Store::carry_on(std::size_t rows) {
+  if (draining_.empty()) return {};
+  Plan plan;
+  for (; rows > 0 && next_drained_ != draining_.end(); --rows, ++next_drained_) {
+    Change change;
+    if (next_drained_->second) change.row = Bytes(*next_drained_->second);
+    plan.change(std::string(next_drained_->first), std::move(change));
+    ++counters_.carried_on;
+  }
+  const bool last = next_drained_ == draining_.end();
+  if (auto done = carry_out(plan, last ? std::optional(journal_->generation() - 1) : std::nullopt); !done) return done;
+  if (!last) return {};
+  draining_.clear();
+  next_drained_ = draining_.end();
+  journal_->drained();
+  wants_sync_ = true;
+  return {};
+}
+
+void L2Store::begin_draining() {
+  draining_.swap(filling_);
+  next_drained_ = draining_.begin();
+  journal_->turn();
+  filling_since_ = kNever;
+}
+
+Result<void> L2Store::finish_draining() { return carry_on(draining_.size()); }
+
+Result<void> L2Store::store_all() {
+  if (journal_ == nullptr) return {};
+  if (auto done = finish_draining(); !done) return done;
+  if (filling_.empty()) return {};
+  begin_draining();
+  return finish_draining();
+}
+
+Nanos L2Store::commit_at(Nanos now) const {
+  if (!draining_.empty()) return saturating_add(now, kMillisecond);
+  return filling_.empty() ? kForever : saturating_add(filling_since_, kL2JournalAge);
 }
 
 void L2Store::unreadable(const Error& why) const {
@@ -100,6 +240,10 @@ void L2Store::unreadable(const Error& why) const {
 }
 
 std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
+  if (const auto* row = on_the_way(key)) {
+    auto entry = *row ? decode_l2_row(**row, run_) : std::nullopt;
+    return entry ? std::optional(std::move(entry->entry)) : std::nullopt;
+  }
   const auto bytes = kv_.get(kL2Family, key);
   if (!bytes) {
     unreadable(bytes.error());
@@ -160,9 +304,22 @@ std::optional<L2Store::Old> L2Store::old_row(const std::string& key) const {
   return old;
 }
 
-Result<void> L2Store::commit(const EdgeActions& actions, Nanos now) {
+Result<void> L2Store::commit(const EdgeActions& actions, Nanos now, bool own) {
+  if (journal_ != nullptr) {
+    if (auto done = carry_on(kL2JournalSlice); !done) return done;
+    if (draining_.empty() && !filling_.empty() && now >= saturating_add(filling_since_, kL2JournalAge)) {
+      begin_draining();
+    }
+    if (own) {
+      const auto done = put_into_journal(actions, now);
+      if (!done) return fail(done.error());
+      if (*done) return {};
+    }
+  }
   Plan plan;
-  for (const std::string& key : broken_) plan.change(key, {});
+  for (const std::string& key : broken_) {
+    if (on_the_way(key) == nullptr) plan.change(key, {});
+  }
   for (const auto& op : actions.ops) {
     if (const auto* drop = std::get_if<PageDropProofs>(&op)) {
       if (auto done = drop_proofs(drop->from); !done) return done;
@@ -172,6 +329,10 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now) {
     if (const auto* erase = std::get_if<EntryErase>(&op)) plan.change(erase->key, {});
   }
   if (!plan.changes().empty()) {
+    const auto passes = [this](const auto& change) { return on_the_way(change.first) != nullptr; };
+    if (std::any_of(plan.changes().begin(), plan.changes().end(), passes)) {
+      if (auto done = store_all(); !done) return done;
+    }
     if (auto done = carry_out(plan); !done) return done;
     broken_.clear();
   }
@@ -180,7 +341,7 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now) {
   return evict(now);
 }
 
-Result<void> L2Store::carry_out(Plan& plan) {
+Result<void> L2Store::carry_out(Plan& plan, std::optional<std::uint64_t> drained) {
   KvBatch batch;
   std::uint64_t bytes = counters_.bytes;
   std::vector<std::string> gone;  // values at the cache server that no row leads to any more
@@ -207,6 +368,10 @@ Result<void> L2Store::carry_out(Plan& plan) {
     if (old) used(key);
     if (counts()) bytes += charge(key, *change.row);
     batch.put(kL2Family, key, std::move(*change.row));
+  }
+  if (drained) {
+    Drained row{*drained};
+    batch.put(kMetaFamily, kDrainedRow, encode(row));
   }
   if (!batch.writes.empty()) {
     if (counts()) {

@@ -17,6 +17,11 @@
 //           values. Rows that `keep` names (writes that wait in the outbox) never leave; they alone may exceed it.
 //           Values at a cache server are not counted: that server has its own limit. The files are larger than the rows
 //           they hold by what compaction has not given back yet, and by at most 64 MiB of log.
+// On the way: with a journal, rows of keys that live on this gateway only lie in it first (store/kv/row_journal.h), so
+//           that a key that changes often is stored once, and a kill takes nothing that was acknowledged (D1). They
+//           reach RocksDB within kL2JournalAge and some milliseconds, a few with each commit. Until then find sees them
+//           and scan does not: store_all comes before it. A row that is stored at once is never older than one of its
+//           key in the journal: where there is one, the journal is emptied first.
 // Threads:  scan from any; everything else on the loop's thread.
 // Cost:     find is one RocksDB get (about 2 us) on a miss of memory; at a cache server it waits for that besides, on
 // the
@@ -33,6 +38,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -41,6 +48,7 @@
 #include "edge/l2_row.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
+#include "store/kv/row_journal.h"
 #include "store/remote/remote_store.h"
 
 namespace tidelock {
@@ -52,10 +60,14 @@ inline constexpr char kMetaFamily[] = "meta";
 inline constexpr std::size_t kL2InlineBytes = 128;  // a value of this size costs less in its row than at a server
 inline constexpr std::size_t kL2EvictRows = 4096;
 inline constexpr std::uint64_t kL2Unbounded = ~std::uint64_t{0};
+inline constexpr Nanos kL2JournalAge = 1 * kSecond;
+inline constexpr std::size_t kL2JournalSlice = 64;  // rows that one commit carries on to RocksDB
 
 struct L2Options {
   std::uint64_t bytes_max = kL2Unbounded;                    // needs kMetaFamily, where the bytes are counted
   std::size_t remote_value_bytes_max = kCacheValueBytesMax;  // a larger value stays in RocksDB
+  std::string journal_path{};                                // empty: none; needs kMetaFamily
+  std::size_t journal_half_bytes = 16u << 20;
 };
 
 struct L2Counters {
@@ -64,12 +76,16 @@ struct L2Counters {
   std::uint64_t damaged = 0;    // rows and values that could not be read
   std::uint64_t missing = 0;    // values that the cache server does not have any more, or has from before
   std::uint64_t unchanged = 0;  // rows that were there already and were not written again
+  std::uint64_t journaled = 0, carried_on = 0;  // rows into the journal, and from it to RocksDB
 };
 
 class L2Store : public EdgeStore {
  public:
   // `kv` has kL2Family; both outlive the store. `remote` may be null.
   L2Store(Kv& kv, L2Run run, L2Options options = {}, RemoteStore* remote = nullptr);
+  ~L2Store() override;  // store_all, if it can
+  L2Store(const L2Store&) = delete;
+  L2Store& operator=(const L2Store&) = delete;
   // Reads from when on proofs count (C2, C3) and, with a quota, how many bytes there are. Cost: two rows; the whole
   // family where nobody has counted yet. Needs kMetaFamily.
   Result<void> open();
@@ -79,8 +95,15 @@ class L2Store : public EdgeStore {
   std::optional<EdgeEntry> find(std::string_view key) const override;
 
   // Writes the EntryPut and EntryErase of a step, in order, as one batch with the kernel (survives kill -9), and before
-  // them that proofs were dropped, if they were. An error means that it was not stored: D3.
-  Result<void> commit(const EdgeActions& actions, Nanos now);
+  // them that proofs were dropped, if they were. An error means that it was not stored: D3. `own`: all of them are of
+  // keys that live on this gateway only.
+  Result<void> commit(const EdgeActions& actions, Nanos now, bool own = false);
+  // When commit is to be called again, with or without anything to store; kForever: no need to.
+  Nanos commit_at(Nanos now) const;
+  // Everything that is on the way reaches RocksDB now.
+  Result<void> store_all();
+  // True once after rows left the journal: until they are synced a power cut may take them (D9).
+  bool take_wants_sync() { return std::exchange(wants_sync_, false); }
   void disrupted(Nanos suspended_ns);  // C2
   const L2Counters& counters() const { return counters_; }
 
@@ -109,7 +132,13 @@ class L2Store : public EdgeStore {
   bool counts() const { return options_.bytes_max != kL2Unbounded; }
   std::optional<Old> old_row(const std::string& key) const;
   Change change_of(const EntryPut& put, Nanos now) const;
-  Result<void> carry_out(Plan& plan);
+  Result<void> carry_out(Plan& plan, std::optional<std::uint64_t> drained = std::nullopt);
+  Result<void> open_journal();
+  Result<bool> put_into_journal(const EdgeActions& actions, Nanos now);
+  Result<bool> append(const std::string& key, const std::optional<Bytes>& row, Nanos now);
+  Result<void> carry_on(std::size_t rows);
+  Result<void> finish_draining();
+  const std::optional<BytesView>* on_the_way(std::string_view key) const;
   Result<void> drop_proofs(Nanos from);
   void unreadable(const Error& why) const;
   Result<void> evict(Nanos now);
@@ -124,6 +153,16 @@ class L2Store : public EdgeStore {
   mutable L2Counters counters_;
   // What find saw since the last commit: rows to be erased by the next one, and values that are whole at the server.
   mutable std::vector<std::string> broken_, intact_;
+
+  // Where the rows of each half lie, the last of each key. Those of the half that is drained stay until all have been
+  // carried on: a kill brings them all back.
+  using OnTheWay = std::unordered_map<std::string_view, std::optional<BytesView>>;
+  std::unique_ptr<RowJournal> journal_;
+  OnTheWay filling_, draining_;
+  OnTheWay::const_iterator next_drained_{};
+  Nanos filling_since_ = kNever;
+  bool wants_sync_ = false;
+  void begin_draining();
 
   // Eviction is CLOCK over the keys in their order: a bit says that an entry was read or replaced since the hand
   // passed.

@@ -30,9 +30,17 @@ void OutboxDisk::push(OutboxPersist work) {
   changed_.notify_one();
 }
 
+void OutboxDisk::sync_soon() {
+  {
+    const std::lock_guard lock(mutex_);
+    sync_asked_ = true;
+  }
+  changed_.notify_one();
+}
+
 void OutboxDisk::run() {
   std::uint64_t committed = 0;  // the highest number with the kernel
-  bool wants_sync = false;      // something committed since the last sync asked for it
+  bool wants_sync = false;      // something was committed since the last sync
   std::size_t unsynced_bytes = 0;
   Nanos next_sync_at = kNever;
   for (;;) {
@@ -40,7 +48,7 @@ void OutboxDisk::run() {
     bool stopping = false;
     {
       std::unique_lock lock(mutex_);
-      const auto ready = [this] { return stopping_ || !queue_.empty(); };
+      const auto ready = [this] { return stopping_ || sync_asked_ || !queue_.empty(); };
       if (!wants_sync) {
         changed_.wait(lock, ready);
       } else if (unsynced_bytes < kGatherBytes) {
@@ -48,6 +56,7 @@ void OutboxDisk::run() {
         if (wait > 0) changed_.wait_for(lock, std::chrono::nanoseconds(wait), ready);
       }
       work.swap(queue_);
+      wants_sync = std::exchange(sync_asked_, false) || !work.empty() || wants_sync;
       stopping = stopping_;
     }
     if (!work.empty()) {
@@ -60,7 +69,6 @@ void OutboxDisk::run() {
           else
             batch.erase(kOutboxFamily, std::move(key));
         }
-        wants_sync = wants_sync || one.sync;
         committed = one.number;
       }
       if (const auto done = kv_.commit(batch, Sync::kNone); !done) return failed_(done.error().message);

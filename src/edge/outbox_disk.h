@@ -1,5 +1,5 @@
 // OutboxDisk writes the outbox's rows on a thread of its own: first to the kernel, then, when a record asks for it,
-// synced for a whole group (D1).
+// synced for a whole group (D1). What asked for no sync is synced all the same within a group's time (D9).
 //
 // Threads:  push from the loop's thread; the callbacks come from the disk thread and must only post.
 // Order:    batches are committed in the order of their numbers, each all or nothing.
@@ -36,6 +36,7 @@ class OutboxDisk {
   OutboxDisk& operator=(const OutboxDisk&) = delete;
 
   void push(OutboxPersist work);
+  void sync_soon();  // what others committed to `kv`
 
  private:
   void run();
@@ -48,6 +49,7 @@ class OutboxDisk {
   std::condition_variable changed_;
   std::deque<OutboxPersist> queue_;
   bool stopping_ = false;
+  bool sync_asked_ = false;
   std::thread thread_;
 };
 

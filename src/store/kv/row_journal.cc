@@ -1,0 +1,191 @@
+#include "store/kv/row_journal.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "base/assert.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x314C4E4A574F5254ull;  // "TROWJNL1" as bytes
+constexpr std::uint32_t kErases = ~std::uint32_t{0};     // in place of a row's size
+
+constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) / 8 * 8; }
+
+// A kill finds what is written before this, or not what is written behind it: the processor keeps the order of one
+// thread's stores for that thread, and so for the file, if the compiler does.
+void then() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+tl::unexpected<Error> refuse(const std::string& path, const char* doing, int error, Code code = Code::kUnavailable) {
+  return fail(code, path + ": " + doing + ": " + std::strerror(error));
+}
+
+}  // namespace
+
+struct RowJournal::Half {
+  std::uint64_t magic;
+  std::uint64_t half_bytes;
+  std::uint64_t generation;  // 0: never begun
+  std::uint64_t end;         // where the next record begins: a hint that tells damage from the end
+  std::uint64_t reserved[4];
+};
+
+struct RowJournal::Record {
+  std::uint64_t check;
+  std::uint64_t generation;
+  std::uint32_t key_bytes, row_bytes;
+
+  std::size_t size() const { return padded(sizeof(Record) + key_bytes + (row_bytes == kErases ? 0 : row_bytes)); }
+  const char* key() const { return reinterpret_cast<const char*>(this + 1); }
+  const char* row() const { return key() + key_bytes; }
+  std::uint64_t sum() const {
+    const char* from = reinterpret_cast<const char*>(&generation);
+    return hash64({from, size() - sizeof check});
+  }
+};
+
+Result<std::unique_ptr<RowJournal>> RowJournal::open(const std::string& path, std::size_t half_bytes) {
+  static_assert(sizeof(Half) == 64 && sizeof(Record) == 24);
+  half_bytes = std::clamp(padded(half_bytes), kHalfBytesMin, kHalfBytesMax);
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return refuse(path, "open", errno);
+  std::unique_ptr<RowJournal> journal(new RowJournal);
+  const auto mapped = [&]() -> Result<void> {
+    struct stat info{};
+    if (::fstat(fd, &info) != 0) return refuse(path, "stat", errno);
+    auto bytes = static_cast<std::size_t>(info.st_size);
+    const bool fresh = bytes == 0;
+    if (fresh) {
+      bytes = 2 * half_bytes;
+      // Reserved now: a full disk is an error here and not a SIGBUS at some later store.
+      if (const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes)); error != 0) {
+        if (::ftruncate(fd, 0) != 0) return refuse(path, "give back room", errno);
+        return refuse(path, "reserve room", error, Code::kBusy);
+      }
+    } else if (bytes < 2 * kHalfBytesMin || bytes > 2 * kHalfBytesMax || bytes % 16 != 0) {
+      return fail(Code::kCorrupt, path + ": " + std::to_string(bytes) + " bytes: not a journal of rows");
+    }
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) return refuse(path, "map", errno);
+    journal->memory_ = static_cast<char*>(memory);
+    journal->size_bytes_ = bytes;
+    journal->half_bytes_ = bytes / 2;
+    for (int number : {0, 1}) {
+      Half& half = journal->half(number);
+      // A file that was made and not begun (all zeros) holds nothing.
+      const bool untouched = half.magic == 0 && half.generation == 0 && half.end == 0;
+      if (!untouched && (half.magic != kMagic || half.half_bytes != bytes / 2)) {
+        return fail(Code::kCorrupt, path + ": not a journal of rows");
+      }
+    }
+    return {};
+  }();
+  ::close(fd);
+  if (!mapped) return fail(mapped.error());
+  return journal;
+}
+
+RowJournal::~RowJournal() {
+  if (memory_ != nullptr) ::munmap(memory_, size_bytes_);
+}
+
+RowJournal::Half& RowJournal::half(int number) const {
+  return *reinterpret_cast<Half*>(memory_ + static_cast<std::size_t>(number) * half_bytes_);
+}
+char* RowJournal::data(int number) const { return reinterpret_cast<char*>(&half(number) + 1); }
+std::size_t RowJournal::room() const { return half_bytes_ - sizeof(Half); }
+std::size_t RowJournal::filled_bytes() const { return half(filling_).end; }
+
+std::uint64_t RowJournal::newest_generation() const { return std::max(half(0).generation, half(1).generation); }
+
+RowJournal::Replayed RowJournal::replay(
+    std::uint64_t drained, const std::function<void(BytesView key, std::optional<BytesView> row)>& visit) const {
+  Replayed replayed;
+  const int older = half(0).generation <= half(1).generation ? 0 : 1;
+  for (const int number : {older, 1 - older}) {
+    const Half& one = half(number);
+    if (one.generation == 0) replayed.whole = replayed.whole && one.end == 0;
+    if (one.generation == 0 || one.generation <= drained) continue;
+    std::size_t at = 0;
+    while (at + sizeof(Record) <= room()) {
+      const auto* record = reinterpret_cast<const Record*>(data(number) + at);
+      const std::uint64_t bytes =
+          std::uint64_t{record->key_bytes} + (record->row_bytes == kErases ? 0 : record->row_bytes);
+      if (record->generation != one.generation || bytes > room() - at - sizeof(Record) ||
+          record->size() > room() - at || record->check != record->sum()) {
+        break;
+      }
+      std::optional<BytesView> row;
+      if (record->row_bytes != kErases) row = BytesView(record->row(), record->row_bytes);
+      visit({record->key(), record->key_bytes}, row);
+      ++replayed.rows;
+      at += record->size();
+    }
+    // The end is stored behind the record: a kill in between leaves one record more.
+    replayed.whole = replayed.whole && at >= one.end;
+  }
+  return replayed;
+}
+
+void RowJournal::begin(std::uint64_t generation) {
+  TIDELOCK_ASSERT(generation > newest_generation());
+  for (int number : {0, 1}) {
+    half(number) = {kMagic, half_bytes_, 0, 0, {}};
+    then();
+  }
+  filling_ = 0;
+  generation_ = generation;
+  half(0).generation = generation;
+}
+
+bool RowJournal::fits(BytesView key, std::optional<BytesView> row) const {
+  return padded(sizeof(Record) + key.size() + (row ? row->size() : 0)) <= room();
+}
+
+std::optional<RowJournal::Placed> RowJournal::append(BytesView key, std::optional<BytesView> row) {
+  Half& into = half(filling_);
+  if (!fits(key, row) || padded(sizeof(Record) + key.size() + (row ? row->size() : 0)) > room() - into.end) {
+    return std::nullopt;
+  }
+  auto* record = reinterpret_cast<Record*>(data(filling_) + into.end);
+  record->generation = generation_;
+  record->key_bytes = static_cast<std::uint32_t>(key.size());
+  record->row_bytes = row ? static_cast<std::uint32_t>(row->size()) : kErases;
+  char* to = reinterpret_cast<char*>(record + 1);
+  std::memcpy(to, key.data(), key.size());
+  if (row && !row->empty()) std::memcpy(to + key.size(), row->data(), row->size());
+  const std::size_t used = sizeof(Record) + key.size() + (row ? row->size() : 0);
+  std::memset(reinterpret_cast<char*>(record) + used, 0, record->size() - used);
+  then();
+  record->check = record->sum();
+  then();
+  into.end += record->size();
+  Placed placed;
+  placed.key = {record->key(), key.size()};
+  if (row) placed.row = BytesView(record->row(), row->size());
+  return placed;
+}
+
+void RowJournal::turn() {
+  const int other = 1 - filling_;
+  TIDELOCK_ASSERT(half(other).generation == 0);
+  half(other).generation = ++generation_;
+  filling_ = other;
+}
+
+void RowJournal::drained() {
+  Half& one = half(1 - filling_);
+  one.end = 0;  // under its generation there is nothing that its owner has not
+  then();
+  one.generation = 0;
+}
+
+}  // namespace tidelock

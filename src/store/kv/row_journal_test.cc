@@ -1,0 +1,217 @@
+// The journal of rows against a list, cut off anywhere, damaged anywhere, and under the hand of a process that is
+// killed.
+#include "store/kv/row_journal.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/rng.h"
+
+namespace tidelock {
+namespace {
+
+namespace fs = std::filesystem;
+using Rows = std::vector<std::pair<std::string, std::optional<std::string>>>;
+
+struct RowJournalTest : testing::Test {
+  RowJournalTest() {
+    std::string folder = (fs::temp_directory_path() / "tidelock-journal-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(folder.data()), nullptr);
+    folder_ = folder;
+    path = folder_ + "/rows";
+  }
+  ~RowJournalTest() override { fs::remove_all(folder_); }
+  std::unique_ptr<RowJournal> open(std::size_t half_bytes = RowJournal::kHalfBytesMin) const {
+    auto journal = RowJournal::open(path, half_bytes);
+    EXPECT_TRUE(journal) << journal.error().message;
+    return std::move(*journal);
+  }
+  static Rows rows_of(const RowJournal& journal, std::uint64_t drained, bool* whole = nullptr) {
+    Rows rows;
+    const auto replayed = journal.replay(drained, [&](BytesView key, std::optional<BytesView> row) {
+      rows.emplace_back(std::string(key), row ? std::optional(std::string(*row)) : std::nullopt);
+    });
+    EXPECT_EQ(replayed.rows, rows.size());
+    if (whole != nullptr) *whole = replayed.whole;
+    return rows;
+  }
+  std::string path;
+
+ private:
+  std::string folder_;
+};
+
+Rows some_rows(Rng& rng, std::size_t count) {
+  Rows rows;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string row(rng.below(200), static_cast<char>('a' + i % 26));
+    rows.emplace_back("key" + std::to_string(rng.below(50)), rng.one_in(5) ? std::nullopt : std::optional(row));
+  }
+  return rows;
+}
+
+bool append(RowJournal& journal, const std::pair<std::string, std::optional<std::string>>& row) {
+  return journal.append(row.first, row.second ? std::optional<BytesView>(*row.second) : std::nullopt).has_value();
+}
+
+TEST_F(RowJournalTest, GivesBackWhatWasAppended) {
+  Rng rng(1);
+  Rows all = some_rows(rng, 200);
+  all.emplace_back("empty", "");
+  all.emplace_back("", "no key");
+  {
+    const auto journal = open();
+    EXPECT_TRUE(rows_of(*journal, 0).empty());
+    journal->begin(7);
+    for (const auto& row : all) ASSERT_TRUE(append(*journal, row));
+    const auto placed = journal->append("placed", "here");
+    ASSERT_TRUE(placed);
+    EXPECT_EQ(placed->key, "placed");
+    EXPECT_EQ(placed->row, "here");
+    all.emplace_back("placed", "here");
+  }
+  const auto journal = open(1u << 20);  // the size is what it was made with
+  bool whole = false;
+  EXPECT_EQ(rows_of(*journal, 6, &whole), all);
+  EXPECT_TRUE(whole);
+  EXPECT_TRUE(rows_of(*journal, 7, &whole).empty()) << "drained";
+  EXPECT_TRUE(whole);
+  EXPECT_EQ(journal->newest_generation(), 7u);
+  journal->begin(8);
+  EXPECT_TRUE(rows_of(*journal, 0).empty()) << "what lies behind is of a former generation";
+}
+
+TEST_F(RowJournalTest, OneHalfFillsWhileTheOtherIsDrained) {
+  const auto journal = open();
+  journal->begin(1);
+  Rng rng(2);
+  Rows first = some_rows(rng, 10), second = some_rows(rng, 10), third = some_rows(rng, 3);
+  for (const auto& row : first) ASSERT_TRUE(append(*journal, row));
+  journal->turn();
+  for (const auto& row : second) ASSERT_TRUE(append(*journal, row));
+  Rows both = first;
+  both.insert(both.end(), second.begin(), second.end());
+  EXPECT_EQ(rows_of(*journal, 0), both) << "the older half first";
+  EXPECT_EQ(rows_of(*journal, 1), second);
+  journal->drained();
+  EXPECT_EQ(rows_of(*journal, 0), second);
+  journal->turn();
+  for (const auto& row : third) ASSERT_TRUE(append(*journal, row));
+  both = second;
+  both.insert(both.end(), third.begin(), third.end());
+  bool whole = false;
+  EXPECT_EQ(rows_of(*journal, 1, &whole), both);
+  EXPECT_TRUE(whole);
+}
+
+TEST_F(RowJournalTest, SaysWhenItIsFull) {
+  const auto journal = open();
+  journal->begin(1);
+  const std::string row(1'000, 'r');
+  std::size_t count = 0;
+  while (journal->append("key", row)) ++count;
+  EXPECT_GT(count, 55u);
+  EXPECT_LT(count, 65u);
+  EXPECT_TRUE(journal->fits("key", row));
+  EXPECT_FALSE(journal->fits("key", std::string(RowJournal::kHalfBytesMin, 'r')));
+  EXPECT_EQ(rows_of(*journal, 0).size(), count);
+}
+
+TEST_F(RowJournalTest, RefusesOtherFiles) {
+  struct Case {
+    const char* what;
+    std::string bytes;
+  };
+  for (const Case& c : {Case{"short", "x"}, Case{"text", std::string(1u << 20, 'x')},
+                        Case{"an odd size", std::string((1u << 20) + 1, '\0')}}) {
+    std::ofstream(path, std::ios::binary) << c.bytes;
+    const auto journal = RowJournal::open(path, 1u << 20);
+    ASSERT_FALSE(journal) << c.what;
+    EXPECT_EQ(journal.error().code, Code::kCorrupt) << c.what;
+    EXPECT_NE(journal.error().message.find(path), std::string::npos);
+  }
+  const auto nowhere = RowJournal::open(path + "/below", 1u << 20);
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().code, Code::kUnavailable);
+}
+
+TEST_F(RowJournalTest, AFlippedBitCostsRowsAndNeverChangesOne) {
+  Rng rng(3);
+  const Rows all = some_rows(rng, 30);
+  {
+    const auto journal = open();
+    journal->begin(1);
+    for (const auto& row : all) ASSERT_TRUE(append(*journal, row));
+  }
+  std::ifstream file(path, std::ios::binary);
+  const std::string sound((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::size_t lost = 0;
+  for (int flip = 0; flip < 400; ++flip) {
+    std::string bytes = sound;
+    bytes[rng.below(8'000)] ^= static_cast<char>(1 << rng.below(8));
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+    const auto journal = RowJournal::open(path, 0);
+    if (!journal) continue;  // refused
+    bool whole = false;
+    const Rows rows = rows_of(**journal, 0, &whole);
+    ASSERT_LE(rows.size(), all.size());
+    ASSERT_TRUE(std::equal(rows.begin(), rows.end(), all.begin())) << flip;
+    if (rows.size() == all.size()) continue;
+    ++lost;
+    EXPECT_FALSE(whole) << flip;
+  }
+  EXPECT_GT(lost, 50u);
+}
+
+TEST_F(RowJournalTest, AKillTakesNothingThatWasAppended) {
+  auto* appended =
+      static_cast<std::uint64_t*>(::mmap(nullptr, 4'096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(appended, MAP_FAILED);
+  Rng chance(4);
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    fs::remove(path);
+    __atomic_store_n(appended, 0, __ATOMIC_SEQ_CST);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const auto journal = RowJournal::open(path, RowJournal::kHalfBytesMax / 16);
+      (*journal)->begin(1);
+      Rng rng(seed);
+      for (;;) {
+        const Rows rows = some_rows(rng, 100);
+        for (const auto& row : rows) {
+          if (!append(**journal, row)) ::_exit(1);
+          __atomic_add_fetch(appended, 1, __ATOMIC_SEQ_CST);
+        }
+      }
+    }
+    const std::uint64_t until = 1 + chance.below(3'000);
+    while (__atomic_load_n(appended, __ATOMIC_SEQ_CST) < until) ::sched_yield();
+    ::kill(child, SIGKILL);
+    ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+    const std::uint64_t acknowledged = __atomic_load_n(appended, __ATOMIC_SEQ_CST);
+    bool whole = false;
+    const Rows rows = rows_of(*open(), 0, &whole);
+    EXPECT_TRUE(whole);
+    ASSERT_GE(rows.size(), acknowledged);
+    ASSERT_LE(rows.size(), acknowledged + 1) << "the one under way may be there";
+    Rng rng(seed);
+    for (std::size_t at = 0; at < rows.size();) {
+      const Rows expected = some_rows(rng, 100);
+      for (std::size_t i = 0; i < expected.size() && at < rows.size(); ++i, ++at) ASSERT_EQ(rows[at], expected[i]);
+    }
+  }
+  ::munmap(appended, 4'096);
+}
+
+}  // namespace
+}  // namespace tidelock
