@@ -107,19 +107,28 @@ void CoreLoop::look_for_disruption() {  // C2, outside of a step
 }
 
 void CoreLoop::decide(What what, EdgeActions& actions) {
+  hits_of_look_ = 0;
   core_.step(EdgeEvent{clock_.now(), std::move(what)}, actions);  // C6: read after the event was taken
 }
 
 std::optional<HeldView> CoreLoop::hit(std::string_view key) {
   if (in_step_ || in_run_) return std::nullopt;
-  settle_first();                       // the memory tier does not know yet what was written together
-  ClockReading now = hot_clock_.now();  // C1, C6
+  settle_first();  // the memory tier does not know yet what was written together
+  if (hits_of_look_ == 0)
+    look_ = look();
+  else
+    --hits_of_look_;
+  return core_.hit(key, look_.latest);
+}
+
+// C1, C6: for what was received before. It stays true until the next step or write: nobody else changes what the core
+// decides by, so what was the newest at this instant is what is answered.
+ClockReading CoreLoop::look() {
+  const ClockReading now = hot_clock_.now();
   const Nanos slept = saturating_sub(now.suspended_ns, detector_.suspended_ns());
-  if (detector_.watches_vm() || slept > kSuspendTolerance || slept < -kSuspendTolerance) {
-    look_for_disruption();
-    now = hot_clock_.now();
-  }
-  return core_.hit(key, now.latest);
+  if (!detector_.watches_vm() && slept <= kSuspendTolerance && slept >= -kSuspendTolerance) return now;
+  look_for_disruption();
+  return hot_clock_.now();
 }
 
 std::optional<WriteDoneOp> CoreLoop::write_together(KeyWrite write) {

@@ -8,6 +8,7 @@
 // (D3).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -72,8 +73,14 @@ class CoreLoop {
   // The hot path of a pipeline. `hit` is a read under the namespace's own contract that memory answers without a step:
   // nothing when it cannot, then `read`. Valid until anything else is called.
   std::optional<HeldView> hit(std::string_view key);
-  // A hint that these keys will be asked for.
-  void expect(std::span<const std::string_view> keys) const { arena_.warm(keys); }
+  // A hint that these keys will be asked for. What was received before it, and nothing else in between, is answered as
+  // of one look at the clock, taken now: at most kHitsOfOneLook of them.
+  void expect(std::span<const std::string_view> keys) {
+    arena_.warm(keys);
+    look_ = look();
+    hits_of_look_ = in_step_ || in_run_ ? 0 : std::min(keys.size(), kHitsOfOneLook);
+  }
+  static constexpr std::size_t kHitsOfOneLook = 16;
   // A write of a key that lives on this gateway only. It is decided now, so that reads here see it; but it is stored,
   // and shown in page and arena, together with others: by `settle`, or before any other event. Nothing may be
   // acknowledged before `settle` said true. Nothing: not now, then `write`.
@@ -97,6 +104,7 @@ class CoreLoop {
   void step(What what);
   void decide(What what, EdgeActions& actions);
   void look_for_disruption();
+  ClockReading look();
   void carry_out(EdgeActions& actions);
   void carry_out_together();
   void tell_change(const PageBumpSlot& bump, const EdgeActions::Op* before);
@@ -148,6 +156,8 @@ class CoreLoop {
   bool telling_ = true;       // `listener_` hears of changes when they are carried out
   bool together_failed_ = false;
   HotClock hot_clock_;
+  ClockReading look_;
+  std::size_t hits_of_look_ = 0;  // how many hits may still use it
   std::deque<std::function<void()>> later_;
   std::uint64_t last_token_ = 0;
   std::unordered_map<std::uint64_t, OnRead> reads_;

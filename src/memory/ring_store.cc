@@ -214,8 +214,7 @@ bool RingView::still_there(std::uint64_t position) const {
   return position >= load(control_);
 }
 
-bool RingView::load_header(std::uint64_t position, Header& header) const {
-  const std::uint64_t offset = position % shape_.data_words;
+bool RingView::load_header(std::uint64_t position, std::uint64_t offset, Header& header) const {
   const std::uint64_t room = shape_.data_words - offset;
   const std::uint64_t* at = data_ + offset;
   __builtin_prefetch(at + 8);  // the lines that follow: they are wanted if this is the key
@@ -253,7 +252,7 @@ Lookup RingView::get(std::string_view key, std::uint64_t hash, std::string& valu
         if (!tag_fits(index_word, hash)) continue;
         const std::uint64_t position = (index_word & kPositionMask) - 1;
         Header header;
-        if (!load_header(position, header)) {
+        if (!load_header(position, position % shape_.data_words, header)) {
           lost = true;
           continue;
         }
@@ -303,8 +302,8 @@ RingWriter::RingWriter(void* memory, RingShape shape, Reserve reserve)
       buckets_wanted_(buckets_),
       reserved_buckets_(buckets_),
       used_(untouched_zeros(shape.buckets * kBucketWords), Unmap{shape.buckets * kBucketWords}),
-      block_words_(std::bit_floor(std::min(kBlockWordsMax, shape.record_words_max()))),
-      first_record_((shape.data_words + block_words_ - 1) / block_words_, kNoRecord),
+      block_shift_(std::bit_width(std::min(kBlockWordsMax, shape.record_words_max())) - 1),
+      first_record_(block_of(shape.data_words - 1) + 1, kNoRecord),
       expiries_(first_record_.size()),
       entered_(first_record_.size() - 1) {
   control_ = static_cast<std::uint64_t*>(memory);
@@ -353,7 +352,7 @@ void RingWriter::split_next() {
 
 // Nobody finds it any more, and the tail need not ask.
 void RingWriter::bury(std::uint64_t position) {
-  std::uint64_t* at = data_ + position % shape_.data_words;
+  std::uint64_t* at = data_ + offset_of(position);
   live_words_ -= size_of(load(at));
   // Behind the index word's change, which sends away whoever meets the mark.
   __atomic_store_n(at, (load(at) & ~(0xFFull << 56)) | kDeadMark << 56, __ATOMIC_RELEASE);
@@ -370,9 +369,21 @@ void RingWriter::set_index(std::uint32_t word, std::uint64_t hash, std::uint64_t
   __atomic_store_n(index_ + word, tag_of(hash) << 52 | (position + 1), __ATOMIC_RELEASE);
 }
 
-EntryView RingWriter::entry_at(std::uint64_t position) const {
+struct RingWriter::Place {
+  std::uint32_t word = 0;
+  std::uint64_t position = 0;
   RingView::Header header;
-  TIDELOCK_ASSERT(view_.load_header(position, header));
+};
+
+RingView::Header RingWriter::header_at(std::uint64_t position) const {
+  RingView::Header header;
+  TIDELOCK_ASSERT(view_.load_header(position, offset_of(position), header));
+  return header;
+}
+
+EntryView RingWriter::entry_at(std::uint64_t position) const { return entry_of(header_at(position)); }
+
+EntryView RingWriter::entry_of(const RingView::Header& header) {
   EntryView entry{{reinterpret_cast<const char*>(header.key), header.key_bytes},
                   {reinterpret_cast<const char*>(header.value()), header.value_bytes},
                   {}};
@@ -387,23 +398,19 @@ std::optional<RingWriter::Place> RingWriter::locate(std::string_view key, std::u
       const std::uint64_t index_word = load(index_ + word);
       if (!tag_fits(index_word, hash)) continue;
       const std::uint64_t position = (index_word & kPositionMask) - 1;
-      RingView::Header header;
-      TIDELOCK_ASSERT(view_.load_header(position, header));
-      if (header.key_bytes == key.size() && same_bytes(header.key, key)) {
-        return Place{word, position};
-      }
+      const RingView::Header header = header_at(position);
+      if (header.key_bytes == key.size() && same_bytes(header.key, key)) return Place{word, position, header};
     }
   }
   return std::nullopt;
 }
 
 std::uint64_t RingWriter::size_at(std::uint64_t position) const {
-  return size_of(load(data_ + position % shape_.data_words));
+  return size_of(load(data_ + offset_of(position)));
 }
 
 std::uint64_t RingWriter::hash_at(std::uint64_t position) const {
-  RingView::Header header;
-  TIDELOCK_ASSERT(view_.load_header(position, header));
+  const RingView::Header header = header_at(position);
   return hash64({reinterpret_cast<const char*>(header.key), header.key_bytes});
 }
 
@@ -432,7 +439,7 @@ void RingWriter::drop(std::uint32_t index_word, std::uint64_t position, bool evi
 std::uint32_t RingWriter::claim_index_word(std::uint64_t hash) {
   std::optional<std::uint32_t> best;  // in the emptier bucket
   int best_free = 0;
-  Place oldest{0, kPositionMask}, oldest_unused{0, kPositionMask};
+  Place oldest{0, kPositionMask, {}}, oldest_unused{0, kPositionMask, {}};
   for (const std::uint64_t bucket : buckets_of(hash, buckets_).at) {
     int free_words = 0;
     std::uint32_t empty = 0;
@@ -444,7 +451,7 @@ std::uint32_t RingWriter::claim_index_word(std::uint64_t hash) {
         empty = word;
         continue;
       }
-      const Place place{word, (index_word & kPositionMask) - 1};
+      const Place place{word, (index_word & kPositionMask) - 1, {}};
       if (place.position < oldest.position) oldest = place;
       if (!marked(word) && place.position < oldest_unused.position) {
         oldest_unused = place;
@@ -462,22 +469,27 @@ std::uint32_t RingWriter::claim_index_word(std::uint64_t hash) {
 }
 
 std::uint64_t RingWriter::append_gap(std::uint64_t words) {
-  const std::uint64_t offset = head_ % shape_.data_words;
+  const std::uint64_t offset = head_ - lap_at_;
   if (offset + words > shape_.data_words) {
     const std::uint64_t pad = shape_.data_words - offset;
     store(data_ + offset, kPadMark << 56 | pad);
     enter_blocks(pad);
-    head_ += pad;
+    move_head(pad);
   }
   const std::uint64_t position = head_;
   enter_blocks(words);
-  head_ += words;
+  move_head(words);
   return position;
+}
+
+void RingWriter::move_head(std::uint64_t words) {
+  head_ += words;
+  if (head_ - lap_at_ >= shape_.data_words) lap_at_ += shape_.data_words;
 }
 
 // The head is about to go on by `words`: what was known of the blocks that it comes into is over.
 void RingWriter::enter_blocks(std::uint64_t words) {
-  const std::uint64_t last = (head_ % shape_.data_words + words - 1) / block_words_;
+  const std::uint64_t last = block_of(head_ - lap_at_ + words - 1);
   while (entered_ != last) {
     entered_ = entered_ + 1 == first_record_.size() ? 0 : entered_ + 1;
     first_record_[entered_] = kNoRecord;
@@ -486,18 +498,18 @@ void RingWriter::enter_blocks(std::uint64_t words) {
 }
 
 void RingWriter::note_record(std::uint64_t position, Nanos expires_at) {
-  const std::uint64_t offset = position % shape_.data_words;
-  std::uint16_t& first = first_record_[offset / block_words_];
-  if (first == kNoRecord) first = static_cast<std::uint16_t>(offset % block_words_);
-  expiries_.lower(offset / block_words_, expires_at);
+  const std::uint64_t offset = offset_of(position);
+  std::uint16_t& first = first_record_[block_of(offset)];
+  if (first == kNoRecord) first = static_cast<std::uint16_t>(offset - (block_of(offset) << block_shift_));
+  expiries_.lower(block_of(offset), expires_at);
 }
 
 void RingWriter::expire_block(std::size_t block, Nanos now) {
   Nanos earliest = kForever;
   if (first_record_[block] != kNoRecord) {
-    const std::uint64_t end = std::min<std::uint64_t>((block + 1) * block_words_, shape_.data_words);
-    std::uint64_t offset = block * block_words_ + first_record_[block];
-    const std::uint64_t head_offset = head_ % shape_.data_words;
+    const std::uint64_t end = std::min<std::uint64_t>((block + 1) << block_shift_, shape_.data_words);
+    std::uint64_t offset = (block << block_shift_) + first_record_[block];
+    const std::uint64_t head_offset = head_ - lap_at_;
     std::uint64_t position = head_ - head_offset + offset;
     if (offset >= head_offset) position -= shape_.data_words;  // of the lap before
     // Records that the tail has passed still lie there, as long as the head has not come.
@@ -531,7 +543,7 @@ std::uint64_t RingWriter::free_words() const { return shape_.data_words - (head_
 // Takes the record at the tail away: a dead one vanishes, a live one moves to the head while `budget` lasts, else it is
 // evicted, if it may be. False: nothing was done.
 bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
-  const std::uint64_t* at = data_ + tail_ % shape_.data_words;
+  const std::uint64_t* at = data_ + offset_of(tail_);
   const std::uint64_t word0 = load(at);
   const std::uint64_t size = size_of(word0);
   if (word0 >> 56 == kRecordMark) {
@@ -539,12 +551,12 @@ bool RingWriter::take_tail(std::uint64_t& budget, bool may_evict) {
     TIDELOCK_ASSERT(word);
     const bool used = marked(*word);
     const bool crowded = live_words_ > shape_.data_words / 4 * 3;
-    const std::uint64_t seam = shape_.data_words - head_ % shape_.data_words;
+    const std::uint64_t seam = shape_.data_words - (head_ - lap_at_);
     const std::uint64_t needed = size <= seam ? size : size + seam;
     if ((used || !crowded) && size <= budget && needed <= free_words()) {
       budget -= size;
       const std::uint64_t position = append_gap(size);
-      std::uint64_t* to = data_ + position % shape_.data_words;
+      std::uint64_t* to = data_ + offset_of(position);
       for (std::uint64_t i = 0; i < size; ++i) store(to + i, load(at + i));
       note_record(position,
                   word0 >> 48 & kExpires ? static_cast<Nanos>(load(at + 1 + (word0 >> 48 & kVersion))) : kForever);
@@ -587,7 +599,7 @@ bool RingWriter::put(std::string_view key, std::uint64_t hash, std::string_view 
   }
   make_room(words);
   const std::uint64_t position = append_gap(words);
-  std::uint64_t* at = data_ + position % shape_.data_words;
+  std::uint64_t* at = data_ + offset_of(position);
   store(at, kRecordMark << 56 | flags << 48 | value.size() << 24 | key.size());
   store_meta(at + 1, flags, meta);
   std::uint64_t* const key_at = at + meta_words(flags);
@@ -621,12 +633,12 @@ std::optional<EntryView> RingWriter::find(std::string_view key, std::uint64_t ha
   const auto place = locate(key, hash);
   if (!place) return std::nullopt;
   mark_used(place->word);
-  return entry_at(place->position);
+  return entry_of(place->header);
 }
 
 std::optional<EntryView> RingWriter::peek(std::string_view key, std::uint64_t hash) const {
   const auto place = locate(key, hash);
-  return place ? std::optional(entry_at(place->position)) : std::nullopt;
+  return place ? std::optional(entry_of(place->header)) : std::nullopt;
 }
 
 void RingWriter::each_of_slot(std::uint16_t slot, const std::function<void(std::string_view)>& visit) const {

@@ -87,8 +87,9 @@ class RingView {
  protected:
   friend class RingWriter;
   struct Header;
-  // Copies and checks the header of the record at `position`; false: overwritten meanwhile, or not a record.
-  bool load_header(std::uint64_t position, Header& header) const;
+  // Copies and checks the header of the record at `position`, which lies at `offset` of the memory; false: overwritten
+  // meanwhile, or not a record.
+  bool load_header(std::uint64_t position, std::uint64_t offset, Header& header) const;
   bool still_there(std::uint64_t position) const;
   std::uint64_t buckets_in_use() const;
 
@@ -137,12 +138,17 @@ class RingWriter {
   std::size_t index_bytes() const { return RingShape::kControlBytes + reserved_buckets_ * 64 + buckets_ * 8; }
 
  private:
-  struct Place {
-    std::uint32_t word = 0;      // of the index
-    std::uint64_t position = 0;  // of the record
-  };
+  struct Place;  // of a key: its index word, and where its record lies
   std::optional<Place> locate(std::string_view key, std::uint64_t hash) const;
+  RingView::Header header_at(std::uint64_t position) const;
+  static EntryView entry_of(const RingView::Header& header);
   EntryView entry_at(std::uint64_t position) const;
+  // Of a position between tail and head, without a division.
+  std::uint64_t offset_of(std::uint64_t position) const {
+    return position >= lap_at_ ? position - lap_at_ : position + shape_.data_words - lap_at_;
+  }
+  void move_head(std::uint64_t words);
+  std::uint64_t block_of(std::uint64_t offset) const { return offset >> block_shift_; }
   // The index word that points to `position`; none: the record is dead.
   std::optional<std::uint32_t> index_word_of(std::uint64_t position) const;
   std::uint64_t hash_at(std::uint64_t position) const;
@@ -174,6 +180,7 @@ class RingWriter {
   std::uint64_t buckets_wanted_ = 0;  // a power of two: splitting goes on until there are so many
   std::uint64_t reserved_buckets_ = 0;
   std::uint64_t head_ = 0;
+  std::uint64_t lap_at_ = 0;  // the position at which the head was at the beginning of the memory
   std::uint64_t tail_ = 0;
   std::uint64_t live_words_ = 0;
   std::size_t entries_ = 0;
@@ -190,7 +197,7 @@ class RingWriter {
   // For all buckets there may be, since other threads mark: of those not in use no page was ever touched.
   std::unique_ptr<std::uint8_t[], Unmap> used_;
   std::function<void(const EntryView&)> evicted_;
-  std::uint64_t block_words_;
+  int block_shift_;                          // a block is 2^block_shift_ words
   std::vector<std::uint16_t> first_record_;  // where in each block the first record of this lap begins
   ExpiryIndex expiries_;
   std::size_t entered_;  // the last block that the head came into
