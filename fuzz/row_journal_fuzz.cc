@@ -22,14 +22,18 @@ struct Made {
   Rows rows;
   Made() {
     auto journal = *RowJournal::open(path, kHalf);
-    journal->begin(5);
+    journal->begin(5, 77);
     for (int i = 0; i < 12; ++i) {
-      if (i == 6) journal->turn();
+      if (i == 6) {
+        journal->seal();
+        journal->turn();
+      }
       std::optional<Bytes> row;
       if (i % 4 != 3) row = Bytes(static_cast<std::size_t>(i * 7), static_cast<char>('a' + i));
       rows.emplace_back("key" + std::to_string(i % 5), row);
-      TIDELOCK_ASSERT(journal->append(rows.back().first, row ? std::optional<BytesView>(*row) : std::nullopt));
+      journal->append(rows.back().first, row ? std::optional<BytesView>(*row) : std::nullopt);
     }
+    journal->seal();
   }
 };
 

@@ -367,6 +367,10 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   if (const auto ok = check_node_id(edge.id); !ok)
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
   if (const auto ok = check_l2(edge.l2); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
+  if (edge.redis_tls_address.empty() && !(edge.redis_tls.certificate_file + edge.redis_tls.ca_file).empty()) {
+    return fail(Code::kInvalid,
+                path + ": [redis_door] is for redis_tls, which is not set: set it, or remove the section");
+  }
   if (edge.redis_tls.certificate_file.empty() != edge.redis_tls.key_file.empty()) {
     return fail(Code::kInvalid, path + ": [redis_door]: certificate = \"" + edge.redis_tls.certificate_file +
                                     "\", key = \"" + edge.redis_tls.key_file + "\": give both or neither");

@@ -313,14 +313,14 @@ Json receipt_json(const EdgeReceipt& receipt) {
           {"message", receipt.message}};
 }
 
-Result<EdgeRead> read_at_edge(RespClient& edge, const std::string& key, const std::vector<std::string>& options,
-                              int timeout_ms) {
+Result<KeyAnswer> read_at_edge(RespClient& edge, const std::string& key, const std::vector<std::string>& options,
+                               int timeout_ms) {
   std::vector<std::string> question = {"TL.GET", key};
   question.insert(question.end(), options.begin(), options.end());
   const Nanos timeout = timeout_ms * kMillisecond;
   const ElapsedClock clock;
   std::optional<std::uint64_t> fields_of;  // the version that was current before the fields were asked for
-  EdgeRead read;
+  KeyAnswer read;
   for (int attempt = 0; attempt < kHashTries; ++attempt) {
     const Nanos asked_at = clock.now();
     const auto reply = edge.call(question, timeout);

@@ -33,7 +33,7 @@ Result<EdgeReceipt> receipt_of(const RespValue& reply, Nanos waited);
 std::string receipt_words(const EdgeReceipt& receipt, bool found);
 Json receipt_json(const EdgeReceipt& receipt);
 
-struct EdgeRead {
+struct KeyAnswer {
   bool found = false;
   std::string value;
   bool hash = false;
@@ -42,8 +42,8 @@ struct EdgeRead {
   EdgeReceipt receipt;
 };
 // `options` is what follows the key in TL.GET.
-Result<EdgeRead> read_at_edge(RespClient& edge, const std::string& key, const std::vector<std::string>& options,
-                              int timeout_ms);
+Result<KeyAnswer> read_at_edge(RespClient& edge, const std::string& key, const std::vector<std::string>& options,
+                               int timeout_ms);
 
 // What an acknowledgement of that level is worth.
 std::string ack_words(const std::string& level);

@@ -178,6 +178,7 @@ class EdgeCommands : public CommandHandler {
   void flush(const Asked& asked, const Arguments& args);
   void flush_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left);
   void on_worker(const Asked& asked, std::function<std::function<void()>()> work);
+  void list_on_worker(const Asked& asked, std::function<std::function<void()>()> work);
   std::uint64_t remember_cursor(std::string last);
 
   // operator_commands.cc

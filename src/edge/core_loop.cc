@@ -163,11 +163,30 @@ void CoreLoop::carry_out_together() {
   publish_gauges();
 }
 
-void CoreLoop::store_all() {
+Result<void> CoreLoop::store_all() {
   settle_first();
-  if (const auto done = l2_.store_all(); !done) {
-    log(LogLevel::kError, "edge", "store failed", {{"message", done.error().message}});
+  auto done = l2_.store_all();
+  if (!done) store_failed(done.error());
+  if (l2_.take_wants_sync()) disk_.sync_soon();
+  return done;
+}
+
+void CoreLoop::store_failed(const Error& why) {
+  if (gauges_.store_failed.exchange(true)) return;
+  log(LogLevel::kError, "edge", "store failed", {{"message", why.message}});
+  post(EdgeOutboxFailed{why.message});
+}
+
+// Whether all that is to be stored is of keys that live on this gateway only.
+bool CoreLoop::of_this_gateway(const EdgeActions& actions) const {
+  const auto elsewhere = [this](const std::string& key) {
+    return namespace_of(core_.namespaces(), key).scope != Scope::kGateway;
+  };
+  for (const auto& op : actions.ops) {
+    if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && elsewhere(put->key)) return false;
+    if (const auto* erase = std::get_if<EntryErase>(&op); erase != nullptr && elsewhere(erase->key)) return false;
   }
+  return true;
 }
 
 bool CoreLoop::settle() {
@@ -179,12 +198,9 @@ void CoreLoop::carry_out(EdgeActions& actions) {
   // L2 first, as one batch: no reader looks at it beside this thread, so its place among the stores to page and arena
   // (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
   step_failed_ = false;
-  if (const auto stored = l2_.commit(actions, clock_.now(), &actions == &together_); !stored) {  // D3
+  if (const auto stored = l2_.commit(actions, clock_.now(), of_this_gateway(actions)); !stored) {  // D3
     step_failed_ = true;
-    if (!gauges_.store_failed.exchange(true)) {
-      log(LogLevel::kError, "edge", "store failed", {{"message", stored.error().message}});
-      post(EdgeOutboxFailed{stored.error().message});
-    }
+    store_failed(stored.error());
   }
   const EdgeActions::Op* before = nullptr;
   for (auto& op : actions.ops) {

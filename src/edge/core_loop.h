@@ -89,7 +89,7 @@ class CoreLoop {
     if (!together_.ops.empty()) run([] {});
   }
   // L2's rows are where another thread finds them: before it lists them.
-  void store_all();
+  Result<void> store_all();
   // False: the store did not take some of what was written together since the last call (D3).
   bool settle();
 
@@ -107,6 +107,8 @@ class CoreLoop {
   ClockReading look();
   void carry_out(EdgeActions& actions);
   void carry_out_together();
+  void store_failed(const Error& why);
+  bool of_this_gateway(const EdgeActions& actions) const;
   void tell_change(const PageBumpSlot& bump, const EdgeActions::Op* before);
   void one(const PageBeginWrite& op) { page_.begin_write(op.ns); }
   void one(const PageEndWrite& op) { page_.end_write(op.ns); }

@@ -48,16 +48,23 @@ constexpr std::string_view kObjectHelp[] = {
 
 // `work` runs on the worker; what it returns runs on the loop and answers.
 void EdgeCommands::on_worker(const Asked& asked, std::function<std::function<void()>()> work) {
-  core_.store_all();
   const bool taken = worker_.post([this, work = std::move(work)] { core_.loop().post(work()); });
   if (!taken) answer_error(asked, error_reply(Code::kBusy, "too many listings are waiting"));
+}
+
+// The same for what lists L2's rows.
+void EdgeCommands::list_on_worker(const Asked& asked, std::function<std::function<void()>()> work) {
+  if (const auto stored = core_.store_all(); !stored) {
+    return answer_error(asked, error_reply(stored.error().code, stored.error().message));
+  }
+  on_worker(asked, std::move(work));
 }
 
 void EdgeCommands::keys(const Asked& asked, std::string_view pattern_view) {
   const std::string pattern(pattern_view);
   if (pattern.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, pattern, now]() -> std::function<void()> {
+  list_on_worker(asked, [this, asked, pattern, now]() -> std::function<void()> {
     auto found = std::make_shared<std::vector<std::string>>();
     std::uint64_t work = kGlobWorkDefault;
     std::string after;
@@ -110,7 +117,7 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   const bool none_of_type = !any_type && kind != ValueKind::kHash && !equal_ignoring_case(parsed->type, "string");
   const auto count = static_cast<std::size_t>(std::min(parsed->count, kScanCountMax));
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
+  auto page = [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
     auto found = std::make_shared<std::vector<std::string>>();
     std::uint64_t work = kGlobWorkDefault;
     const auto last = l2_.scan(after, count, now, [&](const L2Store::Listed& entry) {
@@ -129,12 +136,14 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
         for (const std::string& key : *found) reply.bulk(key);
       });
     };
-  });
+  };
+  // What is there from the beginning of a scan to its end is in L2 from its first page on.
+  after.empty() ? list_on_worker(asked, std::move(page)) : on_worker(asked, std::move(page));
 }
 
 void EdgeCommands::count_keys(const Asked& asked) {
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, now]() -> std::function<void()> {
+  list_on_worker(asked, [this, asked, now]() -> std::function<void()> {
     std::int64_t count = 0;
     std::string after;
     for (;;) {
@@ -153,7 +162,7 @@ void EdgeCommands::count_keys(const Asked& asked) {
 // One of the next kRandomRows keys behind the last one drawn, each as likely: of a smaller store that is every key.
 void EdgeCommands::random_key(const Asked& asked) {
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, now, begin = last_random_]() -> std::function<void()> {
+  list_on_worker(asked, [this, asked, now, begin = last_random_]() -> std::function<void()> {
     Rng rng(static_cast<std::uint64_t>(now));
     std::string drawn, after = begin;
     std::uint64_t seen = 0;
@@ -221,7 +230,7 @@ void EdgeCommands::flush(const Asked& asked, const Arguments& args) {
       (args.size() == 2 && (equal_ignoring_case(args[1], "ASYNC") || equal_ignoring_case(args[1], "SYNC")));
   if (!known) return answer_error(asked, "ERR syntax error");
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, now]() -> std::function<void()> {
+  list_on_worker(asked, [this, asked, now]() -> std::function<void()> {
     auto found = std::make_shared<std::deque<std::string>>();
     std::string after;
     for (;;) {

@@ -111,6 +111,28 @@ TEST_F(L2JournalTest, IsSeenAtOnceAndStoredOnce) {
   EXPECT_EQ(listed(), (std::map<std::string, std::string>{{"cold", "c"}}));
 }
 
+TEST_F(L2JournalTest, ARowThatCannotBeReadDoesNotCostTheOneThatReplacesIt) {
+  open();
+  KvBatch garbage;
+  garbage.put(kL2Family, "k", "no row");
+  ASSERT_TRUE(kv->commit(garbage, Sync::kNone));
+  EXPECT_EQ(value("k"), "(none)");
+  commit(put("k", "v"), true);
+  for (int tick = 0; tick < 3; ++tick) commit({}, false, kNow + (1 + tick) * kL2JournalAge);
+  EXPECT_EQ(listed(), (std::map<std::string, std::string>{{"k", "v"}}));
+  open();
+  EXPECT_EQ(value("k"), "v");
+}
+
+TEST_F(L2JournalTest, WhatPassesItByIsSyncedAsSoon) {  // D9
+  open();
+  commit(put("k", std::string(100'000, 'x')), true);
+  EXPECT_FALSE(store->take_wants_sync());
+  EXPECT_EQ(store->commit_at(kNow), kNow + kL2JournalAge);
+  commit({}, false, kNow + kL2JournalAge);
+  EXPECT_TRUE(store->take_wants_sync());
+}
+
 TEST_F(L2JournalTest, WhatIsTooLargeForItGoesDirectly) {
   open();
   commit(put("k", "small"), true);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/wall_clock.h"
 #include "codec/archive.h"
 #include "telemetry/log.h"
 
@@ -21,6 +22,7 @@ constexpr char kDropRow[] = "l2_proofs";
 constexpr char kDrainedRow[] = "l2_drained";
 constexpr std::size_t kSpareRows = 256;  // so many rows without one that goes: local ones go, too; twice: any goes
 constexpr int kRoundsMax = 5;            // to the end; all; all with local ones, twice because bits are to be cleared
+constexpr std::size_t kRowsInOneBatch = 1'024;  // of the journal
 constexpr std::uint64_t kSlackMax = 256u << 10;
 
 std::uint64_t charge(BytesView key, BytesView row) { return key.size() + row.size(); }
@@ -149,7 +151,8 @@ Result<void> L2Store::open_journal() {
   if (newest > drained) {
     if (auto done = carry_out(plan, newest); !done) return done;
   }
-  (*journal)->begin(newest + 1);
+  const std::string drawn = std::to_string(wall_ns_now()) + " " + std::to_string(monotonic_ns_now());
+  (*journal)->begin(newest + 1, hash64(drawn));
   journal_ = std::move(*journal);
   next_drained_ = draining_.end();
   return {};
@@ -162,53 +165,67 @@ const std::optional<BytesView>* L2Store::on_the_way(std::string_view key) const 
   return nullptr;
 }
 
-Result<bool> L2Store::append(const std::string& key, const std::optional<Bytes>& row, Nanos now) {
-  const std::optional<BytesView> bytes = row ? std::optional<BytesView>(*row) : std::nullopt;
-  auto placed = journal_->append(key, bytes);
-  if (!placed) {
-    if (!journal_->fits(key, bytes)) return false;
-    if (auto done = finish_draining(); !done) return fail(done.error());
-    begin_draining();
-    placed = journal_->append(key, bytes);
-  }
-  if (filling_since_ == kNever) filling_since_ = now;
-  filling_.erase(placed->key);  // its name may lie in the row before
-  filling_.emplace(placed->key, placed->row);
-  ++counters_.journaled;
-  return true;
-}
-
-// False: a row is too large for the journal, so that all go straight to RocksDB.
+// All of a step or nothing, whatever kills the process. False: it is too large for the journal.
 Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
+  group_.clear();
+  std::size_t bytes = 0;
   for (const auto& op : actions.ops) {
     if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known) {
-      auto done = append(put->key, change_of(*put, now).row, now);
-      if (!done || !*done) return done;
+      group_.emplace_back(&put->key, change_of(*put, now).row);
+    } else if (const auto* erase = std::get_if<EntryErase>(&op)) {
+      group_.emplace_back(&erase->key, std::nullopt);
+    } else {
+      continue;
     }
-    if (const auto* erase = std::get_if<EntryErase>(&op)) {
-      auto done = append(erase->key, std::nullopt, now);
-      if (!done || !*done) return done;
-    }
+    bytes += RowJournal::bytes_of(*group_.back().first, group_.back().second);
   }
+  if (group_.empty()) return true;
+  if (bytes > journal_->half_room_bytes()) return false;
+  if (bytes > journal_->room_bytes()) {
+    if (auto done = finish_draining(); !done) return fail(done.error());
+    begin_draining();
+  }
+  for (const auto& [key, row] : group_) {
+    const RowJournal::Placed placed = journal_->append(*key, row);
+    filling_.erase(placed.key);  // its name may lie in the row before
+    filling_.emplace(placed.key, placed.row);
+    if (!broken_.empty()) std::erase(broken_, *key);
+  }
+  journal_->seal();
+  counters_.journaled += group_.size();
+  if (filling_since_ == kNever) filling_since_ = now;
   return true;
 }
 
+// `next_drained_` goes on only when the rows before it are stored: what failed is tried again, or stays for a replay.
 Result<void> L2Store::carry_on(std::size_t rows) {
   if (draining_.empty()) return {};
   Plan plan;
-  for (; rows > 0 && next_drained_ != draining_.end(); --rows, ++next_drained_) {
+  auto next = next_drained_;
+  for (; rows > 0 && next != draining_.end(); --rows, ++next) {
     Change change;
-    if (next_drained_->second) change.row = Bytes(*next_drained_->second);
-    plan.change(std::string(next_drained_->first), std::move(change));
-    ++counters_.carried_on;
+    if (next->second) change.row = Bytes(*next->second);
+    plan.change(std::string(next->first), std::move(change));
   }
-  const bool last = next_drained_ == draining_.end();
-  if (auto done = carry_out(plan, last ? std::optional(journal_->generation() - 1) : std::nullopt); !done) return done;
+  const std::size_t count = plan.changes().size();
+  const bool last = next == draining_.end();
+  auto done = carry_out(plan, last ? std::optional(journal_->generation() - 1) : std::nullopt);
+  carry_failed_ = !done;
+  if (!done) return done;
+  next_drained_ = next;
+  counters_.carried_on += count;
   if (!last) return {};
   draining_.clear();
   next_drained_ = draining_.end();
   journal_->drained();
   wants_sync_ = true;
+  return {};
+}
+
+Result<void> L2Store::finish_draining() {
+  while (!draining_.empty()) {
+    if (auto done = carry_on(kRowsInOneBatch); !done) return done;
+  }
   return {};
 }
 
@@ -219,8 +236,6 @@ void L2Store::begin_draining() {
   filling_since_ = kNever;
 }
 
-Result<void> L2Store::finish_draining() { return carry_on(draining_.size()); }
-
 Result<void> L2Store::store_all() {
   if (journal_ == nullptr) return {};
   if (auto done = finish_draining(); !done) return done;
@@ -230,8 +245,9 @@ Result<void> L2Store::store_all() {
 }
 
 Nanos L2Store::commit_at(Nanos now) const {
+  if (carry_failed_) return kForever;  // D3: a disk that failed is not asked again and again
   if (!draining_.empty()) return saturating_add(now, kMillisecond);
-  return filling_.empty() ? kForever : saturating_add(filling_since_, kL2JournalAge);
+  return std::min(sync_at_, filling_.empty() ? kForever : saturating_add(filling_since_, kL2JournalAge));
 }
 
 void L2Store::unreadable(const Error& why) const {
@@ -305,40 +321,55 @@ std::optional<L2Store::Old> L2Store::old_row(const std::string& key) const {
 }
 
 Result<void> L2Store::commit(const EdgeActions& actions, Nanos now, bool own) {
-  if (journal_ != nullptr) {
-    if (auto done = carry_on(kL2JournalSlice); !done) return done;
-    if (draining_.empty() && !filling_.empty() && now >= saturating_add(filling_since_, kL2JournalAge)) {
-      begin_draining();
-    }
-    if (own) {
-      const auto done = put_into_journal(actions, now);
-      if (!done) return fail(done.error());
-      if (*done) return {};
-    }
-  }
-  Plan plan;
-  for (const std::string& key : broken_) {
-    if (on_the_way(key) == nullptr) plan.change(key, {});
-  }
   for (const auto& op : actions.ops) {
     if (const auto* drop = std::get_if<PageDropProofs>(&op)) {
       if (auto done = drop_proofs(drop->from); !done) return done;
     }
-    if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known)
-      plan.change(put->key, change_of(*put, now));
-    if (const auto* erase = std::get_if<EntryErase>(&op)) plan.change(erase->key, {});
   }
-  if (!plan.changes().empty()) {
-    const auto passes = [this](const auto& change) { return on_the_way(change.first) != nullptr; };
-    if (std::any_of(plan.changes().begin(), plan.changes().end(), passes)) {
-      if (auto done = store_all(); !done) return done;
+  if (now >= sync_at_) {
+    wants_sync_ = true;
+    sync_at_ = kForever;
+  }
+  bool in_journal = false;
+  if (journal_ != nullptr) {
+    group_.clear();
+    if (own) {
+      const auto put = put_into_journal(actions, now);
+      if (!put) return fail(put.error());
+      in_journal = *put;
     }
-    if (auto done = carry_out(plan); !done) return done;
-    broken_.clear();
+    // In proportion to what comes, so that one half is empty before the other is full.
+    if (auto done = carry_on(std::max(kL2JournalSlice, 2 * group_.size())); !done) return done;
+    if (draining_.empty() && !filling_.empty() && now >= saturating_add(filling_since_, kL2JournalAge)) {
+      begin_draining();
+    }
+  }
+  if (!in_journal) {
+    if (auto done = put_at_once(actions, now, own); !done) return done;
   }
   intact_.clear();
   if (!counts() || counters_.bytes <= options_.bytes_max || counters_.bytes < evict_from_) return {};
   return evict(now);
+}
+
+Result<void> L2Store::put_at_once(const EdgeActions& actions, Nanos now, bool own) {
+  Plan plan;
+  for (const std::string& key : broken_) {
+    if (on_the_way(key) == nullptr) plan.change(key, {});  // else the row that comes is a sound one
+  }
+  broken_.clear();
+  for (const auto& op : actions.ops) {
+    if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known)
+      plan.change(put->key, change_of(*put, now));
+    if (const auto* erase = std::get_if<EntryErase>(&op)) plan.change(erase->key, {});
+  }
+  if (plan.changes().empty()) return {};
+  const auto passes = [this](const auto& change) { return on_the_way(change.first) != nullptr; };
+  if (std::any_of(plan.changes().begin(), plan.changes().end(), passes)) {
+    if (auto done = store_all(); !done) return done;
+  }
+  if (own && sync_at_ == kForever) sync_at_ = saturating_add(now, kL2JournalAge);
+  return carry_out(plan);
 }
 
 Result<void> L2Store::carry_out(Plan& plan, std::optional<std::uint64_t> drained) {

@@ -18,10 +18,10 @@
 //           Values at a cache server are not counted: that server has its own limit. The files are larger than the rows
 //           they hold by what compaction has not given back yet, and by at most 64 MiB of log.
 // On the way: with a journal, rows of keys that live on this gateway only lie in it first (store/kv/row_journal.h), so
-//           that a key that changes often is stored once, and a kill takes nothing that was acknowledged (D1). They
-//           reach RocksDB within kL2JournalAge and some milliseconds, a few with each commit. Until then find sees them
-//           and scan does not: store_all comes before it. A row that is stored at once is never older than one of its
-//           key in the journal: where there is one, the journal is emptied first.
+//           that a key that changes often is stored once, and a kill takes nothing that was acknowledged (D1). A half
+//           of it that is full or kL2JournalAge old is carried on to RocksDB, some rows with each commit. Until then
+//           find sees them and scan does not: store_all comes before it. Where a row goes to RocksDB at once and one of
+//           its key is in the journal, the journal is emptied first.
 // Threads:  scan from any; everything else on the loop's thread.
 // Cost:     find is one RocksDB get (about 2 us) on a miss of memory; at a cache server it waits for that besides, on
 // the
@@ -94,7 +94,7 @@ class L2Store : public EdgeStore {
 
   std::optional<EdgeEntry> find(std::string_view key) const override;
 
-  // Writes the EntryPut and EntryErase of a step, in order, as one batch with the kernel (survives kill -9), and before
+  // Writes the EntryPut and EntryErase of a step, in order and all or nothing, so that they survive kill -9, and before
   // them that proofs were dropped, if they were. An error means that it was not stored: D3. `own`: all of them are of
   // keys that live on this gateway only.
   Result<void> commit(const EdgeActions& actions, Nanos now, bool own = false);
@@ -102,7 +102,8 @@ class L2Store : public EdgeStore {
   Nanos commit_at(Nanos now) const;
   // Everything that is on the way reaches RocksDB now.
   Result<void> store_all();
-  // True once after rows left the journal: until they are synced a power cut may take them (D9).
+  // True once after rows left the journal, or a while after own rows passed it by: until they are synced a power cut
+  // may take them (D9).
   bool take_wants_sync() { return std::exchange(wants_sync_, false); }
   void disrupted(Nanos suspended_ns);  // C2
   const L2Counters& counters() const { return counters_; }
@@ -135,7 +136,7 @@ class L2Store : public EdgeStore {
   Result<void> carry_out(Plan& plan, std::optional<std::uint64_t> drained = std::nullopt);
   Result<void> open_journal();
   Result<bool> put_into_journal(const EdgeActions& actions, Nanos now);
-  Result<bool> append(const std::string& key, const std::optional<Bytes>& row, Nanos now);
+  Result<void> put_at_once(const EdgeActions& actions, Nanos now, bool own);
   Result<void> carry_on(std::size_t rows);
   Result<void> finish_draining();
   const std::optional<BytesView>* on_the_way(std::string_view key) const;
@@ -161,7 +162,10 @@ class L2Store : public EdgeStore {
   OnTheWay filling_, draining_;
   OnTheWay::const_iterator next_drained_{};
   Nanos filling_since_ = kNever;
+  std::vector<std::pair<const std::string*, std::optional<Bytes>>> group_;  // of the step under way
+  bool carry_failed_ = false;
   bool wants_sync_ = false;
+  Nanos sync_at_ = kForever;  // when own rows that went to RocksDB at once are to be synced
   void begin_draining();
 
   // Eviction is CLOCK over the keys in their order: a bit says that an entry was read or replaced since the hand

@@ -119,7 +119,7 @@ void EdgeCommands::tl_invalidate(const Asked& asked, std::string_view pattern_vi
   const std::string pattern(pattern_view);
   if (pattern.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
   const Nanos now = core_.clock().now();
-  on_worker(asked, [this, asked, pattern, now]() -> std::function<void()> {
+  list_on_worker(asked, [this, asked, pattern, now]() -> std::function<void()> {
     auto found = std::make_shared<std::deque<std::string>>();
     std::uint64_t work = kGlobWorkDefault;
     std::string after;

@@ -25,6 +25,7 @@ struct Prefix {
 
 // Long enough for what one prefetch needs to arrive, short enough to stay in the processor's first cache.
 constexpr std::size_t kAhead = 16;
+constexpr std::size_t kPrefixesKept = 512;
 
 L1Options with_pools(const LocalReaderOptions& options) {
   L1Options l1 = options.l1;
@@ -163,8 +164,8 @@ ReadOutcome LocalReader::read_one(std::string_view key, const Contract& contract
     out = &value.own();
   }
   Values values(l1_, *at, key, hash, *out, kCopies);
-  outcome =
-      read_in_order(at->page, at->clock, values, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy));
+  read_in_order(at->page, at->clock, values, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy),
+                outcome);
   if constexpr (!kCopies) {
     // The tier that the outcome speaks of is the last that had something: `entry`, or what the arena copied.
     if (outcome.found && outcome.receipt.source == Source::kL1) {
@@ -227,6 +228,7 @@ ReadOutcome LocalReader::read_many(std::span<const std::string_view> keys, const
       l1_.prefetch(hash);
     }
   };
+  const Prefix* prefixes[kPrefixesKept];  // of the first keys: looked up once
   std::uint64_t hits = 0;
   hash_ahead(0);
   for (std::size_t from = 0; from < keys.size(); from += kAhead) {
@@ -241,8 +243,9 @@ ReadOutcome LocalReader::read_many(std::span<const std::string_view> keys, const
       }
       const std::uint64_t hash = hashes[i % (2 * kAhead)];
       const Prefix& prefix = at->prefix_of(keys[i]);
+      if (i < kPrefixesKept) prefixes[i] = &prefix;
       Values source(l1_, *at, keys[i], hash, values[i], true);
-      outcome = proven.read(source, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy));
+      proven.read(source, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy), outcome);
       if (outcome.must_ask != MustAsk::kNo) {
         if (outcome.found && outcome.receipt.source == Source::kL1) values[i].assign(source.entry->value());
         continue;
@@ -259,7 +262,7 @@ ReadOutcome LocalReader::read_many(std::span<const std::string_view> keys, const
   const ClockReading after = at->clock.now();
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (outcomes[i].must_ask == MustAsk::kInvalidKey) continue;
-    const Prefix& prefix = at->prefix_of(keys[i]);
+    const Prefix& prefix = i < kPrefixesKept ? *prefixes[i] : at->prefix_of(keys[i]);
     proven.age(outcomes[i], after, prefix.policy, resolve(contract, prefix.policy));
   }
   return outcome_of_all(outcomes);

@@ -53,6 +53,7 @@ constexpr std::uint64_t kMoveWordsPerPut = 8192;  // what one put moves at most 
 constexpr std::uint64_t kBucketsAtFirst = 64;
 constexpr std::uint64_t kBucketsReservedAtOnce = 1024;  // 64 KiB
 constexpr int kSplitsPerPut = 4;
+constexpr std::uint64_t kPutsUntilRetry = 4096;  // to ask for room again, which is a system call
 
 std::uint64_t load(const std::uint64_t* word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
 void store(std::uint64_t* word, std::uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELAXED); }
@@ -319,10 +320,17 @@ void RingWriter::grow() {
   if (buckets_ == buckets_wanted_ && entries_ > index_words() / 10 * 7 && buckets_ < shape_.buckets) {
     buckets_wanted_ *= 2;
   }
+  if (puts_until_retry_ > 0) {
+    --puts_until_retry_;
+    return;
+  }
   for (int i = 0; i < kSplitsPerPut && buckets_ < buckets_wanted_; ++i) {
     if (buckets_ == reserved_buckets_) {
       const std::uint64_t more = std::min(reserved_buckets_ + kBucketsReservedAtOnce, shape_.buckets);
-      if (reserve_ && !reserve_(shape_.index_at() + more * 64)) return;
+      if (reserve_ && !reserve_(shape_.index_at() + more * 64)) {
+        puts_until_retry_ = kPutsUntilRetry;
+        return;
+      }
       reserved_buckets_ = more;
     }
     split_next();
@@ -405,9 +413,7 @@ std::optional<RingWriter::Place> RingWriter::locate(std::string_view key, std::u
   return std::nullopt;
 }
 
-std::uint64_t RingWriter::size_at(std::uint64_t position) const {
-  return size_of(load(data_ + offset_of(position)));
-}
+std::uint64_t RingWriter::size_at(std::uint64_t position) const { return size_of(load(data_ + offset_of(position))); }
 
 std::uint64_t RingWriter::hash_at(std::uint64_t position) const {
   const RingView::Header header = header_at(position);

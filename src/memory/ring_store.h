@@ -179,6 +179,7 @@ class RingWriter {
   std::uint64_t buckets_ = 0;         // in use: readers find them in the memory
   std::uint64_t buckets_wanted_ = 0;  // a power of two: splitting goes on until there are so many
   std::uint64_t reserved_buckets_ = 0;
+  std::uint64_t puts_until_retry_ = 0;
   std::uint64_t head_ = 0;
   std::uint64_t lap_at_ = 0;  // the position at which the head was at the beginning of the memory
   std::uint64_t tail_ = 0;

@@ -53,8 +53,9 @@ class ProvenOnce {
   Nanos proofs_from() const { return page_.proofs_from(); }
 
   template <class Values>
-  ReadOutcome read(Values& values, std::uint16_t slot, const ReadPolicy& policy, const ReadContract& contract) const {
-    return read_in_order(*this, StoppedClock(before_), values, slot, policy, contract);
+  void read(Values& values, std::uint16_t slot, const ReadPolicy& policy, const ReadContract& contract,
+            ReadOutcome& outcome) const {
+    read_in_order(*this, StoppedClock(before_), values, slot, policy, contract, outcome);
   }
   // `after`: the clock when the last value was read.
   void age(ReadOutcome& outcome, const Reading& after, const ReadPolicy& policy, const ReadContract& contract) const {

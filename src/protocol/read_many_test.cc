@@ -88,7 +88,8 @@ TEST(ReadMany, SaysWhatReadingOneByOneSaysAndCountsTheTime) {
     const ProvenOnce<Page, Clock> proven(page, clock);
     page.fresh = time;  // what comes later changes nothing
     page.lease = time + 100 * kSecond;
-    ReadOutcome many = proven.read(values, 0, policy, contract);
+    ReadOutcome many;
+    proven.read(values, 0, policy, contract, many);
     proven.age(many, clock.now(), policy, contract);
     ASSERT_EQ(must_ask_name(many.must_ask), must_ask_name(one.must_ask)) << "seed " << seed;
     ASSERT_EQ(many.receipt, one.receipt) << "seed " << seed;
@@ -97,7 +98,8 @@ TEST(ReadMany, SaysWhatReadingOneByOneSaysAndCountsTheTime) {
 
     const Nanos waited = kSecond / 2;
     time += waited;
-    ReadOutcome late = proven.read(values, 0, policy, contract);
+    ReadOutcome late;
+    proven.read(values, 0, policy, contract, late);
     proven.age(late, clock.now(), policy, contract);
     if (!late.found && !late.negative) continue;
     ASSERT_LT(time, late.expires_at) << "seed " << seed;  // C5

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks the tree against the rules of the house: floors, bans, rule tags, licences. `check.py [--root DIR]`.
+"""Checks the tree against the rules of the house: floors, bans, rule tags, licences, one definition of a type. `check.py [--root DIR]`.
 
 Prints one line per finding, `path:line: what is wrong and what would be right`, and exits 1 if there is any.
 """
@@ -10,13 +10,14 @@ import sys
 
 sys.dont_write_bytecode = True
 import bans
+import definitions
 import floors
 import licences
 import mutants
 import rules
 from tree import Tree
 
-CHECKS = {"floors": floors.check, "bans": bans.check, "rules": rules.check, "licences": licences.check, "mutants": mutants.check}
+CHECKS = {"definitions": definitions.check, "floors": floors.check, "bans": bans.check, "rules": rules.check, "licences": licences.check, "mutants": mutants.check}
 
 
 def main():

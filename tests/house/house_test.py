@@ -10,6 +10,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bans
+import definitions
 import floors
 import licences
 import mutants
@@ -152,6 +153,14 @@ class Floors(TreeCase):
         homeless = self.house({"src/attic/x.cc": "", "src/attic/README.md": "Never."})
         self.one(floors.check, homeless, "src/attic/x.cc", "no room")
         self.one(floors.check, self.house({"src/hub/y.h": ""}), "src/hub/y.h", "#pragma once")
+
+    def test_a_type_has_one_definition(self):
+        one = "#pragma once\nnamespace tidelock {\nstruct Edge;\nstruct Read {\n  int x;\n};\n}  // namespace tidelock\n"
+        house = self.house({"src/base/one.h": one, "src/base/other.h": one.replace("Read {", "Write {")})
+        self.assertEqual(self.findings(definitions.check, house), [])
+        self.one(definitions.check, self.house({"src/base/one.h": one, "src/base/other.h": one}), "other.h", "Read", "one.h")
+        hidden = one.replace("struct Read", "namespace {\nstruct Read").replace("};\n", "};\n}  // namespace\n")
+        self.assertEqual(self.findings(definitions.check, self.house({"src/base/one.h": one, "src/base/other.h": hidden})), [])
 
 
 class Bans(TreeCase):

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "base/assert.h"
@@ -28,14 +29,28 @@ tl::unexpected<Error> refuse(const std::string& path, const char* doing, int err
   return fail(code, path + ": " + doing + ": " + std::strerror(error));
 }
 
+// A file of this size takes the name only when it has its room: a full disk is an error here, and not a SIGBUS later.
+Result<void> make_file(const std::string& path, std::size_t bytes) {
+  const std::string fresh = path + ".new";
+  const int fd = ::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return refuse(path, "create", errno, errno == ENOSPC ? Code::kBusy : Code::kUnavailable);
+  const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  ::close(fd);
+  if (error == 0 && ::rename(fresh.c_str(), path.c_str()) == 0) return {};
+  const int why = error != 0 ? error : errno;
+  ::unlink(fresh.c_str());
+  return refuse(path, "reserve room", why, why == ENOSPC || why == EDQUOT ? Code::kBusy : Code::kUnavailable);
+}
+
 }  // namespace
 
 struct RowJournal::Half {
   std::uint64_t magic;
   std::uint64_t half_bytes;
-  std::uint64_t generation;  // 0: never begun
-  std::uint64_t end;         // where the next record begins: a hint that tells damage from the end
-  std::uint64_t reserved[4];
+  std::uint64_t generation;  // 0: empty
+  std::uint64_t end;         // how far the records were sealed
+  std::uint64_t salt;
+  std::uint64_t reserved[3];
 };
 
 struct RowJournal::Record {
@@ -46,31 +61,25 @@ struct RowJournal::Record {
   std::size_t size() const { return padded(sizeof(Record) + key_bytes + (row_bytes == kErases ? 0 : row_bytes)); }
   const char* key() const { return reinterpret_cast<const char*>(this + 1); }
   const char* row() const { return key() + key_bytes; }
-  std::uint64_t sum() const {
-    const char* from = reinterpret_cast<const char*>(&generation);
-    return hash64({from, size() - sizeof check});
+  std::uint64_t sum(std::uint64_t salt) const {
+    return hash64({reinterpret_cast<const char*>(&generation), size() - sizeof check}) ^ salt;
   }
 };
 
 Result<std::unique_ptr<RowJournal>> RowJournal::open(const std::string& path, std::size_t half_bytes) {
   static_assert(sizeof(Half) == 64 && sizeof(Record) == 24);
-  half_bytes = std::clamp(padded(half_bytes), kHalfBytesMin, kHalfBytesMax);
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) {
+    const std::size_t bytes = 2 * std::clamp(padded(half_bytes), kHalfBytesMin, kHalfBytesMax);
+    if (auto made = make_file(path, bytes); !made) return fail(made.error());
+  }
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   if (fd < 0) return refuse(path, "open", errno);
   std::unique_ptr<RowJournal> journal(new RowJournal);
   const auto mapped = [&]() -> Result<void> {
     struct stat info{};
     if (::fstat(fd, &info) != 0) return refuse(path, "stat", errno);
-    auto bytes = static_cast<std::size_t>(info.st_size);
-    const bool fresh = bytes == 0;
-    if (fresh) {
-      bytes = 2 * half_bytes;
-      // Reserved now: a full disk is an error here and not a SIGBUS at some later store.
-      if (const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes)); error != 0) {
-        if (::ftruncate(fd, 0) != 0) return refuse(path, "give back room", errno);
-        return refuse(path, "reserve room", error, Code::kBusy);
-      }
-    } else if (bytes < 2 * kHalfBytesMin || bytes > 2 * kHalfBytesMax || bytes % 16 != 0) {
+    const auto bytes = static_cast<std::size_t>(info.st_size);
+    if (bytes < 2 * kHalfBytesMin || bytes > 2 * kHalfBytesMax || bytes % 16 != 0) {
       return fail(Code::kCorrupt, path + ": " + std::to_string(bytes) + " bytes: not a journal of rows");
     }
     void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -79,10 +88,9 @@ Result<std::unique_ptr<RowJournal>> RowJournal::open(const std::string& path, st
     journal->size_bytes_ = bytes;
     journal->half_bytes_ = bytes / 2;
     for (int number : {0, 1}) {
-      Half& half = journal->half(number);
-      // A file that was made and not begun (all zeros) holds nothing.
-      const bool untouched = half.magic == 0 && half.generation == 0 && half.end == 0;
-      if (!untouched && (half.magic != kMagic || half.half_bytes != bytes / 2)) {
+      const Half& half = journal->half(number);
+      const bool not_begun = half.magic == 0 && half.generation == 0 && half.end == 0;
+      if (!not_begun && (half.magic != kMagic || half.half_bytes != bytes / 2)) {
         return fail(Code::kCorrupt, path + ": not a journal of rows");
       }
     }
@@ -101,8 +109,7 @@ RowJournal::Half& RowJournal::half(int number) const {
   return *reinterpret_cast<Half*>(memory_ + static_cast<std::size_t>(number) * half_bytes_);
 }
 char* RowJournal::data(int number) const { return reinterpret_cast<char*>(&half(number) + 1); }
-std::size_t RowJournal::room() const { return half_bytes_ - sizeof(Half); }
-std::size_t RowJournal::filled_bytes() const { return half(filling_).end; }
+std::size_t RowJournal::half_room_bytes() const { return half_bytes_ - sizeof(Half); }
 
 std::uint64_t RowJournal::newest_generation() const { return std::max(half(0).generation, half(1).generation); }
 
@@ -114,13 +121,14 @@ RowJournal::Replayed RowJournal::replay(
     const Half& one = half(number);
     if (one.generation == 0) replayed.whole = replayed.whole && one.end == 0;
     if (one.generation == 0 || one.generation <= drained) continue;
+    const std::size_t room = half_room_bytes();
     std::size_t at = 0;
-    while (at + sizeof(Record) <= room()) {
+    while (at < one.end && at + sizeof(Record) <= room) {
       const auto* record = reinterpret_cast<const Record*>(data(number) + at);
       const std::uint64_t bytes =
           std::uint64_t{record->key_bytes} + (record->row_bytes == kErases ? 0 : record->row_bytes);
-      if (record->generation != one.generation || bytes > room() - at - sizeof(Record) ||
-          record->size() > room() - at || record->check != record->sum()) {
+      if (record->generation != one.generation || bytes > room - at - sizeof(Record) || record->size() > room - at ||
+          record->check != record->sum(one.salt)) {
         break;
       }
       std::optional<BytesView> row;
@@ -129,33 +137,38 @@ RowJournal::Replayed RowJournal::replay(
       ++replayed.rows;
       at += record->size();
     }
-    // The end is stored behind the record: a kill in between leaves one record more.
-    replayed.whole = replayed.whole && at >= one.end;
+    replayed.whole = replayed.whole && at == one.end;
   }
   return replayed;
 }
 
-void RowJournal::begin(std::uint64_t generation) {
+void RowJournal::begin(std::uint64_t generation, std::uint64_t salt) {
   TIDELOCK_ASSERT(generation > newest_generation());
-  for (int number : {0, 1}) {
-    half(number) = {kMagic, half_bytes_, 0, 0, {}};
+  for (int number : {0, 1}) {  // cut off anywhere, this leaves a sound, empty half
+    Half& one = half(number);
+    one.end = 0;
+    then();
+    one.generation = 0;
+    then();
+    one.salt = salt;
+    one.half_bytes = half_bytes_;
+    then();
+    one.magic = kMagic;
     then();
   }
   filling_ = 0;
+  filled_ = 0;
   generation_ = generation;
   half(0).generation = generation;
 }
 
-bool RowJournal::fits(BytesView key, std::optional<BytesView> row) const {
-  return padded(sizeof(Record) + key.size() + (row ? row->size() : 0)) <= room();
+std::size_t RowJournal::bytes_of(BytesView key, std::optional<BytesView> row) {
+  return padded(sizeof(Record) + key.size() + (row ? row->size() : 0));
 }
 
-std::optional<RowJournal::Placed> RowJournal::append(BytesView key, std::optional<BytesView> row) {
-  Half& into = half(filling_);
-  if (!fits(key, row) || padded(sizeof(Record) + key.size() + (row ? row->size() : 0)) > room() - into.end) {
-    return std::nullopt;
-  }
-  auto* record = reinterpret_cast<Record*>(data(filling_) + into.end);
+RowJournal::Placed RowJournal::append(BytesView key, std::optional<BytesView> row) {
+  TIDELOCK_ASSERT(bytes_of(key, row) <= room_bytes());
+  auto* record = reinterpret_cast<Record*>(data(filling_) + filled_);
   record->generation = generation_;
   record->key_bytes = static_cast<std::uint32_t>(key.size());
   record->row_bytes = row ? static_cast<std::uint32_t>(row->size()) : kErases;
@@ -164,26 +177,30 @@ std::optional<RowJournal::Placed> RowJournal::append(BytesView key, std::optiona
   if (row && !row->empty()) std::memcpy(to + key.size(), row->data(), row->size());
   const std::size_t used = sizeof(Record) + key.size() + (row ? row->size() : 0);
   std::memset(reinterpret_cast<char*>(record) + used, 0, record->size() - used);
-  then();
-  record->check = record->sum();
-  then();
-  into.end += record->size();
+  record->check = record->sum(half(filling_).salt);
+  filled_ += record->size();
   Placed placed;
   placed.key = {record->key(), key.size()};
   if (row) placed.row = BytesView(record->row(), row->size());
   return placed;
 }
 
+void RowJournal::seal() {
+  then();
+  half(filling_).end = filled_;
+}
+
 void RowJournal::turn() {
   const int other = 1 - filling_;
-  TIDELOCK_ASSERT(half(other).generation == 0);
+  TIDELOCK_ASSERT(half(other).generation == 0 && half(filling_).end == filled_);
   half(other).generation = ++generation_;
   filling_ = other;
+  filled_ = 0;
 }
 
 void RowJournal::drained() {
   Half& one = half(1 - filling_);
-  one.end = 0;  // under its generation there is nothing that its owner has not
+  one.end = 0;  // of this generation there is nothing that its owner has not
   then();
   one.generation = 0;
 }

@@ -1,21 +1,22 @@
-// RowJournal holds rows on their way to a slower store in a mapped file: a row that was appended survives kill -9 of
-// its process for the price of a copy. It is no database: rows are read back by the process that starts next, or found
+// RowJournal holds rows on their way to a slower store in a mapped file: what was sealed survives kill -9 of its
+// process for the price of a copy. It is no database: rows are read back by the process that starts next, or found
 // by where they were put.
 //
-// Layout:  two halves, each a header and records one behind the other: [check, generation, sizes, key, row], padded to
-// 8
-//          bytes. `check` is the xxh3 of all behind it, so a record that was not written to its end ends its half, and
-//          so does one of a generation that the half held before.
+// Layout:  two halves, each a header and records one behind the other: [check, generation, sizes, key, row], padded
+//          to 8 bytes. The header says how far they were sealed: all that is appended between two seals is there, or
+//          nothing of it. `check` is the xxh3 of what stands behind it, and of a salt that each `begin` draws anew: so
+//          no record of an earlier time is taken for one of this, whatever a power cut left of the header.
 // Use:     one half fills. When it is to be drained, `turn` begins the other, with the next generation; its owner
-// stores
-//          the rows elsewhere, keeps with them the generation up to which that is done, and says `drained`. `replay`
-//          gives the rows of later generations.
+//          stores the rows elsewhere, keeps with them the generation up to which that is done, and says `drained`.
+//          `replay` gives the rows of later generations.
 // Durable: against the end of the process only. A power cut may take any of it; what is left is whole records in order.
 // Threads: one at a time.
-// Cost:    append is one copy and one hash of the row; no system call.
+// Cost:    append is one copy and one hash of the row and no system call; where the kernel is just writing the page
+//          that it touches, it waits for that.
 // Errors:  open: kCorrupt for a file that is no journal, kBusy when there is no room for a new one (all of it is
-// reserved
-//          then), kUnavailable for what the system refuses. One process is its owner's to see to.
+//          reserved then), kUnavailable for what the system refuses. That no other process has it is its owner's to
+//          see to. A disk that fails below a mapped page ends the process (SIGBUS), and so does a full file system
+//          that copies on write.
 #pragma once
 
 #include <cstddef>
@@ -42,25 +43,28 @@ class RowJournal {
 
   struct Replayed {
     std::size_t rows = 0;
-    bool whole = true;  // false: rows that were appended cannot be read any more
+    bool whole = true;  // false: rows that were sealed cannot be read any more
   };
   // Rows of generations above `drained`, oldest first; nullopt erases the key. The views live during the call.
   Replayed replay(std::uint64_t drained,
                   const std::function<void(BytesView key, std::optional<BytesView> row)>& visit) const;
   std::uint64_t newest_generation() const;
 
-  // Forgets everything; the first half fills under this generation, which is above all that were.
-  void begin(std::uint64_t generation);
+  // Forgets everything; the first half fills under this generation, which is above all that were. `salt` is one that
+  // no other begin had.
+  void begin(std::uint64_t generation, std::uint64_t salt);
+  static std::size_t bytes_of(BytesView key, std::optional<BytesView> row);
+  std::size_t room_bytes() const { return half_room_bytes() - filled_; }  // in the half that fills
+  std::size_t half_room_bytes() const;
   struct Placed {
     BytesView key;
     std::optional<BytesView> row;
   };
-  // nullopt: there is no room left in the half. The views live until the half is drained.
-  std::optional<Placed> append(BytesView key, std::optional<BytesView> row);
-  bool fits(BytesView key, std::optional<BytesView> row) const;  // into an empty half
-  std::uint64_t generation() const { return generation_; }       // of the half that fills
-  std::size_t filled_bytes() const;
-  // The other half is empty.
+  // Needs the room. The views live until the half is drained. Nothing is kept before `seal`.
+  Placed append(BytesView key, std::optional<BytesView> row);
+  void seal();
+  std::uint64_t generation() const { return generation_; }  // of the half that fills
+  // The other half is empty, and what was appended is sealed.
   void turn();
   void drained();  // the half that does not fill
 
@@ -70,11 +74,11 @@ class RowJournal {
   RowJournal() = default;
   Half& half(int number) const;
   char* data(int number) const;
-  std::size_t room() const;
 
   char* memory_ = nullptr;
   std::size_t size_bytes_ = 0, half_bytes_ = 0;
   int filling_ = 0;
+  std::size_t filled_ = 0;  // of that half, sealed or not
   std::uint64_t generation_ = 0;
 };
 

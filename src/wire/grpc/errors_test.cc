@@ -68,7 +68,7 @@ class CurtHub final : public v1::Node::Service {
 
 TEST_F(ErrorsTest, AHubOfAnotherMakeIsToldFromAFailure) {
   const CurtHub hub(ca_->files(NodeRole::kHub, "hub-1"));
-  Edge edge;
+  EdgeEnd edge;
   ASSERT_TRUE(edge.connect(hub.address(), ca_->files(NodeRole::kEdge, "edge-1")));
   const Error ended = edge.wait_closed();
   EXPECT_EQ(ended.code, Code::kUnavailable);
@@ -88,7 +88,7 @@ TEST_F(ErrorsTest, AFullHubSaysHowMuchItServes) {  // I11
   const auto busy = [](const char* what) {
     return Error{Code::kBusy, std::string("this hub serves 1 ") + what + " already", {}, 1'000'000'000};
   };
-  Edge first, second;
+  EdgeEnd first, second;
   ASSERT_TRUE(first.connect(server->address(), ca_->files(NodeRole::kEdge, "edge-1")));
   ASSERT_TRUE(first.wait_open());
   ASSERT_TRUE(second.connect(server->address(), ca_->files(NodeRole::kEdge, "edge-2")));
@@ -210,7 +210,7 @@ TEST_F(ErrorsTest, AnUploadWhoseCallerGaveUpIsNotFinished) {
 TEST_F(ErrorsTest, AnEdgeThatGoesWithFramesOnTheirWayIsALostConnection) {
   EchoService service;
   const auto server = serve(service, "hub-1", 64u << 20);
-  Edge edge;
+  EdgeEnd edge;
   Watched gate;
   bool may_read = false;
   bool reading = false;

@@ -206,7 +206,7 @@ class EchoService : public NodeService {
 };
 
 // One edge's session, remembering what it heard.
-struct Edge {
+struct EdgeEnd {
   Watched watched;
   bool open = false;
   PeerIdentity hub;

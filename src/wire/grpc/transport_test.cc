@@ -11,7 +11,7 @@ namespace {
 TEST_F(TransportTest, SessionEchoesTenThousandFramesInOrder) {
   EchoService service;
   const auto server = serve(service);
-  Edge edge;
+  EdgeEnd edge;
   ASSERT_TRUE(edge.connect(server->address(), ca_->files(NodeRole::kEdge, "edge-3"), "hub-1"));
   constexpr std::size_t kFrames = 10'000;
   std::size_t bytes = 0;
@@ -39,7 +39,7 @@ TEST_F(TransportTest, SessionEchoesTenThousandFramesInOrder) {
 TEST_F(TransportTest, FrameOfFourMebibytesPassesAndOneByteMoreIsRefused) {
   EchoService service;
   const auto server = serve(service);
-  Edge edge;
+  EdgeEnd edge;
   ASSERT_TRUE(edge.connect(server->address(), ca_->files(NodeRole::kEdge, "edge-1")));
   ASSERT_TRUE(edge.client->send(Bytes(kFrameBytesMax, 'x')));
   ASSERT_TRUE(edge.watched.wait([&] { return edge.frames.size() == 1; }));
@@ -70,7 +70,7 @@ TEST_F(TransportTest, WrongPapersAreRefused) {
        "client.alice may not open a session"},
       {"a hub is no edge", ca_->files(NodeRole::kHub, "hub-2"), "", Code::kDenied, "hub.hub-2 may not open a session"}};
   for (const Case& c : cases) {
-    Edge edge;
+    EdgeEnd edge;
     ASSERT_TRUE(edge.connect(server->address(), c.tls, c.expected)) << c.why;
     const Error error = edge.wait_closed();
     EXPECT_EQ(error.code, c.code) << c.why << ": " << error.message;
@@ -134,7 +134,7 @@ TEST_F(TransportTest, BadTlsFilesAreNamed) {
        {good.ca_file, good.certificate_file, ca_->folder().write("large.key", std::string((64u << 10) + 1, 'x'))},
        "large.key\" is larger than 64 KiB"}};
   for (const Case& c : cases) {
-    Edge edge;
+    EdgeEnd edge;
     const auto made = edge.connect("127.0.0.1:1", c.tls);
     ASSERT_FALSE(made) << c.why;
     EXPECT_EQ(made.error().code, Code::kInvalid) << c.why;
@@ -166,7 +166,7 @@ TEST_F(TransportTest, NobodyListeningIsSaidAtOnce) {
     port = serve(service)->port();
   }
   const std::string address = "127.0.0.1:" + std::to_string(port);
-  Edge edge;
+  EdgeEnd edge;
   ASSERT_TRUE(edge.connect(address, ca_->files(NodeRole::kEdge, "edge-1")));
   const Error error = edge.wait_closed();
   EXPECT_EQ(error.code, Code::kUnavailable);
@@ -182,7 +182,7 @@ TEST_F(TransportTest, NobodyListeningIsSaidAtOnce) {
 TEST_F(TransportTest, FullQueueClosesTheSession) {
   EchoService service;
   const auto server = serve(service, "hub-1", 1u << 20);
-  Edge edge;
+  EdgeEnd edge;
   Watched gate;
   bool may_read = false;
   bool reading = false;
@@ -237,7 +237,7 @@ TEST_F(TransportTest, FullQueueOfAnEdgeClosesItsSession) {
 TEST_F(TransportTest, CloseCarriesItsReason) {
   EchoService service;
   const auto server = serve(service);
-  Edge edge;
+  EdgeEnd edge;
   ASSERT_TRUE(edge.connect(server->address(), ca_->files(NodeRole::kEdge, "edge-1")));
   ASSERT_TRUE(edge.client->send("close me"));
   EXPECT_NE(edge.wait_closed().message.find("as you wished"), std::string::npos) << edge.closed->message;
@@ -249,9 +249,9 @@ TEST_F(TransportTest, CloseCarriesItsReason) {
 TEST_F(TransportTest, StopEndsSessionsAndCallsAndWaitsForTheLastCallback) {
   EchoService service;
   auto server = serve(service);
-  std::vector<std::unique_ptr<Edge>> edges;
+  std::vector<std::unique_ptr<EdgeEnd>> edges;
   for (int i = 0; i < 4; ++i) {
-    edges.push_back(std::make_unique<Edge>());
+    edges.push_back(std::make_unique<EdgeEnd>());
     ASSERT_TRUE(edges.back()->connect(server->address(), ca_->files(NodeRole::kEdge, "edge-" + std::to_string(i))));
     ASSERT_TRUE(edges.back()->wait_open());
   }

@@ -33,6 +33,7 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr Nanos kSweepGranularity = 5 * kMillisecond;
 constexpr Nanos kLingerTime = 1 * kSecond;
 constexpr std::size_t kLingerBytesMax = 4u << 20;
+constexpr std::size_t kTlsBytes = 40u << 10;  // about what OpenSSL keeps of a connection
 
 constexpr std::string_view kDenied =
     "-DENIED Tidelock is running in protected mode because protected mode is enabled and no password is set. In this "
@@ -66,6 +67,7 @@ RespServerImpl::RespServerImpl(EventLoop& l, CommandHandler& h, RespServerOption
 RespServerImpl::~RespServerImpl() {
   for (const auto& [number, connection] : connections) {
     loop.unwatch(connection->watch);
+    connection->tls.reset();
     ::close(connection->fd);
   }
   for (const auto& [fd, listener] : listeners) {
@@ -152,7 +154,7 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   connection->fd = fd;
   connection->unix_socket = !listener.unix_path.empty();
   connection->local = connection->unix_socket || is_loopback(peer);
-  connection->authenticated = acl.open();
+  connection->authenticated = acl.open() && listener.tls == nullptr;
   connection->user = acl.default_user();
   if (connection->unix_socket) {
     connection->peer_text = connection->local_text = connection->host = listener.unix_path;
@@ -201,7 +203,7 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   }
   connection->watch = *watch;
   connection->authenticated = true;
-  set_authenticated(*connection, acl.open());
+  set_authenticated(*connection, acl.open() && connection->tls == nullptr);  // of TLS: after its handshake
   ++stats.connections_total;
   connections.emplace(connection->number, connection);
   stats.connections = connections.size();
@@ -237,6 +239,7 @@ bool RespServerImpl::read_some(RespConnection& connection) {
     connection.input_closed = true;  // answers to what was sent before are still wanted
     return true;
   }
+  if (!connection.authenticated && acl.open()) set_authenticated(connection, true);
   const auto bytes = static_cast<std::size_t>(got);
   stats.bytes_in += bytes;
   connection.last_at = cheap_now();
@@ -341,7 +344,7 @@ void RespServerImpl::settle(RespConnection& connection) {
   if (connection.unsent() > 0) interest |= EPOLLOUT;
   if (connection.tls != nullptr && (interest & EPOLLIN) != 0) {
     if (connection.tls->recv_wants_write()) interest |= EPOLLOUT;
-    if (connection.tls->holds_bytes()) enqueue(connection);
+    if (connection.tls->has_more()) enqueue(connection);
   }
   if (interest != connection.interest) {
     connection.interest = interest;
@@ -390,8 +393,8 @@ void RespServerImpl::run_ready() {
     if (found == connections.end()) continue;
     const std::shared_ptr<RespConnection> connection = found->second;
     connection->queued = false;
-    const bool held = connection->tls != nullptr && connection->tls->holds_bytes();
-    if (held && (connection->interest & EPOLLIN) != 0 && !read_some(*connection)) continue;
+    const bool more = connection->tls != nullptr && connection->tls->has_more();
+    if (more && (connection->interest & EPOLLIN) != 0 && !read_some(*connection)) continue;
     process(connection);
   }
 }
@@ -472,7 +475,7 @@ void RespServerImpl::sweep(Nanos now) {
       c.held_until = kForever;
       process(connection);
     } else {
-      ++stats.closed_idle;
+      c.tls != nullptr && !c.tls->established() ? ++stats.refused_tls : ++stats.closed_idle;
       close(c);
     }
   }
@@ -481,7 +484,7 @@ void RespServerImpl::sweep(Nanos now) {
 void RespServerImpl::account(RespConnection& connection) {
   const std::size_t bytes = connection.parser.memory_bytes() + connection.out.capacity() +
                             connection.pushes.capacity() + connection.transaction.answers.capacity() +
-                            connection.state_bytes;
+                            connection.state_bytes + (connection.tls != nullptr ? kTlsBytes : 0);
   const bool grew = bytes > connection.accounted_bytes;
   stats.buffers_bytes += bytes - connection.accounted_bytes;
   connection.accounted_bytes = bytes;

@@ -116,7 +116,8 @@ void TlsStream::finish_sending() {
   (void)SSL_shutdown(ssl_);
 }
 
-bool TlsStream::holds_bytes() const { return !broken_ && SSL_has_pending(ssl_) == 1; }
+// Not SSL_has_pending: a record of which only a part has come is no reason to ask again.
+bool TlsStream::has_more() const { return SSL_pending(ssl_) > 0 || end_untold_; }
 
 ssize_t TlsStream::outcome(int result, bool* wants_write) {
   if (!established_ && SSL_is_init_finished(ssl_) == 1) established_ = true;
@@ -128,6 +129,7 @@ ssize_t TlsStream::outcome(int result, bool* wants_write) {
     return -1;
   }
   if (why == SSL_ERROR_ZERO_RETURN) return 0;
+  if (!established_ && BIO_number_read(SSL_get_rbio(ssl_)) == 0) return 0;
   broken_ = true;
   errno = EPROTO;
   return -1;
@@ -135,11 +137,16 @@ ssize_t TlsStream::outcome(int result, bool* wants_write) {
 
 ssize_t TlsStream::recv(char* to, std::size_t bytes_max) {
   std::size_t got = 0;
+  end_untold_ = false;
   while (got < bytes_max && !broken_) {  // a record holds 16 KiB at most
     ERR_clear_error();
     const int wanted = static_cast<int>(std::min<std::size_t>(bytes_max - got, INT_MAX));
     const ssize_t more = outcome(SSL_read(ssl_, to + got, wanted), &recv_wants_write_);
-    if (more <= 0) return got > 0 ? static_cast<ssize_t>(got) : more;
+    if (more <= 0) {
+      if (got == 0) return more;
+      end_untold_ = more == 0 || broken_;
+      break;
+    }
     got += static_cast<std::size_t>(more);
   }
   if (got > 0) return static_cast<ssize_t>(got);

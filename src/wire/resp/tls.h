@@ -41,14 +41,14 @@ class TlsStream {
   TlsStream& operator=(const TlsStream&) = delete;
 
   // As recv and send of a non-blocking socket: -1 with errno EAGAIN, or with another when the stream is broken; 0 of
-  // recv: the peer said goodbye. The handshake is made on the way.
+  // recv: the peer said goodbye, or hung up before it had sent a byte. The handshake is made on the way.
   ssize_t recv(char* to, std::size_t bytes_max);
   ssize_t send(const char* from, std::size_t bytes);
   void finish_sending();  // as shutdown(SHUT_WR)
 
   bool established() const { return established_; }
-  // Bytes wait that epoll does not tell of, because they have left the kernel.
-  bool holds_bytes() const;
+  // recv has more to give that epoll does not tell of, because it has left the kernel: bytes, or that it was all.
+  bool has_more() const;
   // recv has to wait until the socket takes bytes.
   bool recv_wants_write() const { return recv_wants_write_; }
 
@@ -58,6 +58,7 @@ class TlsStream {
   bool established_ = false;
   bool recv_wants_write_ = false;
   bool broken_ = false;
+  bool end_untold_ = false;  // what came behind the bytes of the last recv
 };
 
 class TlsContext {

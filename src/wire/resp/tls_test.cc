@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -109,6 +110,7 @@ class TlsClient {
   std::string ask(const std::string& bytes, std::size_t answer_bytes) {
     return send(bytes) ? receive(answer_bytes) : std::string();
   }
+  void say_goodbye() { SSL_shutdown(ssl_.get()); }
   bool said_goodbye() { return receive(1).empty() && (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0; }
   std::string server_name() const {  // of the certificate
     X509* certificate = SSL_get1_peer_certificate(ssl_.get());
@@ -213,6 +215,38 @@ TEST_F(Tls, WhoSpeaksNoTlsIsTurnedAwayAndOthersGoOn) {
   EXPECT_EQ(ask(inside, "CONFIG GET tls-port"), "[\"tls-port\", \"" + std::to_string(port) + "\"]");
 }
 
+TEST_F(Tls, APartOfARecordIsWaitedFor) {  // and not asked for again and again
+  std::atomic<int> turns{0};
+  RespServerOptions options;
+  options.cheap_now = [&turns, clock = std::make_shared<ElapsedClock>()] {
+    ++turns;
+    return clock->now();
+  };
+  RunningServer running(options);
+  const int port = listen(running, ours.server(TlsClients::kCertified));
+  const int fd = connect_socket("127.0.0.1:" + std::to_string(port), kPatience).value();
+  const std::string begun("\x16\x03\x01\x02\x00\x01\x00\x01", 8);  // of a ClientHello
+  ASSERT_EQ(::send(fd, begun.data(), begun.size(), MSG_NOSIGNAL), static_cast<ssize_t>(begun.size()));
+  ASSERT_TRUE(running.eventually([&] { return turns.load() > 0; }));
+  const int before = turns.load();
+  for (int i = 0; i < 1'000; ++i) running.on_loop([] { return 0; });
+  EXPECT_LE(turns.load() - before, 2);
+  ::close(fd);
+}
+
+TEST_F(Tls, AGoodbyeBehindBytesIsHeard) {
+  RunningServer running;
+  const int port = listen(running, ours.server(TlsClients::kCertified));
+  TlsClient client(port, app());
+  ASSERT_TRUE(client.send(kPing));
+  client.say_goodbye();
+  EXPECT_EQ(client.receive(7), "+PONG\r\n");
+  EXPECT_TRUE(client.said_goodbye());
+  ::close(connect_socket("127.0.0.1:" + std::to_string(port), kPatience).value());  // as a health check does
+  EXPECT_TRUE(running.eventually([&] { return running.server().stats().connections == 0; }));
+  EXPECT_EQ(running.stats().refused_tls, 0u);
+}
+
 TEST_F(Tls, WhoDoesNotEndItsHandshakeIsDisconnected) {  // X6
   MovedClock clock;
   RunningServer running({}, &clock);
@@ -228,6 +262,7 @@ TEST_F(Tls, WhoDoesNotEndItsHandshakeIsDisconnected) {  // X6
   EXPECT_EQ(::recv(silent, &byte, 1, 0), 0);
   ::close(silent);
   EXPECT_EQ(busy.ask(kPing, 7), "+PONG\r\n") << "it has ended its own";
+  EXPECT_EQ(running.stats().refused_tls, 1u);
 }
 
 TEST_F(Tls, ARenewedCertificateIsTakenUp) {
