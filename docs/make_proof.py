@@ -47,6 +47,14 @@ def simulator():
         ["build", "seeds", "reads judged", "strong", "writes", "activations", "simulated time", "violations"], rows)
 
 
+def determinism():
+    rows = [[one["build"], thousands(one["seeds"]), one["compilers"], thousands(one["equal"])] for one in lines_of("determinism.jsonl")]
+    if not rows:
+        return ""
+    return "### The same story from each seed (`./dev sim --hashes FILE`, two builds)\n\n" + table(
+        ["build", "seeds", "compilers", "equal hashes"], rows)
+
+
 def mutants():
     one = document("mutants.json")
     if one is None:
@@ -115,7 +123,7 @@ def main():
         text = file.read()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    sections = [one for one in (simulator(), mutants(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
+    sections = [one for one in (simulator(), determinism(), mutants(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
     made = before + BEGIN + "\n" + "\n".join(sections) + "\n" + END + after
     if options.check:
         if made != text:
