@@ -209,6 +209,12 @@ void Cluster::edge_writer(int number) {
     if (write.write.key.starts_with("ttl:") && write.write.value)
       write.write.ttl_ns = world_.between(100 * kMs, 3 * kSecond);
     const bool behind = write.write.key.starts_with("feat:");
+    if (!behind && edge.next_token % 5 == 0) {  // S4: another key at the same index
+      KeyWrite other;
+      other.key = write.write.key.starts_with("cfg:") ? "cfg:" + std::to_string(edge.next_token / 5 % 2) : "plain:0";
+      other.value = next_value();
+      if (other.key != write.write.key) write.others.push_back(std::move(other));
+    }
     if (behind) {
       if (write.write.value && world_.chance(300)) write.write.ttl_ns = world_.between(100 * kMs, 5 * kSecond);
       constexpr AckLevel kLevels[] = {AckLevel::kOs, AckLevel::kDisk, AckLevel::kOrigin};
@@ -220,6 +226,7 @@ void Cluster::edge_writer(int number) {
       edge.writes[write.token.value] = {write.write.key, write.write.value, {}, behind};
       judge_.asked(edge.id, edge.incarnation, write.token.value);
       judge_.accepted(edge.id, write.write.key, write.write.value, write.write.ttl_ns);
+      for (const KeyWrite& other : write.others) judge_.accepted(edge.id, other.key, other.value, other.ttl_ns);
       step_edge(edge, write);
     });
   }

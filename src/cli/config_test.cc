@@ -92,6 +92,34 @@ TEST(Config, AnEdgesFileSaysWhereItsCopiesLie) {
   }
 }
 
+TEST(Config, TheDoorForTlsIsReadAndCheckedAsAWhole) {
+  const Folder folder;
+  const std::string door = "redis_tls = \"127.0.0.1:6380\"\n";
+  const auto good = read_edge_config(
+      folder.write(door + kGoodEdge + "[redis_door]\ncertificate = \"/c\"\nkey = \"/k\"\nclients = \"optional\"\n"));
+  ASSERT_TRUE(good) << good.error().message;
+  EXPECT_EQ(good->edge.redis_tls_address, "127.0.0.1:6380");
+  EXPECT_EQ(good->edge.redis_tls.certificate_file, "/c");
+  EXPECT_EQ(good->edge.redis_tls.clients, TlsClients::kOptional);
+  EXPECT_NE(print_config(*good).find("\"clients\": \"optional\""), std::string::npos);
+  const struct {
+    const char* why;
+    std::string text;
+    const char* says;
+  } mistakes[] = {
+      {"no address", kGoodEdge + std::string("[redis_door]\nca = \"/ca\"\n"), "[redis_door] is for redis_tls"},
+      {"half a pair", door + kGoodEdge + "[redis_door]\nkey = \"/k\"\n",
+       "[redis_door]: certificate = \"\", key = \"/k\": give both or neither"},
+      {"who is that", door + kGoodEdge + "[redis_door]\nclients = \"all\"\n",
+       "redis_door.clients = \"all\": must be one of any, optional, certified"},
+  };
+  for (const auto& c : mistakes) {
+    const auto settings = read_edge_config(folder.write(c.text));
+    ASSERT_FALSE(settings.has_value()) << c.why;
+    EXPECT_NE(settings.error().message.find(c.says), std::string::npos) << c.why << ": " << settings.error().message;
+  }
+}
+
 TEST(Config, MistakesAreNamedByLineKeyAndValue) {
   struct Case {
     const char* why;

@@ -216,13 +216,23 @@ void EdgeCommands::write_all(const Asked& asked, const std::vector<KeyWrite>& wr
     if (!all->error.empty()) return answer_error(asked, all->error);
     answer(asked, ok);
   };
+  const auto written = [all, finish](const WriteDoneOp& done) {
+    if (done.code != Code::kOk && all->error.empty()) all->error = error_reply(done.code, done.message);
+    finish();
+  };
+  std::vector<KeyWrite> at_one_index;
   for (const KeyWrite& write : writes) {
+    if (through(write.key)) {
+      at_one_index.push_back(write);
+      continue;
+    }
     if (!all->error.empty()) break;
     ++all->left;
-    core_.write(write, std::nullopt, [all, finish](const WriteDoneOp& done) {
-      if (done.code != Code::kOk && all->error.empty()) all->error = error_reply(done.code, done.message);
-      finish();
-    });
+    core_.write(write, std::nullopt, written);
+  }
+  if (!at_one_index.empty() && all->error.empty()) {
+    ++all->left;
+    core_.write_at_one_index(std::move(at_one_index), written);
   }
   finish();
 }

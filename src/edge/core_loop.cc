@@ -1,6 +1,7 @@
 #include "edge/core_loop.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <variant>
 
@@ -78,6 +79,17 @@ void CoreLoop::write(KeyWrite write, std::optional<AckLevel> level, OnWrite done
   event.token = WriteToken{token};
   event.write = std::move(write);
   event.level = level;
+  event.wall_ms = wall_ms_now();
+  take(std::move(event));
+}
+
+void CoreLoop::write_at_one_index(std::vector<KeyWrite> writes, OnWrite done) {
+  const std::uint64_t token = ++last_token_;
+  writes_.emplace(token, std::move(done));
+  EdgeWrite event;
+  event.token = WriteToken{token};
+  event.write = std::move(writes.front());
+  event.others.assign(std::make_move_iterator(writes.begin() + 1), std::make_move_iterator(writes.end()));
   event.wall_ms = wall_ms_now();
   take(std::move(event));
 }

@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/elapsed_clock.h"
 #include "edge/l2_store.h"
@@ -69,6 +70,8 @@ class CoreLoop {
   // The callback may come before the call returns. Exactly once, unless the edge stops first.
   void read(std::string key, Contract contract, OnRead done);
   void write(KeyWrite write, std::optional<AckLevel> level, OnWrite done);
+  // S4: write-through keys at one index, all or nothing; at least one.
+  void write_at_one_index(std::vector<KeyWrite> writes, OnWrite done);
 
   // The hot path of a pipeline. `hit` is a read under the namespace's own contract that memory answers without a step:
   // nothing when it cannot, then `read`. Valid until anything else is called.

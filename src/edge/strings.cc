@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "base/wall_clock.h"
@@ -314,32 +315,44 @@ void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_
   // The outbox may refuse a key for the state it is in, so such keys go first; a key of this gateway is never refused.
   std::vector<KeyWrite> writes, never_refused;
   std::vector<std::string> keys;
+  std::unordered_map<std::string_view, std::size_t> last;  // argument that names a key
+  for (std::size_t i = 1; i + 1 < args.size(); i += 2) last[args[i]] = i;
+  std::size_t written_through = 0;
   for (std::size_t i = 1; i + 1 < args.size(); i += 2) {
     KeyWrite write;
     write.key = std::string(args[i]);
     write.value = stored_string(args[i + 1]);
     if (const std::string why = why_not_written(write); !why.empty()) return answer_error(asked, why);
+    if (through(write.key)) {
+      if (last[args[i]] != i) continue;  // at one index there is one value of a key
+      ++written_through;
+      if (only_if_none) write.condition = Condition::kAbsent;
+    }
     keys.push_back(write.key);
     (behind(write.key) ? writes : never_refused).push_back(std::move(write));
   }
   std::move(never_refused.begin(), never_refused.end(), std::back_inserter(writes));
+  if (written_through > kKeysPerWriteMax) {
+    return answer_error(asked, "ERR " + std::to_string(written_through) +
+                                   " keys that are written through the hub: a write has at most " +
+                                   std::to_string(kKeysPerWriteMax));
+  }
   if (!only_if_none) {
     // One unit: no other command sees some of the gateway's keys new and some old.
     return core_.run(
         [this, asked, writes = std::move(writes)] { write_all(asked, writes, [](RespReply& reply) { reply.ok(); }); });
   }
-  for (const std::string& key : keys) {
-    if (!through(key)) continue;
-    if (keys.size() == 1) {
-      SetArguments one;
-      one.key = args[1];
-      one.value = args[2];
-      one.only_if_absent = true;
-      return set(asked, one, true);
-    }
-    return answer_error(
-        asked, "ERR MSETNX: key '" + key + "' of namespace '" + namespace_of(core_.core().namespaces(), key).prefix +
-                   "' is written through the hub, which is for one key at a time: use SET key value NX");
+  if (written_through == writes.size()) {
+    return core_.write_at_one_index(std::move(writes), [this, asked](const WriteDoneOp& done) {
+      if (done.code != Code::kOk && done.code != Code::kConflict)
+        return answer_error(asked, error_reply(done.code, done.message));
+      answer(asked, [&](RespReply& reply) { reply.integer(done.code == Code::kOk ? 1 : 0); });
+    });
+  }
+  if (written_through > 0) {
+    return answer_error(asked,
+                        "ERR MSETNX: some of these keys are written through the hub and some are not, so no instant is "
+                        "theirs: set them apart");
   }
   with_local_copies(keys, [this, asked, writes = std::move(writes)] {
     for (const KeyWrite& write : writes) {

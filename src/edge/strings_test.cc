@@ -156,9 +156,9 @@ TEST_F(StringsTest, OldValuesAndConditions) {
       {{"MGET", "a", "b"}, "[\"3\", \"2\"]"},
       {{"MSETNX", "a", "1", "b"}, "(error) ERR wrong number of arguments for 'msetnx' command"},
       {{"MSETNX", "c", "1", "config:x", "2"},
-       "(error) ERR MSETNX: key 'config:x' of namespace 'config:' is written through the hub, which is for one key at "
-       "a "
-       "time: use SET key value NX"},
+       "(error) ERR MSETNX: some of these keys are written through the hub and some are not, so no instant is theirs: "
+       "set "
+       "them apart"},
       {{"MSETNX", "c", "1", "model:x", "2"},
        "(error) NOPERM key 'model:x': model keys are written by `tidelock model`"},
       {{"EXISTS", "c"}, "0"},

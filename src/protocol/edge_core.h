@@ -78,6 +78,8 @@ struct EdgeWrite {
   KeyWrite write;
   std::optional<AckLevel> level;  // D1; the namespace's default when unset
   std::uint64_t wall_ms = 0;      // for the stamp (C4: never for safety)
+  // S4: further keys of this write, at the same index and all or nothing. All keys are then written through.
+  std::vector<KeyWrite> others = {};
 };
 struct EdgeOutboxPersisted {  // the rows of earlier OutboxPersist ops are stored, up to this number
   std::uint64_t number = 0;
@@ -314,7 +316,9 @@ class EdgeCore {
   void on_write(const EdgeWrite& write);
   void write_local(const EdgeWrite& write, const Namespace& ns, Nanos ttl);
   void write_behind(const EdgeWrite& write, const Namespace& ns, Nanos ttl);
-  void write_through(const EdgeWrite& write, const Namespace& ns, Nanos ttl);
+  Nanos lifetime_of(const KeyWrite& write) const;
+  Result<void> allowed(const KeyWrite& write) const;
+  void write_through(const EdgeWrite& write);
   // The conditions of a local or write-behind write, and when what it replaces would have expired; false: a condition
   // failed and the write was answered.
   bool admit(const EdgeWrite& write, Nanos* expires_at);

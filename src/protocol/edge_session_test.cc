@@ -536,6 +536,57 @@ TEST(EdgeG8, WhoLostItsDiskStampsAfterWhatTheHubHasOfIt) {
   EXPECT_GT(bench.arena.look("feat:k")->stamp, bench.newest_at_hub);
 }
 
+TEST(EdgeS4, SeveralKeysAreOneWrite) {
+  Bench bench;
+  bench.open();
+  EdgeWrite write;
+  write.token = WriteToken{1};
+  write.write.key = "cfg:a";
+  write.write.value = "1";
+  write.others.resize(2);
+  write.others[0].key = "cfg:b";
+  write.others[0].value = "2";
+  write.others[0].ttl_ns = 10 * kSecond;
+  write.others[0].condition = Condition::kAbsent;
+  write.others[1].key = "cfg:c";  // a deletion
+  bench.step(write);
+  const WriteThrough first = *bench.last<WriteThrough>();
+  ASSERT_EQ(first.writes.size(), 3u);
+  EXPECT_EQ(first.writes[0], write.write);
+  EXPECT_EQ(first.writes[1], write.others[0]);
+  EXPECT_EQ(first.writes[2], write.others[1]);
+  bench.now += kSecond;
+  bench.disconnect();
+  bench.open();
+  const WriteThrough again = *bench.last<WriteThrough>();
+  EXPECT_EQ(again.id, first.id);
+  ASSERT_EQ(again.writes.size(), 3u);
+  EXPECT_LE(again.writes[1].ttl_ns, 9 * kSecond) << "C5: its lifetime counts from acceptance here";
+
+  struct Case {
+    const char* why;
+    std::string key;
+    std::size_t count;
+    const char* says;
+  };
+  for (const Case& c : {Case{"written behind", "feat:x", 1, "key 'feat:x' is not written through the hub"},
+                        Case{"of this gateway", "own", 1, "key 'own' is not written through the hub"},
+                        Case{"a model", "model:x", 1, "model keys are written by"},
+                        Case{"too many", "cfg:b", kKeysPerWriteMax, "a write has 1 to 1024 keys, this one 1025"}}) {
+    EdgeWrite refused;
+    refused.token = WriteToken{2};
+    refused.write.key = "cfg:a";
+    refused.write.value = "1";
+    refused.others.assign(c.count, KeyWrite{c.key, "2", 0, false, Condition::kNone, {}});
+    const int sent = bench.count<WriteThrough>();
+    bench.step(refused);
+    EXPECT_EQ(bench.count<WriteThrough>(), sent) << c.why;
+    ASSERT_TRUE(bench.writes.contains(2)) << c.why;
+    EXPECT_NE(bench.writes[2].message.find(c.says), std::string::npos) << bench.writes[2].message;
+    bench.writes.erase(2);
+  }
+}
+
 TEST(EdgeA1, AWriteThroughIsRepeatedUnderOneIdUntilItsOutcomeIsKnown) {
   Bench bench;
   bench.open();

@@ -22,26 +22,55 @@ void EdgeCore::on_write(const EdgeWrite& write) {
     done.retry_after_ns = error.detail_ns;
     emit(std::move(done));
   };
-  if (const auto ok = validate_key(write.write.key); !ok) return refuse(ok.error());
-  if (write.write.value) {
-    if (const auto ok = validate_value(*write.write.value); !ok) return refuse(ok.error());
-  }
-  if (write.write.ttl_ns < 0) return refuse({Code::kInvalid, "ttl must be positive", {}, 0});
-  if (write.write.key.starts_with("model:")) {
-    return refuse({Code::kDenied, "key '" + write.write.key + "': model keys are written by `tidelock model`", {}, 0});
-  }
+  if (const auto ok = allowed(write.write); !ok) return refuse(ok.error());
   const Namespace& ns = policy(write.write.key);
+  if (!write.others.empty()) {
+    if (write.others.size() >= kKeysPerWriteMax) {
+      return refuse({Code::kInvalid,
+                     "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " +
+                         std::to_string(write.others.size() + 1),
+                     {},
+                     0});
+    }
+    std::vector<std::string_view> keys = {write.write.key};
+    for (const KeyWrite& one : write.others) {
+      if (const auto ok = allowed(one); !ok) return refuse(ok.error());
+      keys.push_back(one.key);
+    }
+    for (const std::string_view key : keys) {
+      if (policy(key).write_mode == WriteMode::kThrough) continue;
+      return refuse({Code::kInvalid,
+                     "key '" + std::string(key) + "' is not written through the hub: such keys are written one by one",
+                     {},
+                     0});
+    }
+  }
   const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
   if (behind && !joined_)  // G9: it could be older than a deletion that was collected without this edge
     return refuse({Code::kBusy, "this edge has not joined its cluster yet", {}, kJoinRetry});
-  const bool unsaid = write.write.value && write.write.ttl_ns == 0 && !write.write.keep_ttl;
-  const Nanos ttl = unsaid ? ns.ttl_ns : write.write.ttl_ns;
   if (ns.write_mode == WriteMode::kThrough)
-    write_through(write, ns, ttl);
+    write_through(write);
   else if (behind)
-    write_behind(write, ns, ttl);
+    write_behind(write, ns, lifetime_of(write.write));
   else
-    write_local(write, ns, ttl);
+    write_local(write, ns, lifetime_of(write.write));
+}
+
+Result<void> EdgeCore::allowed(const KeyWrite& write) const {
+  if (auto ok = validate_key(write.key); !ok) return ok;
+  if (write.value) {
+    if (auto ok = validate_value(*write.value); !ok) return ok;
+  }
+  if (write.ttl_ns < 0) return fail(Code::kInvalid, "ttl must be positive");
+  if (write.key.starts_with("model:")) {
+    return fail(Code::kDenied, "key '" + write.key + "': model keys are written by `tidelock model`");
+  }
+  return {};
+}
+
+Nanos EdgeCore::lifetime_of(const KeyWrite& write) const {  // its namespace's, where it says nothing of one
+  const bool unsaid = write.value && write.ttl_ns == 0 && !write.keep_ttl;
+  return unsaid ? policy(write.key).ttl_ns : write.ttl_ns;
 }
 
 bool EdgeCore::admit(const EdgeWrite& write, Nanos* expires_at) {
@@ -151,13 +180,18 @@ void EdgeCore::drop_superseded() {
   }
 }
 
-void EdgeCore::write_through(const EdgeWrite& write, const Namespace& ns, Nanos ttl) {
+void EdgeCore::write_through(const EdgeWrite& write) {
   WaitingWrite waiting;
   waiting.write = write;
-  waiting.write.write.ttl_ns = ttl;
+  waiting.write.write.ttl_ns = lifetime_of(write.write);
+  Nanos patience = std::max(policy(write.write.key).deadline_ns, 5 * kSecond);
+  for (KeyWrite& one : waiting.write.others) {
+    one.ttl_ns = lifetime_of(one);
+    patience = std::max(patience, policy(one.key).deadline_ns);
+  }
   waiting.id = CommandId{options_.boot.value, ++last_command_};
   waiting.accepted_at = now_;
-  waiting.deadline = saturating_add(now_, std::max(ns.deadline_ns, 5 * kSecond));
+  waiting.deadline = saturating_add(now_, patience);
   auto [it, fresh] = writes_.emplace(write.token, std::move(waiting));
   TIDELOCK_ASSERT(fresh);
   wake(it->second.deadline);
@@ -168,11 +202,13 @@ void EdgeCore::send_through(WaitingWrite& waiting) {
   if (state_ != State::kOpen) return;
   waiting.request = RequestNo{++last_request_};
   waiting.sent = true;
-  KeyWrite write = waiting.write.write;  // its lifetime counts from acceptance here
-  if (write.ttl_ns > 0 && !TIDELOCK_MUTANT(kTtlIgnoresWait))
-    write.ttl_ns = std::max<Nanos>(1, write.ttl_ns - saturating_sub(now_, waiting.accepted_at));
-  send(
-      WriteThrough{waiting.request, waiting.id, {std::move(write)}, sent_now()});  // the id is the same for every retry
+  std::vector<KeyWrite> writes = {waiting.write.write};
+  writes.insert(writes.end(), waiting.write.others.begin(), waiting.write.others.end());
+  for (KeyWrite& write : writes) {  // their lifetimes count from acceptance here
+    if (write.ttl_ns > 0 && !TIDELOCK_MUTANT(kTtlIgnoresWait))
+      write.ttl_ns = std::max<Nanos>(1, write.ttl_ns - saturating_sub(now_, waiting.accepted_at));
+  }
+  send(WriteThrough{waiting.request, waiting.id, std::move(writes), sent_now()});  // the id is that of every retry
 }
 
 void EdgeCore::on_write_done(const WriteDone& answer) {

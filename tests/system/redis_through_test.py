@@ -70,14 +70,26 @@ class Through(unittest.TestCase):
         self.assertEqual(call("HDEL", "config:row", "b"), 1)
         self.assertIsNone(self.strong("config:row"))
 
-    def test_one_key_only_for_msetnx(self):
+    def test_several_keys_at_one_index(self):
         call = self.redis.call
+        self.assertEqual(call("MSET", "config:m1", "0", "config:m2", "b", "own:m", "c", "config:m1", "a"), b"OK")
+        version = {key: call("TL.GET", key, "STRONG")["version"] for key in ("config:m1", "config:m2")}
+        self.assertEqual(version["config:m1"], version["config:m2"])
+        self.assertEqual([self.strong("config:m1"), self.strong("config:m2"), call("GET", "own:m")], [b"a", b"b", b"c"])
         self.assertEqual(call("MSETNX", "config:one", "1"), 1)
         self.assertEqual(call("MSETNX", "config:one", "2"), 0)
-        with self.assertRaisesRegex(RespError, "key 'config:two' of namespace 'config:'"):
-            call("MSETNX", "own", "1", "config:two", "2")
+        self.assertEqual(call("MSETNX", "config:two", "2", "config:one", "2"), 0)
+        self.assertIsNone(self.strong("config:two"), "all or nothing")
+        self.assertEqual(call("MSETNX", "config:two", "2", "config:three", "3"), 1)
+        self.assertEqual(self.strong("config:three"), b"3")
+        with self.assertRaisesRegex(RespError, "^ERR MSETNX: some of these keys"):
+            call("MSETNX", "own", "1", "config:four", "2")
         self.assertEqual(self.strong("config:one"), b"1")
         self.assertEqual(call("EXISTS", "own"), 0)
+        many = [word for n in range(1025) for word in (f"config:many{n}", "x")]
+        with self.assertRaisesRegex(RespError, "^ERR 1025 keys"):
+            call("MSET", *many)
+        self.assertIsNone(self.strong("config:many0"))
 
     def test_moves(self):
         call = self.redis.call
