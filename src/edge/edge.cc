@@ -165,7 +165,8 @@ class Edge::Impl {
     had_data_ = std::filesystem::exists(config_.data_dir + "/db");
     if (const auto made = make_folder("data_dir", config_.data_dir); !made) return made;
     if (const auto locked = lock_.take(config_.data_dir); !locked) return locked;
-    if (auto claimed = claim_folder(config_.data_dir, "edge " + config_.id); !claimed) return claimed;
+    if (auto claimed = claim_folder(config_.data_dir, "edge " + config_.id, kEdgeFolderFormat); !claimed)
+      return claimed;
     auto kv = Kv::open(config_.data_dir + "/db", {kL2Family, kOutboxFamily, kMetaFamily});
     if (!kv) return fail(kv.error());
     kv_ = std::move(*kv);

@@ -165,7 +165,7 @@ const std::optional<BytesView>* L2Store::on_the_way(std::string_view key) const 
   return nullptr;
 }
 
-// All of a step or nothing, whatever kills the process. False: it is too large for the journal.
+// All of a step or nothing, whatever kills the process. False: there is nothing to store, or too much for the journal.
 Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
   group_.clear();
   std::size_t bytes = 0;
@@ -179,7 +179,7 @@ Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
     }
     bytes += RowJournal::bytes_of(*group_.back().first, group_.back().second);
   }
-  if (group_.empty()) return true;
+  if (group_.empty()) return false;
   if (bytes > journal_->half_room_bytes()) return false;
   if (bytes > journal_->room_bytes()) {
     if (auto done = finish_draining(); !done) return fail(done.error());

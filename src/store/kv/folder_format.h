@@ -12,8 +12,10 @@
 
 namespace tidelock {
 
-// Of everything below data_dir. 1: the first. A build reads its own and the one before, and writes its own.
+// Of everything below data_dir. A build reads its own and the one before, and writes its own. 1: the first.
 inline constexpr std::uint32_t kFolderFormat = 1;
+// Of an edge. 2: rows on their way to L2 may lie in l2.journal, which a build that knows only 1 would not miss.
+inline constexpr std::uint32_t kEdgeFolderFormat = 2;
 
 // Marks a folder that has no mark yet. kInvalid: a newer format, or no mark that can be read; kConflict: of another
 // node
