@@ -203,6 +203,7 @@ bool CoreLoop::of_this_gateway(const EdgeActions& actions) const {
 
 bool CoreLoop::settle() {
   settle_first();
+  hits_of_look_ = 0;  // what comes next was received later
   return !std::exchange(together_failed_, false);
 }
 

@@ -117,28 +117,28 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   const bool none_of_type = !any_type && kind != ValueKind::kHash && !equal_ignoring_case(parsed->type, "string");
   const auto count = static_cast<std::size_t>(std::min(parsed->count, kScanCountMax));
   const Nanos now = core_.clock().now();
-  auto page = [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
-    auto found = std::make_shared<std::vector<std::string>>();
-    std::uint64_t work = kGlobWorkDefault;
-    const auto last = l2_.scan(after, count, now, [&](const L2Store::Listed& entry) {
-      const bool wanted = any_type || (!none_of_type && entry.kind == kind);
-      if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
-      return work > 0;
-    });
-    if (!last) return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
-    if (work == 0) return [this, asked] { answer_error(asked, "ERR the pattern takes too long; make it simpler"); };
-    return [this, asked, found, last = *last] {
-      const std::uint64_t cursor = last ? remember_cursor(*last) : 0;
-      answer(asked, [&](RespReply& reply) {
-        reply.array(2);
-        reply.bulk(std::to_string(cursor));
-        reply.array(found->size());
-        for (const std::string& key : *found) reply.bulk(key);
+  list_on_worker(
+      asked, [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
+        auto found = std::make_shared<std::vector<std::string>>();
+        std::uint64_t work = kGlobWorkDefault;
+        const auto last = l2_.scan(after, count, now, [&](const L2Store::Listed& entry) {
+          const bool wanted = any_type || (!none_of_type && entry.kind == kind);
+          if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
+          return work > 0;
+        });
+        if (!last)
+          return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
+        if (work == 0) return [this, asked] { answer_error(asked, "ERR the pattern takes too long; make it simpler"); };
+        return [this, asked, found, last = *last] {
+          const std::uint64_t cursor = last ? remember_cursor(*last) : 0;
+          answer(asked, [&](RespReply& reply) {
+            reply.array(2);
+            reply.bulk(std::to_string(cursor));
+            reply.array(found->size());
+            for (const std::string& key : *found) reply.bulk(key);
+          });
+        };
       });
-    };
-  };
-  // What is there from the beginning of a scan to its end is in L2 from its first page on.
-  after.empty() ? list_on_worker(asked, std::move(page)) : on_worker(asked, std::move(page));
 }
 
 void EdgeCommands::count_keys(const Asked& asked) {

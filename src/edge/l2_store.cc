@@ -23,6 +23,7 @@ constexpr char kDrainedRow[] = "l2_drained";
 constexpr std::size_t kSpareRows = 256;  // so many rows without one that goes: local ones go, too; twice: any goes
 constexpr int kRoundsMax = 5;            // to the end; all; all with local ones, twice because bits are to be cleared
 constexpr std::size_t kRowsInOneBatch = 1'024;  // of the journal
+constexpr std::size_t kTicksToDrain = 200;      // of a millisecond
 constexpr std::uint64_t kSlackMax = 256u << 10;
 
 std::uint64_t charge(BytesView key, BytesView row) { return key.size() + row.size(); }
@@ -338,8 +339,10 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now, bool own) {
       if (!put) return fail(put.error());
       in_journal = *put;
     }
-    // In proportion to what comes, so that one half is empty before the other is full.
-    if (auto done = carry_on(std::max(kL2JournalSlice, 2 * group_.size())); !done) return done;
+    // In proportion to what comes, so that one half is empty before the other is full, and to what is there, so that it
+    // takes some hundred ticks.
+    const std::size_t slice = std::max({kL2JournalSlice, 2 * group_.size(), draining_.size() / kTicksToDrain});
+    if (auto done = carry_on(slice); !done) return done;
     if (draining_.empty() && !filling_.empty() && now >= saturating_add(filling_since_, kL2JournalAge)) {
       begin_draining();
     }

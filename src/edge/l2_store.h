@@ -61,7 +61,7 @@ inline constexpr std::size_t kL2InlineBytes = 128;  // a value of this size cost
 inline constexpr std::size_t kL2EvictRows = 4096;
 inline constexpr std::uint64_t kL2Unbounded = ~std::uint64_t{0};
 inline constexpr Nanos kL2JournalAge = 1 * kSecond;
-inline constexpr std::size_t kL2JournalSlice = 64;  // rows that one commit carries on to RocksDB
+inline constexpr std::size_t kL2JournalSlice = 64;  // rows that one commit carries on to RocksDB, at least
 
 struct L2Options {
   std::uint64_t bytes_max = kL2Unbounded;                    // needs kMetaFamily, where the bytes are counted

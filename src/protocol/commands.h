@@ -51,6 +51,21 @@ struct KeyWrite {
   }
 };
 
+// S4: how much one write may be, so that it is one command of the ledger and one frame. Keys and values of one write
+// count together, and 40 bytes for what else is said of a key.
+inline constexpr std::size_t kWriteBytesMax = kValueBytesMax + (32u << 10);
+inline Result<void> check_write_extent(const std::vector<KeyWrite>& writes) {
+  if (writes.empty() || writes.size() > kKeysPerWriteMax) {
+    return fail(Code::kInvalid, "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one has " +
+                                    std::to_string(writes.size()));
+  }
+  std::size_t bytes = 0;
+  for (const KeyWrite& write : writes) bytes += write.key.size() + (write.value ? write.value->size() : 0) + 40;
+  if (bytes <= kWriteBytesMax) return {};
+  return fail(Code::kInvalid, "keys and values of one write are at most " + std::to_string(kWriteBytesMax) +
+                                  " bytes together, these are " + std::to_string(bytes) + ": write them apart");
+}
+
 struct Claim {  // A1: its index is the term it opens
   NodeId hub;
   Boot boot;

@@ -568,16 +568,19 @@ TEST(EdgeS4, SeveralKeysAreOneWrite) {
     std::string key;
     std::size_t count;
     const char* says;
+    std::string value = "2";
   };
-  for (const Case& c : {Case{"written behind", "feat:x", 1, "key 'feat:x' is not written through the hub"},
+  const std::string half(kValueBytesMax / 2 + 20'000, 'v');
+  for (const Case& c : {Case{"too large together", "cfg:b", 2, "keys and values of one write are at most", half},
+                        Case{"written behind", "feat:x", 1, "key 'feat:x' is not written through the hub"},
                         Case{"of this gateway", "own", 1, "key 'own' is not written through the hub"},
                         Case{"a model", "model:x", 1, "model keys are written by"},
-                        Case{"too many", "cfg:b", kKeysPerWriteMax, "a write has 1 to 1024 keys, this one 1025"}}) {
+                        Case{"too many", "cfg:b", kKeysPerWriteMax, "a write has 1 to 1024 keys, this one has 1025"}}) {
     EdgeWrite refused;
     refused.token = WriteToken{2};
     refused.write.key = "cfg:a";
     refused.write.value = "1";
-    refused.others.assign(c.count, KeyWrite{c.key, "2", 0, false, Condition::kNone, {}});
+    refused.others.assign(c.count, KeyWrite{c.key, c.value, 0, false, Condition::kNone, {}});
     const int sent = bench.count<WriteThrough>();
     bench.step(refused);
     EXPECT_EQ(bench.count<WriteThrough>(), sent) << c.why;

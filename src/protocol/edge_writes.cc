@@ -25,22 +25,14 @@ void EdgeCore::on_write(const EdgeWrite& write) {
   if (const auto ok = allowed(write.write); !ok) return refuse(ok.error());
   const Namespace& ns = policy(write.write.key);
   if (!write.others.empty()) {
-    if (write.others.size() >= kKeysPerWriteMax) {
-      return refuse({Code::kInvalid,
-                     "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " +
-                         std::to_string(write.others.size() + 1),
-                     {},
-                     0});
-    }
-    std::vector<std::string_view> keys = {write.write.key};
-    for (const KeyWrite& one : write.others) {
+    std::vector<KeyWrite> all = {write.write};
+    all.insert(all.end(), write.others.begin(), write.others.end());
+    if (const auto ok = check_write_extent(all); !ok) return refuse(ok.error());
+    for (const KeyWrite& one : all) {
       if (const auto ok = allowed(one); !ok) return refuse(ok.error());
-      keys.push_back(one.key);
-    }
-    for (const std::string_view key : keys) {
-      if (policy(key).write_mode == WriteMode::kThrough) continue;
+      if (policy(one.key).write_mode == WriteMode::kThrough) continue;
       return refuse({Code::kInvalid,
-                     "key '" + std::string(key) + "' is not written through the hub: such keys are written one by one",
+                     "key '" + one.key + "' is not written through the hub: such keys are written one by one",
                      {},
                      0});
     }

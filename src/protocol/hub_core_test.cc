@@ -873,10 +873,12 @@ TEST(D8, AHubWritesOnlyWhatLeavesTheGatewayAndOnlySoManyKeys) {
     const char* message;
   };
   const KeyWrite plain{"plain:a", "v", 0, false, Condition::kNone, {}};
+  const KeyWrite large{"plain:a", std::string(600'000, 'v'), 0, false, Condition::kNone, {}};
   const KeyWrite site{"bulk:a", "v", 0, false, Condition::kNone, {}};
   const Case cases[] = {
       {{}, "a write has 1 to 1024 keys, this one has 0"},
       {std::vector<KeyWrite>(1025, plain), "a write has 1 to 1024 keys, this one has 1025"},
+      {std::vector<KeyWrite>(2, large), "keys and values of one write are at most 1081344 bytes together"},
       {{plain, site}, "key 'bulk:a' belongs to a namespace that never leaves the gateway; write it at an edge"},
   };
   std::uint64_t token = 0;

@@ -125,10 +125,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
   };
 
   if (const auto* write = std::get_if<WriteKeys>(&request.body)) {
-    if (write->writes.empty() || write->writes.size() > kKeysPerWriteMax) {
-      return fail(Code::kInvalid, "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one has " +
-                                      std::to_string(write->writes.size()));
-    }
+    if (const auto ok = check_write_extent(write->writes); !ok) return fail(ok.error());
     for (const KeyWrite& one : write->writes) {
       if (const auto ok = validate_key(one.key); !ok) return fail(ok.error());
       if (one.key.starts_with("model:")) {

@@ -247,10 +247,7 @@ void HubCore::on_write_through(Session& session, const WriteThrough& write) {
   op.began = sent_at(session, write.sent);
   op.edge_request = EdgeRequest{session.edge, session.boot, write.request};
   std::string problem;
-  if (write.writes.empty() || write.writes.size() > kKeysPerWriteMax) {
-    problem = "a write has 1 to " + std::to_string(kKeysPerWriteMax) + " keys, this one " +
-              std::to_string(write.writes.size());
-  }
+  if (const auto ok = check_write_extent(write.writes); !ok) problem = ok.error().message;
   for (const KeyWrite& one : write.writes) {
     if (const auto ok = validate_key(one.key); !ok) problem = ok.error().message;
     if (one.value && one.value->size() > kValueBytesMax) problem = "value of '" + one.key + "' is above 1 MiB";

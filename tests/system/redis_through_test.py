@@ -90,6 +90,9 @@ class Through(unittest.TestCase):
         with self.assertRaisesRegex(RespError, "^ERR 1025 keys"):
             call("MSET", *many)
         self.assertIsNone(self.strong("config:many0"))
+        with self.assertRaisesRegex(RespError, "at most 1081344 bytes together"):
+            call("MSET", "config:large1", "x" * 600_000, "config:large2", "y" * 600_000)
+        self.assertEqual(self.strong("config:m1"), b"a", "and the hub lives on")
 
     def test_moves(self):
         call = self.redis.call

@@ -409,7 +409,7 @@ Result<std::unique_ptr<Kv>> RocksKv::open(const std::string& directory, const st
     if (!checked) return fail(checked.error());
     wal_end = *checked;
     if (auto sound = check_manifest(directory, wal_end.manifest); !sound) return fail(sound.error());
-    if (auto sound = check_tables(directory); !sound) return fail(sound.error());
+    if (auto sound = check_tables(directory, tables_of_manifest(directory)); !sound) return fail(sound.error());
     const rocksdb::Status listed = rocksdb::DB::ListColumnFamilies(options, directory, &names);
     if (!listed.ok()) return fail(Code::kCorrupt, directory + ": " + listed.ToString() + "; restore the folder");
   }

@@ -50,14 +50,16 @@ class Reader {
     in_.remove_prefix(*size);
     return true;
   }
-  bool skip_new_file() {
+  std::optional<std::uint64_t> new_file() {
     // level, number, size; smallest and largest key; smallest and largest sequence number; tags of its own
-    if (!skip_numbers(3) || !skip_bytes() || !skip_bytes() || !skip_numbers(2)) return false;
+    if (!skip_numbers(1)) return std::nullopt;
+    const auto file = number();
+    if (!file || !skip_numbers(1) || !skip_bytes() || !skip_bytes() || !skip_numbers(2)) return std::nullopt;
     for (;;) {
       const auto tag = number();
-      if (!tag) return false;
-      if (*tag == kNewFileEnds) return true;
-      if (!skip_bytes()) return false;
+      if (!tag) return std::nullopt;
+      if (*tag == kNewFileEnds) return file;
+      if (!skip_bytes()) return std::nullopt;
     }
   }
 
@@ -67,17 +69,21 @@ class Reader {
 
 }  // namespace
 
-std::uint64_t min_log_to_keep(BytesView entry) {
-  std::uint64_t least = 0;
+std::optional<ManifestEdit> read_manifest_edit(BytesView entry) {
+  ManifestEdit edit;
+  const auto note = [](std::optional<std::uint64_t> number, std::vector<std::uint64_t>& into) {
+    if (number) into.push_back(*number);
+    return number.has_value();
+  };
   for (Reader in(entry); !in.empty();) {
     const auto tag = in.number();
-    if (!tag) return 0;
+    if (!tag) return std::nullopt;
     bool understood = false;
     switch (*tag) {
       case kMinLogNumberToKeep: {
         const auto number = in.number();
         understood = number.has_value();
-        least = number.value_or(0);
+        edit.min_log_to_keep = number.value_or(0);
         break;
       }
       case kLogNumber:
@@ -87,17 +93,22 @@ std::uint64_t min_log_to_keep(BytesView entry) {
       case kColumnFamily:
       case kMaxColumnFamily:
       case kInAtomicGroup: understood = in.skip_numbers(1); break;
-      case kDeletedFile: understood = in.skip_numbers(2); break;
+      case kDeletedFile: understood = in.skip_numbers(1) && note(in.number(), edit.deleted_tables); break;
       case kComparator:
       case kColumnFamilyAdd: understood = in.skip_bytes(); break;
       case kCompactCursor: understood = in.skip_numbers(1) && in.skip_bytes(); break;
-      case kNewFile: understood = in.skip_new_file(); break;
+      case kNewFile: understood = note(in.new_file(), edit.new_tables); break;
       case kColumnFamilyDrop: understood = true; break;
       default: understood = (*tag & kSafeToIgnore) != 0 && in.skip_bytes();
     }
-    if (!understood) return 0;
+    if (!understood) return std::nullopt;
   }
-  return least;
+  return edit;
+}
+
+std::uint64_t min_log_to_keep(BytesView entry) {
+  const auto edit = read_manifest_edit(entry);
+  return edit ? edit->min_log_to_keep : 0;
 }
 
 }  // namespace tidelock

@@ -34,12 +34,14 @@ Result<void> make_file(const std::string& path, std::size_t bytes) {
   const std::string fresh = path + ".new";
   const int fd = ::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) return refuse(path, "create", errno, errno == ENOSPC ? Code::kBusy : Code::kUnavailable);
-  const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  int error = 0;
+  do error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+  while (error == EINTR);
   ::close(fd);
   if (error == 0 && ::rename(fresh.c_str(), path.c_str()) == 0) return {};
   const int why = error != 0 ? error : errno;
   ::unlink(fresh.c_str());
-  return refuse(path, "reserve room", why, why == ENOSPC || why == EDQUOT ? Code::kBusy : Code::kUnavailable);
+  return refuse(path, "reserve room", why, error != 0 ? Code::kBusy : Code::kUnavailable);
 }
 
 }  // namespace
@@ -137,7 +139,9 @@ RowJournal::Replayed RowJournal::replay(
       ++replayed.rows;
       at += record->size();
     }
-    replayed.whole = replayed.whole && at == one.end;
+    if (at == one.end) continue;
+    replayed.whole = false;  // and what came later would stand without what came before
+    break;
   }
   return replayed;
 }

@@ -13,7 +13,7 @@
 // Threads: one at a time.
 // Cost:    append is one copy and one hash of the row and no system call; where the kernel is just writing the page
 //          that it touches, it waits for that.
-// Errors:  open: kCorrupt for a file that is no journal, kBusy when there is no room for a new one (all of it is
+// Errors:  open: kCorrupt for a file that is no journal, kBusy when a new one cannot have its room (all of it is
 //          reserved then), kUnavailable for what the system refuses. That no other process has it is its owner's to
 //          see to. A disk that fails below a mapped page ends the process (SIGBUS), and so does a full file system
 //          that copies on write.

@@ -4,7 +4,7 @@
 #include "store/kv/table_check.h"
 
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -99,7 +99,8 @@ std::string damage_of(const fs::path& path) {
   const auto footer = read(in, bytes, bytes - kFooterBytes, kFooterBytes);
   if (!footer || little_endian<std::uint64_t>(BytesView(*footer).substr(45)) != kMagic) return {};
   const char kind = footer->front();
-  if (kind != kCrc32c && kind != kXxh3) return {};
+  const auto format = little_endian<std::uint32_t>(BytesView(*footer).substr(41));
+  if ((kind != kCrc32c && kind != kXxh3) || format < 2 || format > 5) return {};
   BytesView handles = BytesView(*footer).substr(1, 40);
   const auto meta = take_handle(handles);
   const auto metaindex = meta ? read(in, bytes, meta->offset, meta->size + kTrailerBytes) : std::nullopt;
@@ -114,15 +115,16 @@ std::string damage_of(const fs::path& path) {
 
 }  // namespace
 
-Result<void> check_tables(const std::string& directory) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    if (entry.path().extension() != ".sst") continue;
-    if (const std::string damage = damage_of(entry.path()); !damage.empty()) {
-      return fail(Code::kCorrupt, entry.path().string() + ": " + damage + "; restore the folder");
+Result<void> check_tables(const std::string& directory, const std::set<std::uint64_t>& named) {
+  for (const std::uint64_t number : named) {
+    char name[32];
+    std::snprintf(name, sizeof name, "%06llu.sst", static_cast<unsigned long long>(number));
+    const fs::path table = fs::path(directory) / name;
+    if (const std::string damage = damage_of(table); !damage.empty()) {
+      return fail(Code::kCorrupt, table.string() + ": " + damage + "; restore the folder");
     }
   }
-  return {};  // a directory that cannot be listed is RocksDB's to refuse
+  return {};  // a table that is not there is RocksDB's to miss
 }
 
 }  // namespace tidelock

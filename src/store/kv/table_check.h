@@ -5,13 +5,15 @@
 // is not known here, is left to RocksDB.
 #pragma once
 
+#include <cstdint>
+#include <set>
 #include <string>
 
 #include "base/result.h"
 
 namespace tidelock {
 
-// Before the database is opened.
-Result<void> check_tables(const std::string& directory);
+// Before the database is opened; `named` are the tables that belong to it.
+Result<void> check_tables(const std::string& directory, const std::set<std::uint64_t>& named);
 
 }  // namespace tidelock

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "store/kv/kv.h"
+#include "store/kv/wal_check.h"
 
 namespace tidelock {
 namespace {
@@ -42,8 +43,9 @@ TEST_F(TableCheck, FindsEveryFlippedBitOfTheProperties) {
     if (entry.path().extension() == ".sst") table = entry.path();
   }
   ASSERT_FALSE(table.empty());
-  ASSERT_TRUE(check_tables(folder));
+  ASSERT_TRUE(check_tables(folder, tables_of_manifest(folder)));
   const std::string sound = read(table);
+  EXPECT_TRUE(tables_of_manifest(folder).contains(std::stoull(table.stem().string())));
   const std::size_t from = sound.find("rocksdb.block.based.table.index.type");
   const std::size_t to = sound.find("rocksdb.properties", from);
   ASSERT_LT(from, to);
@@ -52,7 +54,7 @@ TEST_F(TableCheck, FindsEveryFlippedBitOfTheProperties) {
     std::string damaged = sound;
     damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << byte % 8));
     std::ofstream(table, std::ios::binary | std::ios::trunc) << damaged;
-    const auto checked = check_tables(folder);
+    const auto checked = check_tables(folder, tables_of_manifest(folder));
     ++flips;
     if (checked) continue;  // between the blocks, or of another block
     ++found;
@@ -64,12 +66,14 @@ TEST_F(TableCheck, FindsEveryFlippedBitOfTheProperties) {
   ASSERT_TRUE(Kv::open(folder, {"rows"}));
 }
 
-TEST_F(TableCheck, LeavesToRocksDbWhatIsNoTable) {
+TEST_F(TableCheck, LeavesToRocksDbWhatIsNoTableOrNotOfTheDatabase) {
   for (const std::string& bytes : {std::string(), std::string("short"), std::string(1'000, 'x')}) {
     std::ofstream(folder + "/000001.sst", std::ios::binary | std::ios::trunc) << bytes;
-    EXPECT_TRUE(check_tables(folder));
+    EXPECT_TRUE(check_tables(folder, {1}));
   }
-  EXPECT_TRUE(check_tables(folder + "/none"));
+  EXPECT_TRUE(check_tables(folder, {2})) << "it is not there";
+  EXPECT_TRUE(check_tables(folder + "/none", {}));
+  EXPECT_TRUE(tables_of_manifest(folder + "/none").empty());
 }
 
 }  // namespace

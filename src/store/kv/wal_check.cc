@@ -250,6 +250,19 @@ static bool one_bit_away(BytesView tail) {
   return false;
 }
 
+std::set<std::uint64_t> tables_of_manifest(const std::string& directory) {
+  std::set<std::uint64_t> tables;
+  const auto manifest = read_manifest(directory);
+  if (!manifest) return tables;
+  for (const Record& entry : manifest->sound) {
+    const auto edit = read_manifest_edit(entry.batch);
+    if (!edit) continue;
+    for (const std::uint64_t table : edit->deleted_tables) tables.erase(table);
+    tables.insert(edit->new_tables.begin(), edit->new_tables.end());
+  }
+  return tables;
+}
+
 Result<void> check_manifest(const std::string& directory, std::uint64_t synced) {
   const auto read = read_manifest(directory);
   if (!read) return {};  // RocksDB says what is wrong

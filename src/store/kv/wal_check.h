@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "base/bytes.h"
@@ -46,5 +47,9 @@ Result<WalEnd> check_write_ahead_logs(const std::string& directory);
 // (When a synced entry is cut off because no later mark says that it was, RocksDB misses the files that it deleted
 // since.)
 Result<void> check_manifest(const std::string& directory, std::uint64_t synced);
+
+// The numbers of the tables that the manifest names. Others are left over from what was not finished; RocksDB removes
+// them.
+std::set<std::uint64_t> tables_of_manifest(const std::string& directory);
 
 }  // namespace tidelock

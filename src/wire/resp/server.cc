@@ -225,8 +225,13 @@ bool RespServerImpl::read_some(RespConnection& connection) {
   TlsStream* const tls = connection.tls.get();
   const ssize_t got = tls != nullptr ? tls->recv(read_buffer.get(), kReadBytes)
                                      : ::recv(connection.fd, read_buffer.get(), kReadBytes, 0);
+  const int why = errno;
+  // Its handshake is over, whether or not it has asked for anything yet.
+  if (!connection.authenticated && acl.open() && (tls == nullptr || tls->established())) {
+    set_authenticated(connection, true);
+  }
   if (got < 0) {
-    if (errno == EAGAIN || errno == EINTR) return true;
+    if (why == EAGAIN || why == EINTR) return true;
     if (tls != nullptr && !tls->established()) ++stats.refused_tls;
     close(connection);
     return false;
@@ -239,7 +244,6 @@ bool RespServerImpl::read_some(RespConnection& connection) {
     connection.input_closed = true;  // answers to what was sent before are still wanted
     return true;
   }
-  if (!connection.authenticated && acl.open()) set_authenticated(connection, true);
   const auto bytes = static_cast<std::size_t>(got);
   stats.bytes_in += bytes;
   connection.last_at = cheap_now();
