@@ -92,11 +92,15 @@ def fuzzers():
         return ""
     sums = {}
     for run in runs["runs"]:
-        one = sums.setdefault(run["target"], {"executions": 0, "seconds": 0, "findings": 0})
-        for key in one:
+        one = sums.setdefault(run["target"], {"guided": 0, "mutations": 0, "seconds": 0, "findings": 0})
+        one["guided" if run.get("guided", True) else "mutations"] += run["executions"]
+        for key in ("seconds", "findings"):
             one[key] += run[key]
-    rows = [[f"`{name}`", thousands(one["executions"]), f"{one['seconds']:,.0f} s", one["findings"]] for name, one in sorted(sums.items())]
-    return "### Fuzzers (`./dev fuzz`)\n\n" + table(["target", "executions", "time", "findings left"], rows)
+    rows = [[f"`{name}`", thousands(one["guided"]), thousands(one["mutations"]), f"{one['seconds']:,.0f} s", one["findings"]]
+            for name, one in sorted(sums.items())]
+    return ("### Fuzzers, with address and undefined behaviour sanitizers (`./dev fuzz`; mutations of the corpus: "
+            "`build/asan/bin/NAME_smoke fuzz/corpus/NAME --runs N`)\n\n" +
+            table(["target", "executions led by coverage", "mutations", "time", "findings left"], rows))
 
 
 def stores():
