@@ -878,7 +878,8 @@ TEST(D8, AHubWritesOnlyWhatLeavesTheGatewayAndOnlySoManyKeys) {
   const Case cases[] = {
       {{}, "a write has 1 to 1024 keys, this one has 0"},
       {std::vector<KeyWrite>(1025, plain), "a write has 1 to 1024 keys, this one has 1025"},
-      {std::vector<KeyWrite>(2, large), "keys and values of one write are at most 1081344 bytes together"},
+      {std::vector<KeyWrite>(2, large),
+       "keys and values of one write are at most 1081344 bytes together, these are 1200094: write them apart"},
       {{plain, site}, "key 'bulk:a' belongs to a namespace that never leaves the gateway; write it at an edge"},
   };
   std::uint64_t token = 0;
