@@ -26,12 +26,16 @@ Bytes received(BytesView message) { return op(kReceive) + number(1, 1) + piece(m
 
 // A message written by hand, in the archive's format: head, then the fields of one alternative.
 template <class... Fields>
-Bytes message(std::uint64_t alternative, Fields... fields) {
+Bytes message_from(std::uint64_t from, std::uint64_t alternative, Fields... fields) {
   Encoder e;
   std::uint16_t version = 0;
-  std::uint64_t from = 2, to = 1;
+  std::uint64_t to = 1;
   e(version, from, to, alternative, fields...);
   return e.take();
+}
+template <class... Fields>
+Bytes message(std::uint64_t alternative, Fields... fields) {
+  return message_from(2, alternative, fields...);
 }
 
 }  // namespace
@@ -61,6 +65,7 @@ std::vector<Seed> seeds() {
                        received(acked)},
           {"install", received(install) + op(kInstalled) +
                           received(message(2, U{2}, U{9}, U{2}, U{9}, std::vector<RaftEntry>{command}))},
+          {"from_itself", op(kReceive) + number(0, 1) + piece(message_from(1, 0, U{2}, U{1}, U{1}, false, true))},
           {"elect", received(pre_vote) + received(now) + wait + received(vote)},
           {"configuration", op(kConfiguration, piece(encode_configuration(kServers)))}};
 }

@@ -238,7 +238,8 @@ void RaftDriver::on(const RaftTick&) {
 
 void RaftDriver::on(RaftReceived& event) {
   Result<Wire> decoded = decode<Wire>(event.message, "raft message");
-  if (!decoded || decoded->from != event.from || decoded->to != settings_.number) {
+  // One that says that it comes from ourselves would be answered to ourselves, and counted.
+  if (!decoded || decoded->from != event.from || decoded->to != settings_.number || event.from == settings_.number) {
     ++malformed_;
     return;
   }

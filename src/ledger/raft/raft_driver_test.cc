@@ -1074,6 +1074,24 @@ TEST(RaftDriver, AStandbyWhoseLogIsAllInItsSnapshotVotesByIt) {
   EXPECT_TRUE(granted(6, 367, 4, false)) << "as far as its snapshot";
 }
 
+// Found by fuzzing: node 1 answered a message of node 1, to node 1.
+TEST(RaftDriver, AMessageOfItsOwnNumberIsNone) {
+  RaftDriver driver;
+  RaftActions out;
+  ASSERT_TRUE(driver.start(settings_of(2), {}, {{1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kVoter}}, 0, out));
+  for (const std::uint64_t from : {std::uint64_t{2}, std::uint64_t{1}}) {
+    const std::uint16_t version = 1;
+    const std::uint64_t to = 2, alternative = 0, term = 5, last_index = 9, last_term = 4;
+    const bool disrupt = false, pre_vote = true;
+    Encoder asked;
+    asked(version, from, to, alternative, term, last_index, last_term, disrupt, pre_vote);
+    RaftActions got;
+    driver.step(RaftEvent{kSecond, RaftReceived{from, asked.take()}}, got);
+    EXPECT_EQ(got.send.empty(), from == 2) << from;
+    EXPECT_EQ(driver.malformed_total(), 1u);
+  }
+}
+
 TEST(RaftDriver, StartRefusesAStoreThatContradictsItself) {
   const Bytes configuration = encode_configuration({{1, "a", RaftRole::kVoter}, {2, "b", RaftRole::kVoter}});
   const RaftEntry first{1, RaftEntryType::kChange, configuration};
