@@ -177,6 +177,8 @@ Result<void> Outbox::load(const std::vector<std::pair<Bytes, Bytes>>& rows, Nano
       if (it == records_.end())
         return fail(Code::kCorrupt,
                     "outbox: batch in flight names record " + std::to_string(seq) + ", which is not there");
+      if (it->second.in_flight)
+        return fail(Code::kCorrupt, "outbox: batch in flight names record " + std::to_string(seq) + " twice");
       it->second.in_flight = true;
     }
   }

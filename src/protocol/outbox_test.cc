@@ -706,6 +706,17 @@ TEST(Outbox, RowsThatContradictEachOtherAreRefused) {  // D2
          rows[key] = last->second;
        }},
       {"a foreign row", [](Rows& rows) { rows["z"] = "?"; }},
+      {"a record of the batch in flight twice",  // found by fuzzing: its answer ended the process
+       [](Rows& rows) {
+         std::uint64_t number = 0;
+         std::vector<std::uint64_t> seqs;
+         Decoder in(rows["f"]);
+         in(number, seqs);
+         seqs.back() = seqs.front();
+         Encoder out;
+         out(number, seqs);
+         rows["f"] = out.take();
+       }},
   };
   for (const Case& c : cases) {
     Rows rows = desk.rows;
