@@ -208,8 +208,8 @@ bool CoreLoop::settle() {
 }
 
 void CoreLoop::carry_out(EdgeActions& actions) {
-  // L2 first, as one batch: no reader looks at it beside this thread, so its place among the stores to page and arena
-  // (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
+  // L2 first, all of it or nothing: no reader looks at it beside this thread, so its place among the stores to page and
+  // arena (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
   step_failed_ = false;
   if (const auto stored = l2_.commit(actions, clock_.now(), of_this_gateway(actions)); !stored) {  // D3
     step_failed_ = true;

@@ -168,7 +168,6 @@ const std::optional<BytesView>* L2Store::on_the_way(std::string_view key) const 
 
 // All of a step or nothing, whatever kills the process. False: there is nothing to store, or too much for the journal.
 Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
-  group_.clear();
   std::size_t bytes = 0;
   for (const auto& op : actions.ops) {
     if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known) {

@@ -138,6 +138,7 @@ class L2Store : public EdgeStore {
   Result<bool> put_into_journal(const EdgeActions& actions, Nanos now);
   Result<void> put_at_once(const EdgeActions& actions, Nanos now, bool own);
   Result<void> carry_on(std::size_t rows);
+  void begin_draining();
   Result<void> finish_draining();
   const std::optional<BytesView>* on_the_way(std::string_view key) const;
   Result<void> drop_proofs(Nanos from);
@@ -166,7 +167,6 @@ class L2Store : public EdgeStore {
   bool carry_failed_ = false;
   bool wants_sync_ = false;
   Nanos sync_at_ = kForever;  // when own rows that went to RocksDB at once are to be synced
-  void begin_draining();
 
   // Eviction is CLOCK over the keys in their order: a bit says that an entry was read or replaced since the hand
   // passed.

@@ -1,5 +1,5 @@
-// OutboxDisk writes the outbox's rows on a thread of its own: first to the kernel, then
-// synced for a whole group (D1): what did not ask for it as well, within the time of a group (D9).
+// OutboxDisk writes the outbox's rows on a thread of its own: first to the kernel, then synced for a whole group (D1).
+// What did not ask for it is synced as well, within the time of a group (D9).
 //
 // Threads:  push from the loop's thread; the callbacks come from the disk thread and must only post.
 // Order:    batches are committed in the order of their numbers, each all or nothing.

@@ -138,7 +138,7 @@ inline constexpr Nanos kPastMost = 300 * kMicrosecond;
 // Values: lookup(tier, slot_word) -> Candidate, for tiers 0, 1, ... below kTiers, with source(tier); copies the value
 // to
 //         the caller. (memory/local_reader.h)
-// `outcome` is written where it stays: a copy of what was just stored in pieces costs a read 5 ns.
+// `outcome` is written where it stays: to copy what was just stored in pieces, the processor waits for the stores.
 template <class Page, class Clock, class Values>
 void read_in_order(const Page& page, const Clock& clock, Values& values, std::uint16_t slot, const ReadPolicy& policy,
                    const ReadContract& contract, ReadOutcome& outcome) {
