@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "wire/resp/acl.h"
 
@@ -26,14 +27,44 @@ std::string shown(const toml::node& node) {
   return out.str();
 }
 
+// The line of the first byte that is not ASCII and stands outside of quotes and comments, where TOML allows none; 0:
+// there is none. toml++ 3 looks such a letter up in a table that has no place for some of them (U+00A1 to U+0499:
+// undefined behaviour), so they are refused before it sees them.
+std::size_t line_of_bare_letter(std::string_view text) {
+  std::size_t at = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;  // a byte order mark
+  while (at < text.size()) {
+    const char c = text[at];
+    if (static_cast<unsigned char>(c) >= 0x80)
+      return 1 + static_cast<std::size_t>(std::ranges::count(text.substr(0, at), '\n'));
+    if (c == '#') {
+      at = text.find('\n', at);
+    } else if (c == '"' || c == '\'') {
+      const std::string quotes(text.substr(at, 3) == std::string(3, c) ? 3 : 1, c);
+      at += quotes.size();
+      while (at < text.size() && text.substr(at, quotes.size()) != quotes && (quotes.size() == 3 || text[at] != '\n'))
+        at += c == '"' && text[at] == '\\' ? 2 : 1;
+      at += quotes.size();
+      while (quotes.size() == 3 && at < text.size() && text[at] == c) ++at;  // """a"""" ends with a quote of its own
+    } else {
+      ++at;
+    }
+  }
+  return 0;
+}
+
 // Reads keys out of one file and remembers which were asked for, so that what is left over can be refused.
 class Reader {
  public:
   explicit Reader(std::string path) : path_(std::move(path)) {}
 
   Result<void> open() {
+    const auto text = read_file(path_);
+    if (!text) return fail(text.error());
+    if (const std::size_t line = line_of_bare_letter(*text); line != 0)
+      return fail(Code::kInvalid, path_ + ":" + std::to_string(line) +
+                                      ": a letter that is not ASCII outside of quotes; write quotes around the value");
     try {
-      root_ = toml::parse_file(path_);
+      root_ = toml::parse(*text, path_);
     } catch (const toml::parse_error& error) {
       return fail(Code::kInvalid,
                   path_ + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));

@@ -131,6 +131,12 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
       {"a key that is not known", kGood + "grcp = 1\n", ":10: unknown key 'tls.grcp' = 1; known keys are"},
       {"a number for a string", "id = 7\n" + kGood.substr(kGood.find('\n') + 1), ":1: id = 7: must be a string"},
       {"not TOML", "id = \n", ":1: "},
+      {"a letter outside of quotes that toml++ must not see", "# \u00fc\n'\u00fc' = \"\u00fc\"\n\u00fc = 1\n",
+       ":3: a letter that is not ASCII"},
+      {"... behind every kind of quotes",
+       "a = \"\\\"\u00fc\"\nb = '''\n\u00fc'\n''''\nc = \"\"\"\\\"\"\"\u00fc\"\"\"\"\nd = \u00fc\n",
+       ":6: a letter that is not ASCII"},
+      {"... behind quotes that do not end", "a = \"\n\u00fc\n", ":2: a letter that is not ASCII"},
       {"a list without ids",
        kGood.substr(0, kGood.find("hubs")) + "hubs = [\"127.0.0.1:1\"]\n" + kGood.substr(kGood.find("[tls]")),
        ":5: hubs = [ \"127.0.0.1:1\" ]: must be a list like"},
@@ -149,6 +155,15 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
     EXPECT_TRUE(settings.error().message.starts_with(folder.file())) << c.why;
   }
   EXPECT_FALSE(read_hub_config("/nowhere/hub.toml").has_value());
+}
+
+TEST(Config, LettersOfAnyLanguageStandInQuotesAndComments) {
+  const Folder folder;
+  std::string text = "\xEF\xBB\xBF# \u00fcber\n" + kGood;
+  text.replace(text.find("\"/x\""), 4, "\"/t\u00fcr\\\\\"  # \u00fc");
+  const auto settings = read_hub_config(folder.write(text));
+  ASSERT_TRUE(settings.has_value()) << settings.error().message;
+  EXPECT_EQ(settings->hub.data_dir, "/t\u00fcr\\");
 }
 
 // ---- CONFIG REWRITE of an edge -------------------------------------------------------------------------------------
