@@ -88,6 +88,8 @@ std::vector<Seed> seeds() {
   write("some", {RaftVote{3, 2}, {{2, {command, command, barrier}}}, {}, 0, false});
   write("snapshot", {{}, {}, RaftSnapshotMeta{3, 2, 1, encode_configuration(servers), "snap-3-1"}, 2, false});
   write("installed", {{}, {}, RaftSnapshotMeta{9, 3, 1, encode_configuration(servers), "snap-9-2"}, 0, true});
+  kv = {};
+  write("wraps", {{}, {}, RaftSnapshotMeta{~0ull, 3, 1, encode_configuration(servers), "snap"}, 0, true});
   out.push_back({"checksum", number(kAsIs, 1) + piece(Bytes(7, '\0') + "\x01") + piece(Bytes(20, '\1'))});
   return out;
 }

@@ -12,6 +12,7 @@ namespace tidelock {
 constexpr char kVersion = 1;
 constexpr std::size_t kHeaderBytes = 10;
 constexpr std::size_t kCrcBytes = 4;
+constexpr std::uint64_t kIndexMax = 1ull << 62;  // no ledger comes there; sums with it do not wrap around
 constexpr char kVoteKey[] = "vote";
 constexpr char kSnapshotKey[] = "snapshot";
 constexpr char kAdvice[] =
@@ -61,7 +62,7 @@ static Bytes log_value(BytesView key, const RaftEntry& entry) {
 }
 
 static const char* parse_entry(BytesView key, BytesView value, RaftEntry& entry) {
-  if (key.size() != 8) return "its key is not an index";
+  if (key.size() != 8 || index_of(key) == 0 || index_of(key) > kIndexMax) return "its key is not an index";
   if (!unseal(key, value)) return "checksum mismatch";
   if (value.size() < kHeaderBytes) return "truncated";
   if (value[0] != kVersion) return "unknown format version";
@@ -100,6 +101,10 @@ Result<RaftLoaded> LogStore::load() {
   if (!vote) return fail(vote.error());
   auto snapshot = get_sealed<RaftSnapshotMeta>(kv_, kSnapshotKey);
   if (!snapshot) return fail(snapshot.error());
+  if (*snapshot && ((*snapshot)->index == 0 || (*snapshot)->index > kIndexMax)) {
+    return fail(Code::kCorrupt, "raft snapshot: it stands for entry " + std::to_string((*snapshot)->index) +
+                                    ", which no ledger has" + kAdvice);
+  }
   if (*vote) out.vote = **vote;
   out.snapshot = std::move(*snapshot);
   out.first_index = out.snapshot ? out.snapshot->index + 1 : 1;
@@ -131,7 +136,7 @@ Result<RaftLoaded> LogStore::load() {
     return fail(Code::kCorrupt, "raft log: it ends at " + std::to_string(last) + ", below its snapshot at " +
                                     std::to_string(out.snapshot->index) + kAdvice);
   }
-  if (!out.entries.empty() && (out.first_index == 0 || out.vote.term < out.entries.back().term)) {
+  if (!out.entries.empty() && out.vote.term < out.entries.back().term) {
     return fail(Code::kCorrupt, "raft log: its last term " + std::to_string(out.entries.back().term) +
                                     " is above the stored term " + std::to_string(out.vote.term) + kAdvice);
   }

@@ -171,6 +171,19 @@ TEST_F(LogStoreTest, DamageIsFoundAtLoadAndSaysWhatToDo) {  // D2, D4
   }
 }
 
+TEST_F(LogStoreTest, ASnapshotAtAnIndexThatNoLedgerHasIsRefused) {  // found by the fuzzer: the next index was 0
+  for (const std::uint64_t index : {std::uint64_t{0}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
+    RaftPersist persist;
+    persist.snapshot = RaftSnapshotMeta{index, 1, 1, "cfg", "snap"};
+    persist.reset_log = true;
+    ASSERT_TRUE(store_->commit(persist));
+    const auto loaded = LogStore(*kv_).load();
+    ASSERT_FALSE(loaded.has_value()) << index;
+    EXPECT_EQ(loaded.error().code, Code::kCorrupt);
+    EXPECT_NE(loaded.error().message.find("entry " + std::to_string(index)), std::string::npos);
+  }
+}
+
 TEST_F(LogStoreTest, ALogThatEndsBelowItsSnapshotIsRefused) {
   append(1, {{1, "a"}, {1, "b"}});
   RaftPersist persist;
