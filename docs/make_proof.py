@@ -55,6 +55,15 @@ def determinism():
         ["build", "seeds", "compilers", "equal hashes"], rows)
 
 
+def small_scope():
+    rows = [[one["build"], one["scope"], thousands(one["states"]), thousands(one["transitions"]), "yes" if one["exhausted"] else "no",
+             one["depth"], thousands(one["compared"]), one["violations"]] for one in lines_of("small-scope.jsonl")]
+    if not rows:
+        return ""
+    return "### Every interleaving of a small cluster (`sim/small_scope`)\n\n" + table(
+        ["build", "scope", "states", "transitions", "to the end", "every path of fewer choices", "equal keys compared", "violations"], rows)
+
+
 def mutants():
     one = document("mutants.json")
     if one is None:
@@ -127,7 +136,7 @@ def main():
         text = file.read()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    sections = [one for one in (simulator(), determinism(), mutants(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
+    sections = [one for one in (simulator(), determinism(), small_scope(), mutants(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
     made = before + BEGIN + "\n" + "\n".join(sections) + "\n" + END + after
     if options.check:
         if made != text:

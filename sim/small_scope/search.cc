@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <unordered_set>
+#include <unordered_map>
 
+#include "base/rng.h"
 #include "sim/small_scope/world.h"
 
 namespace tidelock::sim {
@@ -65,13 +66,35 @@ class Search {
       tell(parent, choice);
       return false;
     }
-    if (!seen_.insert(world.key()).second) return false;
+    const auto [before, fresh] = seen_.try_emplace(world.key(), static_cast<std::uint32_t>(found_.size()));
+    if (!fresh) {
+      if (++report_.merged % limits_.compare_every == 0) compare(before->second, parent, choice);
+      return false;
+    }
     found_.push_back({parent, choice});
     ++report_.states;
     report_.reads += world.reads();
     report_.commits += world.commits();
     report_.acknowledged += world.acknowledged();
     return true;
+  }
+
+  // Two ways to one key: whatever comes next must be the same behind both, and lead to equal keys again.
+  void compare(std::uint32_t state, std::uint32_t parent, SmallWorld::Choice last) {
+    ++report_.compared;
+    const auto a = replay(state), b = replay(parent);
+    b->take(last);
+    Rng rng(report_.compared);
+    for (int steps = 0;; ++steps) {
+      const std::vector<SmallWorld::Choice> choices = a->choices();
+      if (choices != b->choices() || a->key() != b->key() || a->violation() != b->violation()) {
+        report_.violation = "key: states that differ were taken for one, seen " + std::to_string(steps) + " choices on";
+        return tell(parent, last);
+      }
+      if (choices.empty() || steps == kComparedChoices) return;
+      const SmallWorld::Choice next = choices[rng.below(choices.size())];
+      a->take(next), b->take(next);
+    }
   }
 
   std::vector<SmallWorld::Choice> path(std::uint32_t state) const {
@@ -96,11 +119,13 @@ class Search {
     }
   }
 
+  static constexpr int kComparedChoices = 24;
+
   const SmallScope scope_;
   const SmallLimits limits_;
   SmallReport report_;
   std::vector<Found> found_;
-  std::unordered_set<std::uint64_t> seen_;
+  std::unordered_map<std::uint64_t, std::uint32_t> seen_;  // key -> its place in found_
 };
 
 }  // namespace

@@ -18,12 +18,12 @@
 //            cluster simulator's. All clocks show the same and stand still but for jumps to instants at which something
 //            ends or falls due: ends of leases (page and hub), of authority, of both waits of A4, and wakes of edges.
 //            (Hubs tick late, at one of these.) Streams lose nothing but with their connection. Disks keep everything.
-// Key:       cores are not copied but run again from the root along a prefix of choices; a state is known by a hash of
-//            what each node has been told, in its order and with the time, of every message on its way, the ledger,
-//            what is left of the budgets, and what the judge remembers. Cores are deterministic, so equal keys mean
-//            equal states, but for a collision of 64 bits: what merges is the order of events at different nodes. It is
-//            finer than need be: it keeps states apart that differ in their past only.
-// Cost:      a transition replays its prefix: a few hundred microseconds. 24 bytes a state, and the table of keys.
+// Key:       a state is known by a hash of what the cores are (digest.h), their stores, every message on its way, the
+//            ledger as far as somebody has still to read it, what is left of the budgets, and what the judge remembers.
+//            A field that the digest forgets would merge states that differ: so for one in compare_every of the states
+//            that are found again, both ways to it are walked on along the same random choices, and must stay equal.
+// Cost:      cores are not copied but run again from the root along a prefix of choices: a transition takes a few
+//            hundred microseconds. 48 bytes a state.
 #pragma once
 
 #include <cstddef>
@@ -48,10 +48,13 @@ struct SmallLimits {
   int depth = 1'000;
   std::size_t states = 50'000'000;
   double seconds = 20;
+  std::size_t compare_every = 256;
 };
 struct SmallReport {
   std::size_t states = 0;       // distinct ones, the root included
   std::size_t transitions = 0;  // taken
+  std::size_t merged = 0;       // of those, to a state that was known
+  std::size_t compared = 0;     // of those
   int depth = 0;                // every state of fewer choices than this was expanded
   int deepest = 0;              // of a state that was found
   bool exhausted = false;       // nothing was left to expand

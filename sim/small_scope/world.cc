@@ -6,6 +6,7 @@
 #include "codec/archive.h"
 #include "protocol/read_order.h"
 #include "sim/describe.h"
+#include "sim/small_scope/digest.h"
 
 namespace tidelock::sim {
 namespace {
@@ -26,17 +27,6 @@ Seed small_seed() {
   seed.namespaces = {strong, Namespace{}};
   return seed;
 }
-
-std::uint64_t mix(std::uint64_t hash, std::uint64_t word) {
-  std::uint64_t z = (hash ^ word) + 0x9E3779B97F4A7C15ull;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-  return hash * 0x100000001B3ull + (z ^ (z >> 31));
-}
-std::uint64_t mix(std::uint64_t hash, Nanos time) { return mix(hash, static_cast<std::uint64_t>(time)); }
-
-// The hash of what is told from outside of any node's past.
-enum Cause : std::uint64_t { kStart = 1, kTick, kAsk, kRefused, kLeading, kDeposed, kDrop, kGone };
 
 struct StillClock {
   struct Reading {
@@ -93,19 +83,18 @@ SmallWorld::SmallWorld(const SmallScope& scope) : left_(scope) {
   for (std::size_t i = 0; i < kNodes; ++i) {
     hubs_[i].id = "hub-" + number_of(i);
     edges_[i].id = "edge-" + number_of(i);
-    hubs_[i].past = mix(11, i), edges_[i].past = mix(12, i);
     start_hub(i);
     start_edge(i);
   }
   leader_ = 0;
-  step(0, HubLeadership{true, hubs_[0].id}, kLeading);
+  step(0, HubLeadership{true, hubs_[0].id});
   settle();
   // Both keys get a first value; then to the start of a lease, with no message on its way.
   for (std::size_t i = 0; i < kNodes; ++i) {
     KeyWrite write;
     write.key = kKeys[i];
     write.value = "first" + number_of(i);
-    step(0, HubAsked{AskToken{++asked_}, AdminRequest{CommandId{90, i + 1}, WriteKeys{{write}}}}, kAsk);
+    step(0, HubAsked{AskToken{++asked_}, AdminRequest{CommandId{90, i + 1}, WriteKeys{{write}}}});
   }
   const auto ready = [&] {
     return floor_.size() == kKeys.size() && std::all_of(edges_.begin(), edges_.end(), [&](const Edge& edge) {
@@ -152,7 +141,6 @@ void SmallWorld::start_hub(std::size_t number) {
   hub.core = std::make_unique<HubCore>(options, hub.rows);
   hub.wake_at = kForever;
   hub.untold = false;
-  hub.past = mix(mix(hub.past, kStart), now_);
 }
 
 void SmallWorld::start_edge(std::size_t number) {
@@ -176,16 +164,15 @@ void SmallWorld::start_edge(std::size_t number) {
   TIDELOCK_ASSERT(outbox.has_value());
   edge.core = std::make_unique<EdgeCore>(options, pages_.back().arena, edge.store, std::move(*outbox), Rng(8 + number));
   edge.wake_at = now_;
-  edge.past = mix(mix(edge.past, kStart), now_);
 }
 
 void SmallWorld::break_conn(Conn& conn, bool hub_died) {
   if (hub_died) {  // what it had sent may still arrive
     conn.to_hub.clear();
-    if (conn.open) conn.to_edge.push_back({EdgeLinkDown{conn.link, "broken"}, kGone});
+    if (conn.open) conn.to_edge.push_back(EdgeLinkDown{conn.link, "broken"});
   } else {
     conn.to_edge.clear();
-    if (conn.open) conn.to_hub.push_back({HubDisconnected{}, kGone});
+    if (conn.open) conn.to_hub.push_back(HubDisconnected{});
   }
   conn.open = false;
 }
@@ -206,7 +193,9 @@ std::vector<SmallWorld::Choice> SmallWorld::choices() const {
   }
   for (std::size_t i = 0; i < kNodes; ++i) {
     const Hub& hub = hubs_[i];
-    if (!hub.appends.empty()) {
+    if (!hub.appends.empty() && hub.appends.front().lost) {
+      if (!hub.untold) add(Kind::kDrop, i);
+    } else if (!hub.appends.empty()) {
       add(Kind::kCommit, i);
       if (left_.unknown > 0) add(Kind::kUnknown, i);
     }
@@ -256,15 +245,15 @@ std::string SmallWorld::describe(Choice choice) const {
       const Conn& conn = std::next(conns_.begin(), choice.who)->second;
       const std::string hub = hubs_[conn.hub].id, edge = edges_[conn.edge].id;
       if (choice.kind == Kind::kToHub) {
-        const auto* in = std::get_if<HubFrameIn>(&conn.to_hub.front().what);
-        const bool up = std::holds_alternative<HubConnected>(conn.to_hub.front().what);
+        const auto* in = std::get_if<HubFrameIn>(&conn.to_hub.front());
+        const bool up = std::holds_alternative<HubConnected>(conn.to_hub.front());
         return hub + " gets from " + edge + ": " +
                (in != nullptr ? sim::describe(in->frame)
                 : up          ? "connected"
                               : "disconnected");
       }
-      const auto* in = std::get_if<EdgeFrameIn>(&conn.to_edge.front().what);
-      const bool up = std::holds_alternative<EdgeLinkUp>(conn.to_edge.front().what);
+      const auto* in = std::get_if<EdgeFrameIn>(&conn.to_edge.front());
+      const bool up = std::holds_alternative<EdgeLinkUp>(conn.to_edge.front());
       return edge + " gets from " + hub + ": " +
              (in != nullptr ? sim::describe(in->frame)
               : up          ? "link up"
@@ -277,6 +266,7 @@ std::string SmallWorld::describe(Choice choice) const {
       return "ledger commits late " + number_of(ledger_.size() + 1) + ": " + command(late_[choice.what]);
     case Kind::kUnknown:
       return "hub-" + who + " is told: unknown outcome of " + command(hubs_[choice.who].appends.front());
+    case Kind::kDrop: return "hub-" + who + " is told: no outcome of " + command(hubs_[choice.who].appends.front());
     case Kind::kEntry:
       return "hub-" + who + " applies " + number_of(hubs_[choice.who].core->state().applied().value + 1);
     case Kind::kTickHub: return "hub-" + who + " ticks";
@@ -301,16 +291,16 @@ void SmallWorld::take(Choice choice) {
       const auto it = std::next(conns_.begin(), choice.who);
       const std::size_t hub = it->second.hub, edge = it->second.edge;
       if (choice.kind == Kind::kToHub) {
-        Message<HubWhat> message = std::move(it->second.to_hub.front());
+        HubWhat message = std::move(it->second.to_hub.front());
         it->second.to_hub.pop_front();
-        if (auto* in = std::get_if<HubFrameIn>(&message.what)) in->conn = ConnId{it->first};
-        if (auto* up = std::get_if<HubConnected>(&message.what)) *up = {ConnId{it->first}, edges_[edge].id};
-        if (auto* down = std::get_if<HubDisconnected>(&message.what)) down->conn = ConnId{it->first};
-        step(hub, std::move(message.what), mix(message.hash, it->first));
+        if (auto* in = std::get_if<HubFrameIn>(&message)) in->conn = ConnId{it->first};
+        if (auto* up = std::get_if<HubConnected>(&message)) *up = {ConnId{it->first}, edges_[edge].id};
+        if (auto* down = std::get_if<HubDisconnected>(&message)) down->conn = ConnId{it->first};
+        step(hub, std::move(message));
       } else {
-        Message<EdgeWhat> message = std::move(it->second.to_edge.front());
+        EdgeWhat message = std::move(it->second.to_edge.front());
         it->second.to_edge.pop_front();
-        step_edge(edge, std::move(message.what), mix(message.hash, it->first));
+        step_edge(edge, std::move(message));
       }
       std::erase_if(conns_, [](const auto& entry) {
         return !entry.second.open && entry.second.to_hub.empty() && entry.second.to_edge.empty();
@@ -331,26 +321,32 @@ void SmallWorld::take(Choice choice) {
     }
     case Kind::kUnknown: {
       --left_.unknown;
-      late_.push_back(std::move(hubs_[choice.who].appends.front()));
+      Append append = std::move(hubs_[choice.who].appends.front());
       hubs_[choice.who].appends.pop_front();
-      step(choice.who, HubDropped{late_.back().id, Code::kMaybeApplied}, mix(kDrop, late_.back().hash));
+      const CommandId id = append.id;
+      keep_late(std::move(append));
+      step(choice.who, HubDropped{id, Code::kMaybeApplied});
+      break;
+    }
+    case Kind::kDrop: {
+      const CommandId id = hubs_[choice.who].appends.front().id;
+      hubs_[choice.who].appends.pop_front();
+      step(choice.who, HubDropped{id, Code::kMaybeApplied});
       break;
     }
     case Kind::kEntry: {
       const std::uint64_t index = hubs_[choice.who].core->state().applied().value + 1;
-      const Entry& entry = ledger_[index - 1];
-      step(choice.who, HubCommitted{Index{index}, entry.command}, entry.hash);
+      step(choice.who, HubCommitted{Index{index}, ledger_[index - 1]});
       break;
     }
-    case Kind::kTickHub: step(choice.who, HubTick{}, kTick); break;
-    case Kind::kTickEdge: step_edge(choice.who, EdgeTick{}, kTick); break;
+    case Kind::kTickHub: step(choice.who, HubTick{}); break;
+    case Kind::kTickEdge: step_edge(choice.who, EdgeTick{}); break;
     case Kind::kWrite: write(choice.who, choice.what); break;
     case Kind::kRead: {
       --left_.hub_reads;
       const std::string& key = kKeys[choice.what];
       reading_[++asked_] = {key, floor_[key]};
-      step(choice.who, HubAsked{AskToken{asked_}, AdminRequest{CommandId{92, asked_}, ReadKey{key}}},
-           mix(kAsk, mix(asked_, std::uint64_t{choice.what})));
+      step(choice.who, HubAsked{AskToken{asked_}, AdminRequest{CommandId{92, asked_}, ReadKey{key}}});
       break;
     }
     case Kind::kJump:
@@ -361,19 +357,19 @@ void SmallWorld::take(Choice choice) {
       --left_.failovers;
       const auto former = std::exchange(leader_, choice.who);
       if (former) hubs_[*former].untold = true;
-      step(choice.who, HubLeadership{true, hubs_[choice.who].id}, kLeading);
+      hubs_[choice.who].untold = false;
+      step(choice.who, HubLeadership{true, hubs_[choice.who].id});
       break;
     }
     case Kind::kTell:
       hubs_[choice.who].untold = false;
-      step(choice.who, HubLeadership{false, hubs_[*leader_].id}, mix(kDeposed, *leader_));
+      step(choice.who, HubLeadership{false, hubs_[*leader_].id});
       break;
     case Kind::kCrashEdge:
     case Kind::kOrphanPage: {
       --left_.crashes, --left_.edge_crashes;
       Edge& edge = edges_[choice.who];
       if (choice.kind == Kind::kCrashEdge) pages_[edge.page].revoked = true;
-      edge.past = mix(edge.past, static_cast<std::uint64_t>(choice.kind) + 100);
       for (auto& [id, conn] : conns_) {
         if (conn.edge == choice.who) break_conn(conn, false);
       }
@@ -386,7 +382,9 @@ void SmallWorld::take(Choice choice) {
       for (auto& [id, conn] : conns_) {
         if (conn.hub == choice.who) break_conn(conn, true);
       }
-      for (Append& append : std::exchange(hub.appends, {})) late_.push_back(std::move(append));
+      for (Append& append : std::exchange(hub.appends, {})) {
+        if (!append.lost) keep_late(std::move(append));
+      }
       if (leader_ == choice.who) leader_.reset();
       for (Client& client : clients_) {
         if (client.hub == choice.who && client.asked) client.may_retry = !client.done;
@@ -414,15 +412,13 @@ void SmallWorld::write(std::size_t number, std::size_t hub) {
     write.value = "of write " + number_of(number);
     body.writes.push_back(std::move(write));
   }
-  step(hub, HubAsked{AskToken{1'000 * (number + 1)}, AdminRequest{client.id, std::move(body)}},
-       mix(kAsk, std::uint64_t{100} + number));
+  step(hub, HubAsked{AskToken{1'000 * (number + 1)}, AdminRequest{client.id, std::move(body)}});
 }
 
 // ---- one step of a core
 
-void SmallWorld::step(std::size_t number, HubWhat what, std::uint64_t hash) {
+void SmallWorld::step(std::size_t number, HubWhat what) {
   Hub& hub = hubs_[number];
-  hub.past = mix(mix(hub.past, hash), now_);
   const bool was_active = hub.core->active();
   HubActions actions;
   hub.core->step(HubEvent{now_, std::move(what)}, actions);
@@ -437,32 +433,30 @@ void SmallWorld::step(std::size_t number, HubWhat what, std::uint64_t hash) {
     instants_.insert(now_ + stretch(settings.authority_window_ns, settings.rho_ppm));
     instants_.insert(now_ + stretch(settings.authority_window_ns + settings.lease_long_ns, settings.rho_ppm));
   }
-  std::uint64_t ordinal = 0;
   for (auto& append : actions.append) {
     instants_.insert(now_ + shrink(settings.authority_window_ns, settings.rho_ppm));  // A2
-    hub.appends.push_back({append.id, std::move(append.command), mix(hub.past, ++ordinal)});
+    hub.appends.push_back({append.id, std::move(append.command), leader_ != number});
   }
   for (auto& send : actions.send) {
     const auto* mark = std::get_if<Mark>(&send.frame.body);
     if (mark != nullptr && mark->lease_ns > 0) instants_.insert(now_ + mark->lease_ns);  // A3
     const auto it = conns_.find(send.conn.value);
     if (it == conns_.end() || !it->second.open) continue;
-    it->second.to_edge.push_back({EdgeFrameIn{it->second.link, std::move(send.frame)}, mix(hub.past, ++ordinal)});
+    it->second.to_edge.push_back(EdgeFrameIn{it->second.link, std::move(send.frame)});
   }
   for (const auto& close : actions.close) {
     const auto it = conns_.find(close.conn.value);
     if (it == conns_.end() || !it->second.open) continue;
     it->second.open = false;
     it->second.to_hub.clear();
-    it->second.to_edge.push_back({EdgeLinkDown{it->second.link, "closed"}, mix(hub.past, ++ordinal)});
+    it->second.to_edge.push_back(EdgeLinkDown{it->second.link, "closed"});
   }
   for (const auto& answer : actions.answers) answered(answer.token, answer.answer);
   hub.wake_at = actions.wake_at;
 }
 
-void SmallWorld::step_edge(std::size_t number, EdgeWhat what, std::uint64_t hash) {
+void SmallWorld::step_edge(std::size_t number, EdgeWhat what) {
   Edge& edge = edges_[number];
-  edge.past = mix(mix(edge.past, hash), now_);
   const auto* in = std::get_if<EdgeFrameIn>(&what);
   if (in != nullptr) judge_told(edge, in->frame);
   EdgeActions actions;
@@ -510,8 +504,7 @@ void SmallWorld::carry_out(Edge& edge, EdgeActions::Op& op) {
     }
     const auto it = conns_.find(edge.conn);
     if (it == conns_.end() || !it->second.open) return;
-    it->second.to_hub.push_back(
-        {HubFrameIn{{}, std::move(send->frame)}, mix(edge.past, std::uint64_t{it->second.to_hub.size()})});
+    it->second.to_hub.push_back(HubFrameIn{{}, std::move(send->frame)});
   }
 }
 
@@ -527,14 +520,19 @@ void SmallWorld::open_conn(Edge& edge, LinkNo link, const std::string& hint) {
   conn.edge = number;
   conn.hub = hub;
   conn.link = link;
-  conn.to_hub.push_back({HubConnected{}, edge.past});
-  conn.to_edge.push_back({EdgeLinkUp{link}, edge.past});
+  conn.to_hub.push_back(HubConnected{});
+  conn.to_edge.push_back(EdgeLinkUp{link});
 }
 
 // ---- ledger and clients
 
+void SmallWorld::keep_late(Append append) {
+  const auto at = std::ranges::upper_bound(late_, append.id, {}, &Append::id);
+  late_.insert(at, std::move(append));
+}
+
 void SmallWorld::commit(const Append& append) {
-  ledger_.push_back({append.command, mix(ledger_.empty() ? 1 : ledger_.back().hash, append.hash)});
+  ledger_.push_back(append.command);
   const Index index{ledger_.size()};
   const auto command = decode<Command>(append.command, "command");
   if (!command) return violated("a hub appended what does not parse");
@@ -572,7 +570,7 @@ void SmallWorld::answered(AskToken token, const AdminAnswer& answer) {
   if (effect == effects_.end() || effect->second != answer.index)
     return violated("I1: a write was acknowledged at index " + number_of(answer.index.value) +
                     ", where it did not take effect");
-  const auto command = decode<Command>(ledger_[answer.index.value - 1].command, "command");
+  const auto command = decode<Command>(ledger_[answer.index.value - 1], "command");
   for (const KeyWrite& write : std::get<Put>(command->body).writes)
     floor_[write.key] = std::max(floor_[write.key], answer.index);
 }
@@ -654,33 +652,49 @@ void SmallWorld::judge_reads() {
 }
 
 std::uint64_t SmallWorld::key() const {
-  std::uint64_t hash = mix(ledger_.size(), now_);
+  StateDigest digest;
+  digest(now_, leader_, ledger_.size());
+  std::uint64_t applied = ledger_.size();
   for (const Hub& hub : hubs_) {
-    hash = mix(mix(hash, hub.past), std::uint64_t{hub.untold});
-    for (const Append& append : hub.appends) hash = mix(hash, append.hash);
-    hash = mix(hash, hub.appends.size());
+    digest(*hub.core, hub.rows.rows, hub.boot, hub.wake_at, hub.untold, hub.appends.size());
+    for (const Append& append : hub.appends) digest(append.id, append.command, append.lost);
+    applied = std::min(applied, hub.core->state().applied().value);
   }
-  for (const Edge& edge : edges_) hash = mix(hash, edge.past);
+  for (; applied < ledger_.size(); ++applied) digest(ledger_[applied]);
+  for (const Edge& edge : edges_) {
+    digest(*edge.core, edge.store.rows, edge.boot, edge.conns, edge.wake_at, edge.page, edge.next_hub, edge.conn,
+           edge.told);
+  }
+  for (const Page& page : pages_) {
+    digest(page.edge, page.revoked);
+    if (page.revoked) continue;
+    digest(page.fresh_at, page.lease_until, page.proofs_from, page.applied, page.verified_epoch, page.strong_epoch,
+           page.words, page.promised);
+    for (const std::string& key : kKeys) {
+      const EdgeEntry* entry = page.arena.look(key);
+      digest(entry != nullptr);
+      if (entry != nullptr) digest(*entry);
+    }
+  }
   for (const auto& [id, conn] : conns_) {
-    hash = mix(mix(hash, id), std::uint64_t{conn.open});
-    for (const auto& message : conn.to_hub) hash = mix(hash, message.hash);
-    hash = mix(hash, conn.to_hub.size());
-    for (const auto& message : conn.to_edge) hash = mix(hash, message.hash);
+    digest(id, conn.edge, conn.hub, conn.link, conn.open, conn.to_hub.size(), conn.to_edge.size());
+    for (const HubWhat& message : conn.to_hub) {
+      digest(message.index());
+      if (const auto* in = std::get_if<HubFrameIn>(&message)) digest(in->frame);
+    }
+    for (const EdgeWhat& message : conn.to_edge) {
+      digest(message.index());
+      if (const auto* in = std::get_if<EdgeFrameIn>(&message)) digest(in->frame);
+    }
   }
-  std::uint64_t late = 0;  // in whatever order they came to be unknown
-  for (const Append& append : late_) late += mix(17, append.hash);
-  hash = mix(hash, late);
-  if (!ledger_.empty()) hash = mix(hash, ledger_.back().hash);
-  hash = mix(hash, leader_ ? *leader_ : 7);
-  for (const int left : {left_.writes, left_.retries, left_.hub_reads, left_.jumps, left_.unknown, left_.failovers,
-                         left_.edge_crashes, left_.hub_crashes, left_.crashes})
-    hash = mix(hash, static_cast<std::uint64_t>(left));
-  for (const Client& client : clients_)
-    hash = mix(hash, std::uint64_t{client.asked} << 3 | std::uint64_t{client.may_retry} << 2 |
-                         std::uint64_t{client.done} << 1 | std::uint64_t{client.hub});
-  for (const auto& [key, index] : floor_) hash = mix(hash, index.value);
-  for (const auto& [token, begun] : reading_) hash = mix(mix(hash, token), begun.second.value);
-  return hash;
+  for (const Append& append : late_) digest(append.id, append.command);
+  digest(late_.size());
+  for (auto it = instants_.upper_bound(now_); it != instants_.end(); ++it) digest(*it);
+  digest(left_.writes, left_.retries, left_.hub_reads, left_.jumps, left_.unknown, left_.failovers, left_.edge_crashes,
+         left_.hub_crashes, left_.crashes);
+  for (const Client& client : clients_) digest(client.asked, client.may_retry, client.done, client.hub);
+  digest(asked_, term_, effects_, aborted_, newest_, floor_, reading_);
+  return digest.hash;
 }
 
 }  // namespace tidelock::sim

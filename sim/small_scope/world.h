@@ -29,6 +29,7 @@ class SmallWorld {
       kCommit,
       kCommitLate,
       kUnknown,
+      kDrop,
       kEntry,
       kTickHub,
       kTickEdge,
@@ -43,12 +44,13 @@ class SmallWorld {
     };
     Kind kind = Kind::kJump;
     std::uint8_t who = 0, what = 0;
+    friend bool operator==(const Choice&, const Choice&) = default;
   };
 
   explicit SmallWorld(const SmallScope& scope);  // at the root
   std::vector<Choice> choices() const;
   void take(Choice choice);
-  std::uint64_t key() const;
+  std::uint64_t key() const;                  // of the state: equal for equal states, see digest.h
   std::string describe(Choice choice) const;  // before it is taken
   const std::string& violation() const { return violation_; }
   std::size_t reads() const { return reads_; }
@@ -59,15 +61,10 @@ class SmallWorld {
   static constexpr std::size_t kNodes = 2;  // hubs, edges, keys and writes alike
   using HubWhat = decltype(HubEvent::what);
   using EdgeWhat = decltype(EdgeEvent::what);
-  template <class What>
-  struct Message {
-    What what;
-    std::uint64_t hash = 0;  // of its sender's past: what was sent, and by whom
-  };
   struct Append {
     CommandId id;
     Bytes command;
-    std::uint64_t hash = 0;
+    bool lost = false;  // of a hub that had been deposed: it never commits
   };
   struct Rows : StateRows {
     std::optional<Bytes> row(std::string_view key) const override;
@@ -79,7 +76,7 @@ class SmallWorld {
     NodeId id;
     Rows rows;
     std::unique_ptr<HubCore> core;
-    std::uint64_t boot = 0, past = 0;
+    std::uint64_t boot = 0;
     Nanos wake_at = kForever;
     std::deque<Append> appends;
     bool untold = false;  // that another one leads
@@ -102,7 +99,7 @@ class SmallWorld {
     NodeId id;
     Store store;
     std::unique_ptr<EdgeCore> core;
-    std::uint64_t boot = 0, past = 0, conns = 0;
+    std::uint64_t boot = 0, conns = 0;
     Nanos wake_at = kForever;
     std::size_t page = 0;
     std::size_t next_hub = 0;
@@ -113,27 +110,24 @@ class SmallWorld {
     std::size_t edge = 0, hub = 0;
     LinkNo link;
     bool open = true;
-    std::deque<Message<HubWhat>> to_hub;
-    std::deque<Message<EdgeWhat>> to_edge;
+    std::deque<HubWhat> to_hub;
+    std::deque<EdgeWhat> to_edge;
   };
   struct Client {  // one write
     CommandId id;
     bool asked = false, may_retry = false, done = false;
     std::size_t hub = 0;
   };
-  struct Entry {
-    Bytes command;
-    std::uint64_t hash = 0;  // of the ledger up to here
-  };
 
   void start_hub(std::size_t number);
   void start_edge(std::size_t number);
   void break_conn(Conn& conn, bool hub_died);
-  void step(std::size_t hub, HubWhat what, std::uint64_t hash);
-  void step_edge(std::size_t edge, EdgeWhat what, std::uint64_t hash);
+  void step(std::size_t hub, HubWhat what);
+  void step_edge(std::size_t edge, EdgeWhat what);
   void carry_out(Edge& edge, EdgeActions::Op& op);
   void open_conn(Edge& edge, LinkNo link, const std::string& hint);
   void answered(AskToken token, const AdminAnswer& answer);
+  void keep_late(Append append);
   void commit(const Append& append);
   void write(std::size_t number, std::size_t hub);
   void settle();
@@ -154,8 +148,8 @@ class SmallWorld {
   std::array<Edge, kNodes> edges_;
   std::deque<Page> pages_;
   std::map<std::uint64_t, Conn> conns_;
-  std::vector<Entry> ledger_;
-  std::vector<Append> late_;  // of unknown outcome
+  std::vector<Bytes> ledger_;  // commands
+  std::vector<Append> late_;   // of unknown outcome
   std::optional<std::size_t> leader_;
   std::set<Nanos> instants_;
   std::array<Client, kNodes> clients_;
@@ -165,7 +159,6 @@ class SmallWorld {
   Term term_;
   std::map<CommandId, Index> effects_;
   std::set<CommandId> aborted_;
-  std::map<Bytes, Index> version_of_value_;
   std::map<std::string, Index> newest_, floor_;
   std::map<std::uint64_t, std::pair<std::string, Index>> reading_;  // token -> key and floor when it began
   std::string violation_;

@@ -42,6 +42,7 @@ class ClockGuard {
   std::optional<Rate> rate() const { return rate_; }
 
  private:
+  friend struct StateDigest;  // of the simulator: has to know every field
   struct Seen {
     Nanos hub_h = 0, sent_at = 0, received_at = 0;
   };

@@ -246,6 +246,7 @@ class EdgeCore {
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
 
  private:
+  friend struct StateDigest;  // of the simulator: has to know every field
   enum class State : std::uint8_t { kIdle, kConnecting, kGreeting, kOpen };
   struct Ended {  // F8: a mark no longer covers entries of epochs below this one; the last that did was of `fresh_at`
     std::uint64_t below = 0;

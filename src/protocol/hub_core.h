@@ -147,6 +147,7 @@ class HubCore {
   Nanos latest_lease() const;
 
  private:
+  friend struct StateDigest;  // of the simulator: has to know every field
   struct Session {
     ConnId conn;
     NodeId peer;

@@ -165,6 +165,7 @@ class Outbox {
   const Stamp& newest_stamp() const { return newest_stamp_; }
 
  private:
+  friend struct StateDigest;  // of the simulator: has to know every field
   struct Waiter {
     std::uint64_t token = 0;
     std::uint64_t number = 0;  // of the rows it waits for

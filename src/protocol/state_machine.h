@@ -121,6 +121,7 @@ class StateMachine {
   std::size_t uncollected() const;
 
  private:
+  friend struct StateDigest;  // of the simulator: has to know every field
   using Visit = std::function<bool(std::string_view key, std::string_view value)>;
   struct Lane {  // D5: one incarnation of an edge's outbox
     std::uint64_t incarnation = 0;
