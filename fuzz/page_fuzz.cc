@@ -49,6 +49,7 @@ std::vector<Seed> seeds() {
   return {{"sound", number(1, 1)},
           {"magic", number(1, 1) + patch(0, 1)},
           {"times", number(3, 1) + patch(fresh, 1ull << 63) + patch(fresh + 16, ~0ull >> 1) + patch(fresh + 48, ~0ull)},
+          {"l1", number(11, 1) + patch(fresh, 1ull << 63)},
           {"counts", number(2, 1) + patch(offsetof(PageLayout, policy_count), 65)},
           {"policy", number(3, 1) + patch(policies + 48, ~0ull) + patch(policies + 8, 1ull << 63)},
           {"prefix", number(3, 1) + patch(policies + 60, 200)},
@@ -78,7 +79,11 @@ void run(BytesView input) {
       (void)view.breaker(3);
       (void)page->replaced();
     }
-    LocalReader reader({world.page_path, how & 2 ? world.arena_path : std::string(), {}, 64u << 10});
+    LocalReaderOptions options;
+    options.page_path = world.page_path;
+    if (how & 2) options.arena_path = world.arena_path;
+    options.l1.capacity_bytes = how & 8 ? 64u << 10 : 0;  // seldom: it costs more to set up than all else
+    LocalReader reader(options);
     apply(how & 4 ? 32 : 0);
     std::string value;
     for (const char* key : {"config:a", "model:a:current@default", "other"}) {

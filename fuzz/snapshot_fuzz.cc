@@ -13,7 +13,9 @@ namespace tidelock::fuzz {
 namespace {
 
 namespace fs = std::filesystem;
-enum Op : std::uint8_t { kReceive, kTick, kConcluded, kManifest, kOffer, kOps };
+enum Op : std::uint8_t { kReceive, kTick, kConcluded, kManifest, kOffer, kMake, kOps };
+
+constexpr Index kOwn{7};
 
 struct Listener : LedgerListener {
   void on_committed(std::vector<LedgerEntry>) override {}
@@ -24,7 +26,7 @@ struct Listener : LedgerListener {
     std::ofstream(directory + "/rows") << "some rows";
     fs::create_directory(directory + "/more");
     std::ofstream(directory + "/more/empty");
-    return Index{7};
+    return kOwn;
   }
   void on_failed(const Error&) override {}
 };
@@ -53,12 +55,12 @@ std::vector<Seed> seeds() {
   };
   Encoder manifest;
   std::uint32_t version = 1;
-  Index index{7};
+  Index index = kOwn;
   std::vector<SnapshotFile> listed = files;
   manifest(version, index, listed);
   return {{"load", offer + data + number(kConcluded, 1)},
           {"slow", offer + number(kTick, 1) + number(200, 1) + offer + data + data},
-          {"serve", pull + frame(1, name, std::uint32_t{1}, U{5}) + number(kOffer, 1)},
+          {"serve", number(kMake, 1) + pull + frame(1, name, std::uint32_t{1}, U{5}) + number(kOffer, 1)},
           {"gone", offer + frame(3, name)},
           {"climb", one("../../escaped", 0) + one("/etc/passwd", 0) + one("a/../../b", 0)},
           {"same", one("a", 0) + frame(0, name, Index{9}, Bytes(),
@@ -69,10 +71,9 @@ std::vector<Seed> seeds() {
 
 void run(BytesView input) {
   static const Folder folder;
-  const std::string inside = folder.path() + "/ledger";
-  std::error_code ignored;
-  fs::remove_all(inside, ignored);
-  fs::create_directories(inside);
+  static const std::string inside = folder.path() + "/ledger";
+  static const bool created = fs::create_directories(inside);
+  TIDELOCK_ASSERT(created);
 
   std::uint64_t delivered = 0;
   SnapshotCourier* self = nullptr;
@@ -90,8 +91,13 @@ void run(BytesView input) {
     SnapshotCourier courier(inside, hooks);
     self = &courier;
     TIDELOCK_ASSERT(courier.open({}, {}));
-    const auto made = courier.make(listener);
-    TIDELOCK_ASSERT(made && courier.set_current(made->index, made->name));
+    std::string own;  // made when it is needed: it costs more than all else
+    const auto make = [&] {
+      if (!own.empty()) return;
+      const auto made = courier.make(listener);
+      TIDELOCK_ASSERT(made && made->index == kOwn && courier.set_current(kOwn, made->name));
+      own = made->name;
+    };
     Nanos now = kSecond;
     Input in(input);
     for (int steps = 0; steps < 60 && !in.empty(); ++steps) {
@@ -108,12 +114,17 @@ void run(BytesView input) {
         case kConcluded: courier.concluded(); break;
         case kManifest: {  // the list on our own disk, with a checksum that fits
           const BytesView bytes = in.piece();
-          const std::string path = inside + "/" + made->name + "/manifest";
+          make();
+          const std::string path = inside + "/" + own + "/manifest";
           std::ofstream(path, std::ios::binary) << bytes << number(crc32c(bytes), 4);
-          (void)courier.set_current(made->index, made->name);
+          (void)courier.set_current(kOwn, own);
           break;
         }
-        case kOffer: courier.offer(3, made->index, "raft", now); break;
+        case kOffer:
+          make();
+          courier.offer(3, kOwn, "raft", now);
+          break;
+        case kMake: make(); break;
       }
     }
   }
@@ -122,6 +133,7 @@ void run(BytesView input) {
   for (const auto& entry : fs::directory_iterator(inside)) {
     const std::string name = entry.path().filename().string();
     TIDELOCK_ASSERT(name.starts_with("snap-") || name.starts_with("in-") || name.starts_with("tmp-"));
+    fs::remove_all(entry.path());
   }
 }
 
