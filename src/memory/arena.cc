@@ -97,9 +97,7 @@ std::optional<HeldView> ArenaWriter::peek(std::string_view key) const { return s
 
 void ArenaWriter::warm(std::span<const std::string_view> keys) const {
   for (const std::string_view key : keys) ring_->view().prefetch(hash64(key));
-  for (const std::string_view key : keys) {  // no look depends on the one before it: their waits for memory overlap
-    if (const auto entry = ring_->peek(key, hash64(key))) __builtin_prefetch(entry->value.data());
-  }
+  for (const std::string_view key : keys) ring_->prefetch_record(hash64(key));
 }
 void ArenaWriter::each_of_slot(std::uint16_t slot, const std::function<void(std::string_view)>& visit) const {
   ring_->each_of_slot(slot, visit);

@@ -647,6 +647,19 @@ std::optional<EntryView> RingWriter::peek(std::string_view key, std::uint64_t ha
   return place ? std::optional(entry_of(place->header)) : std::nullopt;
 }
 
+void RingWriter::prefetch_record(std::uint64_t hash) const {
+  for (const std::uint64_t bucket : buckets_of(hash, buckets_).at) {
+    for (unsigned i = 0; i < kBucketWords; ++i) {
+      const std::uint64_t index_word = load(index_ + bucket * kBucketWords + i);
+      if (!tag_fits(index_word, hash)) continue;
+      const std::uint64_t* record = data_ + offset_of((index_word & kPositionMask) - 1);
+      __builtin_prefetch(record);
+      __builtin_prefetch(record + 8);
+      return;  // another one of this tag is rare
+    }
+  }
+}
+
 void RingWriter::each_of_slot(std::uint16_t slot, const std::function<void(std::string_view)>& visit) const {
   for (std::uint64_t word = 0; word < index_words(); ++word) {
     const std::uint64_t index_word = load(index_ + word);

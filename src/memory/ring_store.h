@@ -113,6 +113,8 @@ class RingWriter {
   bool erase(std::string_view key, std::uint64_t hash);
   std::optional<EntryView> find(std::string_view key, std::uint64_t hash);  // marks it as used
   std::optional<EntryView> peek(std::string_view key, std::uint64_t hash) const;
+  // Asks for the memory of the record that this hash is probably of. After RingView::prefetch.
+  void prefetch_record(std::uint64_t hash) const;
   // The keys of a slot, by the low bits of their hashes. One look at each index word.
   void each_of_slot(std::uint16_t slot, const std::function<void(std::string_view key)>& visit) const;
   std::size_t bytes_of(std::string_view key, std::uint64_t hash) const;  // 0: not held
