@@ -53,6 +53,7 @@ struct EventLoop::Impl {
   std::unordered_map<std::uint64_t, std::shared_ptr<Watched>> watches;
   std::unordered_map<std::uint64_t, std::shared_ptr<Alarm>> alarms;
   std::uint64_t next_watch = kFirstWatch, next_alarm = 1;
+  Nanos earliest = kForever;  // no alarm is set to an earlier instant
   Nanos armed_at = kForever;
   std::vector<std::function<void()>> soon, running;
 
@@ -61,32 +62,31 @@ struct EventLoop::Impl {
   std::atomic<std::thread::id> thread{};
   std::mutex mutex;
   std::vector<std::function<void()>> posted;  // guarded by mutex
-  bool signalled = false;                     // guarded by mutex: the eventfd holds a count that was not read yet
+  std::atomic<bool> signalled{false};         // set under the mutex: the eventfd holds a count that was not read yet
 
   void signal() {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_fd, &one, sizeof one);  // full: then it is readable anyway
   }
 
-  void take_posted() {
+  // False: there was nothing.
+  bool take_posted() {
+    if (!signalled.load(std::memory_order_acquire)) return false;
     {
       const std::lock_guard lock(mutex);
-      if (signalled) {
-        std::uint64_t count = 0;
-        [[maybe_unused]] const auto got = ::read(event_fd, &count, sizeof count);
-        signalled = false;
-      }
+      std::uint64_t count = 0;
+      [[maybe_unused]] const auto got = ::read(event_fd, &count, sizeof count);
+      signalled.store(false, std::memory_order_relaxed);
       running.swap(posted);
     }
     for (auto& task : running) task();
     running.clear();
+    return true;
   }
 
   void ring_due() {
     // One pass over what was due at its start: a waker set again by its own ring waits for the next turn.
-    Nanos first = kForever;
-    for (const auto& [id, alarm] : alarms) first = std::min(first, alarm->at);
-    if (first == kForever || first > clock.now()) return;
+    if (earliest == kForever || earliest > clock.now()) return;
     const Nanos now = clock.now();
     std::vector<std::pair<std::uint64_t, std::shared_ptr<Alarm>>> due;
     for (const auto& [id, alarm] : alarms) {
@@ -100,6 +100,8 @@ struct EventLoop::Impl {
       alarm->at = kForever;
       alarm->ring(clock.now());  // C6
     }
+    earliest = kForever;
+    for (const auto& [id, alarm] : alarms) earliest = std::min(earliest, alarm->at);
   }
 
   void run_soon() {
@@ -111,14 +113,12 @@ struct EventLoop::Impl {
   }
 
   void arm_timer() {
-    Nanos first = kForever;
-    for (const auto& [id, alarm] : alarms) first = std::min(first, alarm->at);
     // An alarm that was put off leaves the timer as it is: it rings for nothing, once, and is armed anew then. Most are
     // put off at every turn, and each arming is a system call.
-    if (first >= armed_at) return;
-    armed_at = first;
+    if (earliest >= armed_at) return;
+    armed_at = earliest;
     itimerspec spec{};
-    const Nanos left = std::max<Nanos>(1, saturating_sub(first, clock.now()));
+    const Nanos left = std::max<Nanos>(1, saturating_sub(earliest, clock.now()));
     spec.it_value.tv_sec = left / kSecond;
     spec.it_value.tv_nsec = left % kSecond;
     ::timerfd_settime(timer_fd, 0, &spec, nullptr);
@@ -166,12 +166,14 @@ void EventLoop::run() {
     loop.arm_timer();
     const int count = ::epoll_wait(loop.epoll_fd, events.data(), static_cast<int>(events.size()), last ? 0 : -1);
     TIDELOCK_ASSERT(count >= 0 || errno == EINTR);
+    bool look = last;  // at the clock: the timer knows the alarms, and who moves the clock by hand posts a task
     for (int i = 0; i < count; ++i) {
       const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
       if (data == kTimer) {
         std::uint64_t expirations = 0;
         [[maybe_unused]] const auto got = ::read(loop.timer_fd, &expirations, sizeof expirations);
         loop.armed_at = kForever;  // a clock of another rate than the kernel's may not be there yet: then armed anew
+        look = true;
       } else if (data >= kFirstWatch) {
         const auto found = loop.watches.find(data);
         if (found == loop.watches.end()) continue;  // unwatched earlier in this turn
@@ -179,8 +181,7 @@ void EventLoop::run() {
         watched->ready(events[static_cast<std::size_t>(i)].events);
       }
     }
-    loop.take_posted();
-    loop.ring_due();
+    if (loop.take_posted() || look) loop.ring_due();
   }
   loop.run_soon();
   loop.thread = std::thread::id();
@@ -194,10 +195,7 @@ void EventLoop::stop() {
 void EventLoop::post(std::function<void()> task) {
   const std::lock_guard lock(impl_->mutex);
   impl_->posted.push_back(std::move(task));
-  if (!impl_->signalled) {
-    impl_->signalled = true;
-    impl_->signal();
-  }
+  if (!impl_->signalled.exchange(true, std::memory_order_release)) impl_->signal();
 }
 
 void EventLoop::soon(std::function<void()> task) { impl_->soon.push_back(std::move(task)); }
@@ -214,6 +212,7 @@ void EventLoop::wake_at(Waker waker, Nanos instant) {
   const auto found = impl_->alarms.find(waker);
   TIDELOCK_ASSERT(found != impl_->alarms.end());
   found->second->at = instant;
+  impl_->earliest = std::min(impl_->earliest, instant);
 }
 
 void EventLoop::remove_waker(Waker waker) { impl_->alarms.erase(waker); }

@@ -4,9 +4,8 @@
 // Threads:  run() in one thread. post() and stop() from any thread. Everything else only in the loop's thread, or
 // before
 //           run().
-// Time:     instants are those of the Clock handed in. Due wakers are tested against a fresh reading at every turn
-// (C6); a
-//           test moves its clock and posts an empty task.
+// Time:     instants are those of the Clock handed in. Due wakers are tested against a fresh reading (C6) at every turn
+//           in which the timer rang or a task was posted; a test moves its clock and posts an empty task.
 // Cost:     a turn is one epoll_wait; post is a lock and, when the loop may be waiting, one write to the eventfd.
 // Exceptions must not leave callbacks.
 #pragma once
