@@ -40,11 +40,12 @@ bool EdgeCommands::behind(std::string_view key) const {
 
 void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, RespReply& reply) {
   const RespCommand command = connection.command().id;
+  if (command == RespCommand::kGet && get_at_once(connection, args[1], reply)) return;
+  connection.copy_references();  // of such reads: what comes now may change the memory they answered from
   if (command == RespCommand::kInfo) return reply.verbatim("txt", info(args));
   if (command == RespCommand::kTlInfo) return reply.bulk(tl_info());
   if (command == RespCommand::kTlNamespace) return tl_namespace(args, reply);
   if (command == RespCommand::kTlReceipt) return tl_receipt(connection, args, reply);
-  if (command == RespCommand::kGet && get_at_once(connection, args[1], reply)) return;
   const auto set_or_refuse = [&](const Result<SetArguments>& parsed, bool answer_number) {
     if (!parsed) return reply.error(parsed.error().message);
     if (!set_at_once(*parsed, answer_number, reply))

@@ -96,8 +96,10 @@ bool EdgeCommands::get_at_once(ConnectionContext& connection, std::string_view k
   if (!entry) return false;
   if (entry->value && kind_of(*entry->value) != ValueKind::kString) {
     reply.error(kWrongTypeError);
+  } else if (entry->value) {
+    reply.bulk_reference(string_of(*entry->value));
   } else {
-    bulk_or_null(reply, entry->value.has_value(), entry->value ? string_of(*entry->value) : BytesView{});
+    reply.null();
   }
   return true;
 }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "codec/typed_value.h"
@@ -60,6 +61,38 @@ TEST_F(StringsTest, APipelineIsSeenInOrderAndKept) {
   }
   start();
   expect({{{"GET", "a"}, "\"6\""}, {{"GET", "c"}, "\"w\""}, {{"EXISTS", "b", "d"}, "0"}});
+}
+
+// Large ones go from the arena to the socket. What the same pipeline writes, twice the arena, takes their place there;
+// a pause sees to it that all of it arrives before any of it runs.
+TEST_F(StringsTest, LargeValuesOfAPipelineAreThoseOfTheirInstant) {
+  start();
+  const std::string big(3000, 'b');
+  ASSERT_EQ(client_->call({"SET", "big", big}, kPatience)->text, "OK");
+  std::string wire;
+  const auto say = [&](std::initializer_list<std::string_view> args) {
+    append_request(wire, std::data(args), args.size());
+  };
+  const std::string other(200'000, 'o');
+  say({"SET", "first", "1"});  // the pause stops it, and what is behind it
+  const std::size_t first = wire.size();
+  say({"GET", "big"}), say({"GET", "big"});
+  for (int i = 0; i < 40; ++i) say({"SET", "other:" + std::to_string(i), other});
+  say({"GET", "big"});
+
+  auto other_client = RespClient::connect({.address = "unix:" + config_.run_dir + "/redis.sock"});
+  ASSERT_TRUE(other_client);
+  RespClient& pauser = *other_client;
+  ASSERT_EQ(pauser.call({"CLIENT", "PAUSE", "600000", "WRITE"}, kPatience)->text, "OK");
+  ASSERT_TRUE(client_->send_raw(wire, kPatience));
+  const std::string waits = " qbuf=" + std::to_string(wire.size() - first);
+  while (pauser.call({"CLIENT", "LIST"}, kPatience)->text.find(waits) == std::string::npos) std::this_thread::yield();
+  ASSERT_EQ(pauser.call({"CLIENT", "UNPAUSE"}, kPatience)->text, "OK");
+  for (int i = 0; i < 44; ++i) {
+    const auto reply = client_->receive(kPatience);
+    ASSERT_TRUE(reply) << i;
+    ASSERT_EQ(reply->text, i == 1 || i == 2 || i == 43 ? big : "OK") << i;
+  }
 }
 
 TEST_F(StringsTest, RangesAndLengths) {

@@ -9,13 +9,28 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tidelock {
 
+// Bytes of answers that stay where they are until they are sent: each piece comes before out[at].
+struct RespReferences {
+  struct Piece {
+    std::size_t at = 0;
+    std::string_view bytes;
+  };
+  std::vector<Piece> pieces;  // in order
+  std::size_t bytes = 0;      // of all
+};
+
 class RespReply {
  public:
-  // `protocol` is 2 or 3.
-  RespReply(std::string& out, int protocol) : out_(out), protocol_(protocol) {}
+  // Values from this size on are worth a vector of their own in a system call.
+  static constexpr std::size_t kReferenceBytesMin = 1024;
+
+  // `protocol` is 2 or 3. Without `references` everything is copied into `out`.
+  RespReply(std::string& out, int protocol, RespReferences* references = nullptr)
+      : out_(out), protocol_(protocol), references_(references) {}
 
   int protocol() const { return protocol_; }
 
@@ -24,6 +39,8 @@ class RespReply {
   void error(std::string_view text);   // "ERR unknown command": the first word is the code; CR and LF become spaces
   void integer(std::int64_t value);
   void bulk(std::string_view bytes);
+  // The same, but large ones may be left where they are: see ConnectionContext::copy_references.
+  void bulk_reference(std::string_view bytes);
   void null();        // RESP2: $-1
   void null_array();  // RESP2: *-1
   void array(std::size_t elements);
@@ -42,6 +59,7 @@ class RespReply {
 
   std::string& out_;
   const int protocol_;
+  RespReferences* const references_;
 };
 
 // A request as clients send it: an array of bulks.

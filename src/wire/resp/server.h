@@ -17,7 +17,7 @@
 //            that answer. BCAST says nothing of expiry: the others do (expires_at).
 // Cost:      one read, and one write for all answers of a pipeline, per turn and connection; at most 1,024 commands of
 // one
-//            connection per turn.
+//            connection per turn. What a handler answers by reference goes from its memory to the socket uncopied.
 // Limits:    X6: before authentication 10 arguments, 16 KiB, 1 MiB, 10 s, few connections per address; then RespLimits.
 // A
 //            reader that does not read: beyond output_soft_bytes its commands wait, after output_soft_ms so, or beyond
@@ -91,6 +91,9 @@ class ConnectionContext {
   // Take the answer out of handle(): what `reply` holds is dropped, and complete() must be called once with the token.
   // Once per command.
   virtual ReplyToken defer() = 0;
+  // What earlier commands of this pipeline answered with bulk_reference is copied now: call it before anything that may
+  // change or free those bytes. They need not outlive handle() of the last of these commands, and settle().
+  virtual void copy_references() = 0;
   // For the handler's own use, one word for each connection: 0 at first, and after RESET.
   std::uint64_t handler_word = 0;
 };

@@ -48,8 +48,12 @@ class StoreHandler : public CommandHandler {
   std::map<std::string, Nanos, std::less<>> expiries;  // what the test says; values stay all the same
 
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override {
+    if (connection.command().id == RespCommand::kGet) {
+      const auto found = values.find(args[1]);
+      return found == values.end() ? reply.null() : reply.bulk_reference(found->second);
+    }
+    connection.copy_references();
     switch (connection.command().id) {
-      case RespCommand::kGet: return get(args[1], reply);
       case RespCommand::kSet: return set(args, reply);
       case RespCommand::kMSet:
         for (std::size_t i = 1; i + 1 < args.size(); i += 2) {

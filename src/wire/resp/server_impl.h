@@ -81,6 +81,8 @@ struct RespConnection final : ConnectionContext {
   // Bytes.
   RespParser parser;
   std::string out;
+  RespReferences references;  // beside `out`, while its commands are processed
+  std::string copy;           // of their bytes, once that was needed: then this turn makes no more references
   std::size_t out_sent = 0;
   std::uint32_t interest = 0;
   std::size_t accounted_bytes = 0;
@@ -121,7 +123,13 @@ struct RespConnection final : ConnectionContext {
   Nanos pending_began = 0;
   std::vector<std::string> pending_args;  // as the slow log keeps them
 
-  std::size_t unsent() const { return out.size() - out_sent; }
+  std::size_t unsent() const { return out.size() - out_sent + references.bytes; }
+  void cut_answers(std::size_t size);  // what was written beyond it is not said
+  void copy_references() override;     // `out` stays as it is
+  void merge_references();             // into `out`
+  RespReferences* reference_sink() {
+    return tls != nullptr || transaction.running || !copy.empty() ? nullptr : &references;
+  }
   bool waits() const { return deferred || held_until != kForever; }
 
   std::uint64_t id() const override { return number; }
@@ -160,6 +168,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void process(const std::shared_ptr<RespConnection>& connection);
   bool can_execute(const RespConnection& connection) const;
   void flush(RespConnection& connection);
+  void send_gathered(RespConnection& connection);
   void settle(RespConnection& connection);
   void close(RespConnection& connection);
   void enqueue(RespConnection& connection);
@@ -297,6 +306,9 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   bool ready_scheduled = false;
   int spare_fd = -1;  // given up for a moment to refuse a connection when descriptors run out
   std::unique_ptr<char[]> read_buffer;
+  // Where connections write their answers until they are sent, one after the other: so it stays in the processor's
+  // cache, and a connection that waits keeps no room for answers.
+  std::string spare_output, spare_copy;
 
   RespConnection* executing = nullptr;        // whose command is under way
   const Arguments* executing_args = nullptr;  // inside handle()

@@ -71,7 +71,7 @@ void RespServerImpl::end_command(RespConnection& c, std::size_t before) {
   executing = nullptr;
   if (!c.transaction.running) {
     if (c.skips || c.reply_mode != RespReplyMode::kOn) {
-      c.out.resize(std::min(before, c.out.size()));
+      c.cut_answers(before);
       c.drops_owed = c.waits();
     }
     c.out.append(c.pushes);
