@@ -6,6 +6,18 @@ void StateDigest::add(const EdgeMeta& e) { (*this)(e.version, e.expires_at, e.ep
 void StateDigest::add(const EdgeEntry& e) { (*this)(static_cast<const EdgeMeta&>(e), e.value); }
 void StateDigest::add(const Contract& c) { (*this)(c.consistency, c.bound_ns, c.deadline_ns, c.token); }
 
+std::unique_ptr<HubCore> StateDigest::copy(const HubCore& core, const StateRows& rows) {
+  auto copied = std::make_unique<HubCore>(core);
+  copied->state_.rows_ = &rows;
+  return copied;
+}
+std::unique_ptr<EdgeCore> StateDigest::copy(const EdgeCore& core, const EdgeMemory& memory, const EdgeStore& store) {
+  auto copied = std::make_unique<EdgeCore>(core);
+  copied->memory_ = &memory;
+  copied->store_ = &store;
+  return copied;
+}
+
 // ---- hub
 
 void StateDigest::add(const StateMachine& m) {

@@ -25,6 +25,10 @@
 namespace tidelock {
 
 struct StateDigest {
+  // Copies of cores that stand on other rows and memory, which hold the same.
+  static std::unique_ptr<HubCore> copy(const HubCore& core, const StateRows& rows);
+  static std::unique_ptr<EdgeCore> copy(const EdgeCore& core, const EdgeMemory& memory, const EdgeStore& store);
+
   std::uint64_t hash = 0x6A09E667F3BCC908ull;
 
   template <class... T>
@@ -63,10 +67,6 @@ struct StateDigest {
   void add(const std::optional<T>& value) {
     word(value.has_value());
     if (value) add(*value);
-  }
-  template <class T>
-  void add(const std::unique_ptr<T>& value) {
-    add(*value);
   }
   template <class A, class B>
   void add(const std::pair<A, B>& value) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <unordered_map>
 
 #include "base/rng.h"
@@ -18,7 +17,7 @@ struct Found {  // a state, by the last choice on the way to it
 
 class Search {
  public:
-  Search(const SmallScope& scope, const SmallLimits& limits) : scope_(scope), limits_(limits) {}
+  Search(const SmallScope& scope, const SmallLimits& limits) : root_(scope), limits_(limits) {}
 
   SmallReport run() {
     using Clock = std::chrono::steady_clock;
@@ -27,7 +26,7 @@ class Search {
       return report_.states >= limits_.states ||
              std::chrono::duration<double>(Clock::now() - began).count() >= limits_.seconds;
     };
-    add(SmallWorld(scope_), 0, {});
+    add(root_, 0, {});
     std::size_t level_ends = 1;  // breadth first: the states below it have fewer choices than those behind it
     for (std::size_t next = 0; next < found_.size() && report_.violation.empty(); ++next) {
       if (next == level_ends) {
@@ -47,15 +46,12 @@ class Search {
 
  private:
   void expand(std::uint32_t state) {
-    std::unique_ptr<SmallWorld> world = replay(state);
-    const std::vector<SmallWorld::Choice> choices = world->choices();
-    for (const SmallWorld::Choice choice : choices) {
-      if (!world) world = replay(state);
-      world->take(choice);
+    const SmallWorld world = replay(state);
+    for (const SmallWorld::Choice choice : world.choices()) {
+      SmallWorld next = world;
+      next.take(choice);
       ++report_.transitions;
-      const bool fresh = add(*world, state, choice);
-      if (fresh) report_.deepest = report_.depth + 1;
-      world.reset();
+      if (add(next, state, choice)) report_.deepest = report_.depth + 1;
       if (!report_.violation.empty()) return;
     }
   }
@@ -82,18 +78,18 @@ class Search {
   // Two ways to one key: whatever comes next must be the same behind both, and lead to equal keys again.
   void compare(std::uint32_t state, std::uint32_t parent, SmallWorld::Choice last) {
     ++report_.compared;
-    const auto a = replay(state), b = replay(parent);
-    b->take(last);
+    SmallWorld a = replay(state), b = replay(parent);
+    b.take(last);
     Rng rng(report_.compared);
     for (int steps = 0;; ++steps) {
-      const std::vector<SmallWorld::Choice> choices = a->choices();
-      if (choices != b->choices() || a->key() != b->key() || a->violation() != b->violation()) {
+      const std::vector<SmallWorld::Choice> choices = a.choices();
+      if (choices != b.choices() || a.key() != b.key() || a.violation() != b.violation()) {
         report_.violation = "key: states that differ were taken for one, seen " + std::to_string(steps) + " choices on";
         return tell(parent, last);
       }
       if (choices.empty() || steps == kComparedChoices) return;
       const SmallWorld::Choice next = choices[rng.below(choices.size())];
-      a->take(next), b->take(next);
+      a.take(next), b.take(next);
     }
   }
 
@@ -103,14 +99,14 @@ class Search {
     std::reverse(path.begin(), path.end());
     return path;
   }
-  std::unique_ptr<SmallWorld> replay(std::uint32_t state) const {
-    auto world = std::make_unique<SmallWorld>(scope_);
-    for (const SmallWorld::Choice choice : path(state)) world->take(choice);
+  SmallWorld replay(std::uint32_t state) const {
+    SmallWorld world = root_;
+    for (const SmallWorld::Choice choice : path(state)) world.take(choice);
     return world;
   }
   void tell(std::uint32_t state, SmallWorld::Choice last) {
     if (found_.empty()) return;  // at the root
-    SmallWorld world(scope_);
+    SmallWorld world = root_;
     std::vector<SmallWorld::Choice> all = path(state);
     all.push_back(last);
     for (const SmallWorld::Choice choice : all) {
@@ -121,7 +117,7 @@ class Search {
 
   static constexpr int kComparedChoices = 24;
 
-  const SmallScope scope_;
+  const SmallWorld root_;
   const SmallLimits limits_;
   SmallReport report_;
   std::vector<Found> found_;

@@ -117,6 +117,36 @@ SmallWorld::SmallWorld(const SmallScope& scope) : left_(scope) {
   for (std::size_t i = 0; i < kNodes; ++i) clients_[i].id = CommandId{91, i + 1};
 }
 
+SmallWorld::SmallWorld(const SmallWorld& o)
+    : left_(o.left_),
+      rooted_(o.rooted_),
+      now_(o.now_),
+      hubs_(o.hubs_),
+      edges_(o.edges_),
+      pages_(o.pages_),
+      conns_(o.conns_),
+      ledger_(o.ledger_),
+      late_(o.late_),
+      leader_(o.leader_),
+      instants_(o.instants_),
+      clients_(o.clients_),
+      asked_(o.asked_),
+      term_(o.term_),
+      effects_(o.effects_),
+      aborted_(o.aborted_),
+      newest_(o.newest_),
+      floor_(o.floor_),
+      reading_(o.reading_),
+      violation_(o.violation_),
+      reads_(o.reads_),
+      commits_(o.commits_),
+      acknowledged_(o.acknowledged_) {
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    hubs_[i].core = StateDigest::copy(*o.hubs_[i].core, hubs_[i].rows);
+    edges_[i].core = StateDigest::copy(*o.edges_[i].core, pages_[edges_[i].page].arena, edges_[i].store);
+  }
+}
+
 // Everything that can happen without the clock, in a fixed order.
 void SmallWorld::settle() {
   using Kind = Choice::Kind;
@@ -220,7 +250,23 @@ std::vector<SmallWorld::Choice> SmallWorld::choices() const {
     if (left_.crashes > 0 && left_.hub_crashes > 0) add(Kind::kCrashHub, i);
   }
   if (left_.jumps > 0 && next_instant() != kForever) add(Kind::kJump);
+  if (left_.expiries > 0) {
+    for (std::size_t i = 0; i < ends().size(); ++i) add(Kind::kExpire, 0, i);
+  }
   return out;
+}
+
+std::vector<Nanos> SmallWorld::ends() const {
+  std::set<Nanos> all;
+  for (const Page& page : pages_) {
+    if (!page.revoked) all.insert(page.lease_until);
+  }
+  for (const Hub& hub : hubs_) {
+    if (!hub.core->active()) continue;
+    all.insert(hub.core->latest_lease());
+    all.insert(hub.waits.begin(), hub.waits.end());
+  }
+  return {all.upper_bound(now_), all.end()};
 }
 
 Nanos SmallWorld::next_instant() const {
@@ -274,6 +320,8 @@ std::string SmallWorld::describe(Choice choice) const {
     case Kind::kWrite: return "write " + who + " is asked of hub-" + number_of(choice.what);
     case Kind::kRead: return "a strong read of " + kKeys[choice.what] + " is asked of hub-" + who;
     case Kind::kJump: return "the clock moves on by " + std::to_string((next_instant() - now_) / kMicrosecond) + " us";
+    case Kind::kExpire:
+      return "nothing happens for " + std::to_string((ends()[choice.what] - now_) / kMicrosecond) + " us";
     case Kind::kLead: return "hub-" + who + " leads the ledger";
     case Kind::kTell: return "hub-" + who + " is told that it does not lead";
     case Kind::kCrashEdge: return "edge-" + who + " crashes and restarts, its page revoked";
@@ -353,6 +401,10 @@ void SmallWorld::take(Choice choice) {
       --left_.jumps;
       now_ = next_instant();
       break;
+    case Kind::kExpire:
+      --left_.expiries;
+      now_ = ends()[choice.what];
+      break;
     case Kind::kLead: {
       --left_.failovers;
       const auto former = std::exchange(leader_, choice.who);
@@ -430,8 +482,9 @@ void SmallWorld::step(std::size_t number, HubWhat what) {
   }
   const ClusterSettings settings = small_seed().settings;
   if (hub.core->active() && !was_active) {  // A4
-    instants_.insert(now_ + stretch(settings.authority_window_ns, settings.rho_ppm));
-    instants_.insert(now_ + stretch(settings.authority_window_ns + settings.lease_long_ns, settings.rho_ppm));
+    hub.waits = {now_ + stretch(settings.authority_window_ns, settings.rho_ppm),
+                 now_ + stretch(settings.authority_window_ns + settings.lease_long_ns, settings.rho_ppm)};
+    instants_.insert(hub.waits.begin(), hub.waits.end());
   }
   for (auto& append : actions.append) {
     instants_.insert(now_ + shrink(settings.authority_window_ns, settings.rho_ppm));  // A2
@@ -656,7 +709,7 @@ std::uint64_t SmallWorld::key() const {
   digest(now_, leader_, ledger_.size());
   std::uint64_t applied = ledger_.size();
   for (const Hub& hub : hubs_) {
-    digest(*hub.core, hub.rows.rows, hub.boot, hub.wake_at, hub.untold, hub.appends.size());
+    digest(*hub.core, hub.waits, hub.rows.rows, hub.boot, hub.wake_at, hub.untold, hub.appends.size());
     for (const Append& append : hub.appends) digest(append.id, append.command, append.lost);
     applied = std::min(applied, hub.core->state().applied().value);
   }
@@ -690,8 +743,8 @@ std::uint64_t SmallWorld::key() const {
   for (const Append& append : late_) digest(append.id, append.command);
   digest(late_.size());
   for (auto it = instants_.upper_bound(now_); it != instants_.end(); ++it) digest(*it);
-  digest(left_.writes, left_.retries, left_.hub_reads, left_.jumps, left_.unknown, left_.failovers, left_.edge_crashes,
-         left_.hub_crashes, left_.crashes);
+  digest(left_.writes, left_.retries, left_.hub_reads, left_.jumps, left_.expiries, left_.unknown, left_.failovers,
+         left_.edge_crashes, left_.hub_crashes, left_.crashes);
   for (const Client& client : clients_) digest(client.asked, client.may_retry, client.done, client.hub);
   digest(asked_, term_, effects_, aborted_, newest_, floor_, reading_);
   return digest.hash;

@@ -36,6 +36,7 @@ class SmallWorld {
       kWrite,
       kRead,
       kJump,
+      kExpire,
       kLead,
       kTell,
       kCrashEdge,
@@ -48,6 +49,7 @@ class SmallWorld {
   };
 
   explicit SmallWorld(const SmallScope& scope);  // at the root
+  SmallWorld(const SmallWorld& other);
   std::vector<Choice> choices() const;
   void take(Choice choice);
   std::uint64_t key() const;                  // of the state: equal for equal states, see digest.h
@@ -61,6 +63,15 @@ class SmallWorld {
   static constexpr std::size_t kNodes = 2;  // hubs, edges, keys and writes alike
   using HubWhat = decltype(HubEvent::what);
   using EdgeWhat = decltype(EdgeEvent::what);
+  template <class T>
+  struct Core : std::unique_ptr<T> {  // the copy of a world makes its own
+    using std::unique_ptr<T>::unique_ptr;
+    Core(const Core&) : std::unique_ptr<T>() {}
+    Core& operator=(std::unique_ptr<T> core) {
+      std::unique_ptr<T>::operator=(std::move(core));
+      return *this;
+    }
+  };
   struct Append {
     CommandId id;
     Bytes command;
@@ -75,11 +86,12 @@ class SmallWorld {
   struct Hub {
     NodeId id;
     Rows rows;
-    std::unique_ptr<HubCore> core;
+    Core<HubCore> core;
     std::uint64_t boot = 0;
     Nanos wake_at = kForever;
     std::deque<Append> appends;
-    bool untold = false;  // that another one leads
+    bool untold = false;                            // that another one leads
+    std::array<Nanos, 2> waits = {kNever, kNever};  // A4: their ends
   };
   struct Page {
     std::size_t edge = 0;
@@ -98,7 +110,7 @@ class SmallWorld {
   struct Edge {
     NodeId id;
     Store store;
-    std::unique_ptr<EdgeCore> core;
+    Core<EdgeCore> core;
     std::uint64_t boot = 0, conns = 0;
     Nanos wake_at = kForever;
     std::size_t page = 0;
@@ -132,6 +144,7 @@ class SmallWorld {
   void write(std::size_t number, std::size_t hub);
   void settle();
   Nanos next_instant() const;
+  std::vector<Nanos> ends() const;  // ahead: of leases in force, and of waits
 
   // the judge
   void judge_told(Edge& edge, const HubFrame& frame);

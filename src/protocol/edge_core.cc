@@ -18,8 +18,8 @@ std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16
 
 EdgeCore::EdgeCore(EdgeOptions options, const EdgeMemory& memory, const EdgeStore& store, Outbox outbox, Rng rng)
     : options_(std::move(options)),
-      memory_(memory),
-      store_(store),
+      memory_(&memory),
+      store_(&store),
       outbox_(std::move(outbox)),
       hlc_(options_.writer),
       joined_(options_.joined),
@@ -140,15 +140,15 @@ std::optional<HeldView> EdgeCore::in_memory(std::string_view key) {
   if (const auto changed = decided(key)) {
     return *changed == nullptr ? std::nullopt : std::optional<HeldView>(**changed);
   }
-  return memory_.peek(key);
+  return memory_->peek(key);
 }
 
 std::optional<HeldView> EdgeCore::find(std::string_view key) {
   if (const auto changed = decided(key)) {
     return *changed == nullptr ? std::nullopt : std::optional<HeldView>(**changed);
   }
-  if (auto held = memory_.find(key)) return held;
-  std::optional<EdgeEntry> stored = store_.find(key);  // L2: unverified after a restart, a local value as it was
+  if (auto held = memory_->find(key)) return held;
+  std::optional<EdgeEntry> stored = store_->find(key);  // L2: unverified after a restart, a local value as it was
   if (!stored || now_ >= stored->expires_at) return std::nullopt;
   stored->epoch = TIDELOCK_MUTANT(kDiskTrusted) ? epoch_ : 0;
   const bool known = !stored->local || policy(key).scope != Scope::kRegion || outbox_.pending(key);

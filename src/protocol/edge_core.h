@@ -237,10 +237,10 @@ class EdgeCore {
   const EdgeCounters& counters() const { return counters_; }
   const Outbox& outbox() const { return outbox_; }
   const std::vector<Namespace>& namespaces() const { return namespaces_; }
-  const EdgeMemory& memory() const { return memory_; }
+  const EdgeMemory& memory() const { return *memory_; }
   // Of the value in the memory tier; kForever: it does not expire, or is not there. (CLIENT TRACKING, WATCH)
   Nanos expires_at(std::string_view key) const {
-    const auto held = memory_.peek(key);
+    const auto held = memory_->peek(key);
     return held ? held->expires_at : kForever;
   }
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
@@ -338,8 +338,8 @@ class EdgeCore {
   void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
 
   const EdgeOptions options_;
-  const EdgeMemory& memory_;
-  const EdgeStore& store_;
+  const EdgeMemory* memory_;
+  const EdgeStore* store_;
   Outbox outbox_;
   Hlc hlc_;
   Stamp newest_held_;  // G8: of all that this process held, whether or not it is still there

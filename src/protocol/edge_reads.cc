@@ -59,7 +59,7 @@ void EdgeCore::note_demand(const Namespace& ns, Consistency consistency, Nanos b
 
 std::optional<HeldView> EdgeCore::hit(std::string_view key, Nanos now) {
   now_ = now;  // C6
-  const auto entry = memory_.find(key);
+  const auto entry = memory_->find(key);
   if (!entry || now >= entry->expires_at) return std::nullopt;
   const Namespace& ns = policy(key);
   if (ns.scope == Scope::kRegion) {

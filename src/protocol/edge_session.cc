@@ -226,7 +226,7 @@ void EdgeCore::on_record(const Record& record) {
       }
     }
     std::set<std::string> hit;
-    memory_.each_of_slot(slot, [&](std::string_view key) { hit.emplace(key); });
+    memory_->each_of_slot(slot, [&](std::string_view key) { hit.emplace(key); });
     for (const ChangedKey& changed : record.keys) {  // what this step brings, and nobody has carried out
       if (slot_of_key(changed.key) == slot) hit.insert(changed.key);
     }

@@ -312,7 +312,7 @@ class HubCore {
   std::set<NodeId> removing_;
 
   std::map<NodeId, Nanos> leases_;  // A3: edge -> hub instant at which its lease has ended
-  std::map<ConnId, std::unique_ptr<Session>> sessions_;
+  std::map<ConnId, Session> sessions_;
   std::map<NodeId, ConnId> by_edge_;
   // writers_ns(), until a session, what it declared, or the set of edges changes: each probe asks, among all edges.
   mutable std::optional<Nanos> writers_known_;

@@ -233,7 +233,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
 std::size_t HubCore::edges_ready(const ActivateModel& activate) const {
   std::size_t ready = 0;
   for (const auto& [edge, conn] : by_edge_) {
-    const auto& staged = sessions_.at(conn)->staged;
+    const auto& staged = sessions_.at(conn).staged;
     ready += std::any_of(staged.begin(), staged.end(), [&](const StagedModel& model) {
       return model.name == activate.name && model.version == activate.version;
     });
@@ -290,8 +290,8 @@ std::vector<EdgeView> HubCore::describe_edges() const {
     }
     if (const auto it = by_edge_.find(edge); it != by_edge_.end()) {
       view.connected = true;
-      view.applied = sessions_.at(it->second)->applied;
-      view.staged = sessions_.at(it->second)->staged;
+      view.applied = sessions_.at(it->second).applied;
+      view.staged = sessions_.at(it->second).staged;
     }
     list.push_back(std::move(view));
   }

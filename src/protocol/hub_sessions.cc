@@ -20,24 +20,23 @@ void HubCore::send(Session& session, decltype(HubFrame::body) body) {
 HubCore::Session* HubCore::session_of(const NodeId& edge) {
   const auto it = by_edge_.find(edge);
   if (it == by_edge_.end()) return nullptr;
-  return sessions_.at(it->second).get();
+  return &sessions_.at(it->second);
 }
 
 void HubCore::on_connected(const HubConnected& event) {
-  auto session = std::make_unique<Session>();
-  session->conn = event.conn;
-  session->peer = event.peer;
-  sessions_[event.conn] = std::move(session);
+  Session& session = sessions_[event.conn] = {};
+  session.conn = event.conn;
+  session.peer = event.peer;
 }
 
 void HubCore::on_disconnected(ConnId conn) {
   const auto it = sessions_.find(conn);
   if (it == sessions_.end()) return;
-  const auto current = by_edge_.find(it->second->edge);
-  if (TIDELOCK_MUTANT(kLeaseTableDropped)) leases_.erase(it->second->edge);
+  const auto current = by_edge_.find(it->second.edge);
+  if (TIDELOCK_MUTANT(kLeaseTableDropped)) leases_.erase(it->second.edge);
   if (current != by_edge_.end() && current->second == conn) by_edge_.erase(current);
   writers_known_.reset();
-  if (it->second->waiting) waiting_.erase(it->second->waiting->edge);
+  if (it->second.waiting) waiting_.erase(it->second.waiting->edge);
   sessions_.erase(it);  // its lease stays in the table (A3)
 }
 
@@ -45,8 +44,8 @@ void HubCore::end_session(ConnId conn, const std::string& reason) {
   const auto it = sessions_.find(conn);
   if (it == sessions_.end()) return;
   std::string hint = leading_ ? NodeId{} : leader_;
-  if (!hint.empty() && !leader_address_.empty() && it->second->protocol_version >= 2) hint += "=" + leader_address_;
-  send(*it->second, Goodbye{reason, std::move(hint)});
+  if (!hint.empty() && !leader_address_.empty() && it->second.protocol_version >= 2) hint += "=" + leader_address_;
+  send(it->second, Goodbye{reason, std::move(hint)});
   out_->close.push_back({conn, reason});
   on_disconnected(conn);
 }
@@ -58,7 +57,7 @@ void HubCore::close_all_sessions(const std::string& reason) {
 void HubCore::on_frame(const HubFrameIn& event) {
   const auto it = sessions_.find(event.conn);
   if (it == sessions_.end()) return;  // F1: of a session that has ended
-  Session& session = *it->second;
+  Session& session = it->second;
   const EdgeFrame& frame = event.frame;
   if (frame.number != session.next_in || (session.open && frame.session != session.number)) {  // F2
     end_session(event.conn, "message " + std::to_string(frame.number) + " of session " +
@@ -221,7 +220,7 @@ void HubCore::on_registered(const NodeId& edge) {
   registering_.erase(edge);
   const auto it = waiting_.find(edge);
   if (it == waiting_.end()) return;
-  Session& session = *sessions_.at(it->second);
+  Session& session = sessions_.at(it->second);
   waiting_.erase(it);
   const Hello hello = *std::exchange(session.waiting, std::nullopt);
   on_hello(session, session.number, hello);
@@ -314,7 +313,7 @@ Nanos HubCore::writers_ns() const {
   Nanos largest = 0;
   for (const auto& [edge, site] : state_.edges()) {
     const auto it = by_edge_.find(edge);
-    const Session* session = it == by_edge_.end() ? nullptr : sessions_.at(it->second).get();
+    const Session* session = it == by_edge_.end() ? nullptr : &sessions_.at(it->second);
     if (session == nullptr || !session->flushed) {  // a writer is away, or holds back more than it may
       largest = kForever;
       break;
@@ -373,34 +372,34 @@ void HubCore::feed(const Applied& applied, BlockNo block) {
   }
   const auto* batch = std::get_if<Batch>(&applied.command.body);
   for (auto& [conn, session] : sessions_) {
-    if (!session->open) continue;
+    if (!session.open) continue;
     Record record;
     record.index = applied.index;
     record.term = applied.command.term;
     record.block = block;
-    const bool author = batch != nullptr && batch->edge == session->edge;
+    const bool author = batch != nullptr && batch->edge == session.edge;
     for (const Change& change : changes) {
       if (author) {  // it holds the bytes: the stamp says which of its writes took effect, and it stays registered
-        register_interest(*session, change.key.key, change.expires_at);
+        register_interest(session, change.key.key, change.expires_at);
         record.keys.push_back(change.key);
         record.keys.back().value.reset();
       } else if (change.strong && !TIDELOCK_MUTANT(kStrongByInterest)) {
         record.keys.push_back(change.key);
-      } else if (const auto it = session->interest.find(change.key.key); it != session->interest.end()) {
+      } else if (const auto it = session.interest.find(change.key.key); it != session.interest.end()) {
         record.keys.push_back(change.key);
         if ((!change.key.value && !change.key.deleted) || TIDELOCK_MUTANT(kInterestClearedByPush))
-          session->interest.erase(it);  // only a hint: it fetches again
+          session.interest.erase(it);  // only a hint: it fetches again
         else
           it->second = change.expires_at;
-      } else if (session->slot_interest.test(change.slot)) {
+      } else if (session.slot_interest.test(change.slot)) {
         record.slots.push_back(change.slot);
-        session->slot_interest.reset(change.slot);
+        session.slot_interest.reset(change.slot);
       }
     }
     if (!record.keys.empty() || !record.slots.empty()) {
-      send(*session, std::move(record));
+      send(session, std::move(record));
     } else if (block.value != 0) {  // no strong key of it changed: the block ends all the same
-      send(*session, Unblock{term_, block});
+      send(session, Unblock{term_, block});
     }
   }
 }
@@ -413,10 +412,10 @@ void HubCore::retry_parked() {
     bool done = true;
     if (const auto* probe = std::get_if<std::pair<ConnId, Probe>>(&item.what)) {
       if (const auto it = sessions_.find(probe->first); it != sessions_.end())
-        done = on_probe(*it->second, probe->second);
+        done = on_probe(it->second, probe->second);
     } else if (const auto* fetch = std::get_if<std::pair<ConnId, Fetch>>(&item.what)) {
       if (const auto it = sessions_.find(fetch->first); it != sessions_.end()) {
-        done = on_fetch(*it->second, fetch->second, item.appends);
+        done = on_fetch(it->second, fetch->second, item.appends);
       }
     } else if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&item.what)) {
       done = answer_read(asked->first, asked->second, item.appends);

@@ -93,7 +93,7 @@ void HubCore::open_block(Op& op) {  // S1
   block.op = op.id;
   for (const KeyWrite& write : std::get<Put>(op.body).writes) block.keys.push_back(write.key);
   for (auto& [conn, session] : sessions_) {
-    if (session->open) send(*session, Block{term_, op.block, block.keys});
+    if (session.open) send(session, Block{term_, op.block, block.keys});
   }
   std::get<Put>(op.body).block = op.block;
   blocks_.emplace(op.block, std::move(block));
@@ -102,8 +102,8 @@ void HubCore::open_block(Op& op) {  // S1
 void HubCore::close_block(BlockNo number, bool tell_edges) {
   if (blocks_.erase(number) == 0) return;
   for (auto& [conn, session] : sessions_) {
-    session->acked.erase(number);
-    if (tell_edges && session->open && !TIDELOCK_MUTANT(kUnblockNotTold)) send(*session, Unblock{term_, number});
+    session.acked.erase(number);
+    if (tell_edges && session.open && !TIDELOCK_MUTANT(kUnblockNotTold)) send(session, Unblock{term_, number});
   }
 }
 

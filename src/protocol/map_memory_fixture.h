@@ -19,6 +19,9 @@ class MapMemory : public EdgeMemory {
   static constexpr std::size_t kBesideBytes = 160;  // charged for each entry, so that small limits hold few
 
   explicit MapMemory(std::size_t bytes_max = 64u << 20) : bytes_max_(bytes_max) {}
+  MapMemory(const MapMemory& other) : bytes_max_(other.bytes_max_) {
+    for (const std::string& key : other.used_) put(key, other.held_.find(key)->second.entry);
+  }
   MapMemory(MapMemory&&) = default;
   MapMemory& operator=(MapMemory&&) = default;
 

@@ -207,7 +207,7 @@ Index applied_of_row(std::string_view value) { return own_row<Head>(value).appli
 
 // ------------------------------------------------------------------------------------------------------------ rows
 
-StateMachine::StateMachine(const StateRows& rows) : rows_(rows) { load(); }
+StateMachine::StateMachine(const StateRows& rows) : rows_(&rows) { load(); }
 
 void StateMachine::load() {
   changed_rows_.clear();
@@ -251,7 +251,7 @@ void StateMachine::load() {
 
 std::optional<Bytes> StateMachine::row(std::string_view key) const {
   if (const auto it = changed_rows_.find(key); it != changed_rows_.end()) return it->second;
-  return rows_.row(key);
+  return rows_->row(key);
 }
 
 // Merges the committed rows with those of the latest apply.
@@ -263,7 +263,7 @@ void StateMachine::visit(std::string_view prefix, const Visit& visit) const {
     if (changed->second) more = visit(changed->first, *changed->second);
     ++changed;
   };
-  rows_.visit(prefix, [&](std::string_view key, std::string_view value) {
+  rows_->visit(prefix, [&](std::string_view key, std::string_view value) {
     while (more && in_prefix() && changed->first < key) take_changed();
     if (!more) return false;
     if (in_prefix() && changed->first == key) {

@@ -180,7 +180,7 @@ class StateMachine {
   void run(Applied& applied, const Batch& batch);
   void run(Applied& applied, const RaiseVersion& raise);
 
-  const StateRows& rows_;
+  const StateRows* rows_;
   std::map<Bytes, std::optional<Bytes>, std::less<>> changed_rows_;  // by the latest apply
   Index applied_;
   Term term_;
