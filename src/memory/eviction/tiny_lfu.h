@@ -103,7 +103,7 @@ class WindowShadows {
   static constexpr std::size_t kLru = 4;                                                // until something is known
   static constexpr Node kNodes = 1'024;                                                 // entries of a shadow at most
   static constexpr std::uint32_t kRound = 256;                                          // asks between two decisions
-  static constexpr std::uint64_t kMemory = 16;                                          // rounds that count
+  static constexpr std::uint64_t kMemory = 12;                                          // rounds that count
 
   WindowShadows(Node nodes, std::uint64_t capacity) : capacity_(capacity) {
     const Node each = nodes_of_each(nodes);
@@ -203,7 +203,7 @@ class WindowShadows {
     // A change costs misses, and a small difference is chance. To LRU it takes less: a load that stays the same must
     // not keep the window where LRU would do better.
     const std::uint64_t whole = std::uint64_t{kRound} * kMemory * kMemory;  // the score of nothing but hits
-    if (shadows_[best]->score <= shadows_[chosen_]->score + whole / (best == kLru ? 400 : 100)) return false;
+    if (shadows_[best]->score <= shadows_[chosen_]->score + whole / (best == kLru ? 800 : 70)) return false;
     chosen_ = best;
     return true;
   }
