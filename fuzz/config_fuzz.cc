@@ -77,6 +77,8 @@ std::vector<Seed> seeds() {
           {"twice", number(1, 1) + kEdge + "level = \"info\"\n"},
           {"overflow", number(0, 1) + kHub + "ttl_ms = 9223372036854775807\n"},
           {"kinds", number(2, 1) + "hubs = [1, 2.5, 1979-05-27, {}, [[]], true]\n"},
+          {"comment_in_heading", number(0, 1) + kHub + "[#tls]\n]\n"},
+          {"letters", number(0, 1) + kHub + "# \u00fc\n'\u00fc' = \"\"\"\u00fc\"\"\"\n\u00fc = 1\n"},
           {"dotted", number(0, 1) + "tls.ca.x.y.z = 0x7f\n[[namespace]]\n[namespace.prefix]\n"}};
 }
 

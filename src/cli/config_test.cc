@@ -136,6 +136,7 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
       {"... behind every kind of quotes",
        "a = \"\\\"\u00fc\"\nb = '''\n\u00fc'\n''''\nc = \"\"\"\\\"\"\"\u00fc\"\"\"\"\nd = \u00fc\n",
        ":6: a letter that is not ASCII"},
+      {"what toml++ does not expect", "[#\n]\n", ": not TOML; look for a name that is missing"},
       {"... behind quotes that do not end", "a = \"\n\u00fc\n", ":2: a letter that is not ASCII"},
       {"a list without ids",
        kGood.substr(0, kGood.find("hubs")) + "hubs = [\"127.0.0.1:1\"]\n" + kGood.substr(kGood.find("[tls]")),
