@@ -6,15 +6,18 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <string_view>
 
+#include "cli/words.h"
 #include "wire/resp/acl.h"
 
 // toml++ 3.3 asserts what some files do not keep to ("[#" is one), and where assertions are off it tells the compiler
@@ -34,35 +37,67 @@ static constexpr void toml_expects(bool kept) {
 namespace tidelock {
 namespace {
 
+// toml++ 3.3 looks letters outside of quotes up in a table that has no place for some (U+00A1 to U+0499: undefined
+// behaviour), and only it knows what is outside. So it sees none: bytes that are not ASCII are written as `XX for it, `
+// itself as ``, and what comes out of it is turned back.
+std::string as_ascii(std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80) {
+      out.append({'`', kHex[byte >> 4], kHex[byte & 15]});
+    } else {
+      out.append(c == '`' ? 2 : 1, c);
+    }
+  }
+  return out;
+}
+std::string from_ascii(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    unsigned byte = 0;
+    if (text[at] != '`') {
+      out += text[at];
+    } else if (text.substr(at, 2) == "``") {
+      out += text[at++];
+    } else if (const std::string_view hex = text.substr(at + 1, 2);
+               hex.size() == 2 && std::from_chars(hex.data(), hex.data() + 2, byte, 16).ptr == hex.data() + 2) {
+      out += static_cast<char>(byte);
+      at += 2;
+    } else {
+      out += "` or a letter that is not ASCII";  // a message of toml++ about one character outside of quotes
+    }
+  }
+  return out;
+}
+std::optional<std::string> text_of(const toml::node& node) {
+  auto text = node.value_exact<std::string>();
+  if (text) *text = from_ascii(*text);
+  return text;
+}
+
 std::string shown(const toml::node& node) {
   std::ostringstream out;
   out << toml::default_formatter{node, toml::format_flags::none};
-  return out.str();
+  return from_ascii(out.str());
 }
 
-// The line of the first byte that is not ASCII and stands outside of quotes and comments, where TOML allows none; 0:
-// there is none. toml++ 3 looks such a letter up in a table that has no place for some of them (U+00A1 to U+0499:
-// undefined behaviour), so they are refused before it sees them.
-std::size_t line_of_bare_letter(std::string_view text) {
-  std::size_t at = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;  // a byte order mark
-  while (at < text.size()) {
-    const char c = text[at];
-    if (static_cast<unsigned char>(c) >= 0x80)
-      return 1 + static_cast<std::size_t>(std::ranges::count(text.substr(0, at), '\n'));
-    if (c == '#') {
-      at = text.find('\n', at);
-    } else if (c == '"' || c == '\'') {
-      const std::string quotes(text.substr(at, 3) == std::string(3, c) ? 3 : 1, c);
-      at += quotes.size();
-      while (at < text.size() && text.substr(at, quotes.size()) != quotes && (quotes.size() == 3 || text[at] != '\n'))
-        at += c == '"' && text[at] == '\\' ? 2 : 1;
-      at += quotes.size();
-      while (quotes.size() == 3 && at < text.size() && text[at] == c) ++at;  // """a"""" ends with a quote of its own
-    } else {
-      ++at;
+// The first line that is not UTF-8, or that would be shown in another order than it is read; 0: none.
+std::size_t line_of_bad_text(std::string_view text) {
+  std::size_t line = 1;
+  std::string letters;
+  for (const char c : text) {
+    if (c != '\n') {
+      if (static_cast<unsigned char>(c) >= 0x80) letters += c;
+      continue;
     }
+    if (!is_plain_text(letters)) return line;
+    letters.clear();
+    ++line;
   }
-  return 0;
+  return is_plain_text(letters) ? 0 : line;
 }
 
 // Reads keys out of one file and remembers which were asked for, so that what is left over can be refused.
@@ -71,16 +106,17 @@ class Reader {
   explicit Reader(std::string path) : path_(std::move(path)) {}
 
   Result<void> open() {
-    const auto text = read_file(path_);
+    auto text = read_file(path_);
     if (!text) return fail(text.error());
-    if (const std::size_t line = line_of_bare_letter(*text); line != 0)
-      return fail(Code::kInvalid, path_ + ":" + std::to_string(line) +
-                                      ": a letter that is not ASCII outside of quotes; write quotes around the value");
+    if (text->starts_with("\xEF\xBB\xBF")) text->erase(0, 3);  // a byte order mark
+    if (const std::size_t line = line_of_bad_text(*text); line != 0)
+      return fail(Code::kInvalid,
+                  path_ + ":" + std::to_string(line) + ": not UTF-8, or it turns the direction of writing");
     try {
-      root_ = toml::parse(*text, path_);
+      root_ = toml::parse(as_ascii(*text), path_);
     } catch (const toml::parse_error& error) {
       return fail(Code::kInvalid,
-                  path_ + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));
+                  path_ + ":" + std::to_string(error.source().begin.line) + ": " + from_ascii(error.description()));
     } catch (const TomlConfused&) {
       return fail(Code::kInvalid, path_ + ": not TOML; look for a name that is missing, behind a '[' above all");
     }
@@ -89,7 +125,7 @@ class Reader {
 
   void text(const std::string& key, std::string& out, bool required = false) {
     with(key, required, "a string", [&](const toml::node& node) {
-      const auto value = node.value_exact<std::string>();
+      const auto value = text_of(node);
       if (value) out = *value;
       return value.has_value();
     });
@@ -119,7 +155,7 @@ class Reader {
       if (list == nullptr || list->empty() || list->size() > 9) return false;
       std::set<std::string> seen;
       for (const auto& item : *list) {
-        const auto value = item.value_exact<std::string>();
+        const auto value = text_of(item);
         const std::size_t equals = value ? value->find('=') : std::string::npos;
         if (equals == std::string::npos || equals == 0) return false;
         if (!check_node_id(value->substr(0, equals)) || !seen.insert(value->substr(0, equals)).second) return false;
@@ -140,20 +176,21 @@ class Reader {
       return;
     }
     for (const auto& [name, value] : *table) {
-      known_.insert(key + "." + std::string(name.str()));
+      const std::string shown_name = from_ascii(name.str());
+      known_.insert(key + "." + shown_name);
       std::string text;
-      if (const auto word = value.value_exact<std::string>()) {
+      if (const auto word = text_of(value)) {
         text = *word;
       } else if (const auto number = value.value_exact<std::int64_t>()) {
         text = std::to_string(*number);
       } else if (const auto flag = value.value_exact<bool>()) {
         text = *flag ? "yes" : "no";
       } else {
-        problem_ = path_ + ":" + std::to_string(value.source().begin.line) + ": " + key + "." +
-                   std::string(name.str()) + " = " + shown(value) + ": must be a string, a whole number, true or false";
+        problem_ = path_ + ":" + std::to_string(value.source().begin.line) + ": " + key + "." + shown_name + " = " +
+                   shown(value) + ": must be a string, a whole number, true or false";
         return;
       }
-      out.emplace_back(name.str(), std::move(text));
+      out.emplace_back(shown_name, std::move(text));
     }
   }
 
@@ -190,7 +227,7 @@ class Reader {
     std::string all;
     for (const char* name : names) all += (all.empty() ? "" : ", ") + std::string(name);
     with(key, false, "one of " + all, [&](const toml::node& node) {
-      const auto value = node.value_exact<std::string>();
+      const auto value = text_of(node);
       for (std::size_t i = 0; value && i < N; ++i) {
         if (*value == names[i]) {
           out = static_cast<E>(i);
@@ -224,7 +261,7 @@ class Reader {
   }
   void refuse_unknown(const toml::table& table, const std::string& prefix) {
     for (const auto& [name, node] : table) {
-      const std::string key = prefix + std::string(name.str());
+      const std::string key = prefix + from_ascii(name.str());
       if (const auto* inner = node.as_table()) {
         refuse_unknown(*inner, key + ".");
       } else if (!known_.contains(key) && problem_.empty()) {
