@@ -78,10 +78,41 @@ std::optional<std::string> text_of(const toml::node& node) {
   return text;
 }
 
+// As it is written in TOML, on one line, cut when it is long. (That of toml++ breaks lines by a count of columns that
+// an infinity overflows.)
+constexpr std::size_t kShownBytesMax = 256;
+void show(std::string& out, const toml::node& node) {
+  if (out.size() > kShownBytesMax) return;
+  const auto list = [&](char open, char close, const auto& items, const auto& show_item) {
+    out += open;
+    const char* before = " ";
+    for (auto&& item : items) {
+      out += std::exchange(before, ", ");
+      show_item(item);
+    }
+    out.append(items.empty() ? "" : " ") += close;
+  };
+  if (const auto* array = node.as_array()) {
+    list('[', ']', *array, [&](const toml::node& item) { show(out, item); });
+  } else if (const auto* table = node.as_table()) {
+    list('{', '}', *table, [&](const auto& item) {
+      out.append(item.first.str()).append(" = ");
+      show(out, item.second);
+    });
+  } else {
+    std::ostringstream text;
+    text << toml::default_formatter{node, toml::format_flags::none};
+    out += text.str();
+  }
+}
 std::string shown(const toml::node& node) {
-  std::ostringstream out;
-  out << toml::default_formatter{node, toml::format_flags::none};
-  return from_ascii(out.str());
+  std::string out;
+  show(out, node);
+  out = from_ascii(out);
+  if (out.size() <= kShownBytesMax) return out;
+  std::size_t end = kShownBytesMax;
+  while ((static_cast<unsigned char>(out[end]) & 0xC0) == 0x80) --end;  // not within a letter
+  return out.substr(0, end) + "...";
 }
 
 // The first line that is not UTF-8, or that would be shown in another order than it is read; 0: none.
