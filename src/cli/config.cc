@@ -121,7 +121,7 @@ std::size_t line_of_bad_text(std::string_view text) {
   std::string letters;
   for (const char c : text) {
     if (c != '\n') {
-      if (static_cast<unsigned char>(c) >= 0x80) letters += c;
+      letters += static_cast<unsigned char>(c) >= 0x80 ? c : ' ';  // control characters are the parser's to refuse
       continue;
     }
     if (!is_plain_text(letters)) return line;

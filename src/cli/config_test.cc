@@ -140,6 +140,10 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
        ":1: id = [ 1, { a = inf, b c = [ [], {} ] }, 1979-05-27 ]: must be a string"},
       {"a long value", "id = ['" + std::string(1'000, 'x') + "']\n", "x...: must be a string"},
       {"what is not UTF-8", "# \xc3\xa4\n# \xc3\n", ":2: not UTF-8"},
+      {"half a letter before a digit",
+       "id = '\xc9"
+       "0\xa6'\n",
+       ":1: not UTF-8"},
       {"letters behind what only looks like quotes", "hubs = [1\"\u0444]\n", ":1: Error while parsing"},
       {"what toml++ does not expect", "[#\n]\n", ": not TOML; look for a name that is missing"},
       {"a list without ids",
