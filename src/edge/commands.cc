@@ -5,6 +5,7 @@
 #include "codec/typed_value.h"
 #include "edge/gather.h"
 #include "edge/tl_reply.h"
+#include "edge/together.h"
 #include "wire/resp/command_access.h"
 
 namespace tidelock {
@@ -19,10 +20,37 @@ EdgeCommands::EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Sto
       started_at_(core.clock().now()) {}
 
 void EdgeCommands::answer(const Asked& asked, const std::function<void(RespReply&)>& write) {
+  if (asked.together) {
+    RespReply reply(asked.together->answers, asked.protocol);
+    write(reply);
+    ++asked.together->answered;
+    return;
+  }
   std::string out;
   RespReply reply(out, asked.protocol);
   write(reply);
   server_->complete(asked.token, out);
+}
+
+void EdgeCommands::read_one(const Asked& asked, std::string_view key, CoreLoop::OnRead done) {
+  if (asked.together) return done(asked.together->find(key));
+  core_.read(std::string(key), {}, std::move(done));
+}
+
+void EdgeCommands::write_one(const Asked& asked, KeyWrite write, CoreLoop::OnWrite done) {
+  if (!asked.together) return core_.write(std::move(write), std::nullopt, std::move(done));
+  if (const auto ok = writable(write); !ok) {
+    WriteDoneOp refused;
+    refused.code = ok.error().code;
+    refused.message = ok.error().message;
+    return done(refused);
+  }
+  const Nanos ttl = namespace_of(core_.core().namespaces(), write.key).ttl_ns;
+  done(asked.together->apply(std::move(write), ttl));
+}
+
+void EdgeCommands::run_unit(const Asked& asked, std::function<void()> unit) {
+  asked.together ? unit() : core_.run(std::move(unit));
 }
 
 void EdgeCommands::answer_error(const Asked& asked, const std::string& text) {
@@ -38,6 +66,17 @@ bool EdgeCommands::behind(std::string_view key) const {
   return ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
 }
 
+// The commands that SET is the whole of; nothing: another one.
+static std::optional<Result<SetArguments>> set_of(RespCommand command, const std::vector<std::string_view>& args) {
+  switch (command) {
+    case RespCommand::kSet: return parse_set(args);
+    case RespCommand::kSetEx:
+    case RespCommand::kPSetEx:
+    case RespCommand::kSetNx: return parse_setex(args);
+    default: return std::nullopt;
+  }
+}
+
 void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, RespReply& reply) {
   const RespCommand command = connection.command().id;
   if (command == RespCommand::kGet && get_at_once(connection, args[1], reply)) return;
@@ -46,22 +85,24 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   if (command == RespCommand::kTlInfo) return reply.bulk(tl_info());
   if (command == RespCommand::kTlNamespace) return tl_namespace(args, reply);
   if (command == RespCommand::kTlReceipt) return tl_receipt(connection, args, reply);
-  const auto set_or_refuse = [&](const Result<SetArguments>& parsed, bool answer_number) {
-    if (!parsed) return reply.error(parsed.error().message);
-    if (!set_at_once(*parsed, answer_number, reply))
-      set({connection.defer(), connection.protocol()}, *parsed, answer_number);
-  };
-  switch (command) {
-    case RespCommand::kSet: return set_or_refuse(parse_set(args), false);
-    case RespCommand::kSetEx:
-    case RespCommand::kPSetEx: return set_or_refuse(parse_setex(args), false);
-    case RespCommand::kSetNx: return set_or_refuse(parse_setex(args), true);
-    default: break;
+  if (const auto set = set_of(command, args)) {
+    if (!*set) return reply.error(set->error().message);
+    if (set_at_once(**set, command == RespCommand::kSetNx, reply)) return;
   }
   core_.settle_first();  // listings read what was written together
+  const bool receipts = (connection.handler_word & kReceiptsWanted) != 0;
   const Asked asked{connection.defer(), connection.protocol()};
+  if (command == RespCommand::kGet) return get_value(asked, args[1], receipts);
+  dispatch(asked, command, args);
+}
+
+void EdgeCommands::dispatch(const Asked& asked, RespCommand command, const Arguments& args) {
+  if (const auto parsed = set_of(command, args)) {
+    if (!*parsed) return answer_error(asked, parsed->error().message);
+    return set(asked, **parsed, command == RespCommand::kSetNx);
+  }
   switch (command) {
-    case RespCommand::kGet: return get_value(asked, args[1], (connection.handler_word & kReceiptsWanted) != 0);
+    case RespCommand::kGet: return get_value(asked, args[1], false);
     case RespCommand::kStrlen:
       return get_string(asked, args[1], [](RespReply& out, std::optional<BytesView> text, const ReadDone&) {
         out.integer(static_cast<std::int64_t>(text.value_or(BytesView{}).size()));
@@ -130,19 +171,35 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
     case RespCommand::kMemory: return memory_command(asked, args);
     case RespCommand::kConfig: return rewrite_config(asked);
     default:
-      return answer_error(asked,
-                          "ERR command '" + std::string(connection.command().name) + "' is not served by this edge");
+      return answer_error(asked, "ERR command '" + std::string(spec_of(command).name) + "' is not served by this edge");
+  }
+}
+
+// What runs on the keys of its arguments alone, one answer for each, and so can be part of an EXEC at the hub.
+static bool runs_together(RespCommand command) {
+  switch (command) {
+    case RespCommand::kCopy:
+    case RespCommand::kRename:
+    case RespCommand::kRenameNx:
+    case RespCommand::kMSetNx:
+    case RespCommand::kObject:
+    case RespCommand::kMemory:
+    case RespCommand::kTlGet:
+    case RespCommand::kTlMGet:
+    case RespCommand::kTlSet: return false;
+    default: return true;
   }
 }
 
 std::string EdgeCommands::refuse_in_transaction(const CommandSpec& spec, const Arguments& args) {
   std::string why;
-  if (spec.first_key == 0) return why;
+  if (spec.first_key == 0 || runs_together(spec.id)) return why;
   for_each_key(look_up(args), args, [&](std::string_view key, std::uint32_t) {
     if (!through(key)) return true;
     const std::string& prefix = namespace_of(core_.core().namespaces(), key).prefix;
     why = "ERR key '" + std::string(key.substr(0, 128)) + "' is in namespace '" + prefix +
-          "', which is written through the hub: such keys cannot be part of a transaction";
+          "', which is written through the hub: " + std::string(spec.name) +
+          " of such keys cannot be part of a transaction";
     return false;
   });
   return why;
@@ -151,7 +208,7 @@ std::string EdgeCommands::refuse_in_transaction(const CommandSpec& spec, const A
 // A read under the namespace's default contract.
 void EdgeCommands::get(const Asked& asked, std::string_view key,
                        std::function<void(RespReply&, const ReadDone&)> write) {
-  core_.read(std::string(key), {}, [this, asked, write = std::move(write)](const ReadDone& done) {
+  read_one(asked, key, [this, asked, write = std::move(write)](const ReadDone& done) {
     if (done.code != Code::kOk && done.code != Code::kNotFound) {
       return answer_error(asked, error_reply(done.code, done.message, done.receipt.bound_ns));
     }
@@ -168,9 +225,9 @@ void EdgeCommands::erase(const Asked& asked, const Arguments& args) {
     const bool at_hub = through(args[i]);
     const bool in_outbox = behind(args[i]);
     if (at_hub) write.condition = Condition::kPresent;  // so that the answer counts what was there
-    core_.run([this, asked, all, write, at_hub, in_outbox] {
+    run_unit(asked, [this, asked, all, write, at_hub, in_outbox] {
       const bool was_here = in_outbox && held(write.key).present;
-      core_.write(write, std::nullopt, [this, asked, all, at_hub, in_outbox, was_here](const WriteDoneOp& done) {
+      write_one(asked, write, [this, asked, all, at_hub, in_outbox, was_here](const WriteDoneOp& done) {
         const bool absent = at_hub && done.code == Code::kConflict;
         if (done.code != Code::kOk && !absent && all->error.empty()) all->error = error_reply(done.code, done.message);
         all->count += done.code == Code::kOk && (in_outbox ? was_here : done.changed);
@@ -186,7 +243,7 @@ void EdgeCommands::exists(const Asked& asked, const Arguments& args) {
   auto all = std::make_shared<Gather>();
   all->left = args.size() - 1;
   for (std::size_t i = 1; i < args.size(); ++i) {
-    core_.read(std::string(args[i]), {}, [this, asked, all](const ReadDone& done) {
+    read_one(asked, args[i], [this, asked, all](const ReadDone& done) {
       if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
         all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
       }
@@ -198,14 +255,18 @@ void EdgeCommands::exists(const Asked& asked, const Arguments& args) {
   }
 }
 
-std::string EdgeCommands::why_not_written(const KeyWrite& write) const {
-  const auto text = [](const Error& error) { return error_reply(error.code, error.message); };
-  if (const auto ok = validate_key(write.key); !ok) return text(ok.error());
+Result<void> EdgeCommands::writable(const KeyWrite& write) {
+  if (const auto ok = validate_key(write.key); !ok) return fail(ok.error());
   if (write.value) {
-    if (const auto ok = validate_value(*write.value); !ok) return text(ok.error());
+    if (const auto ok = validate_value(*write.value); !ok) return fail(ok.error());
   }
   if (!write.key.starts_with("model:")) return {};
-  return error_reply(Code::kDenied, "key '" + write.key + "': model keys are written by `tidelock model`");
+  return fail(Code::kDenied, "key '" + write.key + "': model keys are written by `tidelock model`");
+}
+
+std::string EdgeCommands::why_not_written(const KeyWrite& write) {
+  const auto ok = writable(write);
+  return ok ? std::string() : error_reply(ok.error().code, ok.error().message);
 }
 
 void EdgeCommands::write_all(const Asked& asked, const std::vector<KeyWrite>& writes,
@@ -223,13 +284,13 @@ void EdgeCommands::write_all(const Asked& asked, const std::vector<KeyWrite>& wr
   };
   std::vector<KeyWrite> at_one_index;
   for (const KeyWrite& write : writes) {
-    if (through(write.key)) {
+    if (through(write.key) && !asked.together) {
       at_one_index.push_back(write);
       continue;
     }
     if (!all->error.empty()) break;
     ++all->left;
-    core_.write(write, std::nullopt, written);
+    write_one(asked, write, written);
   }
   if (!at_one_index.empty() && all->error.empty()) {
     ++all->left;

@@ -8,9 +8,8 @@
 //           gateway only and drops cached copies; it never deletes a value of the region, nor a write still to be sent.
 // Several keys: keys of this gateway are changed as one unit: nothing else sees some of them new and some old. A
 //           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that
-//           are written through go one by one: MSET and DEL write key after key, RENAME and COPY hold the destination
-//           by a condition and RENAME then removes the source if it is unchanged, MSETNX refuses them. One index for
-//           several keys is `snapshot` and the strong writes of operators (S4).
+//           are written through are set at one index by MSET, MSETNX and EXEC (exec.cc; S4); DEL writes key after key,
+//           RENAME and COPY hold the destination by a condition and RENAME then removes the source if it is unchanged.
 // Strings:  go through codec/typed_value.h; a hash answers WRONGTYPE.
 // Word:     kReceiptsWanted of the connection's handler_word is TL.RECEIPT.
 // Threads:  the loop's; listings run on the worker, which reads L2.
@@ -24,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,9 +51,12 @@ class EdgeCommands : public CommandHandler {
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override;
   void expect(std::span<const std::string_view> keys) override { core_.expect(keys); }
   bool settle() override { return core_.settle(); }
-  // MULTI: keys that are written through the hub are refused. A write-behind key's answer may still be deferred (its
-  // acknowledgement, a value that is not here), and so are listings: then EXEC waits, see wire/resp/server.h.
+  // MULTI: commands that cannot be part of an EXEC at the hub are refused for keys that are written through it. A
+  // write-behind key's answer may still be deferred (its acknowledgement, a value that is not here), and so are
+  // listings: then EXEC waits, see wire/resp/server.h.
   std::string refuse_in_transaction(const CommandSpec& spec, const std::vector<std::string_view>& args) override;
+  bool execute_together(ConnectionContext& connection, const std::vector<std::vector<std::string>>& commands,
+                        const std::vector<std::string>& watched, RespReply& reply) override;
   Nanos expires_at(std::string_view key) override {
     core_.settle_first();  // memory does not know yet what was written together
     return core_.core().expires_at(key);
@@ -63,9 +66,12 @@ class EdgeCommands : public CommandHandler {
 
  private:
   using Arguments = std::vector<std::string_view>;
-  struct Asked {  // whom the answer is for
+  struct Together;  // the state of an EXEC at the hub
+  struct Asked {    // whom the answer is for
     ReplyToken token;
     int protocol = 2;
+    std::shared_ptr<Together> together =
+        {};  // a command of an EXEC at the hub: reads and writes there, answers at once
   };
   struct Current {  // a key as a read-modify-write finds it
     bool present = false;
@@ -95,8 +101,22 @@ class EdgeCommands : public CommandHandler {
   bool through(std::string_view key) const;
   bool behind(std::string_view key) const;
 
+  // Of one key, by the core or within `asked.together`.
+  void read_one(const Asked& asked, std::string_view key, CoreLoop::OnRead done);
+  void write_one(const Asked& asked, KeyWrite write, CoreLoop::OnWrite done);
+  // One unit; within `asked.together` everything is.
+  void run_unit(const Asked& asked, std::function<void()> unit);
+  void dispatch(const Asked& asked, RespCommand command, const Arguments& args);
+
+  // exec.cc
+  struct Exec;
+  void try_together(std::shared_ptr<Exec> exec);
+  void again_together(std::shared_ptr<Exec> exec);
+  void read_all_at_hub(const std::shared_ptr<Exec>& exec, std::function<void(std::shared_ptr<Together>)> then);
+
   // Why the core would refuse the write whatever the state; empty when it would not.
-  std::string why_not_written(const KeyWrite& write) const;
+  static Result<void> writable(const KeyWrite& write);
+  static std::string why_not_written(const KeyWrite& write);  // the same as an error reply
   // Within one unit. Stops at the first that is refused at once.
   void write_all(const Asked& asked, const std::vector<KeyWrite>& writes, std::function<void(RespReply&)> ok);
 
@@ -152,6 +172,7 @@ class EdgeCommands : public CommandHandler {
   void with_local_copy(const std::string& key, std::function<void()> then);
   void with_local_copies(const std::vector<std::string>& keys, std::function<void()> then);
   void read_at_hub(const Asked& asked, const std::string& key, std::function<void(const Current&)> then);
+  void find_at_hub(const std::string& key, std::function<void(const std::string& error, const Current&)> then);
   Current held(const std::string& key);
   void finish_write(const Asked& asked, const Finish& finish, const Current& current, const WriteDoneOp& done);
 

@@ -259,11 +259,25 @@ TEST_F(EdgeTest, TransactionsOfTheGatewaysOwnKeys) {
       // Keys that are written through the hub
       {false, {"MULTI"}, "OK"},
       {false, {"SET", "k", "2"}, "QUEUED"},
+      {false, {"MGET", "k", "model:m:current@default"}, "QUEUED"},
       {false,
-       {"MGET", "k", "model:m:current@default"},
-       "(error) ERR key 'model:m:current@default' is in namespace 'model:', which is written through the hub: such "
-       "keys cannot be part of a transaction"},
+       {"EXEC"},
+       "(error) EXECABORT Transaction discarded because some of its commands are of keys that are written through the "
+       "hub and some are not, so no instant is theirs"},
+      {false, {"MULTI"}, "OK"},
+      {false,
+       {"RENAME", "k", "model:m:current@default"},
+       "(error) ERR key 'model:m:current@default' is in namespace 'model:', which is written through the hub: rename "
+       "of "
+       "such keys cannot be part of a transaction"},
       {false, {"EXEC"}, aborted},
+      {false, {"WATCH", "config:unknown"}, "OK"},
+      {false, {"MULTI"}, "OK"},
+      {false, {"SET", "config:a", "1"}, "QUEUED"},
+      {false,
+       {"EXEC"},
+       "(error) EXECABORT Transaction discarded because this edge does not hold the watched key 'config:unknown': read "
+       "it between WATCH and MULTI"},
       {false, {"GET", "k"}, "\"1\""},
   };
   for (std::size_t i = 0; i < std::size(turns); ++i) {

@@ -4,6 +4,7 @@
 
 #include "edge/commands.h"
 #include "edge/tl_reply.h"
+#include "edge/together.h"
 
 namespace tidelock {
 namespace {
@@ -11,6 +12,13 @@ constexpr int kTries = 8;  // lost races at the hub before the caller is told to
 }
 
 void EdgeCommands::modify(const Asked& asked, std::string key, Compute compute, Finish finish) {
+  if (asked.together) {
+    const Current current = asked.together->keys.find(key)->second.now;
+    auto write = compute(current);
+    if (!write) return answer(asked, [&](RespReply& reply) { finish(reply, current, nullptr); });
+    return write_one(asked, std::move(*write),
+                     [&](const WriteDoneOp& done) { finish_write(asked, finish, current, done); });
+  }
   if (through(key)) return modify_at_hub(asked, std::move(key), std::move(compute), std::move(finish), kTries);
   with_local_copy(key, [this, asked, key, compute = std::move(compute), finish = std::move(finish)] {
     const Current current = held(key);  // and the write in the same unit: nothing comes between
@@ -28,24 +36,32 @@ void EdgeCommands::finish_write(const Asked& asked, const Finish& finish, const 
   answer(asked, [&](RespReply& reply) { finish(reply, current, &done); });
 }
 
-// A strong read: what the key was at the hub after this call began, or an error to the asker.
-void EdgeCommands::read_at_hub(const Asked& asked, const std::string& key, std::function<void(const Current&)> then) {
+// A strong read: what the key was at the hub after this call began, or an error.
+void EdgeCommands::find_at_hub(const std::string& key,
+                               std::function<void(const std::string& error, const Current&)> then) {
   Contract strong;
   strong.consistency = Consistency::kStrong;
-  core_.read(key, strong, [this, asked, then = std::move(then)](ReadDone done) {
+  core_.read(key, strong, [then = std::move(then)](ReadDone done) {
+    Current current;
     if ((done.code != Code::kOk && done.code != Code::kNotFound) || done.receipt.fallback) {
       const Code code = done.receipt.fallback ? Code::kStale : done.code;
-      return answer_error(asked, error_reply(code, done.receipt.fallback ? "no hub to modify the key at" : done.message,
-                                             done.receipt.bound_ns));
+      return then(error_reply(code, done.receipt.fallback ? "no hub to modify the key at" : done.message,
+                              done.receipt.bound_ns),
+                  current);
     }
-    Current current;
     current.present = done.value.has_value();
     if (current.present) {
       current.value = std::move(*done.value);
       current.version = done.receipt.version;
       current.ttl_left_ns = done.ttl_left_ns;
     }
-    then(current);
+    then({}, current);
+  });
+}
+
+void EdgeCommands::read_at_hub(const Asked& asked, const std::string& key, std::function<void(const Current&)> then) {
+  find_at_hub(key, [this, asked, then = std::move(then)](const std::string& error, const Current& current) {
+    error.empty() ? then(current) : answer_error(asked, error);
   });
 }
 

@@ -125,7 +125,7 @@ void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
   all->left = args.size() - 1;
   all->values.resize(all->left);
   for (std::size_t i = 1; i < args.size(); ++i) {
-    core_.read(std::string(args[i]), {}, [this, asked, all, at = i - 1](ReadDone done) {
+    read_one(asked, args[i], [this, asked, all, at = i - 1](ReadDone done) {
       if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
         all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
       }
@@ -175,7 +175,7 @@ void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer
   if (args.get) return set_and_get(asked, write, args.only_if_absent, args.only_if_present);
   const bool conditional = args.only_if_absent || args.only_if_present;
   const auto go = [this, asked, write, conditional, answer_number] {
-    core_.write(write, std::nullopt, [this, asked, conditional, answer_number](const WriteDoneOp& done) {
+    write_one(asked, write, [this, asked, conditional, answer_number](const WriteDoneOp& done) {
       answer(asked, [&](RespReply& reply) { answer_set(reply, done, conditional, answer_number); });
     });
   };
@@ -341,8 +341,9 @@ void EdgeCommands::mset(const Asked& asked, const Arguments& args, bool only_if_
   }
   if (!only_if_none) {
     // One unit: no other command sees some of the gateway's keys new and some old.
-    return core_.run(
-        [this, asked, writes = std::move(writes)] { write_all(asked, writes, [](RespReply& reply) { reply.ok(); }); });
+    return run_unit(asked, [this, asked, writes = std::move(writes)] {
+      write_all(asked, writes, [](RespReply& reply) { reply.ok(); });
+    });
   }
   if (written_through == writes.size()) {
     return core_.write_at_one_index(std::move(writes), [this, asked](const WriteDoneOp& done) {

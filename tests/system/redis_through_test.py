@@ -94,6 +94,109 @@ class Through(unittest.TestCase):
             call("MSET", "config:large1", "x" * 600_000, "config:large2", "y" * 600_000)
         self.assertEqual(self.strong("config:m1"), b"a", "and the hub lives on")
 
+    def queue(self, *commands):
+        """MULTI and these commands, each queued."""
+        self.assertEqual(self.redis.call("MULTI"), b"OK")
+        for command in commands:
+            self.assertEqual(self.redis.call(*command), b"QUEUED", command)
+
+    def test_transactions(self):
+        call = self.redis.call
+        call("MSET", "config:t1", "1", "config:t2", "2")
+        self.queue(("INCR", "config:t1"), ("GET", "config:t2"), ("APPEND", "config:t2", "x"), ("GET", "config:t2"),
+                   ("HSET", "config:t3", "a", "1", "b", "2"), ("HINCRBY", "config:t3", "a", "4"), ("HGETALL", "config:t3"),
+                   ("SET", "config:t4", "v", "EX", "1000"), ("APPEND", "config:t4", "w"), ("TTL", "config:t4"),
+                   ("DEL", "config:t1", "config:none", "config:t2"), ("EXISTS", "config:t1", "config:t4"),
+                   ("SET", "config:t1", "again", "NX"), ("SET", "config:t1", "never", "NX"),
+                   ("MGET", "config:t1", "config:t2"), ("MSET", "config:t5", "5", "config:t6", "6"))
+        self.assertEqual(
+            call("EXEC"), [2, b"2", 2, b"2x", 2, 5, {"a": b"5", "b": b"2"}, b"OK", 2, 1000, 2, 1, b"OK", None,
+                           [b"again", None], b"OK"])
+        got = {key: call("TL.GET", "config:" + key, "STRONG", *(("FIELDS", "a") if key == "t3" else ()))
+               for key in ("t1", "t3", "t4", "t5", "t6")}
+        self.assertEqual([got[key]["value"] for key in ("t1", "t4", "t5", "t6")], [b"again", b"vw", b"5", b"6"])
+        self.assertEqual(len({one["version"] for one in got.values()}), 1, "all at one index")
+        self.assertTrue(900_000 < got["t4"]["ttl_ms"] <= 1_000_000, got["t4"])
+        self.assertIsNone(self.strong("config:t2"))
+        # Reads alone write nothing.
+        self.queue(("GET", "config:t5"), ("GET", "config:t6"))
+        self.assertEqual(call("EXEC"), [b"5", b"6"])
+        self.assertEqual(call("TL.GET", "config:t5", "STRONG")["version"], got["t5"]["version"])
+        # What fails in one command leaves the others alone, as in Redis. (The harness stops at an error inside.)
+        with self.cluster.redis("edge-1") as redis:
+            for command in (("MULTI",), ("SET", "config:t5", "x"), ("INCR", "config:t5"), ("SET", "config:t6", "y")):
+                redis.call(*command)
+            with self.assertRaisesRegex(RespError, "^ERR value is not an integer or out of range$"):
+                redis.call("EXEC")
+        self.assertEqual([self.strong("config:t5"), self.strong("config:t6")], [b"x", b"y"])
+
+    def test_what_a_transaction_at_the_hub_refuses(self):
+        call = self.redis.call
+        call("MSET", "config:r1", "1", "config:r2", "2")
+        self.assertEqual(call("MULTI"), b"OK")
+        with self.assertRaisesRegex(RespError, "rename of such keys cannot be part of a transaction"):
+            call("RENAME", "config:r1", "config:r3")
+        with self.assertRaisesRegex(RespError, "^EXECABORT"):
+            call("EXEC")
+        for command in (("SET", "own", "1"), ("PING",)):
+            self.queue(("SET", "config:r1", "never"), command)
+            with self.assertRaisesRegex(RespError, "^EXECABORT .* so no instant is theirs"):
+                call("EXEC")
+        self.queue(("SET", "config:r1", "x" * 600_000), ("SET", "config:r2", "y" * 600_000))
+        with self.assertRaisesRegex(RespError, "bytes together"):
+            call("EXEC")
+        self.assertEqual([self.strong("config:r1"), self.strong("config:r2")], [b"1", b"2"])
+
+    def test_a_watched_key_that_was_written_elsewhere_ends_the_transaction(self):
+        call = self.redis.call
+        call("MSET", "config:w1", "1", "config:w2", "2")
+        other = self.enterContext(self.cluster.redis("edge-2"))
+        self.assertEqual(call("WATCH", "config:w1"), b"OK")
+        self.assertEqual(call("GET", "config:w1"), b"1")
+        self.queue(("SET", "config:w2", "of w1"))
+        other.call("SET", "config:w1", "changed")
+        self.assertIsNone(call("EXEC"), "its writer was told before EXEC came")
+        self.assertEqual(self.strong("config:w2"), b"2")
+        self.assertEqual(call("WATCH", "config:w1"), b"OK")
+        self.assertEqual(call("GET", "config:w1"), b"changed")
+        self.queue(("SET", "config:w2", "of w1"))
+        self.assertEqual(call("EXEC"), [b"OK"])
+        self.assertEqual(self.strong("config:w2"), b"of w1")
+
+    def test_transactions_of_two_edges_lose_nothing(self):
+        self.redis.call("MSET", "config:from", "1000", "config:to", "0")
+        failed = []
+
+        def move(edge):
+            with self.cluster.redis(edge) as redis:
+                for _ in range(INCREMENTS):
+                    redis.call("MULTI")
+                    redis.call("DECRBY", "config:from", "3")
+                    redis.call("INCRBY", "config:to", "3")
+                    while True:
+                        try:
+                            got = redis.call("EXEC")
+                        except RespError as error:
+                            if not str(error).startswith("BUSY"):
+                                failed.append(str(error))
+                                return
+                            redis.call("MULTI")
+                            redis.call("DECRBY", "config:from", "3")
+                            redis.call("INCRBY", "config:to", "3")
+                            continue
+                        if got[0] + got[1] != 1000:
+                            failed.append(got)
+                        break
+
+        movers = [threading.Thread(target=move, args=(edge,)) for edge in ("edge-1", "edge-2")]
+        for one in movers:
+            one.start()
+        for one in movers:
+            one.join()
+        self.assertEqual(failed, [])
+        self.assertEqual([self.strong("config:from"), self.strong("config:to")],
+                         [str(1000 - 6 * INCREMENTS).encode(), str(6 * INCREMENTS).encode()])
+
     def test_moves(self):
         call = self.redis.call
         call("SET", "config:a", "1", "EX", "1000")

@@ -624,10 +624,19 @@ void RespServerImpl::execute(RespConnection& c, const Arguments& args) {
 
 void RespServerImpl::hand_over(RespConnection& connection, const Arguments& args, RespReply& reply) {
   const std::size_t before = connection.out.size();
-  connection.handling = true;
   executing_args = &args;
+  const auto handle = [&] { handler.handle(connection, args, reply); };
+  call_handler(connection, reply, std::ref(handle));  // by reference: takes nothing from the heap
+  note_read(connection, *connection.current, args);
+  TIDELOCK_ASSERT(connection.deferred || connection.out.size() > before);  // every command gets an answer
+}
+
+// What it throws is answered; what it defers, or completes at once, takes the place of what it wrote.
+void RespServerImpl::call_handler(RespConnection& connection, RespReply& reply, const std::function<void()>& call) {
+  const std::size_t before = connection.out.size();
+  connection.handling = true;
   try {
-    handler.handle(connection, args, reply);
+    call();
   } catch (const std::exception& error) {
     connection.cut_answers(before);
     connection.early.clear();
@@ -644,8 +653,6 @@ void RespServerImpl::hand_over(RespConnection& connection, const Arguments& args
     }
   }
   connection.early.clear();
-  note_read(connection, args);
-  TIDELOCK_ASSERT(connection.deferred || connection.out.size() > before);  // every command gets an answer
 }
 
 void RespServerImpl::complete(ReplyToken token, std::string_view encoded) {

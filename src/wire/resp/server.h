@@ -113,6 +113,12 @@ class CommandHandler {
   virtual std::string refuse_in_transaction(const CommandSpec&, const std::vector<std::string_view>& /*args*/) {
     return {};
   }
+  // EXEC of these commands, none of which was refused, while `watched` did not change as far as anybody told. True:
+  // `reply` is the answer of all of them, or it was deferred. False: they are run one after another.
+  virtual bool execute_together(ConnectionContext&, const std::vector<std::vector<std::string>>& /*commands*/,
+                                const std::vector<std::string>& /*watched*/, RespReply&) {
+    return false;
+  }
   // When the value of a key expires, on the loop's clock; kForever: never, or not known. WATCH and CLIENT TRACKING ask.
   virtual Nanos expires_at(std::string_view /*key*/) { return kForever; }
   // A connection with a deferred answer is gone: its token will be ignored; the work may be given up.

@@ -186,6 +186,8 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   // server.cc: dispatch
   void execute(RespConnection& c, const Arguments& args);
   void hand_over(RespConnection& connection, const Arguments& args, RespReply& reply);
+  void call_handler(RespConnection& connection, RespReply& reply, const std::function<void()>& call);
+  bool exec_together(RespConnection& c, RespReply& reply);
   void complete(ReplyToken token, std::string_view encoded);
 
   // connection_commands.cc; true: the command was one of this room's
@@ -240,7 +242,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void client_trackinginfo(const RespConnection& connection, RespReply& reply);
   void stop_tracking(RespConnection& connection);
   std::string wrong_prefixes(const RespConnection& connection, const std::vector<std::string_view>& fresh) const;
-  void note_read(RespConnection& connection, const Arguments& args);  // after handle()
+  void note_read(RespConnection& c, const CommandSpec& spec, const Arguments& args);  // after handle()
   void finish_read(RespConnection& connection);                       // a deferred answer is here
   void remember(RespConnection& connection, std::string_view key);
   bool hears_changes() const { return !watchers.empty() || tracking_count > 0; }

@@ -177,14 +177,14 @@ void RespServerImpl::client_trackinginfo(const RespConnection& c, RespReply& rep
 
 // ---- reads ----------------------------------------------------------------------------------------------------------
 
-void RespServerImpl::note_read(RespConnection& c, const Arguments& args) {
+void RespServerImpl::note_read(RespConnection& c, const CommandSpec& spec, const Arguments& args) {
   const RespTracking& t = c.tracking;
-  if (!t.on || t.bcast || (c.current->flags & CommandFlag::kReadOnly) == 0) return;
+  if (!t.on || t.bcast || (spec.flags & CommandFlag::kReadOnly) == 0) return;
   if ((t.optin && !t.caching) || (t.optout && t.caching)) return;
-  if (!c.deferred) return visit_keys(*c.current, args, [&](std::string_view key) { remember(c, key); });
+  if (!c.deferred) return visit_keys(spec, args, [&](std::string_view key) { remember(c, key); });
   // The value of a single key will be that of the instant when the answer is given: remembering it then is exact, and
   // the fetch that brings it here is no reason to invalidate it. Of several, some may change before the last is there.
-  visit_keys(*c.current, args, [&](std::string_view key) { c.tracking.unread.emplace_back(key); });
+  visit_keys(spec, args, [&](std::string_view key) { c.tracking.unread.emplace_back(key); });
   if (c.tracking.unread.size() == 1) return;
   for (const std::string& key : c.tracking.unread) remember(c, key);
 }

@@ -169,11 +169,32 @@ void RespServerImpl::exec(RespConnection& c, RespReply& reply) {
     end_transaction(c);
     return reply.null_array();
   }
+  if (exec_together(c, reply)) return end_transaction(c);
   unwatch(c);
   t.running = true;
   t.next = 0;
   RespReply(t.answers, c.protocol_version).array(t.queued.size());
   run_queued(c);
+}
+
+// False: they are for run_queued.
+bool RespServerImpl::exec_together(RespConnection& c, RespReply& reply) {
+  const RespTransaction& t = c.transaction;
+  if (t.queued.empty()) return false;
+  for (const auto& words : t.queued) {  // rights may have changed since it was queued; run_queued looks by itself
+    const Arguments args(words.begin(), words.end());
+    if (!c.user->unrestricted() && !refuse(c, look_up(args), args).empty()) return false;
+  }
+  std::vector<std::string> watched;
+  for (const auto& [key, expires_at] : t.watched) watched.push_back(key);
+  bool together = false;
+  call_handler(c, reply, [&] { together = handler.execute_together(c, t.queued, watched, reply); });
+  if (!together) return false;
+  for (const auto& words : t.queued) {
+    const Arguments args(words.begin(), words.end());
+    note_read(c, *look_up(args).spec, args);
+  }
+  return true;
 }
 
 // Commands write to c.out; so the answers stand there while they run.
