@@ -61,6 +61,8 @@ class SmallWorld {
 
  private:
   static constexpr std::size_t kNodes = 2;  // hubs, edges, keys and writes alike
+  static inline const std::array<std::string, kNodes> kKeys = {"s:0", "s:1"};
+  static Seed small_seed();
   using HubWhat = decltype(HubEvent::what);
   using EdgeWhat = decltype(EdgeEvent::what);
   template <class T>
@@ -146,7 +148,7 @@ class SmallWorld {
   Nanos next_instant() const;
   std::vector<Nanos> ends() const;  // ahead: of leases in force, and of waits
 
-  // the judge
+  // judge.cc
   void judge_told(Edge& edge, const HubFrame& frame);
   void judge_effect(Index index, const Put& put);
   void judge_reads();

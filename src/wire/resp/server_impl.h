@@ -167,12 +167,15 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   bool read_some(RespConnection& connection);
   void process(const std::shared_ptr<RespConnection>& connection);
   bool can_execute(const RespConnection& connection) const;
-  void flush(RespConnection& connection);
-  void send_gathered(RespConnection& connection);
   void settle(RespConnection& connection);
   void close(RespConnection& connection);
   void enqueue(RespConnection& connection);
   void run_ready();
+
+  // output.cc
+  void flush(RespConnection& connection);
+  void send_gathered(RespConnection& connection);
+  static void give_back(std::string& used, std::string& spare);
 
   // server.cc: time and limits
   Nanos deadline_of(const RespConnection& connection) const;
@@ -243,7 +246,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void stop_tracking(RespConnection& connection);
   std::string wrong_prefixes(const RespConnection& connection, const std::vector<std::string_view>& fresh) const;
   void note_read(RespConnection& c, const CommandSpec& spec, const Arguments& args);  // after handle()
-  void finish_read(RespConnection& connection);                       // a deferred answer is here
+  void finish_read(RespConnection& connection);                                       // a deferred answer is here
   void remember(RespConnection& connection, std::string_view key);
   bool hears_changes() const { return !watchers.empty() || tracking_count > 0; }
   void key_changed(std::string_view key, std::uint64_t origin);
