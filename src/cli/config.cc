@@ -143,6 +143,10 @@ class Reader {
     if (const std::size_t line = line_of_bad_text(*text); line != 0)
       return fail(Code::kInvalid,
                   path_ + ":" + std::to_string(line) + ": not UTF-8, or it turns the direction of writing");
+    for (const std::string_view escape : {"\\u0060", "\\U00000060"}) {  // as_ascii's own sign, made behind its back
+      if (text->find(escape) != std::string::npos)
+        return fail(Code::kInvalid, path_ + ": " + std::string(escape) + ": write ` itself");
+    }
     try {
       root_ = toml::parse(as_ascii(*text), path_);
     } catch (const toml::parse_error& error) {

@@ -140,6 +140,7 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
        ":1: id = [ 1, { a = inf, b c = [ [], {} ] }, 1979-05-27 ]: must be a string"},
       {"a long value", "id = ['" + std::string(1'000, 'x') + "']\n", "x...: must be a string"},
       {"what is not UTF-8", "# \xc3\xa4\n# \xc3\n", ":2: not UTF-8"},
+      {"an escape that is not needed", "id = \"\\u006041\"\n", ": \\u0060: write ` itself"},
       {"half a letter before a digit",
        "id = '\xc9"
        "0\xa6'\n",
