@@ -111,7 +111,8 @@ void CoreLoop::step(What what) {
 }
 
 void CoreLoop::look_for_disruption() {  // C2, outside of a step
-  if (!detector_.poll()) return;
+  if (!detector_.poll() && !disrupted_) return;
+  disrupted_ = false;
   run([this] {
     l2_.disrupted(suspended_ns_now());
     step(EdgeDisrupted{});
@@ -126,21 +127,21 @@ void CoreLoop::decide(What what, EdgeActions& actions) {
 std::optional<HeldView> CoreLoop::hit(std::string_view key) {
   if (in_step_ || in_run_) return std::nullopt;
   settle_first();  // the memory tier does not know yet what was written together
-  if (hits_of_look_ == 0)
-    look_ = look();
-  else
+  if (hits_of_look_ > 0)
     --hits_of_look_;
+  else if (!look())
+    return std::nullopt;
   return core_.hit(key, look_.latest);
 }
 
 // C1, C6: for what was received before. It stays true until the next step or write: nobody else changes what the core
-// decides by, so what was the newest at this instant is what is answered.
-ClockReading CoreLoop::look() {
-  const ClockReading now = hot_clock_.now();
-  const Nanos slept = saturating_sub(now.suspended_ns, detector_.suspended_ns());
-  if (!detector_.watches_vm() && slept <= kSuspendTolerance && slept >= -kSuspendTolerance) return now;
-  look_for_disruption();
-  return hot_clock_.now();
+// decides by, so what was the newest at this instant is what is answered. False: the machine slept (C2). That needs a
+// step, which may change what earlier hits of a pipeline still refer to: so none is taken here, but by what comes next.
+bool CoreLoop::look() {
+  look_ = hot_clock_.now();
+  const Nanos slept = saturating_sub(look_.suspended_ns, detector_.suspended_ns());
+  if (detector_.watches_vm() || slept > kSuspendTolerance || slept < -kSuspendTolerance) disrupted_ |= detector_.poll();
+  return !disrupted_;
 }
 
 std::optional<WriteDoneOp> CoreLoop::write_together(KeyWrite write) {

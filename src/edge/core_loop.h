@@ -80,8 +80,7 @@ class CoreLoop {
   // of one look at the clock, taken now: at most kHitsOfOneLook of them.
   void expect(std::span<const std::string_view> keys) {
     arena_.warm(keys);
-    look_ = look();
-    hits_of_look_ = in_step_ || in_run_ ? 0 : std::min(keys.size(), kHitsOfOneLook);
+    hits_of_look_ = in_step_ || in_run_ || !look() ? 0 : std::min(keys.size(), kHitsOfOneLook);
   }
   static constexpr std::size_t kHitsOfOneLook = 16;
   // A write of a key that lives on this gateway only. It is decided now, so that reads here see it; but it is stored,
@@ -107,7 +106,7 @@ class CoreLoop {
   void step(What what);
   void decide(What what, EdgeActions& actions);
   void look_for_disruption();
-  ClockReading look();
+  bool look();
   void carry_out(EdgeActions& actions);
   void carry_out_together();
   void store_failed(const Error& why);
@@ -150,6 +149,7 @@ class CoreLoop {
   Links& links_;
   const Listener listener_;
   DisruptionDetector detector_;
+  bool disrupted_ = false;  // seen by a look, which takes no step
   EventLoop::Waker waker_;
   std::shared_ptr<std::atomic<bool>> alive_;
 
