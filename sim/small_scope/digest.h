@@ -75,7 +75,7 @@ struct StateDigest {
   template <class... T>
   void add(const std::variant<T...>& value) {
     word(value.index());
-    std::visit([this](const auto& one) { add(one); }, value);
+    std::visit([this](const auto& one) { this->add(one); }, value);
   }
   template <class K, class V>
   void add(const std::unordered_map<K, V>& map) {  // in no order

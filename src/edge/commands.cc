@@ -176,7 +176,7 @@ void EdgeCommands::dispatch(const Asked& asked, RespCommand command, const Argum
 }
 
 // What runs on the keys of its arguments alone, one answer for each, and so can be part of an EXEC at the hub.
-static bool runs_together(RespCommand command) {
+bool EdgeCommands::runs_together(RespCommand command) {
   switch (command) {
     case RespCommand::kCopy:
     case RespCommand::kRename:
@@ -193,7 +193,7 @@ static bool runs_together(RespCommand command) {
 
 std::string EdgeCommands::refuse_in_transaction(const CommandSpec& spec, const Arguments& args) {
   std::string why;
-  if (spec.first_key == 0 || runs_together(spec.id)) return why;
+  if (runs_together(spec.id)) return why;
   for_each_key(look_up(args), args, [&](std::string_view key, std::uint32_t) {
     if (!through(key)) return true;
     const std::string& prefix = namespace_of(core_.core().namespaces(), key).prefix;

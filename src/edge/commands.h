@@ -56,7 +56,7 @@ class EdgeCommands : public CommandHandler {
   // listings: then EXEC waits, see wire/resp/server.h.
   std::string refuse_in_transaction(const CommandSpec& spec, const std::vector<std::string_view>& args) override;
   bool execute_together(ConnectionContext& connection, const std::vector<std::vector<std::string>>& commands,
-                        const std::vector<std::string>& watched, RespReply& reply) override;
+                        const std::vector<std::string>& watched, bool allowed, RespReply& reply) override;
   Nanos expires_at(std::string_view key) override {
     core_.settle_first();  // memory does not know yet what was written together
     return core_.core().expires_at(key);
@@ -110,7 +110,9 @@ class EdgeCommands : public CommandHandler {
 
   // exec.cc
   struct Exec;
+  static bool runs_together(RespCommand command);
   void try_together(std::shared_ptr<Exec> exec);
+  void run_together(const std::shared_ptr<Exec>& exec, const std::shared_ptr<Together>& all);
   void again_together(std::shared_ptr<Exec> exec);
   void read_all_at_hub(const std::shared_ptr<Exec>& exec, std::function<void(std::shared_ptr<Together>)> then);
 

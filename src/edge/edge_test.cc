@@ -262,8 +262,8 @@ TEST_F(EdgeTest, TransactionsOfTheGatewaysOwnKeys) {
       {false, {"MGET", "k", "model:m:current@default"}, "QUEUED"},
       {false,
        {"EXEC"},
-       "(error) EXECABORT Transaction discarded because some of its commands are of keys that are written through the "
-       "hub and some are not, so no instant is theirs"},
+       "(error) EXECABORT Transaction discarded because some of its commands, or of the watched keys, are of keys "
+       "that are written through the hub and some are not, so no instant is theirs"},
       {false, {"MULTI"}, "OK"},
       {false,
        {"RENAME", "k", "model:m:current@default"},

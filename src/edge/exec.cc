@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "base/assert.h"
 #include "edge/commands.h"
+#include "edge/gather.h"
 #include "edge/tl_reply.h"
 #include "edge/together.h"
 #include "wire/resp/command_access.h"
@@ -25,90 +25,122 @@ struct EdgeCommands::Exec {
 
 bool EdgeCommands::execute_together(ConnectionContext& connection,
                                     const std::vector<std::vector<std::string>>& commands,
-                                    const std::vector<std::string>& watched, RespReply& reply) {
+                                    const std::vector<std::string>& watched, bool allowed, RespReply& reply) {
   auto exec = std::make_shared<Exec>();
-  bool at_hub = false, others = false;
+  bool at_hub = false, others = false, runs = true;
+  const auto take = [&](std::string_view key) {
+    (through(key) ? at_hub : others) = true;
+    if (!exec->keys.contains(key)) exec->keys.emplace(key);
+  };
   for (const auto& words : commands) {
     const Arguments args(words.begin(), words.end());
     bool keys = false;
     for_each_key(look_up(args), args, [&](std::string_view key, std::uint32_t) {
-      (through(key) ? at_hub : others) = keys = true;
-      if (!exec->keys.contains(key)) exec->keys.emplace(key);
+      keys = true;
+      take(key);
       return true;
     });
     others |= !keys;
+    runs = runs && runs_together(look_up(args).spec->id);  // policies may have changed since it was queued
   }
   if (!at_hub) return false;
-  if (others) {
-    reply.error(
-        "EXECABORT Transaction discarded because some of its commands are of keys that are written through the "
-        "hub and some are not, so no instant is theirs");
+  const auto refuse = [&](const std::string& why) {
+    reply.error("EXECABORT Transaction discarded because " + why);
     return true;
+  };
+  for (const std::string& key : watched) take(key);
+  if (others) {
+    return refuse(
+        "some of its commands, or of the watched keys, are of keys that are written through the hub and some "
+        "are not, so no instant is theirs");
   }
+  if (!runs) return refuse("of previous errors.");
+  if (!allowed) return refuse("its user may not run all of its commands any more");
+  if (exec->keys.size() > kKeysPerWriteMax) {
+    return refuse("it has " + std::to_string(exec->keys.size()) +
+                  " keys that are written through the hub; a write has " + "at most " +
+                  std::to_string(kKeysPerWriteMax));
+  }
+  core_.settle_first();
   for (const std::string& key : watched) {
-    if (!through(key)) continue;
     const auto held = core_.core().memory().peek(key);
     if (!held) {
-      reply.error("EXECABORT Transaction discarded because this edge does not hold the watched key '" + key +
-                  "': read it between WATCH and MULTI");
-      return true;
+      return refuse("this edge does not hold the watched key '" + key.substr(0, 128) +
+                    "': read it between WATCH and MULTI");
     }
     exec->watched[key] = held->value ? held->version : Index{};
-    exec->keys.insert(key);
   }
   exec->commands = commands;
-  core_.settle_first();
   exec->asked = {connection.defer(), connection.protocol()};
   try_together(std::move(exec));
   return true;
 }
 
 void EdgeCommands::try_together(std::shared_ptr<Exec> exec) {
-  read_all_at_hub(exec, [this, exec](std::shared_ptr<Together> all) {
+  read_all_at_hub(exec, [this, exec](const std::shared_ptr<Together>& all) {
     for (const auto& [key, version] : exec->watched) {
       if (all->keys.find(key)->second.read.version == version) continue;
       return answer(exec->asked, [](RespReply& reply) { reply.null_array(); });
     }
-    Asked asked = exec->asked;
-    asked.together = all;
-    RespReply(all->answers, asked.protocol).array(exec->commands.size());
-    for (const auto& words : exec->commands) {
-      const Arguments args(words.begin(), words.end());
-      const std::size_t answered = all->answered;
-      dispatch(asked, look_up(args).spec->id, args);
-      TIDELOCK_ASSERT(all->answered == answered + 1);  // at once: all that it needs is here
+    run_together(exec, all);
+  });
+}
+
+void EdgeCommands::run_together(const std::shared_ptr<Exec>& exec, const std::shared_ptr<Together>& all) {
+  for (const auto& [name, key] : all->keys) {
+    if (!through(name)) return answer_error(exec->asked, "ERR the policy of key '" + name + "' changed meanwhile");
+  }
+  Asked asked = exec->asked;
+  asked.together = all;
+  RespReply(all->answers, asked.protocol).array(exec->commands.size());
+  for (const auto& words : exec->commands) {
+    const Arguments args(words.begin(), words.end());
+    const std::size_t answered = all->answered;
+    dispatch(asked, look_up(args).spec->id, args);
+    if (all->answered != answered + 1) return answer_error(exec->asked, "ERR internal error: " + words[0] + " waited");
+    if (all->answers.size() > kAnswerBytesMax) {  // X6
+      return answer_error(exec->asked, "ERR the answers of this transaction are above " +
+                                           std::to_string(kAnswerBytesMax) + " bytes; ask for fewer");
     }
-    std::vector<KeyWrite> writes;
-    bool changes = false;
-    for (const auto& [name, key] : all->keys) {
-      KeyWrite write;  // of a key that was only read, itself: what was read of it holds when the others are written
-      if (key.write) {
-        changes = true;
-        write = *key.write;
-      } else {
-        if (key.read.present) write.value = key.read.value;
-        write.keep_ttl = key.read.present;
-      }
-      write.key = name;
-      write.condition = Condition::kVersionIs;
-      write.expected = key.read.version;
-      writes.push_back(std::move(write));
+  }
+  // Of a key that was only read, itself is written: what was read of it holds when the others are written. Of reads
+  // alone nothing is, if all keys are there: a version that is the same in two readings was there between them. Of an
+  // absent key that says nothing.
+  bool writes_any = false, model = false;
+  std::vector<KeyWrite> writes;
+  for (const auto& [name, key] : all->keys) {
+    writes_any |= key.write.has_value() || (!key.read.present && all->keys.size() > 1);
+    model |= name.starts_with("model:");
+    KeyWrite write;
+    if (key.write) {
+      write = *key.write;
+    } else {
+      if (key.read.present) write.value = key.read.value;
+      write.keep_ttl = key.read.present;
     }
-    if (changes) {
-      core_.write_at_one_index(std::move(writes), [this, exec, all](const WriteDoneOp& done) {
-        if (done.code == Code::kConflict) return again_together(exec);
-        if (done.code != Code::kOk) return answer_error(exec->asked, error_reply(done.code, done.message));
-        answer(exec->asked, [&](RespReply& reply) { reply.raw(all->answers); });
-      });
-      return;
-    }
-    // Nothing but reads: if all keys are at the hub still what they were, there was an instant when all were so.
-    read_all_at_hub(exec, [this, exec, all](std::shared_ptr<Together> second) {
+    write.key = name;
+    write.condition = Condition::kVersionIs;
+    write.expected = key.read.version;
+    writes.push_back(std::move(write));
+  }
+  const auto good = [this, exec, all] { answer(exec->asked, [&](RespReply& reply) { reply.raw(all->answers); }); };
+  if (!writes_any) {
+    return read_all_at_hub(exec, [this, exec, all, good](const std::shared_ptr<Together>& second) {
       for (const auto& [name, key] : all->keys) {
         if (second->keys.find(name)->second.read.version != key.read.version) return again_together(exec);
       }
-      answer(exec->asked, [&](RespReply& reply) { reply.raw(all->answers); });
+      good();
     });
+  }
+  if (model) {
+    return answer_error(exec->asked, error_reply(Code::kDenied,
+                                                 "model keys are written by `tidelock model`, so a "
+                                                 "transaction can only read them, and nothing else"));
+  }
+  core_.write_at_one_index(std::move(writes), [this, exec, good](const WriteDoneOp& done) {
+    if (done.code == Code::kConflict) return again_together(exec);
+    if (done.code != Code::kOk) return answer_error(exec->asked, error_reply(done.code, done.message));
+    good();
   });
 }
 

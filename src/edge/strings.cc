@@ -179,7 +179,7 @@ void EdgeCommands::set(const Asked& asked, const SetArguments& args, bool answer
       answer(asked, [&](RespReply& reply) { answer_set(reply, done, conditional, answer_number); });
     });
   };
-  if (conditional && behind(write.key))
+  if (!asked.together && conditional && behind(write.key))
     with_local_copy(write.key, go);
   else
     go();

@@ -134,8 +134,9 @@ class Through(unittest.TestCase):
         call = self.redis.call
         call("MSET", "config:r1", "1", "config:r2", "2")
         self.assertEqual(call("MULTI"), b"OK")
-        with self.assertRaisesRegex(RespError, "rename of such keys cannot be part of a transaction"):
-            call("RENAME", "config:r1", "config:r3")
+        for command in (("RENAME", "config:r1", "config:r3"), ("MEMORY", "USAGE", "config:r1"), ("TL.GET", "config:r1")):
+            with self.assertRaisesRegex(RespError, f"{command[0].lower()} of such keys cannot be part of a transaction"):
+                call(*command)
         with self.assertRaisesRegex(RespError, "^EXECABORT"):
             call("EXEC")
         for command in (("SET", "own", "1"), ("PING",)):
@@ -145,6 +146,22 @@ class Through(unittest.TestCase):
         self.queue(("SET", "config:r1", "x" * 600_000), ("SET", "config:r2", "y" * 600_000))
         with self.assertRaisesRegex(RespError, "bytes together"):
             call("EXEC")
+        self.queue(("SET", "config:r1", "never"), ("GET", "model:none:current@default"))
+        with self.assertRaisesRegex(RespError, "^NOPERM model keys"):
+            call("EXEC")
+        self.queue(*[("GET", f"config:r{n}") for n in range(1025)])
+        with self.assertRaisesRegex(RespError, "^EXECABORT .* 1025 keys"):
+            call("EXEC")
+        call("SET", "config:large", "x" * 1_000_000)
+        self.queue(("SET", "config:r1", "never"), *[("GET", "config:large")] * 140)
+        with self.assertRaisesRegex(RespError, "^ERR the answers of this transaction are above"):
+            call("EXEC")
+        self.assertEqual(call("WATCH", "own"), b"OK")
+        self.queue(("SET", "config:r1", "never"))
+        with self.assertRaisesRegex(RespError, "^EXECABORT .* so no instant is theirs"):
+            call("EXEC")
+        self.queue(("GET", "config:none"), ("GET", "config:r2"))
+        self.assertEqual(call("EXEC"), [None, b"2"])
         self.assertEqual([self.strong("config:r1"), self.strong("config:r2")], [b"1", b"2"])
 
     def test_a_watched_key_that_was_written_elsewhere_ends_the_transaction(self):

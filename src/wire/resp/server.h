@@ -114,9 +114,10 @@ class CommandHandler {
     return {};
   }
   // EXEC of these commands, none of which was refused, while `watched` did not change as far as anybody told. True:
-  // `reply` is the answer of all of them, or it was deferred. False: they are run one after another.
+  // `reply` is the answer of all of them, or it was deferred. False: they are run one after another. Not `allowed`: the
+  // user may not run one of them any more.
   virtual bool execute_together(ConnectionContext&, const std::vector<std::vector<std::string>>& /*commands*/,
-                                const std::vector<std::string>& /*watched*/, RespReply&) {
+                                const std::vector<std::string>& /*watched*/, bool /*allowed*/, RespReply&) {
     return false;
   }
   // When the value of a key expires, on the loop's clock; kForever: never, or not known. WATCH and CLIENT TRACKING ask.

@@ -181,14 +181,19 @@ void RespServerImpl::exec(RespConnection& c, RespReply& reply) {
 bool RespServerImpl::exec_together(RespConnection& c, RespReply& reply) {
   const RespTransaction& t = c.transaction;
   if (t.queued.empty()) return false;
-  for (const auto& words : t.queued) {  // rights may have changed since it was queued; run_queued looks by itself
+  bool allowed = true;  // rights may have changed since it was queued
+  for (const auto& words : t.queued) {
+    if (c.user->unrestricted() || !allowed) break;
     const Arguments args(words.begin(), words.end());
-    if (!c.user->unrestricted() && !refuse(c, look_up(args), args).empty()) return false;
+    allowed = refuse(c, look_up(args), args).empty();
   }
   std::vector<std::string> watched;
   for (const auto& [key, expires_at] : t.watched) watched.push_back(key);
   bool together = false;
-  call_handler(c, reply, [&] { together = handler.execute_together(c, t.queued, watched, reply); });
+  const Arguments exec = {"exec"};
+  executing_args = &exec;
+  call_handler(c, reply, [&] { together = handler.execute_together(c, t.queued, watched, allowed, reply); });
+  executing_args = nullptr;
   if (!together) return false;
   for (const auto& words : t.queued) {
     const Arguments args(words.begin(), words.end());
