@@ -101,7 +101,7 @@ void CoreLoop::step(What what) {
     carry_out(actions_);
     actions_.ops.clear();
   };
-  if (detector_.poll()) {  // C2: before any event that could grant or use a proof
+  if (take_disruption()) {  // C2: before any event that could grant or use a proof
     l2_.disrupted(suspended_ns_now());
     do_all(EdgeDisrupted{});
   }
@@ -110,9 +110,13 @@ void CoreLoop::step(What what) {
   publish_gauges();
 }
 
+bool CoreLoop::take_disruption() {
+  disrupted_ |= detector_.poll();
+  return std::exchange(disrupted_, false);
+}
+
 void CoreLoop::look_for_disruption() {  // C2, outside of a step
-  if (!detector_.poll() && !disrupted_) return;
-  disrupted_ = false;
+  if (!take_disruption()) return;
   run([this] {
     l2_.disrupted(suspended_ns_now());
     step(EdgeDisrupted{});

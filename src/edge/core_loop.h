@@ -105,6 +105,7 @@ class CoreLoop {
  private:
   void step(What what);
   void decide(What what, EdgeActions& actions);
+  bool take_disruption();
   void look_for_disruption();
   bool look();
   void carry_out(EdgeActions& actions);
@@ -149,7 +150,7 @@ class CoreLoop {
   Links& links_;
   const Listener listener_;
   DisruptionDetector detector_;
-  bool disrupted_ = false;  // seen by a look, which takes no step
+  bool disrupted_ = false;  // seen by a look, and no step was taken since
   EventLoop::Waker waker_;
   std::shared_ptr<std::atomic<bool>> alive_;
 
