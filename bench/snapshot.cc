@@ -42,12 +42,7 @@ std::vector<std::string> keys_of(std::string_view what, std::size_t count) {
 // What an edge does for one record of the feed (S4, F5): every key at one index, inside one odd generation.
 class Writer {
  public:
-  explicit Writer(bench::LocalEdge& edge) : edge_(edge) {
-    const auto namespaces = default_namespaces();
-    for (std::size_t i = 0; i < namespaces.size(); ++i) {
-      if (namespaces[i].prefix == "model:") ns_ = static_cast<std::uint16_t>(i);
-    }
-  }
+  explicit Writer(bench::LocalEdge& edge) : edge_(edge), ns_(namespace_number(default_namespaces(), "model:")) {}
   void write(const std::vector<std::string>& keys) {
     const Index index{++index_};
     EntryMeta meta;
@@ -66,7 +61,7 @@ class Writer {
 
  private:
   bench::LocalEdge& edge_;
-  std::uint16_t ns_ = 0;
+  const std::uint16_t ns_;
   std::uint64_t index_ = 0;
 };
 
