@@ -25,6 +25,7 @@ enum Op : std::uint8_t {
   kDisrupted,
   kForget,
   kFail,
+  kList,
   kOps
 };
 constexpr std::uint8_t kRaw = 0x80;  // a frame with its own session, number, nonce, request
@@ -112,6 +113,7 @@ class Bench {
     if (const auto* probe = std::get_if<Probe>(&op.frame.body)) nonce = probe->nonce, sent_at.insert(now);
     if (const auto* fetch = std::get_if<Fetch>(&op.frame.body)) request = fetch->request;
     if (const auto* write = std::get_if<WriteThrough>(&op.frame.body)) through = write->request;
+    if (const auto* list = std::get_if<ListKeys>(&op.frame.body)) listing = list->request;
     if (const auto* sent = std::get_if<WriteBatch>(&op.frame.body)) batch = *sent;
     TIDELOCK_ASSERT(decode_checked<EdgeFrame>(encode(op.frame)));
   }
@@ -128,6 +130,10 @@ class Bench {
     if (receipt.basis == Basis::kProof) TIDELOCK_ASSERT(receipt.bound_ns < kForever);
   }
   void on(const WriteDoneOp& op) { TIDELOCK_ASSERT(open_writes.erase(op.token.value) == 1); }
+  void on(const KeysListedOp& op) {
+    TIDELOCK_ASSERT(open_lists.erase(op.token.value) == 1);
+    TIDELOCK_ASSERT(op.code == Code::kOk || (op.keys.empty() && op.last.empty() && !op.message.empty()));
+  }
 
   MapMemory memory{4096};
   MapStore store;
@@ -136,14 +142,14 @@ class Bench {
   LinkNo link;
   SessionNo session;
   Nonce nonce;
-  RequestNo request, through;
+  RequestNo request, through, listing;
   WriteBatch batch;
   Index applied;
   std::uint64_t next_in = 1, next_out = 1, persist = 0, verified = 0, strong = 0, tokens = 0;
   std::set<std::uint16_t> odd;
   std::map<std::uint16_t, int> blocks;
   std::set<Nanos> sent_at;
-  std::set<std::uint64_t> open_reads, open_writes;
+  std::set<std::uint64_t> open_reads, open_writes, open_lists;
   std::optional<EdgeEntry> hit;  // what memory answered just before the read under way
 };
 
@@ -156,6 +162,7 @@ void hub_says(Bench& bench, BytesView bytes, bool raw) {
     if (auto* mark = std::get_if<Mark>(&frame->body)) mark->nonce = bench.nonce;
     if (auto* answer = std::get_if<FetchAnswer>(&frame->body)) answer->request = bench.request;
     if (auto* done = std::get_if<WriteDone>(&frame->body)) done->request = bench.through;
+    if (auto* listed = std::get_if<KeysListed>(&frame->body)) listed->request = bench.listing;
     if (auto* done = std::get_if<BatchDone>(&frame->body))
       done->incarnation = bench.batch.incarnation, done->number = bench.batch.number;
   }
@@ -214,6 +221,8 @@ std::vector<Seed> seeds() {
                      says(BatchDone{1, 1, Index{12}, 0, Code::kOk, {}}) +
                      says(Record{Index{12}, Term{1}, {}, {{kKeys[1], false, std::nullopt, kForever, stamp}}, {}})},
       {"through", open + write(3, 0, "7") + says(WriteDone{RequestNo{1}, Code::kOk, {}, Index{13}}) + write(3, 16, "")},
+      {"flush", open + number(kList, 1) + says(KeysListed{RequestNo{1}, {kKeys[3]}, kKeys[3], {}}) + write(3, 16, "") +
+                    number(kList, 1) + number(kDown, 1) + tick(6'000)},
       {"coarse", open + read(5, 0) + read(2, 0) + says(Record{Index{14}, Term{1}, {}, {}, {1, 2, 65'535}}) +
                      number(kDisrupted, 1) + tick(50)},
       {"again", open + number(kDown, 1) + tick(600) + number(kUp, 1) + says(narrow) +
@@ -265,6 +274,10 @@ void run(BytesView input) {
       case kStaged: bench.step(EdgeStagedModel{{"cam", "1.0.0"}, {}}); break;
       case kDisrupted: bench.step(EdgeDisrupted{}); break;
       case kForget: bench.step(EdgeForget{kKeys[in.byte() % std::size(kKeys)]}); break;
+      case kList:
+        bench.open_lists.insert(++bench.tokens);
+        bench.step(EdgeListKeys{ReadToken{bench.tokens}, namespace_of(default_namespaces(), kKeys[3]).prefix, {}});
+        break;
       case kFail: bench.step(EdgeOutboxFailed{"disk"}); break;
     }
   }

@@ -59,7 +59,7 @@ class Cluster : private LedgerHost {
   };
   struct HubRows : StateRows {
     std::optional<Bytes> row(std::string_view key) const override;
-    void visit(std::string_view prefix,
+    void visit(std::string_view prefix, std::string_view from,
                const std::function<bool(std::string_view, std::string_view)>& visit) const override;
     SimDisk disk;
   };

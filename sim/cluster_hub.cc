@@ -19,9 +19,9 @@ std::optional<Bytes> Cluster::HubRows::row(std::string_view key) const {
   return it == disk.rows().end() ? std::nullopt : std::optional<Bytes>(it->second);
 }
 
-void Cluster::HubRows::visit(std::string_view prefix,
+void Cluster::HubRows::visit(std::string_view prefix, std::string_view from,
                              const std::function<bool(std::string_view, std::string_view)>& visit) const {
-  for (auto it = disk.rows().lower_bound(prefix); it != disk.rows().end() && it->first.starts_with(prefix); ++it) {
+  for (auto it = disk.rows().lower_bound(from); it != disk.rows().end() && it->first.starts_with(prefix); ++it) {
     if (!visit(it->first, it->second)) return;
   }
 }

@@ -40,6 +40,8 @@ struct Describe {
     return join("write", m.request, m.writes.front().key, "id", m.id.client % 10'000, m.id.sequence);
   }
   std::string operator()(const WriteBatch& m) const { return join("batch", m.number); }
+  std::string operator()(const ListKeys& m) const { return join("list", m.request, m.prefix, m.after); }
+  std::string operator()(const KeysListed& m) const { return join("listed", m.request, m.keys.size(), m.last); }
   std::string operator()(const Staged& m) const { return join("staged", m.model.name); }
   // hub -> edge
   std::string operator()(const Welcome& m) const {
@@ -101,7 +103,8 @@ std::string describe(const EdgeFrame& frame) { return std::visit(Describe{}, fra
 std::string describe(const HubFrame& frame) { return std::visit(Describe{}, frame.body); }
 std::string describe(const EdgeActions::Op& op) { return std::visit(Describe{}, op); }
 std::string describe(const Command& command) {
-  constexpr const char* kNames[] = {"claim", "beacon", "put", "abort", "register", "remove", "lease", "seed", "batch"};
+  constexpr const char* kNames[] = {"claim",  "beacon", "put",  "abort", "register",
+                                    "remove", "lease",  "seed", "batch", "version"};
   std::string text =
       join(kNames[command.body.index()], "id", command.id.client % 10'000, command.id.sequence, "term", command.term);
   if (const auto* abort = std::get_if<Abort>(&command.body))

@@ -75,12 +75,15 @@ void StateDigest::add(const EdgeCore& c) {
           c.first_mark_done_, c.fault_shown_, c.unlisted_, c.connect_at_, c.greeting_since_, c.backoff_ns_, c.hint_,
           c.last_nonce_, c.last_request_, c.last_link_, c.last_command_, c.last_local_, c.probes_, c.last_probe_at_,
           c.last_frame_at_, c.round_trip_ns_, c.requests_, c.wanted_, c.staged_, c.greeted_with_, c.demand_ns_,
-          c.demand_before_ns_, c.demand_since_, c.reads_, c.writes_, c.unsequenced_);
+          c.demand_before_ns_, c.demand_since_, c.reads_, c.writes_, c.lists_, c.unsequenced_);
 }
 void StateDigest::add(const EdgeCore::Ended& e) { (*this)(e.below, e.fresh_at); }
 void StateDigest::add(const EdgeCore::Request& r) { (*this)(r.sent_at, r.invalidated); }
 void StateDigest::add(const EdgeCore::WaitingRead& w) {
   (*this)(w.read.token, w.read.key, w.read.contract, w.began, w.deadline);
+}
+void StateDigest::add(const EdgeCore::WaitingList& w) {
+  (*this)(w.list.token, w.list.prefix, w.list.after, w.request, w.deadline);
 }
 void StateDigest::add(const EdgeCore::WaitingWrite& w) {
   (*this)(w.write.token, w.write.write, w.write.level, w.write.wall_ms, w.write.others, w.id, w.request, w.accepted_at,

@@ -36,9 +36,9 @@ std::optional<Bytes> SmallWorld::Rows::row(std::string_view key) const {
   const auto it = rows.find(key);
   return it == rows.end() ? std::nullopt : std::optional<Bytes>(it->second);
 }
-void SmallWorld::Rows::visit(std::string_view prefix,
+void SmallWorld::Rows::visit(std::string_view prefix, std::string_view from,
                              const std::function<bool(std::string_view, std::string_view)>& visit) const {
-  for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
+  for (auto it = rows.lower_bound(from); it != rows.end() && it->first.starts_with(prefix); ++it) {
     if (!visit(it->first, it->second)) return;
   }
 }

@@ -81,7 +81,7 @@ class SmallWorld {
   };
   struct Rows : StateRows {
     std::optional<Bytes> row(std::string_view key) const override;
-    void visit(std::string_view prefix,
+    void visit(std::string_view prefix, std::string_view from,
                const std::function<bool(std::string_view, std::string_view)>& visit) const override;
     std::map<Bytes, Bytes, std::less<>> rows;
   };

@@ -168,6 +168,7 @@ void EdgeCommands::dispatch(const Asked& asked, RespCommand command, const Argum
     case RespCommand::kTlMGet: return tl_mget(asked, args);
     case RespCommand::kTlSet: return tl_set(asked, args);
     case RespCommand::kTlInvalidate: return tl_invalidate(asked, args[1]);
+    case RespCommand::kTlFlush: return tl_flush(asked, args[1]);
     case RespCommand::kMemory: return memory_command(asked, args);
     case RespCommand::kConfig: return rewrite_config(asked);
     default:

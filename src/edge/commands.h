@@ -166,6 +166,11 @@ class EdgeCommands : public CommandHandler {
   void tl_invalidate(const Asked& asked, std::string_view pattern);
   void tl_invalidate_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left, std::int64_t dropped);
   void tl_namespace(const Arguments& args, RespReply& reply) const;
+  // tl_flush.cc
+  struct Flush;
+  void tl_flush(const Asked& asked, std::string_view prefix);
+  void flush_some_of(const std::shared_ptr<Flush>& flush);
+  void stop_flush(const std::shared_ptr<Flush>& flush, Code code, const std::string& why);
   static void tl_receipt(ConnectionContext& connection, const Arguments& args, RespReply& reply);
 
   // read_modify_write.cc

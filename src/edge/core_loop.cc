@@ -94,6 +94,12 @@ void CoreLoop::write_at_one_index(std::vector<KeyWrite> writes, OnWrite done) {
   take(std::move(event));
 }
 
+void CoreLoop::list_keys(std::string prefix, std::string after, OnKeys done) {
+  const std::uint64_t token = ++last_token_;
+  lists_.emplace(token, std::move(done));
+  take(EdgeListKeys{ReadToken{token}, std::move(prefix), std::move(after)});
+}
+
 void CoreLoop::step(What what) {
   in_step_ = true;
   const auto do_all = [this](What one_event) {
@@ -283,6 +289,14 @@ void CoreLoop::one(WriteDoneOp& op) {
     op.code = Code::kMaybeApplied;
     op.message = "this edge's store failed; the value may not survive a restart";
   }
+  done(std::move(op));
+}
+
+void CoreLoop::one(KeysListedOp& op) {
+  const auto it = lists_.find(op.token.value);
+  if (it == lists_.end()) return;
+  const OnKeys done = std::move(it->second);
+  lists_.erase(it);
   done(std::move(op));
 }
 

@@ -46,6 +46,7 @@ class CoreLoop {
   using What = decltype(EdgeEvent::what);
   using OnRead = std::function<void(ReadDone)>;
   using OnWrite = std::function<void(WriteDoneOp)>;
+  using OnKeys = std::function<void(KeysListedOp)>;
   struct Listener {  // all on the loop's thread
     std::function<void(const SessionOpened&)> session;
     std::function<void(const StrongChanged&)> strong;
@@ -72,6 +73,8 @@ class CoreLoop {
   void write(KeyWrite write, std::optional<AckLevel> level, OnWrite done);
   // S4: write-through keys at one index, all or nothing; at least one.
   void write_at_one_index(std::vector<KeyWrite> writes, OnWrite done);
+
+  void list_keys(std::string prefix, std::string after, OnKeys done);  // EdgeListKeys
 
   // The hot path of a pipeline. `hit` is a read under the namespace's own contract that memory answers without a step:
   // nothing when it cannot, then `read`. Valid until anything else is called.
@@ -138,6 +141,7 @@ class CoreLoop {
   void one(ReadDone& op);
   void one(WriteDoneOp& op);
   void one(const EdgeNote& op);
+  void one(KeysListedOp& op);
   void publish_gauges();
 
   EventLoop& loop_;
@@ -168,6 +172,7 @@ class CoreLoop {
   std::uint64_t last_token_ = 0;
   std::unordered_map<std::uint64_t, OnRead> reads_;
   std::unordered_map<std::uint64_t, OnWrite> writes_;
+  std::unordered_map<std::uint64_t, OnKeys> lists_;
   std::string session_hub_;
   std::uint64_t sessions_ = 0;
   EdgeGauges gauges_;

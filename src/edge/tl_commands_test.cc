@@ -71,6 +71,21 @@ TEST_F(TlCommandsTest, InvalidateDropsCopiesOnly) {  // D8: what waits to be sen
   });
 }
 
+TEST_F(TlCommandsTest, AFlushDeletesTheKeysOfOneNamespace) {
+  start();
+  expect({
+      {{"MSET", "bulk:a", "1", "bulk:b", "2", "own", "3"}, "OK"},
+      {{"TL.FLUSH", "bulk:"}, "2"},
+      {{"TL.FLUSH", "bulk:"}, "0"},
+      {{"KEYS", "*"}, "[\"own\"]"},
+      {{"TL.FLUSH", "bulk"}, "(error) ERR no namespace has the prefix 'bulk'; TL.NAMESPACE lists them all"},
+      {{"TL.FLUSH", "model:"}, "(error) NOPERM model keys are written by `tidelock model`"},
+      {{"TL.FLUSH"}, "(error) ERR wrong number of arguments for 'tl.flush' command"},
+      {{"TL.FLUSH", ""}, "1"},
+      {{"DBSIZE"}, "0"},
+  });
+}
+
 TEST_F(TlCommandsTest, NamespacesAsTheyAre) {
   start();
   const RespValue all = ask({"TL.NAMESPACE"});

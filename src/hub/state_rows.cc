@@ -29,9 +29,9 @@ std::optional<Bytes> KvStateRows::row(std::string_view key) const {
   return std::move(*value);
 }
 
-void KvStateRows::visit(std::string_view prefix,
+void KvStateRows::visit(std::string_view prefix, std::string_view from,
                         const std::function<bool(std::string_view, std::string_view)>& visit) const {
-  if (const auto ok = kv_.scan(std::string(kStateFamily), prefix, end_of(prefix), visit); !ok) give_up(ok.error());
+  if (const auto ok = kv_.scan(std::string(kStateFamily), from, end_of(prefix), visit); !ok) give_up(ok.error());
 }
 
 }  // namespace tidelock

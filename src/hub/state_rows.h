@@ -18,7 +18,7 @@ class KvStateRows : public StateRows {
  public:
   explicit KvStateRows(Kv& kv) : kv_(kv) {}
   std::optional<Bytes> row(std::string_view key) const override;
-  void visit(std::string_view prefix,
+  void visit(std::string_view prefix, std::string_view from,
              const std::function<bool(std::string_view, std::string_view)>& visit) const override;
 
  private:

@@ -57,6 +57,7 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
         if constexpr (std::is_same_v<What, EdgeFrameIn>) on_frame(what);
         if constexpr (std::is_same_v<What, EdgeRead>) on_read(what);
         if constexpr (std::is_same_v<What, EdgeWrite>) on_write(what);
+        if constexpr (std::is_same_v<What, EdgeListKeys>) on_list(what);
         if constexpr (std::is_same_v<What, EdgeOutboxPersisted>) {
           OutboxActions actions;
           outbox_.persisted(now_, what.number, what.level, actions);

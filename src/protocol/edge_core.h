@@ -81,6 +81,11 @@ struct EdgeWrite {
   // S4: further keys of this write, at the same index and all or nothing. All keys are then written through.
   std::vector<KeyWrite> others = {};
 };
+struct EdgeListKeys {  // TL.FLUSH: a page of the keys that the namespace `prefix` has at the hub
+  ReadToken token;
+  std::string prefix;
+  std::string after;
+};
 struct EdgeOutboxPersisted {  // the rows of earlier OutboxPersist ops are stored, up to this number
   std::uint64_t number = 0;
   AckLevel level = AckLevel::kOs;
@@ -100,7 +105,7 @@ struct EdgeForget {       // FLUSHALL: drop this edge's copy. Strong keys and ow
 struct EdgeEvent {
   Nanos now = 0;
   std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted,
-               EdgeOutboxFailed, EdgeStagedModel, EdgeDisrupted, EdgeForget>
+               EdgeOutboxFailed, EdgeStagedModel, EdgeDisrupted, EdgeForget, EdgeListKeys>
       what;
 };
 
@@ -196,6 +201,13 @@ struct WriteDoneOp {
   Nanos retry_after_ns = 0;  // kBusy
   bool changed = true;       // a delete found something; a condition held
 };
+struct KeysListedOp {
+  ReadToken token;
+  Code code = Code::kOk;  // or kUnavailable
+  std::string message;
+  std::vector<std::string> keys;
+  std::string last;  // the next page begins behind it; empty: there is none
+};
 struct EdgeNote {
   std::string event;
   std::string detail;
@@ -205,7 +217,7 @@ struct EdgeActions {
   using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied,
                           PageFresh, PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, EntryPut,
                           EntryErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened, StrongChanged,
-                          ReadDone, WriteDoneOp, EdgeNote>;
+                          ReadDone, WriteDoneOp, EdgeNote, KeysListedOp>;
   std::vector<Op> ops;
   Nanos wake_at = kForever;  // an EdgeTick is due then
 };
@@ -269,6 +281,11 @@ class EdgeCore {
     Nanos deadline = 0;
     bool sent = false;
   };
+  struct WaitingList {
+    EdgeListKeys list;
+    RequestNo request;  // 0: not asked in this session
+    Nanos deadline = 0;
+  };
   using BlockKey = std::pair<Term, BlockNo>;
 
   // session (edge_session.cc)
@@ -311,6 +328,10 @@ class EdgeCore {
   std::optional<ReadDone> try_read(const WaitingRead& waiting, bool last_chance);
   void ask_for(const WaitingRead& waiting);
   void retry_reads();
+  void on_list(const EdgeListKeys& list);
+  void ask_for_keys(WaitingList& waiting);
+  void on_keys_listed(const KeysListed& listed);
+  void refuse_list(WaitingList& waiting, std::string why);
   void flush_wanted();
   ReadDone answer_from(const EdgeRead& read, const HeldView& entry, Basis basis, Nanos bound) const;
   void note_demand(const Namespace& ns, Consistency consistency, Nanos bound);
@@ -401,6 +422,7 @@ class EdgeCore {
 
   std::vector<WaitingRead> reads_;
   std::map<WriteToken, WaitingWrite> writes_;
+  std::vector<WaitingList> lists_;
   std::set<std::string, std::less<>> unsequenced_;  // held write-behind values the hub has not confirmed
 };
 

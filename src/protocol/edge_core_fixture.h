@@ -47,10 +47,11 @@ struct Word {
   std::string operator()(const LinkOpen&) const { return "connect"; }
   std::string operator()(const LinkClose&) const { return "hangup"; }
   std::string operator()(const ReadDone&) const { return "read"; }
+  std::string operator()(const KeysListedOp&) const { return "listed"; }
   std::string operator()(const WriteDoneOp&) const { return "written"; }
   std::string operator()(const StrongChanged&) const { return "strong"; }
   std::string operator()(const LinkSend& send) const {
-    constexpr const char* kNames[] = {"hello", "probe", "ack", "fetch", "write", "batch", "staged"};
+    constexpr const char* kNames[] = {"hello", "probe", "ack", "fetch", "write", "batch", "staged", "list"};
     return kNames[send.frame.body.index()];
   }
   template <class Other>
@@ -104,6 +105,7 @@ class Bench {
       if (const auto* send = std::get_if<LinkSend>(&op)) sent.push_back(send->frame);
       if (const auto* read = std::get_if<ReadDone>(&op)) reads[read->token.value] = *read;
       if (const auto* write = std::get_if<WriteDoneOp>(&op)) writes[write->token.value] = *write;
+      if (const auto* listed = std::get_if<KeysListedOp>(&op)) lists[listed->token.value] = *listed;
       if (const auto* put = std::get_if<EntryPut>(&op)) {
         store.rows[put->key] = put->entry;
         arena.put(put->key, put->entry);
@@ -137,7 +139,7 @@ class Bench {
     step(EdgeLinkUp{link});
     session = sent.back().session;
     number = 0;
-    Welcome welcome{kProtocolVersion, "hub-1", Boot{9}, term, h0, reset, settings, namespaces, {}, std::move(blocks)};
+    Welcome welcome{protocol_version, "hub-1", Boot{9}, term, h0, reset, settings, namespaces, {}, std::move(blocks)};
     welcome.newest_stamp = newest_at_hub;
     hub(std::move(welcome));
   }
@@ -192,7 +194,8 @@ class Bench {
   bool answered(std::uint64_t token) const { return reads.contains(token); }
 
   std::vector<Namespace> namespaces;
-  bool joined = true;  // an earlier run was welcomed
+  bool joined = true;                                 // an earlier run was welcomed
+  std::uint32_t protocol_version = kProtocolVersion;  // of sessions
   ClusterSettings settings;
   MapStore store;
   std::unique_ptr<EdgeCore> core;
@@ -205,6 +208,7 @@ class Bench {
   std::vector<EdgeFrame> sent;
   std::map<std::uint64_t, ReadDone> reads;
   std::map<std::uint64_t, WriteDoneOp> writes;
+  std::map<std::uint64_t, KeysListedOp> lists;
   MapMemory arena;
   std::map<Bytes, Bytes> outbox_rows;
 };

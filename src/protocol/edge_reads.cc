@@ -12,6 +12,9 @@ namespace tidelock {
 namespace {
 
 constexpr Nanos kDemandTime = 60 * kSecond;
+constexpr Nanos kListPatience = 5 * kSecond;
+constexpr std::size_t kListsMax = 64;
+constexpr std::uint32_t kListsSinceProtocol = 3;
 
 bool allows(const Namespace& ns, OnStale what) {
   return std::find(ns.on_stale.begin(), ns.on_stale.end(), what) != ns.on_stale.end();
@@ -242,6 +245,43 @@ void EdgeCore::retry_reads() {
   reads_ = std::move(still);
 }
 
+// ---- TL.FLUSH: what the hub has of a namespace
+
+void EdgeCore::on_list(const EdgeListKeys& list) {
+  WaitingList waiting{list, {}, saturating_add(now_, kListPatience)};
+  if (lists_.size() >= kListsMax) return refuse_list(waiting, "too many listings are waiting at this edge");
+  wake(waiting.deadline);
+  lists_.push_back(std::move(waiting));
+  ask_for_keys(lists_.back());
+}
+
+void EdgeCore::ask_for_keys(WaitingList& waiting) {
+  if (state_ != State::kOpen) return;
+  if (welcome_.protocol_version < kListsSinceProtocol) {
+    waiting.deadline = now_;
+    return;
+  }
+  waiting.request = RequestNo{++last_request_};
+  send(ListKeys{waiting.request, waiting.list.prefix, waiting.list.after});
+}
+
+void EdgeCore::on_keys_listed(const KeysListed& listed) {
+  const auto it = std::find_if(lists_.begin(), lists_.end(),
+                               [&](const WaitingList& waiting) { return waiting.request == listed.request; });
+  if (it == lists_.end() || listed.request.value == 0) return;  // F1: not outstanding in this session
+  newest_held_ = std::max(newest_held_, listed.newest);         // G8: what is deleted now is deleted after that
+  if (!listed.last.empty() && listed.last <= it->list.after) {
+    refuse_list(*it, "the hub listed the same keys again");
+  } else {
+    emit(KeysListedOp{it->list.token, Code::kOk, {}, listed.keys, listed.last});
+  }
+  lists_.erase(it);
+}
+
+void EdgeCore::refuse_list(WaitingList& waiting, std::string why) {
+  emit(KeysListedOp{waiting.list.token, Code::kUnavailable, std::move(why), {}, {}});
+}
+
 void EdgeCore::expire_waiting() {
   std::vector<WaitingRead> still;
   for (WaitingRead& waiting : reads_) {
@@ -253,6 +293,16 @@ void EdgeCore::expire_waiting() {
     }
   }
   reads_ = std::move(still);
+  for (WaitingList& waiting : lists_) {
+    if (now_ < waiting.deadline) {
+      wake(waiting.deadline);
+    } else if (state_ == State::kOpen && welcome_.protocol_version < kListsSinceProtocol) {
+      refuse_list(waiting, "the hub is of an older version and cannot list keys; update all hubs first");
+    } else {
+      refuse_list(waiting, "no hub told in time which keys there are");
+    }
+  }
+  std::erase_if(lists_, [this](const WaitingList& waiting) { return now_ >= waiting.deadline; });
   std::vector<WriteToken> late;
   for (const auto& [token, waiting] : writes_) {
     if (now_ >= waiting.deadline)

@@ -43,6 +43,7 @@ void EdgeCore::drop_session(const std::string& reason) {
   wanted_.clear();
   outbox_.session_closed();
   for (auto& [token, waiting] : writes_) waiting.request = {};
+  for (WaitingList& waiting : lists_) waiting.request = {};
   // I10: jittered reconnect, for ever
   backoff_ns_ = backoff_ns_ == 0 ? kBackoffFirst : std::min(backoff_ns_ * 2, kBackoffMost);
   const Nanos wait = backoff_ns_ / 2 + static_cast<Nanos>(rng_.below(static_cast<std::uint64_t>(backoff_ns_ / 2) + 1));
@@ -87,6 +88,7 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
           on_fetch_answer(answer);
         }
         if constexpr (std::is_same_v<Body, WriteDone>) on_write_done(body);
+        if constexpr (std::is_same_v<Body, KeysListed>) on_keys_listed(body);
         if constexpr (std::is_same_v<Body, BatchDone>) {
           OutboxActions actions;
           outbox_.batch_done(now_, body, actions);
@@ -162,6 +164,7 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   probe();
   for (auto& [token, waiting] : writes_) send_through(waiting);
   for (const WaitingRead& waiting : reads_) ask_for(waiting);
+  for (WaitingList& waiting : lists_) ask_for_keys(waiting);
 }
 
 Index EdgeCore::resume_from() const { return TIDELOCK_MUTANT(kReplayShownAgain) ? applied_ : std::max(applied_, fed_); }

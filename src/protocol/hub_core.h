@@ -198,7 +198,9 @@ class HubCore {
     std::map<NodeId, Boot> acked;  // S3: by the current session only
   };
   struct Parked {
-    std::variant<std::pair<ConnId, Probe>, std::pair<ConnId, Fetch>, std::pair<AskToken, AdminRequest>> what;
+    std::variant<std::pair<ConnId, Probe>, std::pair<ConnId, Fetch>, std::pair<AskToken, AdminRequest>,
+                 std::pair<ConnId, ListKeys>>
+        what;
     std::uint64_t appends = 0;  // A3: it waits for own writes up to this one; later ones nobody can have seen before it
   };
 
@@ -225,6 +227,7 @@ class HubCore {
   void on_hello(Session& session, SessionNo number, const Hello& hello);
   bool on_probe(Session& session, const Probe& probe);                         // false: park
   bool on_fetch(Session& session, const Fetch& fetch, std::uint64_t appends);  // false: park
+  bool on_list_keys(Session& session, const ListKeys& list, std::uint64_t appends);
   void send(Session& session, decltype(HubFrame::body) body);
   void end_session(ConnId conn, const std::string& reason);
   void close_all_sessions(const std::string& reason);

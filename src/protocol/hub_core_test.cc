@@ -306,6 +306,32 @@ TEST(A3, ALeaseIsRecordedInTheStepThatQueuesTheMark) {
   EXPECT_EQ(bench.core->latest_lease(), bench.now + mark.lease_ns) << "it outlives the session";
 }
 
+TEST(A3, AListingOfKeysNeedsAuthorityAndWaitsForOwnWritesInFlight) {  // TL.FLUSH must not miss what was acknowledged
+  Bench bench;
+  bench.lead_and_wait();
+  bench.connect(1, "edge-1");
+  bench.commit();
+  bench.write(1, "plain:a", "1");
+  bench.commit();
+  bench.write(2, "plain:b", "2");  // appended
+  bench.from(1, ListKeys{RequestNo{1}, "plain:", ""});
+  EXPECT_EQ(bench.count<KeysListed>(1), 0) << "a successor may have shown plain:b";
+  bench.from(1, ListKeys{RequestNo{2}, "cfg:", ""});
+  ASSERT_EQ(bench.count<KeysListed>(1), 1) << "nothing of that namespace is under way";
+  EXPECT_TRUE(bench.last<KeysListed>(1)->keys.empty());
+  bench.commit();
+  ASSERT_EQ(bench.count<KeysListed>(1), 2);
+  EXPECT_EQ(bench.last<KeysListed>(1)->request, RequestNo{1});
+  EXPECT_EQ(bench.last<KeysListed>(1)->keys, (std::vector<std::string>{"plain:a", "plain:b"}));
+
+  bench.now += kSecond;  // its authority has run out
+  bench.from(1, ListKeys{RequestNo{3}, "plain:", "plain:a"});
+  EXPECT_EQ(bench.count<KeysListed>(1), 2);
+  bench.commit();
+  ASSERT_EQ(bench.count<KeysListed>(1), 3);
+  EXPECT_EQ(bench.last<KeysListed>(1)->keys, (std::vector<std::string>{"plain:b"}));
+}
+
 TEST(A3, AStrongReadAtTheHubWaitsForAnOwnWriteInFlight) {
   Bench bench;
   bench.lead_and_wait();

@@ -74,7 +74,8 @@ void HubCore::on_frame(const HubFrameIn& event) {
     end_session(event.conn, "the first message of a session must be a hello");
     return;
   }
-  const bool asks = std::holds_alternative<Probe>(frame.body) || std::holds_alternative<Fetch>(frame.body);
+  const bool asks = std::holds_alternative<Probe>(frame.body) || std::holds_alternative<Fetch>(frame.body) ||
+                    std::holds_alternative<ListKeys>(frame.body);
   if (asks && parked_.size() >= options_.ops_max) {  // X6: an edge may ask faster than authority comes back
     end_session(event.conn, "too many questions are waiting at this hub");
     return;
@@ -85,6 +86,8 @@ void HubCore::on_frame(const HubFrameIn& event) {
     on_block_ack(session, *ack);
   } else if (const auto* fetch = std::get_if<Fetch>(&frame.body)) {
     if (!on_fetch(session, *fetch, appends_)) parked_.push_back({std::pair{event.conn, *fetch}, appends_});
+  } else if (const auto* list = std::get_if<ListKeys>(&frame.body)) {
+    if (!on_list_keys(session, *list, appends_)) parked_.push_back({std::pair{event.conn, *list}, appends_});
   } else if (const auto* write = std::get_if<WriteThrough>(&frame.body)) {
     on_write_through(session, *write);
   } else if (const auto* batch = std::get_if<WriteBatch>(&frame.body)) {
@@ -308,6 +311,18 @@ bool HubCore::on_fetch(Session& session, const Fetch& fetch, std::uint64_t appen
   return true;
 }
 
+// What is listed proves nothing about a value, but whoever deletes it all must not miss what was acknowledged before.
+bool HubCore::on_list_keys(Session& session, const ListKeys& list, std::uint64_t appends) {
+  if (!has_authority(now_)) return false;  // A3
+  for (auto it = in_flight_.lower_bound(list.prefix); it != in_flight_.end() && it->first.starts_with(list.prefix);
+       ++it) {
+    if (own_write_in_flight(it->first, appends)) return false;  // a successor may already have shown it
+  }
+  StateMachine::Listing page = state_.list(list.prefix, list.after, ledger_now());
+  send(session, KeysListed{list.request, std::move(page.keys), std::move(page.last), page.newest});
+  return true;
+}
+
 Nanos HubCore::writers_ns() const {
   if (writers_known_) return *writers_known_;
   Nanos largest = 0;
@@ -416,6 +431,10 @@ void HubCore::retry_parked() {
     } else if (const auto* fetch = std::get_if<std::pair<ConnId, Fetch>>(&item.what)) {
       if (const auto it = sessions_.find(fetch->first); it != sessions_.end()) {
         done = on_fetch(it->second, fetch->second, item.appends);
+      }
+    } else if (const auto* list = std::get_if<std::pair<ConnId, ListKeys>>(&item.what)) {
+      if (const auto it = sessions_.find(list->first); it != sessions_.end()) {
+        done = on_list_keys(it->second, list->second, item.appends);
       }
     } else if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&item.what)) {
       done = answer_read(asked->first, asked->second, item.appends);

@@ -16,9 +16,9 @@ class MapRows final : public StateRows {
     const auto it = rows.find(key);
     return it == rows.end() ? std::nullopt : std::optional(it->second);
   }
-  void visit(std::string_view prefix,
+  void visit(std::string_view prefix, std::string_view from,
              const std::function<bool(std::string_view, std::string_view)>& see) const override {
-    for (auto it = rows.lower_bound(prefix); it != rows.end() && it->first.starts_with(prefix); ++it) {
+    for (auto it = rows.lower_bound(from); it != rows.end() && it->first.starts_with(prefix); ++it) {
       if (!see(it->first, it->second)) return;
     }
   }

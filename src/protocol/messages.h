@@ -20,8 +20,9 @@ namespace tidelock {
 
 // What edges and hubs say to each other. A build speaks a range of versions, a session uses the highest that both
 // speak, and what came with a version is sent only in sessions that have it. 2: a goodbye's hint may be "ID=ADDRESS".
+// 3: ListKeys.
 inline constexpr std::uint32_t kProtocolVersionMin = 1;
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 // ------------------------------------------------------------------------------------------------- edge -> hub
 
@@ -122,10 +123,22 @@ struct Staged {  // also sent when staging failed: `error` then says why
   }
 };
 
+// TL.FLUSH: which keys the namespace with this prefix has at the hub. Answered a page at a time, as Fetch is: with
+// authority, and behind own writes under way (A3).
+struct ListKeys {
+  RequestNo request;
+  std::string prefix;
+  std::string after;  // the page begins behind this key; empty: with the first
+  template <class A>
+  void fields(A& a) {
+    a(request, prefix, after);
+  }
+};
+
 struct EdgeFrame {
   SessionNo session;
   std::uint64_t number = 0;  // from 1 in each session
-  std::variant<Hello, Probe, BlockAck, Fetch, WriteThrough, WriteBatch, Staged> body;
+  std::variant<Hello, Probe, BlockAck, Fetch, WriteThrough, WriteBatch, Staged, ListKeys> body;
   template <class A>
   void fields(A& a) {
     a(session, number, body);
@@ -257,10 +270,21 @@ struct Goodbye {  // the hub ends the session; the edge tries `hint` or the next
   }
 };
 
+struct KeysListed {
+  RequestNo request;
+  std::vector<std::string> keys;
+  std::string last;  // the next page begins behind this key; empty: there is none
+  Stamp newest{};    // of the values listed (G8)
+  template <class A>
+  void fields(A& a) {
+    a(request, keys, last, newest);
+  }
+};
+
 struct HubFrame {
   SessionNo session;
   std::uint64_t number = 0;  // from 1 in each session
-  std::variant<Welcome, Record, Mark, Block, Unblock, FetchAnswer, WriteDone, BatchDone, Goodbye> body;
+  std::variant<Welcome, Record, Mark, Block, Unblock, FetchAnswer, WriteDone, BatchDone, Goodbye, KeysListed> body;
   template <class A>
   void fields(A& a) {
     a(session, number, body);

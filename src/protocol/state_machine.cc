@@ -255,15 +255,15 @@ std::optional<Bytes> StateMachine::row(std::string_view key) const {
 }
 
 // Merges the committed rows with those of the latest apply.
-void StateMachine::visit(std::string_view prefix, const Visit& visit) const {
-  auto changed = changed_rows_.lower_bound(prefix);
+void StateMachine::visit(std::string_view prefix, std::string_view from, const Visit& visit) const {
+  auto changed = changed_rows_.lower_bound(from);
   const auto in_prefix = [&] { return changed != changed_rows_.end() && changed->first.starts_with(prefix); };
   bool more = true;
   const auto take_changed = [&] {
     if (changed->second) more = visit(changed->first, *changed->second);
     ++changed;
   };
-  rows_->visit(prefix, [&](std::string_view key, std::string_view value) {
+  rows_->visit(prefix, from, [&](std::string_view key, std::string_view value) {
     while (more && in_prefix() && changed->first < key) take_changed();
     if (!more) return false;
     if (in_prefix() && changed->first == key) {
@@ -357,6 +357,28 @@ std::vector<std::string> StateMachine::keys(std::string_view prefix, std::size_t
     return found.size() < limit;
   });
   return found;
+}
+
+StateMachine::Listing StateMachine::list(std::string_view prefix, std::string_view after, Nanos now) const {
+  Listing page;
+  std::size_t rows = 0, bytes = 0;
+  const bool goes_on = !after.empty() && after.starts_with(prefix);
+  Bytes from = named_row('v', goes_on ? after : prefix);
+  if (goes_on) from.push_back('\0');  // the smallest key behind it
+  visit(named_row('v', prefix), from, [&](std::string_view row, std::string_view encoded) {
+    const std::string_view key = row.substr(1);
+    if (rows++ == kListedRowsMax || bytes > kListedBytesMax) return false;
+    page.last = key;
+    if (namespace_of(namespaces_, key).prefix != prefix) return true;  // of a longer one, inside of it
+    const auto value = own_row<StoredValue>(encoded);
+    if (!value.value || value.expires_at <= now) return true;
+    bytes += key.size();
+    page.keys.emplace_back(key);
+    page.newest = std::max(page.newest, value.stamp);
+    return true;
+  });
+  if (rows <= kListedRowsMax && bytes <= kListedBytesMax) page.last.clear();
+  return page;
 }
 
 std::optional<std::pair<Index, Code>> StateMachine::outcome(CommandId id) const {

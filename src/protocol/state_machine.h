@@ -35,8 +35,8 @@ class StateRows {
  public:
   virtual ~StateRows() = default;
   virtual std::optional<Bytes> row(std::string_view key) const = 0;
-  // Every row whose key starts with `prefix`, in order, until `visit` answers false.
-  virtual void visit(std::string_view prefix,
+  // Every row whose key starts with `prefix` and is at or above `from`, in order, until `visit` answers false.
+  virtual void visit(std::string_view prefix, std::string_view from,
                      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
 };
 struct StateBatch {
@@ -112,6 +112,16 @@ class StateMachine {
   Stamp newest_batch_stamp(const NodeId& edge) const;
   // Keys with a live value under a prefix, at most `limit`.
   std::vector<std::string> keys(std::string_view prefix, std::size_t limit) const;
+  // A page of the keys that belong to the namespace `prefix` and have a value at ledger time `now`; `last` is empty
+  // behind the last one. Looks at no more than kListedRowsMax rows.
+  struct Listing {
+    std::vector<std::string> keys;
+    std::string last;  // the next page begins behind it
+    Stamp newest;      // of their values
+  };
+  Listing list(std::string_view prefix, std::string_view after, Nanos now) const;
+  static constexpr std::size_t kListedRowsMax = 4096;
+  static constexpr std::size_t kListedBytesMax = 256u << 10;  // of keys in one page
   // The index and outcome of a command that took effect earlier: kOk, or kConflict (a condition failed). kUnavailable
   // with the index of the abort when the id was aborted: it has had no effect and never will (S1). Beacons are not
   // remembered.
@@ -151,7 +161,8 @@ class StateMachine {
 
   // Rows under the latest apply.
   std::optional<Bytes> row(std::string_view key) const;
-  void visit(std::string_view prefix, const Visit& visit) const;
+  void visit(std::string_view prefix, const Visit& visit) const { this->visit(prefix, prefix, visit); }
+  void visit(std::string_view prefix, std::string_view from, const Visit& visit) const;
   void put_row(Bytes key, Bytes value) { changed_rows_[std::move(key)] = std::move(value); }
   void erase_row(Bytes key) { changed_rows_[std::move(key)] = std::nullopt; }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/rng.h"
 #include "codec/archive.h"
@@ -549,8 +550,68 @@ TEST(StateMachine, ExpiredRowsAreSweptInBoundedSteps) {  // I11
   EXPECT_EQ(hub.machine.uncollected(), 0u);
   EXPECT_TRUE(hub.machine.keys("", 10).empty());
   std::size_t values = 0;
-  hub.rows.visit("v", [&](std::string_view, std::string_view) { return ++values > 0; });
+  hub.rows.visit("v", "v", [&](std::string_view, std::string_view) { return ++values > 0; });
   EXPECT_EQ(values, 0u);
+}
+
+TEST(StateMachine, AListingNamesTheLivingKeysOfOneNamespacePageByPage) {  // TL.FLUSH
+  Hub hub;
+  hub.claim();
+  Seed seed = shipped_seed();
+  Namespace inner = namespace_of(seed.namespaces, "config:x");
+  inner.prefix = "config:inner:";
+  seed.namespaces.push_back(inner);
+  ASSERT_TRUE(hub.run(seed).effective);
+  hub.put({set("config:", "the prefix itself"), set("config:a", "1"), set("config:b", "2"), set("configurable", "no")});
+  hub.put({set("config:inner:x", "of another namespace"), set("config:z", "3"), del("config:b")});
+  KeyWrite brief = set("config:brief", "4");
+  brief.ttl_ns = kSecond;
+  hub.put({brief});
+  hub.run(RegisterEdge{"edge-1", ""});
+  hub.batch(1, {record("feature:f", "v", 700), record("feature:g", "v", 900), record("feature:h", std::nullopt, 950)});
+  const auto listed = [&](const char* prefix, const char* after, Nanos now) {
+    const auto page = hub.machine.list(prefix, after, now);
+    std::string text;
+    for (const std::string& key : page.keys) text += key + " ";
+    return text + "|" + page.last + "|" + std::to_string(page.newest.wall_ms);
+  };
+  struct Case {
+    const char* why;
+    const char* prefix;
+    const char* after;
+    Nanos now;
+    const char* keys;
+  };
+  for (const Case& c : {
+           Case{"neither the deleted, nor those of longer and other prefixes", "config:", "", 0,
+                "config: config:a config:brief config:z ||0"},
+           Case{"nor the expired", "config:", "", kSecond, "config: config:a config:z ||0"},
+           Case{"behind a key", "config:", "config:a", 0, "config:brief config:z ||0"},
+           Case{"behind the last", "config:", "config:z", 0, "||0"},
+           Case{"behind a key of elsewhere: all", "config:", "zzz", 0, "config: config:a config:brief config:z ||0"},
+           Case{"the newest stamp among them (G8)", "feature:", "", 0, "feature:f feature:g ||900"},
+           Case{"no such namespace", "none:", "", 0, "||0"},
+       }) {
+    EXPECT_EQ(listed(c.prefix, c.after, c.now), c.keys) << c.why;
+  }
+  std::set<std::string> all;
+  for (int i = 0; i < 10; ++i) {
+    std::vector<KeyWrite> many;
+    for (int j = 0; j < 1000; ++j) many.push_back(set("config:inner:" + std::to_string(i * 1000 + j), "v"));
+    hub.put(many);
+  }
+  std::string after;
+  int pages = 0;
+  do {
+    const auto page = hub.machine.list("config:inner:", after, 0);
+    EXPECT_LE(page.keys.size(), StateMachine::kListedRowsMax);
+    for (const std::string& key : page.keys) EXPECT_TRUE(all.insert(key).second) << key << " twice";
+    after = page.last;
+    ++pages;
+  } while (!after.empty());
+  EXPECT_EQ(all.size(), 10'001u);
+  EXPECT_EQ(pages, 3);
+  EXPECT_EQ(hub.machine.list("config:", "", 0).keys.size(), 3u) << "the first page is full of another namespace's rows";
 }
 
 TEST(StateMachine, WritesSweepWhenNoBeaconIsNeeded) {  // I11
@@ -634,8 +695,8 @@ TEST(StateMachine, IdsAreForgottenOldestFirst) {  // I11
   hub.run(RemoveEdge{"none"});
   EXPECT_FALSE(hub.machine.outcome(first).has_value());
   std::size_t ids = 0, order = 0;
-  hub.rows.visit("i", [&](std::string_view, std::string_view) { return ++ids > 0; });
-  hub.rows.visit("o", [&](std::string_view, std::string_view) { return ++order > 0; });
+  hub.rows.visit("i", "i", [&](std::string_view, std::string_view) { return ++ids > 0; });
+  hub.rows.visit("o", "o", [&](std::string_view, std::string_view) { return ++order > 0; });
   EXPECT_EQ(ids, StateMachine::kIdsMax);
   EXPECT_EQ(order, StateMachine::kIdsMax);
 }
@@ -760,7 +821,7 @@ TEST(StateMachineProperty, IndexRowsMatchTheValues) {
     hub.start();
     for (int i = 0; i < 120; ++i) hub.apply(any_command(rng, hub));
     std::size_t ending = 0, tombstones = 0, x = 0, t = 0;
-    hub.rows.visit("v", [&](std::string_view, std::string_view bytes) {
+    hub.rows.visit("v", "v", [&](std::string_view, std::string_view bytes) {
       const auto value = decode<StoredValue>(bytes, "value");
       if (!value->value) {
         ++tombstones;
@@ -769,8 +830,8 @@ TEST(StateMachineProperty, IndexRowsMatchTheValues) {
       }
       return true;
     });
-    hub.rows.visit("x", [&](std::string_view, std::string_view) { return ++x > 0; });
-    hub.rows.visit("t", [&](std::string_view, std::string_view) { return ++t > 0; });
+    hub.rows.visit("x", "x", [&](std::string_view, std::string_view) { return ++x > 0; });
+    hub.rows.visit("t", "t", [&](std::string_view, std::string_view) { return ++t > 0; });
     ASSERT_EQ(x, ending) << "seed " << seed;
     ASSERT_EQ(t, tombstones) << "seed " << seed;
   }

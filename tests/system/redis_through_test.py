@@ -13,7 +13,7 @@ import time
 import unittest
 
 sys.dont_write_bytecode = True
-from harness import Cluster, RespError, Scratch
+from harness import Cluster, RespError, Scratch, wait_until
 
 BIN = "."
 INCREMENTS = 40
@@ -233,6 +233,25 @@ class Through(unittest.TestCase):
         with self.assertRaisesRegex(RespError, "^ERR no such key$"):
             call("RENAME", "config:c", "config:b")
         self.assertEqual(self.strong("config:b"), b"2")
+
+    def test_a_flush_deletes_a_namespace_everywhere(self):
+        other = self.enterContext(self.cluster.redis("edge-2"))
+        self.redis.call("TL.FLUSH", "config:")
+        for i in range(600):  # more than one turn, from both edges
+            (self.redis if i % 2 else other).call("SET", f"config:flush:{i}", "v")
+        self.redis.call("SET", "feature:flush:mine", "1")
+        other.call("TL.SET", "feature:flush:theirs", "2", "ACK", "ORIGIN")
+        self.redis.call("SET", "own:flush", "stays")
+        self.assertEqual(other.call("TL.GET", "config:flush:1", "STRONG")["value"], b"v")
+        self.assertEqual(self.redis.call("TL.FLUSH", "config:"), 600)
+        self.assertIsNone(other.call("TL.GET", "config:flush:1", "STRONG")["value"])
+        self.assertEqual(self.redis.call("TL.FLUSH", "config:"), 0)
+        self.assertEqual(self.redis.call("TL.FLUSH", "feature:"), 2)  # one of them was never held here
+        for redis in (self.redis, other):
+            wait_until("the deletions to be flushed",
+                       lambda: all(redis.call("TL.GET", f"feature:flush:{who}", "STRONG")["value"] is None
+                                   for who in ("mine", "theirs")), 20)
+        self.assertEqual(self.redis.call("GET", "own:flush"), b"stays")
 
     def test_increments_of_two_edges_all_count(self):
         failures = []

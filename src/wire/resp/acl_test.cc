@@ -215,6 +215,9 @@ TEST(AclUser, DecidesAsRedis) {
       {"+tl.invalidate ~features:?", "tl.invalidate features:x", "key features:x"},
       {"+tl.invalidate %R~features:*", "tl.invalidate features:", "key features:"},
       {"+tl.invalidate ~features:*", "tl.invalidate features:*:x", "ok"},
+      {"+tl.flush ~features:*", "tl.flush features:", "ok"},
+      {"+tl.flush ~features:*", "tl.flush features", "key features"},
+      {"+tl.flush %R~features:*", "tl.flush features:", "key features:"},
       {"+tl.invalidate ~features:*", "tl.invalidate *", "key *"},
       {"+tl.invalidate ~features:*", "tl.invalidate feature[s]:*", "key feature[s]:*"},
   };

@@ -207,6 +207,7 @@ std::span<const KeySpec> specs_of_command(C id) {
     case C::kCopy: return kCopy;
     case C::kRename: return kRename;
     case C::kRenameNx: return kRenameNew;
+    case C::kTlFlush:
     case C::kTlInvalidate: return kPrefixRemoved;
     default: return {};
   }
@@ -310,6 +311,7 @@ CategoryBits categories_of(const CommandLookup& command) {
     case C::kFlushDb: return bits | category("keyspace") | category("dangerous");
     case C::kKeys:
     case C::kInfo:
+    case C::kTlFlush:
     case C::kTlInvalidate: return bits | category("dangerous");
     default: return bits;
   }

@@ -109,6 +109,7 @@ constexpr std::array kCommands = std::to_array<CommandSpec>({
     {"tl.mget", C::kTlMGet, -3, F::kReadOnly | F::kFast | F::kMovableKeys, 1, -1, 1, "Get values with their receipts; options come first", "tidelock 0.1", "tidelock", "[BOUND ms] [STRONG] [EVENTUAL] [DEADLINE ms] [TOKEN index] KEYS key [key ...]"},
     {"tl.set", C::kTlSet, -3, F::kWrite | F::kDenyOom, 1, 1, 1, "Set a value; answers its version and the level of its acknowledgement", "tidelock 0.1", "tidelock", "key value [PX ms] [ACK level]"},
     {"tl.invalidate", C::kTlInvalidate, 2, F::kWrite, 0, 0, 0, "Drop this edge's copies of the keys that match a pattern", "tidelock 0.1", "tidelock", "pattern"},
+    {"tl.flush", C::kTlFlush, 2, F::kWrite, 0, 0, 0, "Delete every key of a namespace, everywhere; answers how many", "tidelock 0.1", "tidelock", "prefix"},
     {"tl.receipt", C::kTlReceipt, -1, F::kFast, 0, 0, 0, "Receipts with plain reads of this connection, as a RESP3 attribute", "tidelock 0.1", "tidelock", "[ON | OFF]"},
     {"tl.namespace", C::kTlNamespace, -1, F::kReadOnly | F::kFast, 0, 0, 0, "The namespaces and their policies, or that of one key", "tidelock 0.1", "tidelock", "[key]"},
     {"tl.info", C::kTlInfo, -1, F::kFast, 0, 0, 0, "State of this edge: session, proofs, lease, namespaces", "tidelock 0.1", "tidelock", "[section]"},

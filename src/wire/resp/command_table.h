@@ -108,6 +108,7 @@ enum class RespCommand : std::uint8_t {
   kTlMGet,
   kTlSet,
   kTlInvalidate,
+  kTlFlush,
   kTlReceipt,
   kTlNamespace,
   kTlInfo,  // tidelock
