@@ -7,6 +7,7 @@ SIDEWAYS = {
     ("ledger/raft", "store/kv"): "log and vote rest in a key-value store (RocksDB), so as not to have two stores",
     ("store/remote", "wire/resp"): "a cache server is spoken to with the client and the sockets that are there already",
     ("wire/http", "telemetry"): "/metrics prints the registry",
+    ("store/objects", "store/models"): "the folder engine syncs and renames files as the blob store does",
 }
 
 # Headers of rooms that are part of the public face: include/tidelock may name them.
@@ -25,6 +26,7 @@ EXAMPLE_TOOLS = {
 # Third-party libraries that more than one room may wrap: library -> (rooms, reason).
 WRAPPED_TWICE = {
     "ssl": ({"wire/resp", "wire/grpc"}, "gRPC brings its own TLS, and its tests speak TLS by hand"),
+    "json": ({"cli", "store/objects"}, "the metadata service of a machine gives its credentials as JSON"),
     "crypto": ({"codec", "wire/resp"}, "TLS says what went wrong through the error queue of all OpenSSL"),
 }
 

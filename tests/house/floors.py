@@ -14,7 +14,7 @@ FLOORS = [
     {"protocol"},
     {"memory"},
     {"wire/grpc", "wire/resp", "wire/http", "ledger", "ledger/raft", "store/kv", "store/models", "store/chunks",
-     "store/remote", "bus", "infer", "telemetry"},
+     "store/remote", "store/objects", "bus", "infer", "telemetry"},
     {"hub", "edge", "client"},
     {"cli"},
 ]
@@ -37,6 +37,8 @@ LIBRARIES = {
     "cli11": r"CLI/.*",
     "tomlplusplus": r"toml\+\+/.*|toml\.hpp",
     "json": r"nlohmann/.*",
+    "curl": r"curl/.*",
+    "expat": r"expat\.h",
 }
 EVERYWHERE = {"expected"}  # header only, and part of what Result is
 TEST_LIBRARIES = r"gtest/.*|gmock/.*|benchmark/.*"
