@@ -7,6 +7,7 @@ SIDEWAYS = {
     ("ledger/raft", "store/kv"): "log and vote rest in a key-value store (RocksDB), so as not to have two stores",
     ("store/remote", "wire/resp"): "a cache server is spoken to with the client and the sockets that are there already",
     ("wire/http", "telemetry"): "/metrics prints the registry",
+    ("store/objects", "wire/http"): "cloud stores are spoken to over HTTP",
     ("store/objects", "store/models"): "the folder engine syncs and renames files as the blob store does",
 }
 

@@ -16,7 +16,7 @@
 #include "base/rng.h"
 #include "store/objects/credentials.h"
 #include "store/objects/object_store.h"
-#include "store/objects/web_client.h"
+#include "wire/http/web_client.h"
 
 namespace tidelock {
 

@@ -20,7 +20,7 @@
 
 #include "base/result.h"
 #include "store/objects/object_store.h"
-#include "store/objects/web_client.h"
+#include "wire/http/web_client.h"
 
 namespace tidelock {
 

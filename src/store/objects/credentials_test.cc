@@ -7,7 +7,7 @@
 
 #include "codec/hmac.h"
 #include "store/models/test_folder.h"
-#include "store/objects/server_fixture.h"
+#include "wire/http/server_fixture.h"
 
 namespace tidelock {
 namespace {

@@ -12,8 +12,8 @@
 #include "base/wall_clock.h"
 #include "codec/hmac.h"
 #include "store/models/test_folder.h"
-#include "store/objects/server_fixture.h"
-#include "store/objects/web_client.h"
+#include "wire/http/server_fixture.h"
+#include "wire/http/web_client.h"
 
 namespace tidelock {
 

@@ -6,7 +6,7 @@
 #include <functional>
 #include <memory>
 
-#include "store/objects/web_client.h"
+#include "wire/http/web_client.h"
 
 namespace tidelock {
 namespace {

@@ -1,4 +1,4 @@
-#include "store/objects/web_client.h"
+#include "wire/http/web_client.h"
 
 #include <curl/curl.h>
 
