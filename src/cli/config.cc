@@ -479,11 +479,16 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("l2.address", edge.l2.address);
   reader.text("l2.password", edge.l2.password);
   reader.number("l2.deadline_us", edge.l2.deadline_ns, 50, 100'000, kMicrosecond);
+  reader.text("model_server.folder", edge.model_server.folder);
+  reader.text("model_server.url", edge.model_server.url);
+  reader.number("model_server.timeout_ms", edge.model_server.timeout_ms, 100, 3'600'000);
   reader.number("l2.max_bytes", edge.l2.bytes_max, 1 << 20, std::int64_t{1} << 50);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
   if (const auto ok = check_node_id(edge.id); !ok)
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
+  if (const auto ok = check_model_server(edge.model_server); !ok)
+    return fail(Code::kInvalid, path + ": " + ok.error().message);
   if (const auto ok = check_l2(edge.l2); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
   if (edge.redis_tls_address.empty() && !(edge.redis_tls.certificate_file + edge.redis_tls.ca_file).empty()) {
     return fail(Code::kInvalid,
@@ -570,6 +575,10 @@ std::string print_config(const EdgeSettings& settings) {
         {"password", edge.l2.password.empty() ? "" : "[hidden]"},
         {"deadline_us", edge.l2.deadline_ns / kMicrosecond},
         {"max_bytes", edge.l2.bytes_max}}},
+      {"model_server",
+       {{"folder", edge.model_server.folder},
+        {"url", edge.model_server.url},
+        {"timeout_ms", edge.model_server.timeout_ms}}},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);
 }

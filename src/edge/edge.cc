@@ -274,6 +274,14 @@ class Edge::Impl {
       loop_->post([this, key = std::move(key), done = std::move(done)] { core_loop_->read(key, {}, done); });
     };
     keeper.report = [this](EdgeStagedModel staged) { core_loop_->post(std::move(staged)); };
+    if (!config_.model_server.folder.empty()) {
+      auto beside = ModelServer::open(config_.model_server, clock_, metrics_);
+      if (!beside) return fail(beside.error());
+      model_server_ = std::move(*beside);
+      keeper.in_force = [this](Index activation, std::string folder, Manifest manifest) {
+        model_server_->in_force(activation, std::move(folder), std::move(manifest));
+      };
+    }
     auto models = ModelKeeper::open(config_, *kv_, clock_, metrics_, std::move(keeper));
     if (!models) return fail(models.error());
     keeper_ = std::move(*models);
@@ -366,6 +374,7 @@ class Edge::Impl {
   // The keeper's thread asks the loop; it ends first. The object stays: the loop still calls it.
   void keeper_stop() {
     if (keeper_) keeper_->stop();
+    if (model_server_) model_server_->stop();
   }
 
   const EdgeConfig config_;
@@ -386,6 +395,7 @@ class Edge::Impl {
   std::unique_ptr<OutboxDisk> disk_;
   std::unique_ptr<Links> links_;
   std::unique_ptr<CoreLoop> core_loop_;
+  std::unique_ptr<ModelServer> model_server_;  // outlives the keeper, which tells it
   std::unique_ptr<ModelKeeper> keeper_;
   std::unique_ptr<EdgeCommands> commands_;
   std::unique_ptr<RespServer> server_;

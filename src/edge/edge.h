@@ -22,6 +22,7 @@
 #include "base/elapsed_clock.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "edge/model_server.h"
 #include "protocol/messages.h"
 #include "wire/grpc/transport.h"
 #include "wire/resp/tls.h"
@@ -67,6 +68,7 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t arena_bytes = 64u << 20;
   L2Settings l2;
+  ModelServerSettings model_server;
   std::string requirepass;         // of the Redis protocol; empty: none, local peers only
   std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings
   std::vector<std::pair<std::string, std::string>> parameters;

@@ -458,6 +458,7 @@ void ModelKeeper::show() {
     Shown& one = shown[name];
     if (model.current.value) one.current = model.current.value->version;
     if (model.staged.value) one.staged = model.staged.value->version;
+    one.activation = model.current.version;
     one.current_since = model.current_since;
     const auto held = verified_.find({name, one.current});
     one.current_verified = model.current.value && held != verified_.end() &&
@@ -472,7 +473,7 @@ void ModelKeeper::show() {
       if (gauges_.insert(name).second) fresh.push_back(name);
       const auto before = shown_.find(name);
       const bool same =
-          before != shown_.end() && before->second.current_verified && before->second.current == one.current;
+          before != shown_.end() && before->second.current_verified && before->second.activation == one.activation;
       if (one.current_verified && !same) adopted.emplace_back(name, one.current);
     }
     shown_ = std::move(shown);
@@ -493,6 +494,10 @@ void ModelKeeper::show() {
         .gauge(metric::kModelVersionTimestamp, "When the version came into force here, verified.",
                {{"model", name}, {"version", version}})
         .set(static_cast<double>(wall_ms_now()) / 1000.0);
+    if (links_.in_force) {  // M11
+      links_.in_force(models_.at(name).current.version, layout_->folder(name, version),
+                      verified_.at({name, version}).manifest);
+    }
   }
 }
 

@@ -59,6 +59,9 @@ class ModelKeeper {
     // Reads a key under its namespace's contract; `done` may come on any thread, or never when the edge stops.
     std::function<void(std::string key, std::function<void(ReadDone)> done)> read;
     std::function<void(EdgeStagedModel)> report;
+    // The version in force, whenever it is another one and verified here: its activation, and the folder with its
+    // files.
+    std::function<void(Index activation, std::string folder, Manifest manifest)> in_force = {};
   };
   // `config`, `kv` (with kMetaFamily), `clock` and `metrics` outlive it. Opens the stores; start() begins to work.
   static Result<std::unique_ptr<ModelKeeper>> open(const EdgeConfig& config, Kv& kv, const Clock& clock,
@@ -158,6 +161,7 @@ class ModelKeeper {
   struct Shown {
     std::string current, staged;
     std::vector<std::string> verified;
+    Index activation;
     Nanos current_since = 0;
     bool current_verified = false;
   };
