@@ -67,4 +67,41 @@ Result<Bytes> decompress(BytesView frame, std::size_t bytes_max, const char* wha
   return out;
 }
 
+Bytes compress_against(BytesView bytes, BytesView prefix, int level) {
+  const std::unique_ptr<ZSTD_CCtx, FreeCompressor> context(ZSTD_createCCtx());
+  TIDELOCK_ASSERT(context != nullptr);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, std::clamp(level, 1, 19));
+  if (!prefix.empty()) {
+    int window_log = 10;
+    while (window_log < kWindowLogMax && (std::size_t{1} << window_log) < bytes.size() + prefix.size()) ++window_log;
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, window_log);
+    if (window_log >= 22) ZSTD_CCtx_setParameter(context.get(), ZSTD_c_enableLongDistanceMatching, 1);
+    ZSTD_CCtx_refPrefix(context.get(), prefix.data(), prefix.size());
+  }
+  Bytes out(ZSTD_compressBound(bytes.size()), '\0');
+  const std::size_t size = ZSTD_compress2(context.get(), out.data(), out.size(), bytes.data(), bytes.size());
+  TIDELOCK_ASSERT(!ZSTD_isError(size));
+  out.resize(size);
+  return out;
+}
+
+// In one go into a buffer of the right size, so that zstd needs no window of its own, whatever the frame says.
+Result<void> decompress_against(BytesView frame, BytesView prefix, char* out, std::size_t bytes, const char* what) {
+  thread_local const std::unique_ptr<ZSTD_DCtx, FreeDecompressor> context(ZSTD_createDCtx());
+  TIDELOCK_ASSERT(context != nullptr);
+  ZSTD_DCtx_reset(context.get(), ZSTD_reset_session_and_parameters);
+  ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax, kWindowLogMax);
+  if (!prefix.empty()) ZSTD_DCtx_refPrefix(context.get(), prefix.data(), prefix.size());
+  if (ZSTD_findFrameCompressedSize(frame.data(), frame.size()) != frame.size()) {
+    return fail(Code::kCorrupt, std::string(what) + ": not one whole zstd frame");
+  }
+  const std::size_t size = ZSTD_decompressDCtx(context.get(), out, bytes, frame.data(), frame.size());
+  if (ZSTD_isError(size)) return fail(Code::kCorrupt, std::string(what) + ": " + ZSTD_getErrorName(size));
+  if (size != bytes) {
+    return fail(Code::kCorrupt,
+                std::string(what) + ": " + std::to_string(size) + " bytes in place of " + std::to_string(bytes));
+  }
+  return {};
+}
+
 }  // namespace tidelock

@@ -19,4 +19,9 @@ Bytes compress(BytesView bytes, int level = kCompressLevel);
 // `what` names the thing in the error: "write-behind batch".
 Result<Bytes> decompress(BytesView frame, std::size_t bytes_max, const char* what);
 
+// The same against bytes that the receiver has. Long distances are found. `prefix` may be empty.
+Bytes compress_against(BytesView bytes, BytesView prefix, int level);
+// Fills `out` with exactly `bytes` bytes. Allocates nothing that the frame asks for.
+Result<void> decompress_against(BytesView frame, BytesView prefix, char* out, std::size_t bytes, const char* what);
+
 }  // namespace tidelock

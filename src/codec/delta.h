@@ -60,8 +60,8 @@ Result<DeltaHeader> read_delta_header(BytesView front);
 // -----------------------------------------------------------------------------------------------------------
 
 enum class DeltaKind : std::uint8_t {
-  kSame,     // already here, at the same place
-  kCopy,     // already here, elsewhere
+  kSame,     // already here, in one piece
+  kCopy,     // already here, in several
   kNumeric,  // numeric difference
   kPatch,    // zstd against a place in a base
   kFull,     // travels whole, compressed when that helps

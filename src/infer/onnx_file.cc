@@ -1,9 +1,10 @@
-// Protobuf by hand: a message is a list of fields, each a varint key (number << 3 | wire type) and a payload. Field
-// numbers are those of onnx.proto3 (IR version 7).
+// Protobuf by hand (codec/protobuf.h). Field numbers are those of onnx.proto3 (IR version 7).
 #include "infer/onnx_file.h"
 
 #include <set>
 #include <type_traits>
+
+#include "codec/protobuf.h"
 
 namespace tidelock {
 namespace {
@@ -23,58 +24,8 @@ constexpr std::size_t kPortsMax = 256;
 
 // ---------------------------------------------------------------------------------------------------------- reading
 
-struct Field {
-  int number = 0;
-  std::uint64_t varint = 0;
-  BytesView bytes;
-};
-
-class Fields {
- public:
-  explicit Fields(BytesView in) : in_(in) {}
-  // False at the end and at the first malformed byte; ok() tells them apart.
-  bool next(Field& field) {
-    if (!ok_ || at_ == in_.size()) return false;
-    const std::uint64_t key = varint();
-    field = {static_cast<int>(key >> 3 & 0x1FFFFFFF), 0, {}};
-    switch (key & 7) {
-      case 0: field.varint = varint(); break;
-      case 1: field.bytes = take(8); break;
-      case 2: field.bytes = take(varint()); break;
-      case 5: field.bytes = take(4); break;
-      default: ok_ = false;
-    }
-    if (field.number == 0) ok_ = false;
-    return ok_;
-  }
-  bool ok() const { return ok_; }
-
- private:
-  std::uint64_t varint() {
-    std::uint64_t v = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      if (at_ >= in_.size()) break;
-      const auto byte = static_cast<unsigned char>(in_[at_++]);
-      v |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if ((byte & 0x80) == 0) return v;
-    }
-    ok_ = false;
-    return 0;
-  }
-  BytesView take(std::uint64_t size) {
-    if (!ok_ || size > in_.size() - at_) {
-      ok_ = false;
-      return {};
-    }
-    const BytesView out = in_.substr(at_, static_cast<std::size_t>(size));
-    at_ += static_cast<std::size_t>(size);
-    return out;
-  }
-
-  BytesView in_;
-  std::size_t at_ = 0;
-  bool ok_ = true;
-};
+using Field = ProtobufField;
+using Fields = ProtobufFields;
 
 // The payload of the last field with this number, or nothing.
 BytesView child(BytesView message, int number) {
