@@ -42,6 +42,8 @@ constexpr std::uint64_t kSlice = 16u << 10;          // of a sample
 constexpr std::uint64_t kAround = 256u << 10;        // what a patch sees to both sides of its place
 constexpr std::uint64_t kWholeBaseBytes = 8u << 20;  // bases up to here are seen whole by a patch that has no place
 constexpr std::uint64_t kOrderBytes = 6;             // the head of an order, roughly
+constexpr std::uint64_t kProbeBytes = 32u << 10;     // what tells whether zstd is worth its time
+constexpr std::uint64_t kFrameBytes = 12;            // of a zstd frame, about
 constexpr int kProbeLevel = 3;
 
 BytesView cut(BytesView bytes, std::uint64_t at, std::uint64_t size) {
@@ -51,7 +53,7 @@ BytesView cut(BytesView bytes, std::uint64_t at, std::uint64_t size) {
 struct Item {
   std::uint64_t target = 0, bytes = 0;
   std::optional<Spot> spot;
-  bool is_exact = false;
+  Likeness likeness = Likeness::kNone;
   ElementType type = ElementType::kOpaque;
   std::size_t part = 0;
 };
@@ -142,7 +144,7 @@ class Layout {
     if (!bases_.empty()) {
       aligner_.align(begin, end, expected, stretches);
     } else {
-      stretches.push_back({begin, end - begin, std::nullopt, false});
+      stretches.push_back({begin, end - begin, std::nullopt, Likeness::kNone});
     }
     add(stretches, ElementType::kOpaque, begin, items, parts);
   }
@@ -164,17 +166,17 @@ class Layout {
         continue;
       }
       const BytesView theirs = cut(bases_[b], known.offset, known.size_bytes);
-      if (theirs == bytes) return whole(tensor, spot, true, items, parts);
+      if (theirs == bytes) return whole(tensor, spot, Likeness::kExact, items, parts);
       const Sample sample = sample_of(bytes, theirs);
       const std::uint64_t cost = sample.scaled(estimate_numeric_bytes(tensor.type, sample.target, sample.base));
       if (!beside || cost < least) beside = spot, least = cost;
     }
-    if (const auto same = elsewhere(bytes)) return whole(tensor, *same, true, items, parts);
-    if (beside) return whole(tensor, *beside, false, items, parts);
+    if (const auto same = elsewhere(bytes)) return whole(tensor, *same, Likeness::kExact, items, parts);
+    if (beside) return whole(tensor, *beside, Likeness::kAlike, items, parts);
     if (!bases_.empty()) {
       aligner_.align(tensor.offset, tensor.offset + tensor.size_bytes, resized, stretches);
     } else {
-      stretches.push_back({tensor.offset, tensor.size_bytes, std::nullopt, false});
+      stretches.push_back({tensor.offset, tensor.size_bytes, std::nullopt, Likeness::kNone});
     }
     add(stretches, tensor.type, tensor.offset, items, parts);
   }
@@ -197,9 +199,9 @@ class Layout {
     return spot;
   }
 
-  void whole(const TensorRange& tensor, const Spot& spot, bool exact, std::vector<Item>& items,
+  void whole(const TensorRange& tensor, const Spot& spot, Likeness likeness, std::vector<Item>& items,
              std::vector<DeltaPart>& parts) {
-    add({{tensor.offset, tensor.size_bytes, spot, exact}}, tensor.type, tensor.offset, items, parts);
+    add({{tensor.offset, tensor.size_bytes, spot, likeness}}, tensor.type, tensor.offset, items, parts);
   }
 
   // Cuts stretches into items. Numbers begin at multiples of their size from `grid`; what is left over at the ends of a
@@ -211,24 +213,25 @@ class Layout {
     for (const Stretch& stretch : stretches) {
       const auto item = [&](std::uint64_t begin, std::uint64_t end, ElementType as) {
         for (std::uint64_t at = begin; at < end;) {
-          const std::uint64_t bytes = std::min(stretch.is_exact ? end - at : kItemBytesMax, end - at);
+          const std::uint64_t bytes =
+              std::min(stretch.likeness == Likeness::kExact ? end - at : kItemBytesMax, end - at);
           std::optional<Spot> spot = stretch.spot;
           if (spot) spot->place += static_cast<std::int64_t>(at - stretch.target);
-          items.push_back({at, bytes, spot, stretch.is_exact, as, part});
+          items.push_back({at, bytes, spot, stretch.likeness, as, part});
           at += bytes;
         }
       };
       const std::uint64_t begin = stretch.target, end = begin + stretch.bytes;
       const std::uint64_t first = std::min(end, begin + (width - (begin - grid) % width) % width);
       const std::uint64_t last = std::max(first, end - (end - grid) % width);
-      if (stretch.is_exact || width == 1) {
+      if (stretch.likeness == Likeness::kExact || width == 1) {
         item(begin, end, type);
       } else {
         item(begin, first, ElementType::kOpaque);
         item(first, last, type);
         item(last, end, ElementType::kOpaque);
       }
-      if (stretch.spot) {
+      if (stretch.spot && stretch.likeness != Likeness::kGuess) {
         went_on_ = Spot{stretch.spot->base, stretch.spot->place + static_cast<std::int64_t>(stretch.bytes)};
         went_on_at_ = end;
       }
@@ -256,7 +259,7 @@ class Writer {
       : bases_(bases), target_(target), patch_level_(patch_level) {}
 
   std::vector<Written> write(const Item& item) {
-    if (item.is_exact)
+    if (item.likeness == Likeness::kExact)
       return {{Order::kCopy, ElementType::kOpaque, item.target, item.bytes, *item.spot, 0, {}, item.part}};
     std::vector<Written> best = plain(item);
     if (item.bytes < 8) return best;
@@ -337,19 +340,23 @@ class Writer {
     }
   }
 
-  // What a patch may look at: around the item's place, or all of a small base when there is no place.
+  // What a patch may look at: around the item's place, or all of a small base when text has no place.
   BytesView prefix_of(const Item& item, std::uint64_t at, std::uint64_t bytes, Spot& spot) const {
-    if (bases_.empty()) return {};
+    const bool is_text = item.type == ElementType::kOpaque;
+    if (bases_.empty() || (!item.spot && !is_text)) return {};
     spot = item.spot.value_or(Spot{0, 0});
     const BytesView base = bases_[spot.base];
+    if (is_text && item.likeness != Likeness::kAlike && base.size() <= kWholeBaseBytes) {
+      spot.place = 0;
+      return base;
+    }
     if (!item.spot) {
-      if (base.size() <= kWholeBaseBytes) return base;
       spot.place = static_cast<std::int64_t>(std::min<std::uint64_t>(item.target + at, base.size()));
     } else {
       spot.place += static_cast<std::int64_t>(at);
     }
     // Numbers are compared with their own tensor only; text may have moved.
-    const std::uint64_t around = item.type == ElementType::kOpaque ? kAround : 0;
+    const std::uint64_t around = is_text ? std::min(kAround, std::max<std::uint64_t>(4096, bytes * 16)) : 0;
     const auto place = static_cast<std::uint64_t>(spot.place);
     const std::uint64_t begin = place > around ? place - around : 0;
     const std::uint64_t end = std::min<std::uint64_t>(base.size(), place + bytes + around);
@@ -357,40 +364,37 @@ class Writer {
     return cut(base, begin, end - begin);
   }
 
-  // Empty when a quick look says that it cannot be smaller than `limit`.
-  std::vector<Written> patch(const Item& item, std::uint64_t limit) {
-    std::vector<Written> out;
+  // Empty when a look at a part of it says that it cannot be smaller than `limit`: the best level runs at 2 MB/s.
+  std::vector<Written> patch(const Item& item, std::uint64_t limit) const {
     Spot spot;
-    const std::uint64_t probe_at = item.bytes > kSampleBytes ? (item.bytes - kSampleBytes) / 2 : 0;
-    const std::uint64_t probe_bytes = std::min(item.bytes, kSampleBytes);
+    const std::uint64_t probe_bytes = std::min(item.bytes, kProbeBytes);
+    const std::uint64_t probe_at = (item.bytes - probe_bytes) / 2;
     const BytesView probed = cut(ours(item), probe_at, probe_bytes);
-    const std::uint64_t probe =
-        compress_against(probed, prefix_of(item, probe_at, probe_bytes, spot), kProbeLevel).size();
-    if (probe * item.bytes / probe_bytes > limit + limit / 8 + 24) return out;
+    const BytesView prefix = prefix_of(item, probe_at, probe_bytes, spot);
+    const auto scaled = [&](std::uint64_t bytes) {
+      return (bytes > kFrameBytes ? bytes - kFrameBytes : 0) * item.bytes / probe_bytes;
+    };
+    const std::uint64_t alone = compress_against(probed, {}, kProbeLevel).size();
+    const std::uint64_t beside = prefix.empty() ? alone : compress_against(probed, prefix, kProbeLevel).size();
+    const bool against = beside + kOrderBytes < alone;
+    if (scaled(std::min(alone, beside)) > limit + limit / 2) return {};
+    const BytesView helper = against ? prefix : BytesView();
+    if (probe_bytes < item.bytes && scaled(compress_against(probed, helper, patch_level_).size()) > limit) return {};
+
+    std::vector<Written> out;
     for (std::uint64_t at = 0; at < item.bytes; at += kZstdBytesMax) {
       const std::uint64_t bytes = std::min<std::uint64_t>(kZstdBytesMax, item.bytes - at);
-      const BytesView block = cut(ours(item), at, bytes), prefix = prefix_of(item, at, bytes, spot);
-      Written full{Order::kCompressed,
-                   ElementType::kOpaque,
-                   item.target + at,
-                   bytes,
-                   {},
-                   0,
-                   compress_against(block, {}, patch_level_),
-                   item.part};
-      if (!prefix.empty()) {
-        Written against{Order::kPatch,
-                        ElementType::kOpaque,
-                        item.target + at,
-                        bytes,
-                        spot,
-                        prefix.size(),
-                        compress_against(block, prefix, patch_level_),
-                        item.part};
-        if (against.payload.size() + kOrderBytes < full.payload.size()) full = std::move(against);
+      const BytesView block = cut(ours(item), at, bytes);
+      Written written{Order::kCompressed, ElementType::kOpaque, item.target + at, bytes, {}, 0, {}, item.part};
+      BytesView beside_block;
+      if (against) {
+        beside_block = prefix_of(item, at, bytes, written.spot);
+        written.order = Order::kPatch;
+        written.prefix_bytes = beside_block.size();
       }
-      if (full.payload.size() >= bytes) full = plain(within(item, at, bytes, ElementType::kOpaque)).front();
-      out.push_back(std::move(full));
+      written.payload = compress_against(block, beside_block, patch_level_);
+      if (written.payload.size() >= bytes) written = plain(within(item, at, bytes, ElementType::kOpaque)).front();
+      out.push_back(std::move(written));
     }
     return out;
   }
@@ -518,7 +522,7 @@ std::vector<std::pair<std::size_t, std::size_t>> jobs_of(const std::vector<Item>
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (jobs.empty() || bytes >= kJobBytes) jobs.emplace_back(i, i), bytes = 0;
     jobs.back().second = i + 1;
-    if (!items[i].is_exact) bytes += items[i].bytes;
+    if (items[i].likeness != Likeness::kExact) bytes += items[i].bytes;
   }
   return jobs;
 }

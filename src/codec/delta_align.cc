@@ -147,7 +147,8 @@ void Aligner::found(std::uint64_t begin, std::uint64_t end, const Spot& spot, st
   const std::uint64_t bytes = end - begin;
   const auto add = [&](std::uint64_t from, std::uint64_t to, bool exact) {
     if (from < to)
-      out.push_back({begin + from, to - from, Spot{spot.base, spot.place + static_cast<std::int64_t>(from)}, exact});
+      out.push_back({begin + from, to - from, Spot{spot.base, spot.place + static_cast<std::int64_t>(from)},
+                     exact ? Likeness::kExact : Likeness::kAlike});
   };
   if (std::memcmp(ours, theirs, static_cast<std::size_t>(bytes)) == 0) return add(0, bytes, true);
   std::uint64_t from = 0, at = 0;
@@ -172,8 +173,16 @@ void Aligner::found(std::uint64_t begin, std::uint64_t end, const Spot& spot, st
 void Aligner::align(std::uint64_t begin, std::uint64_t end, std::optional<Spot> hint, std::vector<Stretch>& out) {
   std::uint64_t at = begin, unknown_from = begin;
   std::optional<Spot> spot = hint;
+  std::optional<Spot> expected = hint;  // of the byte at unknown_from
   const auto give_up = [&](std::uint64_t to) {
-    if (unknown_from < to) out.push_back({unknown_from, to - unknown_from, std::nullopt, false});
+    if (unknown_from == to) return;
+    Stretch stretch{unknown_from, to - unknown_from, std::nullopt, Likeness::kNone};
+    if (expected && expected->place >= 0 &&
+        static_cast<std::uint64_t>(expected->place) + stretch.bytes <= bases_[expected->base].size()) {
+      stretch.spot = expected;
+      stretch.likeness = Likeness::kGuess;
+    }
+    out.push_back(stretch);
   };
   while (at < end) {
     if (spot) {
@@ -182,6 +191,7 @@ void Aligner::align(std::uint64_t begin, std::uint64_t end, std::optional<Spot> 
         found(at, at + bytes, *spot, out);
         at += bytes;
         unknown_from = at;
+        expected = Spot{spot->base, spot->place + static_cast<std::int64_t>(bytes)};
       }
     }
     if (end - at < kBlock) break;

@@ -21,11 +21,12 @@ struct Spot {
   std::int64_t place = 0;
 };
 
-// A stretch of the target. With a spot it lies beside as many bytes of a base that are the same or look alike.
+// A stretch of the target. With a spot it lies beside as many bytes of a base.
+enum class Likeness : std::uint8_t { kNone, kGuess, kAlike, kExact };  // kGuess: where they would be, had nothing moved
 struct Stretch {
   std::uint64_t target = 0, bytes = 0;
   std::optional<Spot> spot;
-  bool is_exact = false;  // the same bytes
+  Likeness likeness = Likeness::kNone;
 };
 
 class Aligner {

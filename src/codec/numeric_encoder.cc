@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "base/assert.h"
@@ -34,6 +35,7 @@ bool plan_needs_base(const NumericPlan& plan) { return plan.tables.mode != Mode:
 namespace {
 
 constexpr double kNever = 1e300;
+constexpr double kSparseFavour = 1.05;
 constexpr double kTableBits = 24, kTableBitsPerToken = 3.5;
 
 double log2_of(std::uint32_t n) {
@@ -194,11 +196,15 @@ Choice cheapest(const Stretch& s) {
   const double runs = cost_of(s.runs) + s.runs_plain;
   const double sparse_value = cost_of(s.changed) + s.changed_plain + runs;
   if (sparse_value < best.bits) best = {Mode::kSparseValue, {}, sparse_value};
+  const auto sum = [](const Counts& counts) { return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}); };
+  const bool is_rare = sum(s.runs) < sum(s.value) / 16;
   for (const bool sparse : {false, true}) {
     std::vector<Group> groups = group_keys(s, sparse);
     double bits = s.diff_plain + (sparse ? runs : 0) + static_cast<double>(groups.size()) * 10;
     for (const Group& group : groups) bits += group.bits;
-    if (bits < best.bits) best = {sparse ? Mode::kSparseDiff : Mode::kDenseDiff, std::move(groups), bits};
+    // Where few numbers change, runs are read ten times faster, and that is worth a few percent.
+    if (bits < best.bits * (sparse && is_rare ? kSparseFavour : 1))
+      best = {sparse ? Mode::kSparseDiff : Mode::kDenseDiff, std::move(groups), bits};
   }
   return best;
 }
