@@ -194,5 +194,29 @@ TEST(NumericBlock, DamagedOnesAreRefusedOrDecodeToOtherNumbers) {
   }
 }
 
+// The fuzzer read from a table that had memory but no places.
+TEST(NumericBlock, ATableWithoutTokensIsNotReadFrom) {
+  for (const numeric::Mode mode : {numeric::Mode::kDenseDiff, numeric::Mode::kSparseDiff, numeric::Mode::kDenseValue}) {
+    numeric::Tables tables;
+    tables.mode = mode;
+    std::vector<std::uint32_t> counts(mode == numeric::Mode::kDenseValue ? 256 : 32, 0);
+    tables.context_ends = {numeric::I8::kKeys};
+    tables.values.push_back(numeric::frequencies_of(counts));
+    if (is_sparse(mode))
+      tables.runs = numeric::frequencies_of(std::vector<std::uint32_t>(numeric::kMagnitudeTokens, 1));
+    const Bytes written = numeric::write_tables(tables);
+    Bytes payload(1, static_cast<char>(static_cast<int>(mode) | 4));
+    model_files::varint(payload, written.size());
+    payload += written;
+    if (is_sparse(mode)) model_files::varint(payload, 600);
+    payload += Bytes(1, '\0') + Bytes("\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0", 16) + Bytes(4'000, 'x');
+    const Bytes base(2'000, '\1');
+    Bytes out(base.size(), '\0');
+    const BytesView beside = mode == numeric::Mode::kDenseValue ? BytesView() : BytesView(base);
+    EXPECT_FALSE(NumericDecoder().decode(ElementType::kI8, payload, beside, out.data(), out.size()))
+        << static_cast<int>(mode);
+  }
+}
+
 }  // namespace
 }  // namespace tidelock

@@ -31,11 +31,14 @@ Place make_place(std::uint32_t frequency, std::uint32_t within, std::uint32_t bi
   return static_cast<Place>(frequency) | static_cast<Place>(within) << 13 | static_cast<Place>(bits) << 26 |
          static_cast<Place>(base) << 32;
 }
-using Places = std::vector<Place>;  // kScale of them, or none when no token is present
+using Places = std::vector<Place>;  // kScale of them
 
 template <class BaseOf>
 Places make_places(const Frequencies& table, BaseOf base_of) {
   Places places;
+  // No memory either: a null pointer is what says that there is no table.
+  if (std::all_of(table.frequency.begin(), table.frequency.end(), [](std::uint16_t f) { return f == 0; }))
+    return places;
   places.reserve(numeric::kScale);
   for (std::uint32_t token = 0; token < table.frequency.size(); ++token) {
     const numeric::TokenBase base = base_of(token);
