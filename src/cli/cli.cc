@@ -20,6 +20,7 @@
 #include "cli/doctor.h"
 #include "cli/get_set.h"
 #include "cli/hubs.h"
+#include "cli/model_diff.h"
 #include "cli/operator.h"
 #include "cli/top.h"
 #include "codec/archive.h"
@@ -507,6 +508,17 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   model_state->footer("example: tidelock --config client.toml model status detector --json");
   model_state->add_option("name", name)->required();
   model_state->callback([&] { exit_code = model_status(common, name); });
+  auto* diff =
+      model->add_subcommand("diff", "what a new version would cost on the link, tensor by tensor; asks nobody");
+  diff->footer(
+      "example: tidelock model diff detector-1.0.0/ detector-2.0.0/\n"
+      "same, copy: already at the gateway; numeric: differences of numbers; patch: of bytes; full: travels whole");
+  std::string before, after;
+  bool all_parts = false;
+  diff->add_option("before", before, "folder of a release, or one file, that gateways have")->required();
+  diff->add_option("after", after, "the new one")->required();
+  diff->add_flag("--all", all_parts, "a line for each tensor, in the order of the file");
+  diff->callback([&] { exit_code = model_diff(common, before, after, all_parts); });
   auto* list = model->add_subcommand("list", "models and their versions");
   list->footer("example: tidelock --config client.toml model list");
   list->callback([&] {
