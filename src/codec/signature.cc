@@ -75,6 +75,31 @@ Result<std::string> public_pem(EVP_PKEY* key) {
   return std::string(data, static_cast<std::size_t>(size));
 }
 
+Result<Key> raw_key(BytesView bytes) {
+  Key key(bytes.size() == kPublicKeyBytes
+              ? EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, raw(bytes), bytes.size())
+              : nullptr);
+  if (!key) {
+    return fail(Code::kInvalid, "public key: " + std::to_string(bytes.size()) + " bytes, a raw Ed25519 key has " +
+                                    std::to_string(kPublicKeyBytes));
+  }
+  return key;
+}
+
+Result<void> verify_with(EVP_PKEY* key, BytesView message, BytesView signature) {
+  if (signature.size() != kSignatureBytes) {
+    return fail(Code::kDenied, "signature: " + std::to_string(signature.size()) + " bytes, an Ed25519 signature has " +
+                                   std::to_string(kSignatureBytes));
+  }
+  const DigestContext context(EVP_MD_CTX_new());
+  if (EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key) != 1 ||
+      EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message), message.size()) != 1) {
+    ERR_clear_error();
+    return fail(Code::kDenied, "signature: does not match these bytes and this key");
+  }
+  return {};
+}
+
 }  // namespace
 
 struct Sha256::Impl {
@@ -130,14 +155,28 @@ Result<std::string> public_key_of(std::string_view private_pem) {
   return public_pem(key->get());
 }
 
-Result<Bytes> key_id_of(std::string_view pem) {
+Result<Bytes> raw_public_key_of(std::string_view pem) {
   const auto key = public_key(pem);
   if (!key) return fail(key.error());
-  std::size_t size = 32;
+  std::size_t size = kPublicKeyBytes;
   Bytes bytes(size, '\0');
   // parse_key let no other kind of key pass, and every one of this kind has these 32 bytes.
   TIDELOCK_ASSERT(EVP_PKEY_get_raw_public_key(key->get(), raw(bytes), &size) == 1 && size == bytes.size());
-  return sha256(bytes).substr(0, kKeyIdBytes);
+  return bytes;
+}
+
+Result<std::string> public_pem_of(BytesView raw_public_key) {
+  const auto key = raw_key(raw_public_key);
+  if (!key) return fail(key.error());
+  return public_pem(key->get());
+}
+
+Bytes key_id_of_raw(BytesView raw_public_key) { return sha256(raw_public_key).substr(0, kKeyIdBytes); }
+
+Result<Bytes> key_id_of(std::string_view pem) {
+  const auto bytes = raw_public_key_of(pem);
+  if (!bytes) return fail(bytes.error());
+  return key_id_of_raw(*bytes);
 }
 
 Result<Bytes> sign_bytes(std::string_view private_pem, BytesView message) {
@@ -158,17 +197,13 @@ Result<Bytes> sign_bytes(std::string_view private_pem, BytesView message) {
 Result<void> verify_bytes(std::string_view pem, BytesView message, BytesView signature) {
   const auto key = public_key(pem);
   if (!key) return fail(key.error());
-  if (signature.size() != kSignatureBytes) {
-    return fail(Code::kDenied, "signature: " + std::to_string(signature.size()) + " bytes, an Ed25519 signature has " +
-                                   std::to_string(kSignatureBytes));
-  }
-  const DigestContext context(EVP_MD_CTX_new());
-  if (EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key->get()) != 1 ||
-      EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message), message.size()) != 1) {
-    ERR_clear_error();
-    return fail(Code::kDenied, "signature: does not match these bytes and this key");
-  }
-  return {};
+  return verify_with(key->get(), message, signature);
+}
+
+Result<void> verify_with_raw_key(BytesView raw_public_key, BytesView message, BytesView signature) {
+  const auto key = raw_key(raw_public_key);
+  if (!key) return fail(key.error());
+  return verify_with(key->get(), message, signature);
 }
 
 }  // namespace tidelock

@@ -18,6 +18,7 @@ namespace tidelock {
 inline constexpr std::size_t kSha256Bytes = 32;
 inline constexpr std::size_t kSignatureBytes = 64;  // Ed25519
 inline constexpr std::size_t kKeyIdBytes = 16;
+inline constexpr std::size_t kPublicKeyBytes = 32;  // a raw Ed25519 public key: one key has one such form, unlike a PEM
 
 Bytes sha256(BytesView bytes);  // kSha256Bytes
 
@@ -47,5 +48,11 @@ Result<Bytes> key_id_of(std::string_view public_pem);
 
 Result<Bytes> sign_bytes(std::string_view private_pem, BytesView message);  // kSignatureBytes, deterministic
 Result<void> verify_bytes(std::string_view public_pem, BytesView message, BytesView signature);
+
+// The same with raw public keys of kPublicKeyBytes (codec/trust.h).
+Result<Bytes> raw_public_key_of(std::string_view public_pem);
+Result<std::string> public_pem_of(BytesView raw_public_key);
+Bytes key_id_of_raw(BytesView raw_public_key);  // what key_id_of says of its PEM
+Result<void> verify_with_raw_key(BytesView raw_public_key, BytesView message, BytesView signature);
 
 }  // namespace tidelock

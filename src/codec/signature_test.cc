@@ -72,6 +72,22 @@ TEST(Ed25519, RefusesWhatIsNoKeyOfItsKind) {
   EXPECT_EQ(sign_bytes(key.public_pem, "m").error().code, Code::kInvalid);
 }
 
+TEST(Ed25519, ARawKeyIsTheSameKeyAsItsPem) {
+  const SigningKey key = *make_signing_key();
+  const Bytes raw = *raw_public_key_of(key.public_pem), signature = *sign_bytes(key.private_pem, "message");
+  EXPECT_EQ(raw.size(), kPublicKeyBytes);
+  EXPECT_EQ(*public_pem_of(raw), key.public_pem);
+  EXPECT_EQ(key_id_of_raw(raw), *key_id_of(key.public_pem));
+  EXPECT_TRUE(verify_with_raw_key(raw, "message", signature));
+  EXPECT_EQ(verify_with_raw_key(raw, "massage", signature).error().code, Code::kDenied);
+  EXPECT_EQ(verify_with_raw_key(raw, "message", signature.substr(1)).error().code, Code::kDenied);
+  EXPECT_EQ(verify_with_raw_key(Bytes(32, '\0'), "message", signature).error().code, Code::kDenied);
+  EXPECT_EQ(verify_with_raw_key(raw.substr(1), "message", signature).error().message,
+            "public key: 31 bytes, a raw Ed25519 key has 32");
+  EXPECT_EQ(public_pem_of("short").error().code, Code::kInvalid);
+  EXPECT_EQ(raw_public_key_of("no key").error().code, Code::kInvalid);
+}
+
 TEST(Ed25519, IsMissedByNameWhereOpenSslIsConfinedToFips) {
   ASSERT_EQ(EVP_set_default_properties(nullptr, "fips=yes"), 1);  // as openssl.cnf may say it for a whole machine
   const auto refused = make_signing_key();
