@@ -20,6 +20,7 @@
 #include "cli/doctor.h"
 #include "cli/get_set.h"
 #include "cli/hubs.h"
+#include "cli/key.h"
 #include "cli/model_diff.h"
 #include "cli/operator.h"
 #include "cli/top.h"
@@ -448,6 +449,7 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   add_get_and_set(app, common, exit_code);
   add_top(app, common, exit_code);
   add_doctor(app, common, exit_code);
+  add_key(app, common, exit_code);
   auto* status = app.add_subcommand("status", "which hub is active, which edges are connected");
   status->footer("example: tidelock --config client.toml status --json");
   status->callback([&] { exit_code = cluster_status(common); });
