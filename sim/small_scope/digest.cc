@@ -37,7 +37,7 @@ void StateDigest::add(const HubCore& c) {
 void StateDigest::add(const HubCore::Session& s) {
   (*this)(s.conn, s.peer, s.open, s.number, s.protocol_version, s.edge, s.site, s.boot, s.opened_at, s.next_in,
           s.next_out, s.interest, s.sweep_at, s.slot_interest, s.acked, s.flush_age_ns, s.flushed, s.applied, s.staged,
-          s.waiting);
+          s.troubles, s.waiting);
 }
 void StateDigest::add(const HubCore::EdgeRequest& r) { (*this)(r.edge, r.boot, r.number); }
 void StateDigest::add(const HubCore::Op& op) {

@@ -219,6 +219,13 @@ Json model_json(const ModelView& model) {
           {"published", model.published}};
 }
 
+// M3: why edges have not staged what they should; empty too where the hub is of a build that does not keep it.
+std::vector<EdgeStaging> staging(Operator& cluster, const NodeId& hub, int timeout_ms) {
+  const auto answer = cluster.ask_one(hub, DescribeStaging{}, timeout_ms);
+  if (!answer || answer->code != Code::kOk || !answer->value) return {};
+  return decode<std::vector<EdgeStaging>>(*answer->value, "staging").value_or(std::vector<EdgeStaging>{});
+}
+
 int model_status(const Common& common, const std::string& name) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
@@ -241,11 +248,19 @@ int model_status(const Common& common, const std::string& name) {
     }
     json["staged_edges"] = edges;
     json["edges"] = view->edges.size();
+    Json waiting = Json::array();
+    std::string why;
+    for (const EdgeStaging& one : staging(**cluster, models->hub, common.timeout_ms)) {
+      if (one.model.name != name || (one.model.version != model.staged && one.model.version != model.current)) continue;
+      waiting.push_back({{"edge", one.edge}, {"version", one.model.version}, {"why", one.why}});
+      why += "\n  " + one.edge + " has not staged " + one.model.version + ": " + one.why;
+    }
+    json["waiting"] = waiting;
     return done(common, json,
                 name + ": in force " + (model.current.empty() ? "none" : model.current) + " (index " +
                     std::to_string(model.activation.value) + "), staged " +
                     (model.staged.empty() ? "none" : model.staged) + ", verified by " + std::to_string(edges.size()) +
-                    " of " + std::to_string(view->edges.size()) + " edges:" + text);
+                    " of " + std::to_string(view->edges.size()) + " edges:" + text + why);
   }
   return report(
       common, Error{Code::kNotFound, "no model '" + name + "'; `tidelock model list` shows what is published", {}, 0});

@@ -200,6 +200,23 @@ class Reader {
     });
   }
 
+  // ["22:00-06:00", ...]: hours of the day, UTC.
+  void windows(const std::string& key, std::vector<TransferWindow>& out) {
+    const std::string expected = "a list of up to " + std::to_string(kTransferWindowsMax) +
+                                 " different times of the day, UTC, as in [\"22:00-06:00\"]";
+    with(key, false, expected, [&](const toml::node& node) {
+      const auto* list = node.as_array();
+      if (list == nullptr || list->size() > kTransferWindowsMax) return false;
+      for (const auto& item : *list) {
+        const auto text = text_of(item);
+        const auto window = text ? parse_transfer_window(*text) : fail(Code::kInvalid, "no text");
+        if (!window) return false;
+        out.push_back(*window);
+      }
+      return true;
+    });
+  }
+
   // A table whose names are not ours: strings, whole numbers, and true and false as yes and no.
   void pairs(const std::string& key, std::size_t most, std::vector<std::pair<std::string, std::string>>& out) {
     const toml::node* node = table_->get(key);
@@ -332,6 +349,12 @@ nlohmann::json list_of(const std::vector<std::pair<NodeId, std::string>>& hubs) 
 }
 std::vector<std::pair<NodeId, std::string>> pairs_of(const std::map<NodeId, std::string>& hubs) {
   return {hubs.begin(), hubs.end()};
+}
+
+nlohmann::json windows_json(const std::vector<TransferWindow>& windows) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const TransferWindow& window : windows) list.push_back(transfer_window_text(window));
+  return list;
 }
 
 std::vector<std::string> user_names(const std::vector<std::string>& lines) {  // their rules hold hashes of passwords
@@ -483,6 +506,11 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("model_server.url", edge.model_server.url);
   reader.number("model_server.timeout_ms", edge.model_server.timeout_ms, 100, 3'600'000);
   reader.number("l2.max_bytes", edge.l2.bytes_max, 1 << 20, std::int64_t{1} << 50);
+  constexpr std::int64_t kTransferBytesMax = std::int64_t{1} << 50;
+  reader.number("transfer.rate_bytes_per_s", edge.transfer.rate_bytes_per_s, 0, kTransferBytesMax);
+  reader.number("transfer.daily_budget_bytes", edge.transfer.daily_budget_bytes, 0, kTransferBytesMax);
+  reader.number("transfer.monthly_budget_bytes", edge.transfer.monthly_budget_bytes, 0, kTransferBytesMax);
+  reader.windows("transfer.windows", edge.transfer.windows);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
   if (const auto ok = check_node_id(edge.id); !ok)
@@ -579,6 +607,11 @@ std::string print_config(const EdgeSettings& settings) {
        {{"folder", edge.model_server.folder},
         {"url", edge.model_server.url},
         {"timeout_ms", edge.model_server.timeout_ms}}},
+      {"transfer",
+       {{"rate_bytes_per_s", edge.transfer.rate_bytes_per_s},
+        {"daily_budget_bytes", edge.transfer.daily_budget_bytes},
+        {"monthly_budget_bytes", edge.transfer.monthly_budget_bytes},
+        {"windows", windows_json(edge.transfer.windows)}}},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);
 }

@@ -92,6 +92,40 @@ TEST(Config, AnEdgesFileSaysWhereItsCopiesLie) {
   }
 }
 
+TEST(Config, AnEdgesFileLimitsTheTransferOfModels) {  // M3
+  Folder folder;
+  const auto plain = read_edge_config(folder.write(kGoodEdge));
+  ASSERT_TRUE(plain.has_value()) << plain.error().message;
+  EXPECT_EQ(plain->edge.transfer, TransferLimits{}) << "unlimited, at all times";
+  const auto limited = read_edge_config(
+      folder.write(kGoodEdge + "[transfer]\nrate_bytes_per_s = 100000\ndaily_budget_bytes = 50_000_000\n"
+                               "monthly_budget_bytes = 1_000_000_000\nwindows = [\"22:00-06:00\", \"12:00-13:30\"]\n"));
+  ASSERT_TRUE(limited.has_value()) << limited.error().message;
+  EXPECT_EQ(limited->edge.transfer, (TransferLimits{100'000, 50'000'000, 1'000'000'000, {{1'320, 360}, {720, 810}}}));
+  EXPECT_NE(print_config(*limited).find("\"12:00-13:30\""), std::string::npos);
+  const struct {
+    const char* why;
+    const char* text;
+    const char* says;
+  } mistakes[] = {
+      {"less than nothing", "daily_budget_bytes = -1",
+       ":11: transfer.daily_budget_bytes = -1: must be a whole number from 0"},
+      {"a unit", "rate_bytes_per_s = \"1M\"", ":11: transfer.rate_bytes_per_s = \"1M\": must be a whole number from 0"},
+      {"half a number", "monthly_budget_bytes = 0.5",
+       ":11: transfer.monthly_budget_bytes = 0.5: must be a whole number"},
+      {"no list", "windows = \"22:00-06:00\"", ":11: transfer.windows = \"22:00-06:00\": must be a list of up to 16"},
+      {"no time", "windows = [\"22-6\"]", ":11: transfer.windows = [ \"22-6\" ]: must be a list of up to 16"},
+      {"never or always", "windows = [\"06:00-06:00\"]", "different times of the day, UTC, as in [\"22:00-06:00\"]"},
+      {"no text", "windows = [7]", "transfer.windows = [ 7 ]: must be"},
+      {"another key", "budget = 7", "unknown key 'transfer.budget' = 7"},
+  };
+  for (const auto& c : mistakes) {
+    const auto settings = read_edge_config(folder.write(kGoodEdge + "[transfer]\n" + c.text + "\n"));
+    ASSERT_FALSE(settings.has_value()) << c.why;
+    EXPECT_NE(settings.error().message.find(c.says), std::string::npos) << c.why << ": " << settings.error().message;
+  }
+}
+
 TEST(Config, TheDoorForTlsIsReadAndCheckedAsAWhole) {
   const Folder folder;
   const std::string door = "redis_tls = \"127.0.0.1:6380\"\n";

@@ -334,6 +334,9 @@ void CoreLoop::publish_gauges() {
   set(gauges_.l2_missing, l2.missing);
   set(gauges_.applied, core_.applied().value);
   set(gauges_.term, core_.highest_term().value);
+  if (const Nanos now = core_.round_trip_ns(); gauges_.round_trip.exchange(now, std::memory_order_relaxed) != now) {
+    if (listener_.round_trip) listener_.round_trip(now);
+  }
   gauges_.turned_at.store(clock_.now(), std::memory_order_relaxed);
   gauges_.fresh_at.store(core_.fresh_at(), std::memory_order_relaxed);
   gauges_.lease_until.store(core_.lease_until(), std::memory_order_relaxed);

@@ -37,7 +37,7 @@ struct EdgeGauges {
   Word written{0}, flushed{0}, superseded{0}, expired{0}, pending{0}, shed{0}, lost{0};
   Word entries{0}, memory_bytes{0}, outbox_bytes{0}, applied{0}, term{0};
   Word l2_bytes{0}, l2_evicted{0}, l2_damaged{0}, l2_missing{0};
-  std::atomic<Nanos> turned_at{0}, fresh_at{kNever}, lease_until{kNever};
+  std::atomic<Nanos> round_trip{0}, turned_at{0}, fresh_at{kNever}, lease_until{kNever};
   std::atomic<bool> session_open{false}, session_ever{false}, clock_fault{false}, store_failed{false};
 };
 
@@ -55,6 +55,7 @@ class CoreLoop {
     // The value of a key changed or was dropped; of any key of a slot. Before the answers that show it.
     std::function<void(const std::string& key)> changed = {};
     std::function<void(std::uint16_t slot)> slot_changed = {};
+    std::function<void(Nanos)> round_trip = {};  // of probes, when it is another one
   };
 
   // Everything handed in outlives it.

@@ -266,6 +266,7 @@ class Edge::Impl {
       keep_policies(batch, {policies.settings, policies.namespaces});
       (void)kv_->commit(batch, Sync::kNone);  // lost: the next run waits for its first welcome
     };
+    listener.round_trip = [this](Nanos ns) { keeper_->on_round_trip(ns); };
     core_loop_ =
         std::make_unique<CoreLoop>(*loop_, clock_, *core_, *page_, *arena_, *l2_, *disk_, *links_, std::move(listener));
 

@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "edge/model_server.h"
 #include "protocol/messages.h"
+#include "protocol/transfer_budget.h"
 #include "wire/grpc/transport.h"
 #include "wire/resp/tls.h"
 
@@ -68,7 +69,8 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t arena_bytes = 64u << 20;
   L2Settings l2;
-  ModelServerSettings model_server;
+  ModelServerSettings model_server;  // M11
+  TransferLimits transfer;         // M3: of models, over the link to the hubs
   std::string requirepass;         // of the Redis protocol; empty: none, local peers only
   std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings
   std::vector<std::pair<std::string, std::string>> parameters;

@@ -38,6 +38,10 @@ void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& l
         const Nanos now = clock.now();
         return until == kNever || until <= now ? 0.0 : static_cast<double>(until - now) / static_cast<double>(kSecond);
       });
+  metrics.gauge_from(
+      "tidelock_edge_round_trip_seconds", "Of heartbeats to the hub, smoothed; 0 before the first.", {}, [&gauges] {
+        return static_cast<double>(gauges.round_trip.load(std::memory_order_relaxed)) / static_cast<double>(kSecond);
+      });
   metrics.gauge_from("tidelock_edge_clock_fault", "1 while this clock's rate is outside what the rules assume.", {},
                      [&gauges] { return gauges.clock_fault.load(std::memory_order_relaxed) ? 1.0 : 0.0; });
   gauge("tidelock_edge_applied_index", "Ledger index up to which the feed was applied.", gauges.applied);

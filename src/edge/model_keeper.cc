@@ -15,10 +15,10 @@ namespace tidelock {
 namespace {
 
 constexpr int kCallTimeoutMs = 3'000;
-constexpr int kIdleTimeoutMs = 5'000;
 constexpr Nanos kBackoffFirst = 100 * kMillisecond;
 constexpr Nanos kBackoffMost = 5 * kSecond;
-constexpr Nanos kPatience = 60 * kSecond;  // before what is wrong in itself is looked at again
+constexpr Nanos kPatience = 60 * kSecond;      // before what is wrong in itself is looked at again
+constexpr Nanos kPauseReported = 5 * kSecond;  // a shorter one is over before anybody could read of it
 constexpr Nanos kReadAgain = 500 * kMillisecond;
 constexpr char kModelKeyRow[] = "model_key";
 constexpr std::string_view kStagedSuffix = ":staged@default";
@@ -48,12 +48,7 @@ std::optional<PointerKey> parse_pointer_key(std::string_view key) {
 }
 
 ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links)
-    : config_(config),
-      kv_(kv),
-      clock_(clock),
-      metrics_(metrics),
-      links_(std::move(links)),
-      downloaded_(metrics.counter("tidelock_edge_model_bytes_total", "Bytes of model files fetched from hubs.")) {}
+    : config_(config), kv_(kv), clock_(clock), metrics_(metrics), links_(std::move(links)) {}
 
 Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config, Kv& kv, const Clock& clock,
                                                        Metrics& metrics, Links links) {
@@ -61,6 +56,9 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   auto blobs = BlobStore::open(config.data_dir + "/models/blobs");
   if (!blobs) return fail(blobs.error());
   keeper->blobs_ = std::move(*blobs);
+  auto fetch = ModelFetch::open(config, kv, clock, metrics, *keeper->blobs_);
+  if (!fetch) return fail(fetch.error());
+  keeper->fetch_ = std::move(*fetch);
   auto layout = ModelLayout::open(config.data_dir + "/models/room");
   if (!layout) return fail(layout.error());
   keeper->layout_ = std::move(*layout);
@@ -84,7 +82,9 @@ void ModelKeeper::stop() {
     stopping_ = true;
   }
   changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  fetch_->settle();
 }
 
 void ModelKeeper::start() {
@@ -138,19 +138,38 @@ void ModelKeeper::run() {
       if (stopping_) return;
       items.swap(queue_);
     }
-    for (Item& item : items) {
-      std::visit([this](auto& what) { take(what); }, item);
-    }
-    if (describe_due_ && clock_.now() >= describe_at_) describe_models();
-    std::vector<std::string> keys;
-    for (const auto& [key, at] : reads_due_) {
-      if (clock_.now() >= at) keys.push_back(key);
-    }
-    for (const std::string& key : keys) read_pointer(key);
+    take_queue(std::move(items));
     show();
     work();
     show();
   }
+}
+
+void ModelKeeper::take_queue(std::deque<Item> items) {
+  for (Item& item : items) {
+    std::visit([this](auto& what) { take(what); }, item);
+  }
+  if (describe_due_ && clock_.now() >= describe_at_) describe_models();
+  std::vector<std::string> keys;
+  for (const auto& [key, at] : reads_due_) {
+    if (clock_.now() >= at) keys.push_back(key);
+  }
+  for (const std::string& key : keys) read_pointer(key);
+}
+
+// A transfer may take hours. Meanwhile the pointers go on, and one that names this version no longer ends it.
+bool ModelKeeper::go_on(const std::string& name, const std::string& version) {
+  std::deque<Item> items;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    items.swap(queue_);
+  }
+  take_queue(std::move(items));
+  show();
+  const Tracked& model = models_[name];
+  return (model.staged.value && model.staged.value->version == version) ||
+         (model.current.value && model.current.value->version == version);
 }
 
 void ModelKeeper::take(SessionCame& session) {
@@ -200,22 +219,8 @@ void ModelKeeper::read_pointer(const std::string& key) {
   });
 }
 
-Result<NodeClient*> ModelKeeper::client(const NodeId& hub) {
-  const auto it = clients_.find(hub);
-  if (it != clients_.end()) return it->second.get();
-  const auto address = config_.hubs.find(hub);
-  if (address == config_.hubs.end()) return fail(Code::kUnavailable, "hub '" + hub + "' is not among this edge's hubs");
-  NodeClientOptions options;
-  options.address = address->second;
-  options.tls = config_.tls;
-  options.expected_hub = hub;
-  auto made = NodeClient::make(options);
-  if (!made) return fail(made.error());
-  return clients_.emplace(hub, std::move(*made)).first->second.get();
-}
-
 Result<AdminAnswer> ModelKeeper::ask(AdminRequest request) {
-  auto hub = client(hub_);
+  auto hub = fetch_->client(hub_);
   if (!hub) return fail(hub.error());
   auto raw = (*hub)->call(encode(NodeCall{std::move(request)}), kCallTimeoutMs);
   if (!raw) return fail(raw.error());
@@ -289,43 +294,54 @@ void ModelKeeper::work() {
     if (stopping()) return;
   }
   std::erase_if(failures_, [&](const auto& failure) { return !named.contains(failure.first); });
+  std::erase_if(manifests_, [&](const auto& manifest) { return !named.contains(manifest.first); });
   if (all_known) prune();
 }
 
-void ModelKeeper::attempt(const std::string& name, const ModelPointer& pointer, const char* role) {
+void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const char* role) {
   const VersionKey key{name, pointer.version};
   const auto held = verified_.find(key);
   if (held != verified_.end() && held->second.manifest_sha256 == pointer.manifest_sha256) {
     pin(name, role, held->second.manifest);
     return;
   }
-  const auto failed = failures_.find(key);
-  if (failed != failures_.end() && clock_.now() < failed->second.retry_at) return;
+  if (const auto failure = failures_.find(key); failure != failures_.end()) {
+    if (clock_.now() < failure->second.retry_at) return;
+    if (std::exchange(failure->second.paused, false)) {
+      failure->second.cause.clear();
+      links_.report(EdgeStagedModel{{name, pointer.version}, "the transfer goes on"});
+    }
+  }
   if (hub_.empty()) return;  // the next session brings it
   if (const auto done = ensure(name, pointer, role); !done) {
-    if (stopping()) return;
-    Failure& failure = failures_[key];
-    const bool soon = passing(done.error().code);
-    failure.backoff_ns = soon ? std::clamp(failure.backoff_ns * 2, kBackoffFirst, kBackoffMost) : kPatience;
-    failure.retry_at = saturating_add(clock_.now(), failure.backoff_ns);
-    if (failure.cause == done.error().message) return;
-    failure.cause = done.error().message;
-    log(LogLevel::kWarn, "models", "version not staged",
-        {{"model", name},
-         {"version", pointer.version},
-         {"code", code_name(done.error().code)},
-         {"message", failure.cause}});
-    if (!soon) links_.report(EdgeStagedModel{{name, pointer.version}, failure.cause});
+    failed(key, done.error());
     return;
   }
   failures_.erase(key);
+  manifests_.erase(key);
   log(LogLevel::kInfo, "models", "version verified", {{"model", name}, {"version", pointer.version}, {"role", role}});
   links_.report(EdgeStagedModel{{name, pointer.version}, {}});
+}
+
+void ModelKeeper::failed(const VersionKey& key, const Error& error) {
+  if (stopping()) return;
+  Failure& failure = failures_[key];
+  failure.paused = error.code == Code::kBusy && error.detail_ns >= kPauseReported;
+  const bool soon = passing(error.code) && !failure.paused;
+  failure.backoff_ns = soon ? std::clamp(failure.backoff_ns * 2, kBackoffFirst, kBackoffMost) : kPatience;
+  failure.retry_at = saturating_add(clock_.now(), error.detail_ns > 0 ? error.detail_ns : failure.backoff_ns);
+  if (failure.cause == error.message) return;
+  failure.cause = error.message;
+  log(LogLevel::kWarn, "models", failure.paused ? "transfer paused" : "version not staged",
+      {{"model", key.first}, {"version", key.second}, {"code", code_name(error.code)}, {"message", failure.cause}});
+  if (!soon) links_.report(EdgeStagedModel{{key.first, key.second}, failure.cause});
 }
 
 Result<Bytes> ModelKeeper::signed_manifest(const std::string& name, const ModelPointer& pointer) {
   auto placed = layout_->signed_manifest(name, pointer.version);
   if (placed && sha256(*placed) == pointer.manifest_sha256) return placed;
+  Bytes& known = manifests_[{name, pointer.version}];
+  if (sha256(known) == pointer.manifest_sha256) return known;
   AdminRequest request;
   request.body = ReadKey{model_version_key(name, pointer.version)};
   auto answer = ask(std::move(request));
@@ -335,7 +351,7 @@ Result<Bytes> ModelKeeper::signed_manifest(const std::string& name, const ModelP
     return fail(Code::kCorrupt,
                 "the manifest of " + name + " " + pointer.version + " is not the one the pointer names");
   }
-  return std::move(*answer->value);
+  return known = std::move(*answer->value);
 }
 
 Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& pointer, const char* role) {
@@ -350,7 +366,8 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
   for (const ManifestFile& file : manifest->files) {
     if (blobs_->has(file.sha256)) continue;
-    if (const auto got = fetch(file); !got) return got;
+    const auto got = fetch_->fetch(hub_, file, [&] { return go_on(name, pointer.version); });
+    if (!got) return got;
   }
   const auto folder = layout_->place(*encoded, *manifest, *blobs_);
   if (!folder) return fail(folder.error());
@@ -371,46 +388,6 @@ Result<void> ModelKeeper::verify(const std::string& folder, const Manifest& mani
   auto model = engine_->load_file(folder + "/" + std::string(kModelFileName));
   if (!model) return fail(model.error());
   return verify_golden(manifest, **model, [&](const ManifestFile& file) { return read_release_file(folder, file); });
-}
-
-// From the hub of the session, then from any other: each holds published files or pulls them.
-Result<void> ModelKeeper::fetch(const ManifestFile& file) {
-  std::vector<NodeId> order{hub_};
-  for (const auto& [id, address] : config_.hubs) {
-    if (id != hub_) order.push_back(id);
-  }
-  Error last{Code::kUnavailable, "no hub to fetch " + file.path + " from", {}, 0};
-  for (const NodeId& id : order) {
-    if (stopping()) break;
-    auto hub = client(id);
-    if (!hub) {
-      last = hub.error();
-      continue;
-    }
-    const auto done = download(**hub, file);
-    if (done) return {};
-    last = done.error();
-    if (last.code == Code::kBusy && last.message.find("disk") != std::string::npos) break;  // ours, not the hub's
-  }
-  return fail(last);
-}
-
-Result<void> ModelKeeper::download(NodeClient& hub, const ManifestFile& file) {
-  auto writer = blobs_->put_stream(file.sha256, file.size_bytes);
-  if (!writer) return fail(writer.error());
-  BlobDownload wanted{file.sha256, (*writer)->offset()};  // M3: resumes at the byte
-  if (wanted.offset < file.size_bytes) {
-    const auto got = hub.download(
-        encode(wanted),
-        [&](Bytes chunk) -> Result<void> {
-          if (stopping()) return fail(Code::kUnavailable, "this edge is stopping");
-          downloaded_.add(chunk.size());
-          return (*writer)->write(chunk);
-        },
-        kIdleTimeoutMs);
-    if (!got) return got;
-  }
-  return (*writer)->commit();
 }
 
 void ModelKeeper::pin(const std::string& name, const char* role, const Manifest& manifest) {  // M8

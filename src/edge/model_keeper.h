@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "codec/manifest.h"
 #include "edge/edge.h"
+#include "edge/model_fetch.h"
 #include "infer/engine.h"
 #include "protocol/admin.h"
 #include "protocol/edge_core.h"
@@ -40,7 +41,6 @@
 #include "store/models/blob_store.h"
 #include "store/models/layout.h"
 #include "telemetry/metrics.h"
-#include "wire/grpc/transport.h"
 
 namespace tidelock {
 
@@ -72,6 +72,7 @@ class ModelKeeper {
 
   void on_session(NodeId hub, Bytes model_key);
   void on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version);
+  void on_round_trip(Nanos ns) { fetch_->on_round_trip(ns); }
   std::string json() const;  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0","2.0.0"]}}
 
  private:
@@ -106,6 +107,7 @@ class ModelKeeper {
     std::string cause;
     Nanos retry_at = 0;
     Nanos backoff_ns = 0;
+    bool paused = false;  // M3: by a budget or by the hours
   };
   using VersionKey = std::pair<std::string, std::string>;  // name, version
 
@@ -119,15 +121,15 @@ class ModelKeeper {
   void describe_models();
   void verify_placed();
   void work();
-  void attempt(const std::string& name, const ModelPointer& pointer, const char* role);
+  void attempt(const std::string& name, ModelPointer pointer, const char* role);
+  bool go_on(const std::string& name, const std::string& version);
+  void take_queue(std::deque<Item> items);
+  void failed(const VersionKey& key, const Error& error);
   Result<void> ensure(const std::string& name, const ModelPointer& pointer, const char* role);
   Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
-  Result<void> fetch(const ManifestFile& file);
-  Result<void> download(NodeClient& hub, const ManifestFile& file);
   Result<void> verify(const std::string& folder, const Manifest& manifest);
   void pin(const std::string& name, const char* role, const Manifest& manifest);
   void prune();
-  Result<NodeClient*> client(const NodeId& hub);
   Result<AdminAnswer> ask(AdminRequest request);
   void show();
   bool stopping() const;
@@ -137,13 +139,12 @@ class ModelKeeper {
   const Clock& clock_;
   Metrics& metrics_;
   const Links links_;
-  Counter& downloaded_;
 
   // the thread's
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<ModelLayout> layout_;
   std::unique_ptr<Engine> engine_;
-  std::map<NodeId, std::unique_ptr<NodeClient>> clients_;
+  std::unique_ptr<ModelFetch> fetch_;
   NodeId hub_;  // of the last session
   Bytes model_key_;
   bool describe_due_ = false;
@@ -152,6 +153,7 @@ class ModelKeeper {
   std::map<std::string, Tracked> models_;
   std::map<VersionKey, Verified> verified_;
   std::map<VersionKey, Failure> failures_;
+  std::map<VersionKey, Bytes> manifests_;  // signed, of versions that are on their way here
   std::uint64_t last_command_ = 0;
 
   mutable std::mutex mutex_;

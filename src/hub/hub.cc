@@ -290,10 +290,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   }
   void on_call(const PeerIdentity& peer, Bytes request, Reply reply) override {
     auto call = decode<NodeCall>(request, "call");
-    if (!call) {
-      reply(fail(call.error()));
-      return;
-    }
+    if (!call) return reply(fail(call.error()));
     if (const auto* has = std::get_if<HasBlobs>(&call->body)) {
       AdminAnswer answer;
       answer.value = encode(models_->missing(has->sha256));
@@ -331,6 +328,9 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   }
   Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity& peer, Bytes first) override {
     return models_->upload(peer, std::move(first));
+  }
+  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first) override {
+    return models_->fetch(std::move(first));
   }
   void on_refused(const std::string& peer_address, const std::string& why) override {
     log(LogLevel::kWarn, "hub", "peer refused", {{"peer", peer_address}, {"why", why}});

@@ -5,6 +5,7 @@
 
 #include "codec/archive.h"
 #include "codec/manifest.h"
+#include "hub/blob_fetch.h"
 #include "hub/hub.h"
 #include "protocol/admin.h"
 
@@ -160,14 +161,28 @@ Result<void> HubModelStore::pull(BytesView sha256) {
   return fail(last);
 }
 
+// Here, or pulled from another hub first.
+Result<BlobMapping> HubModelStore::have(BytesView sha256) {
+  if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
+  if (!blobs_->has(sha256)) {
+    if (const auto pulled = pull(sha256); !pulled) return fail(pulled.error());
+  }
+  return blobs_->map(sha256);
+}
+
+Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first) {
+  const auto request = decode<FetchRequest>(first, "fetch");
+  if (!request) return fail(request.error());
+  const auto& blob = std::get<FetchBlob>(request->what);
+  auto mapping = have(blob.sha256);
+  if (!mapping) return fail(mapping.error());
+  return BlobFetch::open(blob.sha256, std::move(*mapping), request->more);
+}
+
 Result<ChunkSource> HubModelStore::download(Bytes request) {
   auto wanted = decode<BlobDownload>(request, "download");
   if (!wanted) return fail(wanted.error());
-  if (const auto ok = check_digest(wanted->sha256); !ok) return fail(ok.error());
-  if (!blobs_->has(wanted->sha256)) {
-    if (const auto pulled = pull(wanted->sha256); !pulled) return fail(pulled.error());
-  }
-  auto mapping = blobs_->map(wanted->sha256);
+  auto mapping = have(wanted->sha256);
   if (!mapping) return fail(mapping.error());
   if (wanted->offset > mapping->bytes().size()) {
     return fail(Code::kInvalid, "offset " + std::to_string(wanted->offset) + " is beyond the blob's " +

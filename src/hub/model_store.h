@@ -31,6 +31,7 @@ class HubModelStore {
   // where.
   Result<void> check_published(BytesView signed_manifest, BytesView model_key);
   Result<ChunkSource> download(Bytes request);
+  Result<std::unique_ptr<FetchSource>> fetch(Bytes first);
   Result<std::unique_ptr<UploadConsumer>> upload(const PeerIdentity& peer, Bytes first);
 
  private:
@@ -43,6 +44,7 @@ class HubModelStore {
   explicit HubModelStore(TlsFiles tls) : tls_(std::move(tls)) {}
   Peers peers() const;
   Result<void> pull(BytesView sha256);
+  Result<BlobMapping> have(BytesView sha256);
 
   std::unique_ptr<BlobStore> blobs_;
   const TlsFiles tls_;

@@ -68,6 +68,12 @@ struct DescribeCluster {
   template <class A>
   void fields(A&) {}
 };
+// M3: what the edges with a session said of versions that they have not staged. The answer's value is an encoded
+// vector<EdgeStaging>; a hub of a build before this refuses the question.
+struct DescribeStaging {
+  template <class A>
+  void fields(A&) {}
+};
 struct RemoveEdgeRequest {  // A6
   NodeId edge;
   template <class A>
@@ -79,7 +85,7 @@ struct RemoveEdgeRequest {  // A6
 struct AdminRequest {
   CommandId id;  // the same for every retry
   std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels,
-               DescribeCluster, RemoveEdgeRequest>
+               DescribeCluster, RemoveEdgeRequest, DescribeStaging>
       body;
   template <class A>
   void fields(A& a) {
@@ -96,6 +102,15 @@ struct EdgeView {
   template <class A>
   void fields(A& a) {
     a(edge, site, connected, lease_left_ns, applied, staged);
+  }
+};
+struct EdgeStaging {
+  NodeId edge;
+  StagedModel model;
+  std::string why;  // "paused: the daily budget of ..."
+  template <class A>
+  void fields(A& a) {
+    a(edge, model, why);
   }
 };
 struct ModelView {
@@ -147,6 +162,40 @@ struct BlobDownload {
   template <class A>
   void fields(A& a) {
     a(sha256, offset);
+  }
+};
+// A fetch (wire/grpc): the edge asks for a blob and then for its bytes, so that what it says sets the pace (M3). The
+// hub answers with a FetchHead, then with nothing but bytes. A hub of a build without fetches knows BlobDownload.
+struct FetchBlob {
+  Bytes sha256;
+  template <class A>
+  void fields(A& a) {
+    a(sha256);
+  }
+};
+struct FetchMore {                // what the hub may send
+  std::uint64_t offset = 0;       // where to begin; counts until the first byte was asked for
+  std::uint64_t until = 0;        // never lower than before
+  std::uint32_t piece_bytes = 0;  // of one frame, at most
+  template <class A>
+  void fields(A& a) {
+    a(offset, until, piece_bytes);
+  }
+};
+struct FetchRequest {  // first frame of a fetch; those that follow are FetchMore
+  std::variant<FetchBlob> what;
+  FetchMore more;
+  template <class A>
+  void fields(A& a) {
+    a(what, more);
+  }
+};
+struct FetchHead {  // first frame of the answer: what is sent
+  Bytes sha256;
+  std::uint64_t size_bytes = 0;
+  template <class A>
+  void fields(A& a) {
+    a(sha256, size_bytes);
   }
 };
 // ---- the hubs themselves, beside the ledger's entries; the answer's value is an encoded HubsView

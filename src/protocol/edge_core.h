@@ -244,6 +244,7 @@ class EdgeCore {
   Term highest_term() const { return highest_term_; }
   Nanos fresh_at() const { return fresh_at_; }
   Nanos lease_until() const { return lease_until_; }
+  Nanos round_trip_ns() const { return round_trip_ns_; }  // of probes, smoothed; 0: none was answered yet
   std::size_t open_blocks() const { return blocks_.size(); }
   bool clock_fault() const { return guard_.fault(); }
   const EdgeCounters& counters() const { return counters_; }

@@ -168,6 +168,7 @@ class HubCore {
     bool flushed = false;
     Index applied;
     std::vector<StagedModel> staged;
+    std::vector<Staged> troubles;  // M3: why others are not; in this session
     std::optional<Hello> waiting;  // A6: until its registration was applied
   };
   struct EdgeRequest {  // F1: numbers are not reused within a boot; another boot counts anew
@@ -270,6 +271,7 @@ class HubCore {
   Result<Op> model_write(const AdminRequest& request);
   std::vector<ModelView> describe_models() const;
   std::vector<EdgeView> describe_edges() const;
+  std::vector<EdgeStaging> describe_staging() const;
   void answer(AskToken token, AdminAnswer answer);
   std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
   bool rollout_open() const;

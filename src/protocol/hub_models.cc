@@ -38,6 +38,12 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
     answer(token, std::move(reply));
     return;
   }
+  if (std::holds_alternative<DescribeStaging>(request.body)) {
+    AdminAnswer reply;
+    reply.value = encode(describe_staging());
+    answer(token, std::move(reply));
+    return;
+  }
   if (parked_.size() + deferred_.size() >= options_.ops_max) {  // X6
     AdminAnswer reply;
     reply.code = Code::kBusy;
@@ -294,6 +300,14 @@ std::vector<EdgeView> HubCore::describe_edges() const {
       view.staged = sessions_.at(it->second).staged;
     }
     list.push_back(std::move(view));
+  }
+  return list;
+}
+
+std::vector<EdgeStaging> HubCore::describe_staging() const {
+  std::vector<EdgeStaging> list;
+  for (const auto& [edge, conn] : by_edge_) {
+    for (const Staged& trouble : sessions_.at(conn).troubles) list.push_back({edge, trouble.model, trouble.error});
   }
   return list;
 }

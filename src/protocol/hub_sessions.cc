@@ -9,6 +9,8 @@
 #include "protocol/hub_core.h"
 
 namespace tidelock {
+
+static constexpr std::size_t kTroubleBytesMax = 512;  // of what an edge says of a version that it has not staged
 namespace {
 std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
 }  // namespace
@@ -94,6 +96,7 @@ void HubCore::on_frame(const HubFrameIn& event) {
     on_write_batch(session, *batch);
   } else if (const auto* staged = std::get_if<Staged>(&frame.body)) {
     rollout_moved_at_ = now_;
+    std::erase_if(session.troubles, [&](const Staged& one) { return one.model == staged->model; });
     if (staged->error.empty()) {
       const bool known = std::any_of(session.staged.begin(), session.staged.end(), [&](const StagedModel& model) {
         return model.name == staged->model.name && model.version == staged->model.version;
@@ -104,6 +107,8 @@ void HubCore::on_frame(const HubFrameIn& event) {
       std::erase_if(session.staged, [&](const StagedModel& model) {
         return model.name == staged->model.name && model.version == staged->model.version;
       });
+      if (session.troubles.size() < 256)
+        session.troubles.push_back({staged->model, staged->error.substr(0, kTroubleBytesMax)});
       note("stage_failed",
            session.edge + " " + staged->model.name + " " + staged->model.version + ": " + staged->error);
     }

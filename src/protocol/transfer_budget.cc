@@ -202,6 +202,15 @@ TransferGrant TransferBudget::take(const Time& time, std::uint64_t wanted) {
   return grant;
 }
 
+void TransferBudget::charge(const Time& time, std::uint64_t bytes) {
+  move_on(time);
+  bytes = std::min<std::uint64_t>(bytes, 1ull << 40);
+  tokens_ -= limits_.rate_bytes_per_s > 0 ? static_cast<std::int64_t>(bytes) : 0;
+  exact_.day_bytes += bytes;
+  exact_.month_bytes += bytes;
+  stored_ = exact_;
+}
+
 void TransferBudget::give_back(const Time& time, std::uint64_t day, std::uint64_t bytes) {
   move_on(time);
   if (day != exact_.day) return;

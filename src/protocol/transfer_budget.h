@@ -81,6 +81,9 @@ class TransferBudget {
   TransferGrant take(const Time& time, std::uint64_t wanted);
   // Bytes that were granted on `day` and surely never asked for. Those of an earlier day are forgotten.
   void give_back(const Time& time, std::uint64_t day, std::uint64_t bytes);
+  // Bytes that came without having been granted: a peer that cannot be told how much to send. All are charged; store
+  // spent().
+  void charge(const Time& time, std::uint64_t bytes);
   // Whether a budget or the hours forbid any byte now; the rate does not count.
   TransferGrant look(const Time& time);
 

@@ -144,6 +144,18 @@ TEST(TransferBudget, GivesBackOnlyWhatWasChargedToTheSameDay) {  // M3
   EXPECT_EQ(budget.take(at(kNoonMs + kDayMs), 100).bytes, 0u) << "yesterday's bytes are no room for today";
 }
 
+TEST(TransferBudget, WhatCameUnaskedIsChargedInFull) {  // M3
+  TransferBudget budget({1'000, 5'000, 0, {}}, {});
+  budget.charge(at(kNoonMs), 4'000);
+  TransferGrant grant = budget.take(at(kNoonMs), 10);
+  EXPECT_EQ(static_cast<int>(grant.why), static_cast<int>(TransferWait::kRate));
+  EXPECT_EQ(grant.wait_ns / kMillisecond, 3'001) << "three seconds of debt, and one byte";
+  budget.charge(at(kNoonMs), 4'000);
+  EXPECT_EQ(budget.spent().day_bytes, 8'000u) << "more than the budget, and truly so";
+  grant = budget.take(at(kNoonMs, 60 * kSecond), 10);
+  EXPECT_EQ(static_cast<int>(grant.why), static_cast<int>(TransferWait::kDaily));
+}
+
 // Over any stretch: no more than the rate allows, a burst of one second and one grant.
 TEST(TransferBudget, TheRateHoldsOverEveryStretch) {  // M3
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {

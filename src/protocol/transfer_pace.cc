@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace tidelock {
 namespace {
@@ -9,7 +10,9 @@ namespace {
 constexpr Nanos kSpan = 120 * kSecond;  // after two of them an old round trip is forgotten: routes change
 constexpr Nanos kTargetMin = 5 * kMillisecond;
 constexpr Nanos kTargetMax = 75 * kMillisecond;
-constexpr double kGrowBytes = 8u << 10;   // in one round trip, when there is no queue at all
+constexpr double kGrowBytes = 8u << 10;  // in one round trip, when there is no queue at all
+constexpr std::uint64_t kWindowBytesBegin = 32u << 10;
+constexpr int kBelievedAfter = 8;         // arrivals with the window at its least
 constexpr double kShrinkMost = 0.5;       // in one round trip
 constexpr double kMessageCostBytes = 44;  // TLS record, HTTP/2 and gRPC framing
 constexpr double kPieceBytesMin = 4u << 10;
@@ -37,12 +40,27 @@ void TransferPace::on_arrival(Nanos now, Nanos wait_ns, std::uint64_t bytes) {
   wait_ns = std::max<Nanos>(1, wait_ns);
   unbroken_bytes_ += std::min<std::uint64_t>(bytes, 1ull << 30);
   learn(now, wait_ns);
-  adjust(wait_ns, bytes);
+  if (window_bytes_ > kWindowBytesMin) {
+    at_least_ = 0;
+    lowest_at_least_ns_ = kForever;
+  } else {
+    lowest_at_least_ns_ = std::min(lowest_at_least_ns_, wait_ns);
+    if (++at_least_ >= kBelievedAfter) {
+      lowest_before_ns_ = kForever;
+      lowest_ns_ = std::exchange(lowest_at_least_ns_, kForever);
+      span_since_ = now;
+      at_least_ = 0;
+      starting_ = true;
+      former_bytes_ = kWindowBytesMax;
+    }
+  }
+  recent_ns_[recent_at_++ % recent_ns_.size()] = wait_ns;
+  adjust(*std::min_element(recent_ns_.begin(), recent_ns_.end()), bytes);
 }
 
-void TransferPace::on_round_trip(Nanos now, Nanos wait_ns) {
+void TransferPace::on_round_trip(Nanos wait_ns) {
   wait_ns = std::max<Nanos>(1, wait_ns);
-  learn(now, wait_ns);
+  if (round_trip_ns() == 0) return;
   // Only a queue that is surely too long says something about the window: the heartbeat may have waited for others.
   if (saturating_sub(wait_ns, round_trip_ns()) > 2 * target_ns()) adjust(wait_ns, window_bytes_ / 4);
 }
@@ -56,6 +74,10 @@ void TransferPace::adjust(Nanos wait_ns, std::uint64_t bytes) {
   double next = window;
   if (starting_) {
     next += static_cast<double>(bytes);
+    if (next >= static_cast<double>(former_bytes_)) {
+      next = static_cast<double>(former_bytes_);
+      starting_ = false;
+    }
   } else if (off >= 0) {
     next += off * share * kGrowBytes;
   } else {
@@ -65,10 +87,15 @@ void TransferPace::adjust(Nanos wait_ns, std::uint64_t bytes) {
       std::clamp(next, static_cast<double>(kWindowBytesMin), static_cast<double>(kWindowBytesMax)));
 }
 
-void TransferPace::on_break() {
-  unbroken_bytes_ = 0;
-  starting_ = false;
+void TransferPace::begin() {
+  recent_ns_.fill(kForever);
+  if (window_bytes_ <= kWindowBytesBegin) return;
+  former_bytes_ = window_bytes_;
+  window_bytes_ = kWindowBytesBegin;
+  starting_ = true;
 }
+
+void TransferPace::on_break() { unbroken_bytes_ = 0; }
 
 std::uint32_t TransferPace::piece_bytes() const {
   // Lost with a break: half a message. Spent until then: a message's cost for each of them. The sum is least here, if

@@ -11,9 +11,13 @@
 //                               and go on after `heal`, as they would when lost packets are sent again. New connections
 //                               are completed by the kernel's backlog but never served: whoever connects waits.
 //              cut NAME up|down         the same in one direction: the other goes on, as far as TCP allows without its
-//              answers heal NAME drop NAME        closes every open connection delay NAME MS    one way, for what is
-//              read from now on rate NAME BPS    bytes a second one way; 0 = unlimited stats            bytes carried:
-//              {"links":{NAME:{"up":N,"down":N,"open":N},...}}; up = towards --to
+//              answers
+//              heal NAME
+//              drop NAME        closes every open connection; what it holds is lost
+//              delay NAME MS    one way, for what is read from now on
+//              rate NAME BPS    bytes a second one way, of all its connections together; 0 = unlimited
+//              stats            bytes: {"links":{NAME:{"up":N,"down":N,"lost":N,"open":N},...}}; up = carried to --to,
+//                               lost = taken and never delivered
 // Ends:      on `quit`, at the end of stdin, on SIGTERM. So it never outlives whoever started it.
 // Threads:   one. Memory: at most kHeldBytesMax for each direction of a connection, then it stops reading.
 #include <arpa/inet.h>
@@ -66,11 +70,11 @@ struct Flow {
   int from = -1, to = -1;
   std::deque<Chunk> held;
   std::size_t held_bytes = 0;
-  std::int64_t free_at_ns = 0;  // when the throttled line has sent everything read so far
-  bool ended = false;           // `from` said it sends no more
+  bool ended = false;  // `from` said it sends no more
   bool passed_end = false;
   bool wants_write = false;
-  const bool* cut = nullptr;  // of its link and direction
+  const bool* cut = nullptr;           // of its link and direction
+  std::int64_t* free_at_ns = nullptr;  // "
 };
 
 struct Connection {
@@ -89,7 +93,8 @@ struct Link {
   bool cut_up = false, cut_down = false;
   std::int64_t delay_ns = 0;
   std::int64_t rate_bps = 0;
-  std::uint64_t up_bytes = 0, down_bytes = 0;
+  std::int64_t up_free_at_ns = 0, down_free_at_ns = 0;  // when the throttled line has sent everything read so far
+  std::uint64_t up_bytes = 0, down_bytes = 0, lost_bytes = 0;
   std::set<Connection*> connections;
   bool whole() const { return !cut_up && !cut_down; }
 };
@@ -217,6 +222,8 @@ class Proxy {
       connection->up.to = connection->down.from = far;
       connection->up.cut = &link.cut_up;
       connection->down.cut = &link.cut_down;
+      connection->up.free_at_ns = &link.up_free_at_ns;
+      connection->down.free_at_ns = &link.down_free_at_ns;
       sockets_[near] = sockets_[far] = connection.get();
       link.connections.insert(connection.get());
       const int outcome = connect(far, reinterpret_cast<const sockaddr*>(&link.target), sizeof link.target);
@@ -267,8 +274,8 @@ class Proxy {
       const std::int64_t now = now_ns();
       std::int64_t due = now + link.delay_ns;
       if (link.rate_bps > 0) {
-        flow.free_at_ns = std::max(now, flow.free_at_ns) + got * 1'000'000'000 / link.rate_bps;
-        due = flow.free_at_ns + link.delay_ns;
+        *flow.free_at_ns = std::max(now, *flow.free_at_ns) + got * 1'000'000'000 / link.rate_bps;
+        due = *flow.free_at_ns + link.delay_ns;
       }
       if (!flow.held.empty()) due = std::max(due, flow.held.back().due_ns);  // one stream: order stays
       flow.held_bytes += bytes.size();
@@ -332,6 +339,7 @@ class Proxy {
         sockets_.erase(fd);
         close(fd);
       }
+      connection->link->lost_bytes += connection->up.held_bytes + connection->down.held_bytes;
       connection->link->connections.erase(connection);
     }
     std::erase_if(connections_, [&](const auto& connection) { return doomed_.contains(connection.get()); });
@@ -415,7 +423,7 @@ class Proxy {
     for (const auto& [name, link] : links_) {
       if (line.back() != '{') line += ',';
       line += '"' + name + "\":{\"up\":" + std::to_string(link->up_bytes) +
-              ",\"down\":" + std::to_string(link->down_bytes) +
+              ",\"down\":" + std::to_string(link->down_bytes) + ",\"lost\":" + std::to_string(link->lost_bytes) +
               ",\"open\":" + std::to_string(link->connections.size()) + '}';
     }
     say(line + "}}");

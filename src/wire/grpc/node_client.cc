@@ -2,6 +2,7 @@
 // caller's thread does the polling: no other thread is woken.
 #include <algorithm>
 #include <chrono>
+#include <deque>
 #include <mutex>
 
 #include "wire/grpc/internal.h"
@@ -161,6 +162,104 @@ Result<void> NodeClient::download(Bytes request, const std::function<Result<void
   if (status.ok()) return {};
   Error error = impl_->failed(status, *channel);
   if (error.code == Code::kMaybeApplied) error.code = Code::kUnavailable;
+  return fail(std::move(error));
+}
+
+Result<void> NodeClient::connect(int timeout_ms) {
+  auto channel = impl_->connected(timeout_ms);
+  if (!channel) return fail(channel.error());
+  if ((*channel)->GetState(false) == GRPC_CHANNEL_READY) return {};
+  const std::lock_guard lock(impl_->mutex);
+  if (impl_->channel == *channel) impl_->channel.reset();
+  return fail(Code::kUnavailable, impl_->options.address + ": no connection");
+}
+
+// Reads and writes overlap, each with a tag of its own; an operation under way is always waited for.
+Result<void> NodeClient::fetch(Bytes first, const std::function<Result<FetchTurn>(std::optional<Bytes> came)>& turn,
+                               bool* unknown) {
+  if (auto ok = wire::check_frame_size(first.size()); !ok) return fail(ok.error());
+  auto channel = impl_->connected(impl_->options.connect_timeout_ms);
+  if (!channel) return fail(channel.error());
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto stub = v1::Node::NewStub(*channel);
+  const auto stream = stub->PrepareAsyncFetch(&context, &queue);
+  char opening = 0, reading = 0, writing = 0, finishing = 0;  // their addresses are the tags
+  int under_way = 1;
+  bool can_write = false, going = true, done = false;
+  std::deque<Bytes> to_say;
+  to_say.push_back(std::move(first));
+  Frame incoming, outgoing;
+  Result<FetchTurn> wish = FetchTurn{{}, impl_->options.connect_timeout_ms, false};
+  stream->StartCall(&opening);
+  const auto ask = [&](std::optional<Bytes> came) {
+    wish = turn(std::move(came));
+    if (wish && wish->say) to_say.push_back(std::move(*wish->say));
+    done = wish && wish->done;
+    if (!wish || done) {
+      going = false;
+      context.TryCancel();
+    }
+  };
+  bool opened = false;
+  while (going || under_way > 0) {
+    if (going && can_write && !to_say.empty()) {
+      outgoing.set_body(std::move(to_say.front()));
+      to_say.pop_front();
+      can_write = false;
+      ++under_way;
+      stream->Write(outgoing, &writing);
+    }
+    void* tag = nullptr;
+    bool ok = false;
+    const int wait_ms = going ? std::max(0, wish->wake_ms) : 60'000;
+    const auto what = queue.AsyncNext(&tag, &ok, after_ms(wait_ms));
+    if (what == grpc::CompletionQueue::SHUTDOWN) break;
+    if (what == grpc::CompletionQueue::TIMEOUT) {
+      if (!going) continue;  // cancelled: it ends by itself
+      if (opened) {
+        ask(std::nullopt);
+      } else {
+        going = false;
+        wish = fail(Code::kUnavailable, impl_->options.address + ": no answer to a fetch");
+        context.TryCancel();
+      }
+      continue;
+    }
+    --under_way;
+    if (!ok) {
+      if (tag != &writing) going = false;  // a write that failed says nothing; the read behind it says why
+      continue;
+    }
+    if (tag == &writing) can_write = true;
+    if (tag == &opening) {
+      opened = can_write = true;
+      ++under_way;
+      stream->Read(&incoming, &reading);
+      ask(std::nullopt);
+    }
+    if (tag == &reading && going) {
+      ask(std::move(*incoming.mutable_body()));
+      if (going) {
+        ++under_way;
+        stream->Read(&incoming, &reading);
+      }
+    }
+  }
+  grpc::Status status;
+  stream->Finish(&status, &finishing);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
+  }
+  if (!wish) return fail(wish.error());
+  if (done) return {};
+  if (unknown != nullptr) *unknown = status.error_code() == grpc::StatusCode::UNIMPLEMENTED;
+  if (status.ok()) return fail(Code::kUnavailable, impl_->options.address + ": the hub ended the fetch");
+  Error error = impl_->failed(status, *channel);
+  if (error.code == Code::kMaybeApplied) error.code = Code::kUnavailable;  // nothing is changed by a fetch
   return fail(std::move(error));
 }
 

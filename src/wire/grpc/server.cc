@@ -16,6 +16,7 @@
 #include <mutex>
 
 #include "wire/grpc/bulk_pool.h"
+#include "wire/grpc/fetch_reactor.h"
 #include "wire/grpc/internal.h"
 
 namespace tidelock {
@@ -527,6 +528,18 @@ class Door final : public v1::Node::CallbackService {
       return refuse<Reactor>(hall_, busy("transfers", hall_.limits.transfers_max));
     }
     return new DownloadReactor(hall_, std::move(*peer), request->body());
+  }
+  grpc::ServerBidiReactor<Frame, Frame>* Fetch(grpc::CallbackServerContext* context) override {
+    using Reactor = grpc::ServerBidiReactor<Frame, Frame>;
+    auto peer = admit(context, "a fetch", {NodeRole::kHub, NodeRole::kEdge, NodeRole::kClient});
+    if (!peer) return refuse<Reactor>(hall_, peer.error());
+    if (!hall_.enter(hall_.transfers, hall_.limits.transfers_max)) {
+      return refuse<Reactor>(hall_, busy("transfers", hall_.limits.transfers_max));
+    }
+    return new wire::FetchReactor(
+        hall_.pool,
+        [this, peer = std::move(*peer)](Bytes first) { return hall_.service.on_fetch(peer, std::move(first)); },
+        [hall = &hall_] { hall->leave(hall->transfers); });
   }
   grpc::ServerReadReactor<Frame>* Upload(grpc::CallbackServerContext* context, Frame* response) override {
     using Reactor = grpc::ServerReadReactor<Frame>;

@@ -89,6 +89,16 @@ class UploadConsumer {
   virtual void finish(Reply reply) = 0;         // the peer has sent everything
 };
 
+// The hub's end of one fetch (*bulk*, one call at a time): frames to the peer, as many as it has asked for.
+class FetchSource {
+ public:
+  virtual ~FetchSource() = default;
+  // What the peer says after its first frame. An error ends the fetch with that error.
+  virtual Result<void> take(Bytes said) = 0;
+  // The next frame; nullopt: none until the peer says more. At most one is in memory.
+  virtual Result<std::optional<Bytes>> next() = 0;
+};
+
 // What a hub does with what arrives. Must outlive the NodeServer.
 class NodeService {
  public:
@@ -100,6 +110,9 @@ class NodeService {
   virtual void on_call(const PeerIdentity& peer, Bytes request, Reply reply) = 0;
   virtual Result<ChunkSource> on_download(const PeerIdentity& peer, Bytes request) = 0;                  // *bulk*
   virtual Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity& peer, Bytes first) = 0;  // *bulk*
+  virtual Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes) {                    // *bulk*
+    return fail(Code::kInvalid, "this node serves no fetches");
+  }
   // A peer with a valid certificate was turned away: wrong role for what it asked. For the log.
   virtual void on_refused(const std::string& peer_address, const std::string& why) = 0;
 };
@@ -215,6 +228,13 @@ struct NodeClientOptions {
   int connect_timeout_ms = 3'000;
 };
 
+// What the caller of a fetch wants next.
+struct FetchTurn {
+  std::optional<Bytes> say;  // to the hub, now
+  int wake_ms = 0;           // called again when nothing came for so long; 0: at once
+  bool done = false;         // the fetch is over, and well
+};
+
 // Asks a hub: calls, downloads, uploads. Keeps one connection, opened by the first request and again when it broke.
 // Every method blocks its caller until it is done.
 class NodeClient {
@@ -226,6 +246,14 @@ class NodeClient {
   // `on_chunk` runs on the calling thread, in order; an error from it cancels and is returned. No more than one chunk
   // waits in memory. `idle_timeout_ms` bounds the wait for each chunk.
   Result<void> download(Bytes request, const std::function<Result<void>(Bytes chunk)>& on_chunk, int idle_timeout_ms);
+  // Opens the connection if there is none. kUnavailable: nothing that could be asked now would reach the hub.
+  Result<void> connect(int timeout_ms);
+  // A conversation: sends `first`, then calls `turn` on this thread: once at the beginning with nothing, with each
+  // frame that came, and with nothing when none came for as long as it wanted to wait. An error of `turn` ends the
+  // fetch and is returned. kUnavailable: the link broke, or the hub was never reached. `unknown`, if given, becomes
+  // true when the hub is of a build that knows no fetches.
+  Result<void> fetch(Bytes first, const std::function<Result<FetchTurn>(std::optional<Bytes> came)>& turn,
+                     bool* unknown = nullptr);
   // Sends `first`, then what `next_chunk` gives (on the calling thread) until it gives nullopt, then waits for the
   // answer.
   Result<Bytes> upload(Bytes first, const ChunkSource& next_chunk, int idle_timeout_ms);

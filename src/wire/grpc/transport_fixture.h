@@ -186,6 +186,33 @@ class EchoService : public NodeService {
     if (first == "no") return fail(Code::kConflict, "same version with other content");
     return std::make_unique<Sum>(*this);
   }
+  // Sends "1", "2", ... as many as the peer has asked for by then: "3" and "2" are five.
+  class Counting : public FetchSource {
+   public:
+    explicit Counting(EchoService& owner) : owner_(owner) {
+      owner_.watched.change([&] { ++owner_.fetches; });
+    }
+    ~Counting() override {
+      owner_.watched.change([&] { --owner_.fetches; });
+    }
+    Result<void> take(Bytes said) override {
+      if (said == "bad") return fail(Code::kCorrupt, "that is no number");
+      until_ += std::stoi(said);
+      return {};
+    }
+    Result<std::optional<Bytes>> next() override {
+      if (sent_ == until_) return std::optional<Bytes>{};
+      return std::optional<Bytes>(std::to_string(++sent_));
+    }
+
+   private:
+    EchoService& owner_;
+    int sent_ = 0, until_ = 0;
+  };
+  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first) override {
+    if (first == "none") return fail(Code::kNotFound, "no such thing");
+    return std::make_unique<Counting>(*this);
+  }
   void on_refused(const std::string&, const std::string& why) override {
     watched.change([&] { refused.push_back(why); });
   }
@@ -203,6 +230,7 @@ class EchoService : public NodeService {
   int uploads_begun = 0;
   int uploads_finished = 0;
   int uploads_broken = 0;
+  int fetches = 0;
 };
 
 // One edge's session, remembering what it heard.

@@ -325,6 +325,64 @@ TEST_F(TransportTest, DownloadStreamsWithFlowControl) {
   EXPECT_LT(service.chunks_made, 1'000);
 }
 
+TEST_F(TransportTest, FetchSendsAsMuchAsItIsAskedForAndNoMore) {
+  EchoService service;
+  auto server = serve(service);
+  const auto alice = client(server->address());
+  EXPECT_TRUE(alice->connect(5'000)) << "and again while it stands";
+  EXPECT_TRUE(alice->connect(5'000));
+  struct Case {
+    const char* why;
+    Bytes first;
+    std::vector<std::string> says;  // one after each frame that came
+    int frames;                     // after which the caller is content
+    std::optional<Code> ends;
+  };
+  const Case cases[] = {
+      {"asked once", "go", {"3"}, 3, {}},
+      {"asked again while it comes", "go", {"2", "1", "40"}, 43, {}},
+      {"content at once", "go", {}, 0, {}},
+      {"asked for less than is waited for", "go", {"2"}, 3, Code::kBusy},
+      {"refused from the beginning", "none", {"1"}, 1, Code::kNotFound},
+      {"refused on the way", "go", {"1", "bad"}, 9, Code::kCorrupt},
+  };
+  for (const Case& c : cases) {
+    int came = 0;
+    std::size_t said = 0;
+    const auto done = alice->fetch(c.first, [&](std::optional<Bytes> frame) -> Result<FetchTurn> {
+      if (frame) {
+        EXPECT_EQ(*frame, std::to_string(++came)) << c.why;
+      }
+      if (!frame && said > 0) return fail(Code::kBusy, "nothing more comes");  // only the first call, and after a wait
+      FetchTurn turn;
+      turn.done = came == c.frames;
+      turn.wake_ms = c.ends == Code::kBusy ? 50 : 10'000;
+      if (said < c.says.size()) turn.say = c.says[said++];
+      return turn;
+    });
+    ASSERT_EQ(done.has_value(), !c.ends.has_value()) << c.why << (done ? "" : ": " + done.error().message);
+    if (c.ends) {
+      EXPECT_EQ(done.error().code, *c.ends) << c.why << ": " << done.error().message;
+    } else {
+      EXPECT_EQ(came, c.frames) << c.why;
+    }
+    EXPECT_TRUE(service.watched.wait([&] { return service.fetches == 0; })) << c.why << ": the hub's end goes too";
+  }
+  // The hub goes in the middle.
+  bool unknown = true;
+  const auto cut = alice->fetch(
+      "go",
+      [&](std::optional<Bytes> frame) -> Result<FetchTurn> {
+        if (frame) server->stop();
+        return FetchTurn{frame ? std::nullopt : std::optional<Bytes>("1"), 10'000, false};
+      },
+      &unknown);
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().code, Code::kUnavailable) << cut.error().message;
+  EXPECT_FALSE(unknown);
+  EXPECT_EQ(alice->connect(2'000).error().code, Code::kUnavailable);
+}
+
 TEST_F(TransportTest, UploadEndsOneWayOrTheOther) {
   EchoService service;
   const auto server = serve(service);

@@ -1,0 +1,83 @@
+// ModelFetch brings files of models from hubs into the blob store, for as few bytes as it can and never for more than
+// the gateway may spend (M3).
+//
+// A file is asked for piece by piece: the hub sends what was asked for and no more, so budget and pace are decided here
+// (protocol/transfer_budget.h, transfer_pace.h). What came lies in a partial file at once; after a lost link or a kill
+// the transfer goes on at the byte. Calls and transfers have a connection of their own beside the session's, so that a
+// heartbeat never waits behind their bytes in a socket.
+//
+// Threads:  one, but for on_round_trip. Blocks on network and disk.
+// Durable:  what may be spent is stored before it is asked for.
+// Errors:   kBusy with detail_ns > 0: a pause by budget or hours, and how long it lasts; the message says so. kBusy
+// that
+//           names the disk: this gateway's. kUnavailable: links, or `go_on` said no. Else as the hub and the store say.
+// A hub of a build without fetches is asked for a plain download: its pace is then that of reading, and a budget stops
+// it within one of its chunks (1 MiB).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "codec/manifest.h"
+#include "edge/edge.h"
+#include "protocol/transfer_budget.h"
+#include "protocol/transfer_pace.h"
+#include "store/kv/kv.h"
+#include "store/models/blob_store.h"
+#include "telemetry/metrics.h"
+#include "wire/grpc/transport.h"
+
+namespace tidelock {
+
+class ModelFetch {
+ public:
+  using GoOn = std::function<bool()>;  // asked often, on the fetching thread; false ends the fetch with kUnavailable
+  // Everything handed in outlives it; `kv` has kMetaFamily.
+  static Result<std::unique_ptr<ModelFetch>> open(const EdgeConfig& config, Kv& kv, const Clock& clock,
+                                                  Metrics& metrics, BlobStore& blobs);
+  ~ModelFetch();
+
+  // From the hub of the session first, then from any other. Done when the store has the file, verified.
+  Result<void> fetch(const NodeId& session_hub, const ManifestFile& file, const GoOn& go_on);
+  // For calls; not the session's connection.
+  Result<NodeClient*> client(const NodeId& hub);
+  // Of the session's probes. Any thread.
+  void on_round_trip(Nanos ns) { round_trip_.store(ns, std::memory_order_relaxed); }
+  // An orderly end: what was reserved and not used is given back.
+  void settle();
+
+ private:
+  class Conversation;
+  ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs,
+             const TransferSpent& spent);
+  TransferBudget::Time time() const;
+  Result<TransferGrant> take(std::uint64_t bytes);
+  Result<void> store();
+  Result<void> from_hub(NodeClient& hub, const ManifestFile& file, const GoOn& go_on);
+  Result<void> plain_download(NodeClient& hub, BlobStore::Writer& writer, const ManifestFile& file, const GoOn& go_on);
+  void learn_round_trip();
+  void show();
+
+  const EdgeConfig& config_;
+  Kv& kv_;
+  const Clock& clock_;
+  Metrics& metrics_;
+  BlobStore& blobs_;
+  Counter& downloaded_;
+  Counter& full_bytes_;
+  Gauge& day_bytes_;
+  Gauge& month_bytes_;
+  Gauge& window_bytes_;
+  std::map<NodeId, std::unique_ptr<NodeClient>> clients_;
+  TransferBudget budget_;
+  TransferPace pace_;
+  std::atomic<Nanos> round_trip_{0};
+  Nanos round_trip_seen_ = 0;
+};
+
+}  // namespace tidelock

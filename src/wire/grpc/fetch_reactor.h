@@ -1,0 +1,154 @@
+// The server's end of one fetch. What the peer says and what is sent meet in `run`, on the pool, never twice at once.
+// Finish is called there, once, when no write is in flight; a peer that has gone is noticed as a read or a write that
+// failed.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "wire/grpc/bulk_pool.h"
+#include "wire/grpc/internal.h"
+
+namespace tidelock::wire {
+
+class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
+ public:
+  using Open = std::function<Result<std::unique_ptr<FetchSource>>(Bytes first)>;
+  // `open` runs on the pool; `left` is the last thing this object does.
+  FetchReactor(BulkPool& pool, Open open, std::function<void()> left)
+      : pool_(pool), open_(std::move(open)), left_(std::move(left)) {
+    StartRead(&incoming_);
+  }
+
+ private:
+  static constexpr std::size_t kSaidMax = 64;  // frames that wait for the pool
+
+  void OnReadDone(bool ok) override {
+    bool again = ok;
+    {
+      const std::lock_guard lock(mutex_);
+      if (ok) said_.push_back(std::move(*incoming_.mutable_body()));
+      if (!ok) peer_done_ = true;
+      if (ok && said_.size() >= kSaidMax) {
+        again = false;
+        reading_ = false;
+      }
+    }
+    if (again) StartRead(&incoming_);
+    schedule();
+  }
+  void OnWriteDone(bool ok) override {
+    {
+      const std::lock_guard lock(mutex_);
+      writing_ = false;
+      if (!ok) peer_done_ = true;
+    }
+    schedule();
+  }
+  void OnCancel() override {
+    {
+      const std::lock_guard lock(mutex_);
+      peer_done_ = true;
+    }
+    schedule();
+  }
+  void OnDone() override {
+    const std::function<void()> left = std::move(left_);
+    delete this;
+    left();
+  }
+
+  void schedule() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (finished_) return;
+      if (std::exchange(scheduled_, true)) {
+        once_more_ = true;
+        return;
+      }
+    }
+    pool_.post([this] { run(); });
+  }
+
+  void run() {
+    for (;;) {
+      std::deque<Bytes> said;
+      bool over = false, writing = false, read_on = false;
+      {
+        const std::lock_guard lock(mutex_);
+        once_more_ = false;
+        said.swap(said_);
+        over = peer_done_;
+        writing = writing_;
+        read_on = !std::exchange(reading_, true);
+      }
+      if (read_on) StartRead(&incoming_);
+      Result<std::optional<Bytes>> frame = std::optional<Bytes>{};
+      if (!failed_ && !over) frame = turn(std::move(said), writing);
+      if (!frame) failed_ = to_status(frame.error());
+      if (frame && *frame) {
+        {
+          const std::lock_guard lock(mutex_);
+          writing_ = true;
+        }
+        outgoing_.set_body(std::move(**frame));
+        StartWrite(&outgoing_);
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        if (!once_more_ || ((failed_ || peer_done_) && !writing_)) {
+          if ((failed_ || peer_done_) && !writing_) {
+            finished_ = true;  // nothing is scheduled any more: this is the last use of this object but for Finish
+          } else {
+            scheduled_ = false;
+            return;
+          }
+        }
+        if (!finished_) continue;
+      }
+      source_.reset();
+      Finish(failed_ ? *failed_ : grpc::Status::OK);
+      return;
+    }
+  }
+
+  Result<std::optional<Bytes>> turn(std::deque<Bytes> said, bool writing) {
+    for (Bytes& one : said) {
+      if (!source_) {
+        auto source = open_(std::move(one));
+        if (!source) return fail(source.error());
+        source_ = std::move(*source);
+      } else if (auto ok = source_->take(std::move(one)); !ok) {
+        return fail(ok.error());
+      }
+    }
+    if (!source_ || writing) return std::optional<Bytes>{};
+    auto frame = source_->next();
+    if (frame && *frame) {
+      if (auto ok = check_frame_size((*frame)->size()); !ok) return fail(ok.error());
+    }
+    return frame;
+  }
+
+  BulkPool& pool_;
+  const Open open_;
+  std::function<void()> left_;
+  Frame incoming_;                       // read callbacks
+  Frame outgoing_;                       // whoever set writing_
+  std::unique_ptr<FetchSource> source_;  // the pool's, as what follows
+  std::optional<grpc::Status> failed_;
+
+  std::mutex mutex_;  // guards what follows
+  std::deque<Bytes> said_;
+  bool reading_ = true;
+  bool writing_ = false;
+  bool peer_done_ = false;  // it sends no more, or is gone
+  bool scheduled_ = false;
+  bool once_more_ = false;  // something came while the pool was at it
+  bool finished_ = false;
+};
+
+}  // namespace tidelock::wire
