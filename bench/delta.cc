@@ -11,11 +11,13 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -23,7 +25,6 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 #include "bench/delta_cases.h"
@@ -176,31 +177,60 @@ double entropy_of(BytesView base, BytesView target) {
   return bits / 8 / static_cast<double>(target.size()) * 100;
 }
 
-struct Tool {
-  const char* name;
-  std::string command, makes;  // a file, or a folder of chunks
-};
-std::vector<Tool> tools_for(const fs::path& folder) {
-  const std::string in = "cd '" + folder.string() + "' && ";
-  return {{"zstd -19", in + "zstd -19 --long=27 -q -f --patch-from=base target -o out.zstd 2>/dev/null", "out.zstd"},
-          {"bsdiff", in + "bsdiff base target out.bsdiff", "out.bsdiff"},
-          {"xdelta3", in + "xdelta3 -9 -f -e -S lzma -s base target out.xdelta", "out.xdelta"},
-          {"chunks",
-           in + "casync make --chunk-size=8192 --store=out.castr b.caibx base >/dev/null && mkdir -p out.chunks && "
-                "find out.castr -name '*.cacnk' -printf '%f\\n' | sort >before && casync make --chunk-size=8192 "
-                "--store=out.castr t.caibx target >/dev/null && for c in $(find out.castr -name '*.cacnk' -printf "
-                "'%f\\n' | sort | comm -13 before -); do ln out.castr/*/$c out.chunks/; done; cp t.caibx out.chunks/",
-           "out.chunks"}};
+// Runs a program in `folder`, with nothing shown; false when it could not be run or failed.
+bool run_tool(const fs::path& folder, std::vector<std::string> words) {
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
+  for (const int stream : {1, 2}) posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  int status = 0;
+  return error == 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 std::uint64_t bytes_below(const fs::path& path) {
-  if (!fs::exists(path)) return 0;
-  if (fs::is_regular_file(path)) return fs::file_size(path);
+  if (!fs::is_directory(path)) return fs::exists(path) ? fs::file_size(path) : 0;
   std::uint64_t bytes = 0;
   for (const auto& entry : fs::recursive_directory_iterator(path)) {
     if (entry.is_regular_file()) bytes += entry.file_size();
   }
   return bytes;
 }
+
+struct Tool {
+  const char* name;
+  std::uint64_t (*bytes)(const fs::path& folder);  // what it makes of base and target; 0 when it is not there
+};
+constexpr Tool kTools[] = {
+    {"zstd -19",
+     [](const fs::path& folder) {
+       run_tool(folder, {"zstd", "-19", "--long=27", "-q", "-f", "--patch-from=base", "target", "-o", "out.zstd"});
+       return bytes_below(folder / "out.zstd");
+     }},
+    {"bsdiff",
+     [](const fs::path& folder) {
+       run_tool(folder, {"bsdiff", "base", "target", "out.bsdiff"});
+       return bytes_below(folder / "out.bsdiff");
+     }},
+    {"xdelta3",
+     [](const fs::path& folder) {
+       run_tool(folder, {"xdelta3", "-9", "-f", "-e", "-S", "lzma", "-s", "base", "target", "out.xdelta"});
+       return bytes_below(folder / "out.xdelta");
+     }},
+    {"chunks",  // chunks of 8 KiB that the store lacks, compressed, and their list
+     [](const fs::path& folder) {
+       const auto make = [&](const char* index, const char* file) {
+         run_tool(folder, {"casync", "make", "--chunk-size=8192", "--store=out.castr", index, file});
+         return bytes_below(folder / "out.castr");
+       };
+       const std::uint64_t before = make("base.caibx", "base"), after = make("target.caibx", "target");
+       return before == 0 ? 0 : after - before + bytes_below(folder / "target.caibx");
+     }},
+};
 
 std::string percent(double value) {
   char text[32];
@@ -230,14 +260,13 @@ bool run_case(const fs::path& folder, const Network& base, Change change, Number
 
   std::string peers;
   double best = 1e9;
-  const auto tools = tools_for(folder);
+  std::array<std::uint64_t, std::size(kTools)> made{};
   std::vector<std::thread> running;
-  for (const Tool& tool : tools) {
-    running.emplace_back([&tool] { std::ignore = std::system(tool.command.c_str()); });
-  }
+  for (std::size_t i = 0; i < made.size(); ++i) running.emplace_back([&, i] { made[i] = kTools[i].bytes(folder); });
   for (std::thread& thread : running) thread.join();
-  for (const Tool& tool : tools) {
-    const std::uint64_t bytes = bytes_below(folder / tool.makes);
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    const std::uint64_t bytes = made[i];
+    const Tool& tool = kTools[i];
     if (bytes == 0) {
       std::fprintf(stderr, "bench-delta: %s made nothing; install it with ./dev setup --with peers\n", tool.name);
       return false;
@@ -287,8 +316,8 @@ int main(int argc, char** argv) {
       rest.push_back(argv[i]);
     }
   }
-  char folder[] = "/var/tmp/bench-delta-XXXXXX";
-  if (mkdtemp(folder) == nullptr) {
+  std::string folder = std::filesystem::temp_directory_path() / "tidelock-bench-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) {
     std::perror("bench-delta: mkdtemp");
     return 1;
   }
