@@ -128,7 +128,7 @@ class ModelFetch::Conversation {
     const std::uint64_t payload =
         grant->bytes > beside ? std::min(wanted, payload_of(grant->bytes - beside, piece_)) : 0;
     if (payload < std::min(wanted, kPayloadLeast)) {  // M3: the end of a budget; its last bytes are of no use
-      const TransferGrant no = owner_.budget_.look(owner_.time());
+      const TransferGrant no = owner_.budget_.look(owner_.clocks());
       return fail(paused(no.why != TransferWait::kNone ? no : *grant, owner_.budget_.limits()));
     }
     under_way_.push_back({asked_, asked_ + payload, owner_.clock_.now()});
@@ -216,7 +216,7 @@ Result<std::unique_ptr<ModelFetch>> ModelFetch::open(const EdgeConfig& config, K
   return std::unique_ptr<ModelFetch>(new ModelFetch(config, kv, clock, metrics, blobs, spent));
 }
 
-TransferBudget::Time ModelFetch::time() const { return {clock_.now(), wall_ms_now()}; }
+TransferBudget::Time ModelFetch::clocks() const { return {clock_.now(), wall_ms_now()}; }
 
 Result<void> ModelFetch::store() {
   KvBatch batch;
@@ -226,11 +226,11 @@ Result<void> ModelFetch::store() {
 }
 
 Result<TransferGrant> ModelFetch::take(std::uint64_t bytes) {
-  const TransferGrant grant = budget_.take(time(), bytes);
+  const TransferGrant grant = budget_.take(clocks(), bytes);
   show();
   if (!grant.store) return grant;
   if (const auto stored = store(); !stored) {  // not stored: not asked for
-    budget_.give_back(time(), grant.day, grant.bytes);
+    budget_.give_back(clocks(), grant.day, grant.bytes);
     return fail(Code::kBusy, "disk: what transfers spend cannot be stored: " + stored.error().message);
   }
   return grant;
@@ -295,7 +295,7 @@ Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, con
   auto writer = blobs_.put_stream(file.sha256, file.size_bytes);
   if (!writer) return fail(writer.error());
   if ((*writer)->offset() < file.size_bytes) {
-    if (const TransferGrant no = budget_.look(time()); no.why != TransferWait::kNone) {
+    if (const TransferGrant no = budget_.look(clocks()); no.why != TransferWait::kNone) {
       return fail(paused(no, budget_.limits()));
     }
     // Before anything is charged: a hub that cannot be reached costs nothing of a budget.
@@ -307,6 +307,7 @@ Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, con
     bool unknown = false;
     auto got = hub.fetch(
         std::move(*first), [&](std::optional<Bytes> came) { return conversation.turn(std::move(came)); }, &unknown);
+    unknown = unknown || (!got && !conversation.heard() && got.error().code == Code::kInvalid);
     if (!got && unknown) got = plain_download(hub, **writer, file, go_on);
     if (!got) {
       if (conversation.heard() && got.error().code == Code::kUnavailable) pace_.on_break();
@@ -326,7 +327,7 @@ Result<void> ModelFetch::plain_download(NodeClient& hub, BlobStore::Writer& writ
         if (!go_on()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
         downloaded_.add(chunk.size());
         full_bytes_.add(chunk.size());
-        budget_.charge(time(), wire_bytes(chunk.size(), chunk.size()));
+        budget_.charge(clocks(), wire_bytes(chunk.size(), chunk.size()));
         if (const auto ok = store(); !ok) return ok;
         if (const auto ok = writer.write(chunk); !ok) return ok;
         const auto more = take(1);

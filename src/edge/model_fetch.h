@@ -55,7 +55,7 @@ class ModelFetch {
   class Conversation;
   ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs,
              const TransferSpent& spent);
-  TransferBudget::Time time() const;
+  TransferBudget::Time clocks() const;
   Result<TransferGrant> take(std::uint64_t bytes);
   Result<void> store();
   Result<void> from_hub(NodeClient& hub, const ManifestFile& file, const GoOn& go_on);

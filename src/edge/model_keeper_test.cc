@@ -56,7 +56,8 @@ Manifest manifest_of(const std::string& version) {
 }
 Bytes published(const std::string& version) { return encode(*sign_manifest(manifest_of(version), key().private_pem)); }
 
-// A hub whose ledger holds what a test put there, and that has no files of models unless told so.
+// A hub whose ledger holds what a test put there, and that has no files of models unless told so. It serves no fetches,
+// as hubs of the build before: so its files come as plain downloads.
 class OddHub : public NodeService {
  public:
   void hold(const std::string& ledger_key, Bytes value) {

@@ -195,8 +195,12 @@ TransferGrant TransferBudget::take(const Time& time, std::uint64_t wanted) {
   if (stored_.day != exact_.day || stored_.month != exact_.month || stored_.day_bytes < exact_.day_bytes ||
       stored_.month_bytes < exact_.month_bytes) {
     stored_ = exact_;
-    stored_.day_bytes += reserve();
-    stored_.month_bytes += reserve();
+    // No further than a budget goes: beyond it nothing is granted anyway.
+    const auto reserved = [&](std::uint64_t bytes, std::uint64_t budget) {
+      return budget > 0 ? std::max(bytes, std::min(bytes + reserve(), budget)) : bytes + reserve();
+    };
+    stored_.day_bytes = reserved(exact_.day_bytes, limits_.daily_budget_bytes);
+    stored_.month_bytes = reserved(exact_.month_bytes, limits_.monthly_budget_bytes);
     grant.store = true;
   }
   return grant;
