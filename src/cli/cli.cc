@@ -22,11 +22,11 @@
 #include "cli/hubs.h"
 #include "cli/key.h"
 #include "cli/model_diff.h"
+#include "cli/model_files.h"
 #include "cli/operator.h"
 #include "cli/top.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
-#include "store/models/release.h"
 #include "telemetry/log.h"
 
 namespace tidelock {
@@ -168,46 +168,6 @@ int run_edge(const Common& common, bool print_only, bool defaults, const TestHoo
   const auto edge = Edge::start(settings->edge);
   if (!edge) return report(common, edge.error());
   return wait_for_signal();
-}
-
-void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t total) {
-  static const bool terminal = ::isatty(2) == 1;
-  if (!terminal) return;
-  const int width = 30;
-  const int filled = total == 0 ? width : static_cast<int>(sent * width / total);
-  std::fprintf(stderr, "\r%-28.28s [%s%s] %3d %%", what.c_str(),
-               std::string(static_cast<std::size_t>(filled), '#').c_str(),
-               std::string(static_cast<std::size_t>(width - filled), ' ').c_str(),
-               total == 0 ? 100 : static_cast<int>(sent * 100 / total));
-  if (sent >= total) std::fputc('\n', stderr);
-}
-
-int publish(const Common& common, const std::string& folder, const std::string& name, const std::string& version,
-            const std::string& key_file) {
-  const auto key = read_file(key_file);
-  if (!key) return report(common, Error{Code::kInvalid, "--key " + key.error().message, {}, 0});
-  const auto release = build_release(folder, name, version, *key);
-  if (!release) return report(common, release.error());
-  auto cluster = connect(common);
-  if (!cluster) return report(common, cluster.error());
-  (*cluster)->learn();  // every hub shall have the files
-  for (const ManifestFile& file : release->manifest.files) {
-    const auto sent = (*cluster)->upload(folder + "/" + file.path, file.sha256, file.size_bytes,
-                                         [&](const NodeId& hub, std::uint64_t bytes) {
-                                           progress_bar(file.path + " to " + hub, bytes, file.size_bytes);
-                                         });
-    if (!sent) return report(common, sent.error());
-  }
-  const auto answer = (*cluster)->ask(PublishModel{name, version, encode(release->signed_manifest)});
-  if (!answer) return report(common, answer.error());
-  if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
-  return done(common,
-              {{"index", answer->index.value},
-               {"name", name},
-               {"version", version},
-               {"bytes", manifest_files_bytes(release->manifest)}},
-              name + " " + version + " published at index " + std::to_string(answer->index.value) +
-                  "; next: tidelock model stage " + name + " " + version);
 }
 
 Json model_json(const ModelView& model) {
@@ -480,17 +440,8 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   auto* model = app.add_subcommand("model", "publish, stage, activate and roll back models");
   model->require_subcommand(1);
   model->footer("the life of a version: publish -> stage -> (edges verify) -> activate -> rollback");
-  std::string folder, name, version, key_file;
-  auto* model_publish =
-      model->add_subcommand("publish", "sign a release folder and bring it to the hubs; nobody is affected");
-  model_publish->footer(
-      "example: tidelock --config client.toml model publish detector-2.0.0/ --name detector --version 2.0.0 --key "
-      "model-key.pem");
-  model_publish->add_option("folder", folder, "model.onnx, labels.txt, golden/...")->required();
-  model_publish->add_option("--name", name)->required();
-  model_publish->add_option("--version", version)->required();
-  model_publish->add_option("--key", key_file, "private signing key (PEM)")->required();
-  model_publish->callback([&] { exit_code = publish(common, folder, name, version, key_file); });
+  add_model_files(*model, common, exit_code);
+  std::string name, version;
   const auto with_version = [&](CLI::App* command) {
     command->add_option("name", name)->required();
     command->add_option("version", version)->required();

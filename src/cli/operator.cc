@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "base/elapsed_clock.h"
@@ -92,6 +93,18 @@ Result<AdminAnswer> Operator::ask(decltype(AdminRequest::body) request) {
         return encode(NodeCall{full});
       },
       kTryMs, true);
+}
+
+Result<AdminAnswer> Operator::ask_patiently(const decltype(AdminRequest::body)& request, int patience_ms,
+                                            const std::function<void(const std::string&)>& busy) {
+  const ElapsedClock clock;
+  const Nanos until = clock.now() + patience_ms * kMillisecond;
+  for (;;) {
+    auto answer = ask(request);
+    if (!answer || answer->code != Code::kBusy || clock.now() >= until) return answer;
+    busy(answer->message);
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
 }
 
 Result<AdminAnswer> Operator::ask_hubs(const HubsCall& call) {
@@ -218,6 +231,33 @@ Result<void> Operator::upload(const std::string& path, const Bytes& sha256, std:
   if (complete >= hubs_.size() / 2 + 1) return {};
   return fail(Code::kUnavailable, path + " reached " + std::to_string(complete) + " of " +
                                       std::to_string(hubs_.size()) + " hubs, a majority is needed;" + why);
+}
+
+Result<void> Operator::download(const Bytes& sha256, std::uint64_t size_bytes,
+                                const std::function<Result<void>(BytesView piece)>& sink) {
+  std::uint64_t taken = 0;
+  std::optional<Error> refused;  // by the sink
+  std::string why;
+  for (Hub& hub : hubs_) {
+    if (taken == size_bytes) return {};
+    const auto got = hub.client->download(
+        encode(BlobDownload{sha256, taken}),
+        [&](const Bytes& chunk) -> Result<void> {
+          if (chunk.size() > size_bytes - taken) return fail(Code::kCorrupt, "more bytes than the manifest says");
+          if (const auto ok = sink(chunk); !ok) {
+            refused = ok.error();
+            return ok;
+          }
+          taken += chunk.size();
+          return {};
+        },
+        10'000);
+    if (refused) return fail(*refused);
+    if (!got) why += " " + hub.id + ": " + got.error().message + ";";
+  }
+  if (taken == size_bytes) return {};
+  return fail(Code::kUnavailable, "blob " + to_hex(sha256) + ": " + std::to_string(taken) + " of " +
+                                      std::to_string(size_bytes) + " bytes came;" + why);
 }
 
 }  // namespace tidelock

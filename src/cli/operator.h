@@ -24,6 +24,9 @@ class Operator {
   // The answer of the active hub. Errors of the request itself (kConflict, kInvalid, ...) come back in the answer's
   // code; a Result error means that no hub gave an answer in time: kMaybeApplied once a write may have left.
   Result<AdminAnswer> ask(decltype(AdminRequest::body) request);
+  // The same, and asked again as long as the answer is kBusy, until `patience_ms` is over. `busy` hears what it says.
+  Result<AdminAnswer> ask_patiently(const decltype(AdminRequest::body)& request, int patience_ms,
+                                    const std::function<void(const std::string&)>& busy);
   // What one hub says of itself.
   Result<AdminAnswer> ask_one(const NodeId& hub, decltype(AdminRequest::body) request, int timeout_ms);
   // Of the hubs themselves: answered by the one that leads the ledger. A change may last until `timeout_ms` is over.
@@ -37,6 +40,10 @@ class Operator {
   // Brings one file to every hub; needs a majority (M2). `progress` hears bytes sent, per hub.
   Result<void> upload(const std::string& path, const Bytes& sha256, std::uint64_t size_bytes,
                       const std::function<void(const NodeId&, std::uint64_t)>& progress);
+
+  // Brings one file from the hubs, in order; goes on at another hub where one broke off. The caller hashes it.
+  Result<void> download(const Bytes& sha256, std::uint64_t size_bytes,
+                        const std::function<Result<void>(BytesView piece)>& sink);
 
  private:
   Result<AdminAnswer> ask_active(const std::function<Bytes(bool fresh_id)>& call, int try_ms, bool repeat_unknown);

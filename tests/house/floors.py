@@ -14,7 +14,7 @@ FLOORS = [
     {"protocol"},
     {"memory"},
     {"wire/grpc", "wire/resp", "wire/http", "ledger", "ledger/raft", "store/kv", "store/models", "store/chunks",
-     "store/remote", "store/objects", "bus", "infer", "telemetry"},
+     "store/remote", "store/objects", "store/bundle", "bus", "infer", "telemetry"},
     {"hub", "edge", "client"},
     {"cli"},
 ]
@@ -37,6 +37,7 @@ LIBRARIES = {
     "cli11": r"CLI/.*",
     "tomlplusplus": r"toml\+\+/.*|toml\.hpp",
     "json": r"nlohmann/.*",
+    "archive": r"archive\.h|archive_entry\.h",
     "curl": r"curl/.*",
     "expat": r"expat\.h",
 }

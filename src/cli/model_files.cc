@@ -1,0 +1,171 @@
+#include "cli/model_files.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+
+#include "codec/archive.h"
+#include "codec/signature.h"
+#include "protocol/admin.h"
+#include "store/bundle/bundle.h"
+#include "store/models/release.h"
+
+namespace tidelock {
+namespace {
+
+constexpr int kPatienceMs = 3'600'000;  // while the hub brings files to its object store
+
+struct ModelFilesOptions {
+  std::string folder, name, version, key_file, bundle, public_key_file;
+};
+
+void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t total) {
+  static const bool terminal = ::isatty(2) == 1;
+  if (!terminal) return;
+  const int width = 30;
+  const int filled = total == 0 ? width : static_cast<int>(sent * width / total);
+  std::fprintf(stderr, "\r%-28.28s [%s%s] %3d %%", what.c_str(),
+               std::string(static_cast<std::size_t>(filled), '#').c_str(),
+               std::string(static_cast<std::size_t>(width - filled), ' ').c_str(),
+               total == 0 ? 100 : static_cast<int>(sent * 100 / total));
+  if (sent >= total) std::fputc('\n', stderr);
+}
+
+// M2: the files to the hubs, then the manifest into the ledger.
+int bring(const Common& common, const std::string& folder, const Manifest& manifest, const Bytes& signed_manifest) {
+  auto cluster = connect(common);
+  if (!cluster) return report(common, cluster.error());
+  (*cluster)->learn();  // every hub shall have the files
+  for (const ManifestFile& file : manifest.files) {
+    const auto sent = (*cluster)->upload(folder + "/" + file.path, file.sha256, file.size_bytes,
+                                         [&](const NodeId& hub, std::uint64_t bytes) {
+                                           progress_bar(file.path + " to " + hub, bytes, file.size_bytes);
+                                         });
+    if (!sent) return report(common, sent.error());
+  }
+  std::string said;
+  const auto answer = (*cluster)->ask_patiently(PublishModel{manifest.name, manifest.version, signed_manifest},
+                                                kPatienceMs, [&](const std::string& busy) {
+                                                  if (std::exchange(said, busy) != busy && ::isatty(2) == 1)
+                                                    std::fprintf(stderr, "%s\n", busy.c_str());
+                                                });
+  if (!answer) return report(common, answer.error());
+  if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
+  return done(common,
+              {{"index", answer->index.value},
+               {"name", manifest.name},
+               {"version", manifest.version},
+               {"bytes", manifest_files_bytes(manifest)}},
+              manifest.name + " " + manifest.version + " published at index " + std::to_string(answer->index.value) +
+                  "; next: tidelock model stage " + manifest.name + " " + manifest.version);
+}
+
+int publish(const Common& common, const ModelFilesOptions& options) {
+  const auto key = read_file(options.key_file);
+  if (!key) return report(common, Error{Code::kInvalid, "--key " + key.error().message, {}, 0});
+  const auto release = build_release(options.folder, options.name, options.version, *key);
+  if (!release) return report(common, release.error());
+  return bring(common, options.folder, release->manifest, encode(release->signed_manifest));
+}
+
+Result<Bytes> published_manifest(Operator& cluster, const ModelFilesOptions& options) {
+  const auto answer = cluster.ask(ReadKey{model_version_key(options.name, options.version)});
+  if (!answer) return fail(answer.error());
+  if (answer->code != Code::kOk && answer->code != Code::kNotFound) return fail(answer->code, answer->message);
+  if (answer->value) return *answer->value;
+  return fail(Code::kNotFound, "model '" + options.name + "' has no published version '" + options.version +
+                                   "'; `tidelock model list` shows what there is");
+}
+
+int export_bundle(const Common& common, const ModelFilesOptions& options) {
+  const auto key = read_file(options.public_key_file);
+  if (!key) return report(common, Error{Code::kInvalid, "--model-key " + key.error().message, {}, 0});
+  auto cluster = connect(common);
+  if (!cluster) return report(common, cluster.error());
+  const auto signed_manifest = published_manifest(**cluster, options);
+  if (!signed_manifest) return report(common, signed_manifest.error());
+  const auto manifest = open_manifest(*signed_manifest, *key);
+  if (!manifest)
+    return report(common, manifest.error(), "is --model-key the public key that the model was signed for?");
+  auto bundle = BundleWriter::create(options.bundle, *signed_manifest, *manifest);
+  if (!bundle) return report(common, bundle.error());
+  for (const ManifestFile& file : manifest->files) {
+    if (const auto ok = (*bundle)->begin(file); !ok) return report(common, ok.error());
+    Sha256 hasher;
+    std::uint64_t taken = 0;
+    const auto got = (*cluster)->download(file.sha256, file.size_bytes, [&](BytesView piece) -> Result<void> {
+      hasher.update(piece);
+      taken += piece.size();
+      progress_bar(file.path, taken, file.size_bytes);
+      return (*bundle)->write(piece);
+    });
+    if (!got) return report(common, got.error());
+    if (hasher.finish() != file.sha256)
+      return report(common,
+                    Error{Code::kCorrupt, file.path + ": the hubs gave other bytes than the manifest says", {}, 0});
+  }
+  if (const auto ok = (*bundle)->finish(); !ok) return report(common, ok.error());
+  return done(common,
+              {{"bundle", options.bundle},
+               {"name", options.name},
+               {"version", options.version},
+               {"files", manifest->files.size()},
+               {"bytes", manifest_files_bytes(*manifest)}},
+              options.name + " " + options.version + ": " + std::to_string(manifest->files.size()) + " files, " +
+                  std::to_string(manifest_files_bytes(*manifest)) + " bytes in " + options.bundle);
+}
+
+int import_bundle(const Common& common, const ModelFilesOptions& options) {
+  const auto key = read_file(options.public_key_file);
+  if (!key) return report(common, Error{Code::kInvalid, "--model-key " + key.error().message, {}, 0});
+  auto bundle = BundleReader::open(options.bundle, *key);
+  if (!bundle) return report(common, bundle.error(), "nothing was brought to the hubs");
+  std::error_code error;
+  std::string folder = (std::filesystem::temp_directory_path(error) / "tidelock-import-XXXXXX").string();
+  if (error || ::mkdtemp(folder.data()) == nullptr) {
+    return report(common, Error{Code::kBusy, folder + ": cannot be made; TMPDIR says where there is room", {}, 0});
+  }
+  const auto out = extract_bundle(**bundle, folder + "/release");
+  const int code = out ? bring(common, folder + "/release", (*bundle)->manifest(), (*bundle)->signed_manifest())
+                       : report(common, out.error(), "nothing was brought to the hubs");
+  std::filesystem::remove_all(folder, error);
+  return code;
+}
+
+}  // namespace
+
+void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
+  const auto options = std::make_shared<ModelFilesOptions>();
+  auto* publish_command =
+      model.add_subcommand("publish", "sign a release folder and bring it to the hubs; nobody is affected");
+  publish_command->footer(
+      "example: tidelock --config client.toml model publish detector-2.0.0/ --name detector --version 2.0.0 --key "
+      "model-key.pem");
+  publish_command->add_option("folder", options->folder, "model.onnx, labels.txt, golden/...")->required();
+  publish_command->add_option("--name", options->name)->required();
+  publish_command->add_option("--version", options->version)->required();
+  publish_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
+  publish_command->callback([options, &common, &exit_code] { exit_code = publish(common, *options); });
+  auto* export_command =
+      model.add_subcommand("export", "write a published version into one file, for a stick: the same proofs, no link");
+  export_command->footer(
+      "example: tidelock --config client.toml model export detector 2.0.0 --out detector-2.0.0.zip --model-key "
+      "model-key.pub.pem");
+  export_command->add_option("name", options->name)->required();
+  export_command->add_option("version", options->version)->required();
+  export_command->add_option("--out", options->bundle, "FILE.zip or FILE.tar, made anew")->required();
+  export_command->add_option("--model-key", options->public_key_file, "public signing key (PEM)")->required();
+  export_command->callback([options, &common, &exit_code] { exit_code = export_bundle(common, *options); });
+  auto* import_command = model.add_subcommand(
+      "import", "check such a file against the signing key and bring it to the hubs, as publish does");
+  import_command->footer(
+      "example: tidelock --config client.toml model import detector-2.0.0.zip --model-key model-key.pub.pem");
+  import_command->add_option("bundle", options->bundle, "FILE.zip or FILE.tar")->required();
+  import_command->add_option("--model-key", options->public_key_file, "public signing key (PEM)")->required();
+  import_command->callback([options, &common, &exit_code] { exit_code = import_bundle(common, *options); });
+}
+
+}  // namespace tidelock
