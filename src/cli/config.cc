@@ -363,6 +363,8 @@ std::vector<std::string> user_names(const std::vector<std::string>& lines) {  //
   return names;
 }
 
+constexpr const char* kModelStore[] = {"folder", "s3", "azure"};
+constexpr const char* kCredentials[] = {"environment", "file", "metadata"};
 constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
 constexpr const char* kScope[] = {"gateway", "site", "region"};
 constexpr const char* kL2Engine[] = {"rocksdb", "redis", "memcached"};
@@ -430,6 +432,33 @@ Result<void> write_file(const std::string& path, std::string_view bytes, unsigne
   return {};
 }
 
+// Where published files rest; without a url in the hubs' own folders.
+static void read_models(Reader& reader, ModelOriginSettings& models) {
+  ObjectStoreOptions& store = models.store;
+  reader.choice("models.store", store.engine, kModelStore);
+  reader.text("models.url", store.url);
+  reader.text("models.prefix", models.prefix);
+  reader.text("models.region", store.region);
+  reader.flag("models.path_style", store.path_style);
+  reader.text("models.ca", store.ca_file);
+  reader.flag("models.allow_plain_http", store.allow_plain_http);
+  reader.choice("models.credentials", store.credentials, kCredentials);
+  reader.text("models.credentials_file", store.credentials_file);
+  reader.text("models.metadata_url", store.metadata_url);
+  reader.number("models.quota_mib", models.quota_bytes, 0, 1'000'000'000, std::int64_t{1} << 20);
+  models.used = !store.url.empty();
+}
+static Result<void> check_models(const ModelOriginSettings& models) {
+  const ObjectStoreOptions& store = models.store;
+  if (!models.used && store.engine != ObjectEngine::kFolder)
+    return fail(Code::kInvalid, "url is missing: where the store is");
+  if (!models.used && models.quota_bytes > 0)
+    return fail(Code::kInvalid, "quota_mib bounds copies of what rests elsewhere: it needs a url");
+  if ((store.credentials == CredentialKind::kFile) == store.credentials_file.empty())
+    return fail(Code::kInvalid, "credentials_file belongs to credentials = \"file\", and the other way round");
+  return {};
+}
+
 Result<HubSettings> read_hub_config(const std::string& path) {
   Reader reader(path);
   if (const auto ok = reader.open(); !ok) return fail(ok.error());
@@ -455,9 +484,12 @@ Result<HubSettings> read_hub_config(const std::string& path) {
   reader.number("ledger.election_timeout_ms", hub.election_timeout_ms, 50, 60'000);
   reader.number("ledger.heartbeat_ms", hub.heartbeat_ms, 5, 10'000);
   reader.number("ledger.snapshot_threshold_entries", hub.snapshot_threshold_entries, 64, 10'000'000);
+  read_models(reader, hub.models);
   read_namespaces(reader, hub.seed.namespaces);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
+  if (const auto ok = check_models(hub.models); !ok)
+    return fail(Code::kInvalid, path + ": [models] " + ok.error().message);
   if (const auto ok = validate_namespaces(hub.seed.namespaces); !ok)
     return fail(Code::kInvalid, path + ": " + ok.error().message);
   if (const auto ok = check_node_id(hub.id); !ok)
@@ -570,6 +602,18 @@ std::string print_config(const HubSettings& settings) {
        {{"election_timeout_ms", hub.election_timeout_ms},
         {"heartbeat_ms", hub.heartbeat_ms},
         {"snapshot_threshold_entries", hub.snapshot_threshold_entries}}},
+      {"models",
+       {{"store", kModelStore[static_cast<std::size_t>(hub.models.store.engine)]},
+        {"url", hub.models.store.url.substr(0, hub.models.store.url.find('?'))},
+        {"prefix", hub.models.prefix},
+        {"region", hub.models.store.region},
+        {"path_style", hub.models.store.path_style},
+        {"ca", hub.models.store.ca_file},
+        {"allow_plain_http", hub.models.store.allow_plain_http},
+        {"credentials", kCredentials[static_cast<std::size_t>(hub.models.store.credentials)]},
+        {"credentials_file", hub.models.store.credentials_file},
+        {"metadata_url", hub.models.store.metadata_url},
+        {"quota_mib", hub.models.quota_bytes >> 20}}},
       {"namespaces", namespaces_json(hub.seed.namespaces.empty() ? default_namespaces() : hub.seed.namespaces)},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);

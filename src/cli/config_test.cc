@@ -53,6 +53,39 @@ TEST(Config, AHubsFileSeedsTheNamespacesOfAnEmptyCluster) {
   EXPECT_EQ(namespace_of(more->hub.seed.namespaces, "feature:x").bound_ns, 2 * kSecond);
 }
 
+TEST(Config, AHubsFileSaysWhereModelsRest) {
+  Folder folder;
+  const auto plain = read_hub_config(folder.write(kGood));
+  ASSERT_TRUE(plain.has_value()) << plain.error().message;
+  EXPECT_FALSE(plain->hub.models.used);
+  const auto s3 = read_hub_config(folder.write(
+      kGood +
+      "[models]\nstore = \"s3\"\nurl = \"https://s3.example/bucket\"\nprefix = \"fleet\"\nregion = \"eu-central-1\"\n"
+      "credentials = \"file\"\ncredentials_file = \"/secret\"\nquota_mib = 512\n"));
+  ASSERT_TRUE(s3.has_value()) << s3.error().message;
+  EXPECT_TRUE(s3->hub.models.used);
+  EXPECT_EQ(s3->hub.models.store.engine, ObjectEngine::kS3);
+  EXPECT_EQ(s3->hub.models.store.credentials, CredentialKind::kFile);
+  EXPECT_EQ(s3->hub.models.quota_bytes, 512u << 20);
+  EXPECT_NE(print_config(*s3).find("\"url\": \"https://s3.example/bucket\""), std::string::npos) << print_config(*s3);
+  const struct {
+    const char* why;
+    std::string text, says;
+  } cases[] = {
+      {"nowhere", "[models]\nstore = \"s3\"\n", ": [models] url is missing"},
+      {"another kind", "[models]\nstore = \"gcs\"\n", ":11: models.store = \"gcs\": must be one of folder, s3, azure"},
+      {"a file that is not named", "[models]\nurl = \"/x\"\ncredentials = \"file\"\n", "credentials_file belongs to"},
+      {"a file that nobody reads", "[models]\nurl = \"/x\"\ncredentials_file = \"/y\"\n",
+       "credentials_file belongs to"},
+      {"a quota of originals", "[models]\nquota_mib = 5\n", "quota_mib bounds copies"},
+  };
+  for (const auto& c : cases) {
+    const auto wrong = read_hub_config(folder.write(kGood + c.text));
+    ASSERT_FALSE(wrong.has_value()) << c.why;
+    EXPECT_NE(wrong.error().message.find(c.says), std::string::npos) << c.why << ": " << wrong.error().message;
+  }
+}
+
 const std::string kGoodEdge =
     "id = \"edge-1\"\nsite = \"s\"\ndata_dir = \"/x\"\nrun_dir = \"/y\"\nhubs = [\"hub-1=127.0.0.1:1\"]\n"
     "[tls]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"\n";

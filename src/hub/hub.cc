@@ -195,6 +195,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   void stop() {
     web_.reset();
     if (server_) server_->stop();
+    if (models_) models_->stop();
     models_work_.stop();
     {
       const std::lock_guard lock(mutex_);
@@ -312,7 +313,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     }
     if (auto* publish = std::get_if<PublishModel>(&admin.body)) {  // M2: the bytes must rest at a majority first
       models_work_.post([this, admin, publish = *publish, reply] {
-        if (const auto ready = models_->check_published(publish.signed_manifest, model_key()); !ready) {
+        if (const auto ready = models_->check_published(publish.signed_manifest, model_key(), active_.load()); !ready) {
           reply(encode(answer_of(ready.error())));
         } else {
           ask(admin, reply);

@@ -13,6 +13,7 @@
 #include "base/elapsed_clock.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "hub/model_origin.h"
 #include "protocol/commands.h"
 #include "protocol/messages.h"
 #include "wire/grpc/transport.h"
@@ -30,6 +31,7 @@ struct HubConfig {
   std::string ca_key_file;                            // lets this hub answer `join`; empty: it does not
   std::string join_tokens_file;                       // open tokens, one a line (written by `hub token`)
   Seed seed;                                          // of an empty cluster
+  ModelOriginSettings models;                         // where published files rest (M2)
   ClockShim shim;                                     // the identity but in test builds
   std::uint32_t protocol_version = kProtocolVersion;  // lower in test builds only
   std::uint32_t ledger_version = kLedgerVersion;      // lower in test builds only

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 1u << 20;
 constexpr int kPeerTimeoutMs = 2'000;
+constexpr int kIdleTimeoutMs = 10'000;
 
 Result<void> check_digest(BytesView sha256) {
   if (sha256.size() != kSha256Bytes) {
@@ -53,10 +54,20 @@ HubModelStore::~HubModelStore() = default;
 
 Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& directory, const HubConfig& config) {
   std::unique_ptr<HubModelStore> store(new HubModelStore(config.tls));
-  auto blobs = BlobStore::open(directory);
+  const ModelOriginSettings& below = config.models;
+  auto blobs = BlobStore::open(directory, {below.used ? below.quota_bytes : 0});  // originals have no quota
   if (!blobs) return fail(blobs.error());
   store->blobs_ = std::move(*blobs);
+  if (below.used) {
+    auto origin = ModelOrigin::open(below, *store->blobs_);
+    if (!origin) return fail(origin.error());
+    store->origin_ = std::move(*origin);
+  }
   return store;
+}
+
+void HubModelStore::stop() {
+  if (origin_) origin_->stop();
 }
 
 void HubModelStore::set_peers(const std::vector<std::pair<NodeId, std::string>>& wanted) {
@@ -95,9 +106,13 @@ std::vector<Bytes> HubModelStore::missing(const std::vector<Bytes>& sha256s) con
   return absent;
 }
 
-Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView model_key) {
+Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView model_key, bool active) {
   const auto manifest = open_manifest(signed_manifest, model_key);
   if (!manifest) return fail(manifest.error());
+  if (origin_) {
+    if (active) return origin_->resting(manifest->files);
+    return fail(Code::kNotActive, "this hub is not the active one, which puts files into " + origin_->describe());
+  }
   HasBlobs question;
   for (const ManifestFile& file : manifest->files) question.sha256.push_back(file.sha256);
   std::size_t complete = missing(question.sha256).empty() ? 1 : 0;
@@ -127,38 +142,59 @@ Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView
 }
 
 Result<void> HubModelStore::pull(BytesView sha256) {
-  Error last{Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub", {}, 0};
-  for (const auto& peer : peers()) {
-    if (!peer->client) continue;
-    HasBlobs question;
-    question.sha256.emplace_back(sha256);
-    const auto raw = peer->client->call(encode(NodeCall{question}), kPeerTimeoutMs);
-    if (!raw) continue;
-    const auto answer = decode<AdminAnswer>(*raw, "answer");
-    if (!answer || !answer->value) continue;
-    const auto absent = decode<std::vector<Bytes>>(*answer->value, "missing blobs");
-    if (!absent || !absent->empty()) continue;
-    // The size is learnt by reading: collect, then store under the hash that is known.
-    Bytes bytes;
-    const auto got = peer->client->download(
-        encode(BlobDownload{Bytes(sha256), 0}),
-        [&](Bytes chunk) -> Result<void> {
-          if (bytes.size() + chunk.size() > (1ull << 30)) return fail(Code::kInvalid, "blob is above 1 GiB");
-          bytes += chunk;
-          return {};
-        },
-        10'000);
-    if (!got) {
-      last = got.error();
-      continue;
-    }
-    const auto stored = blobs_->put(bytes);
-    if (!stored) return fail(stored.error());
-    if (*stored == sha256) return {};
-    (void)blobs_->remove(*stored);
-    last = Error{Code::kCorrupt, "blob " + to_hex(sha256) + " from " + peer->id + " has other content", {}, 0};
+  {
+    std::unique_lock lock(mutex_);
+    pulled_.wait(lock, [&] { return !pulling_.contains(Bytes(sha256)); });
+    if (blobs_->has(sha256)) return {};  // the one that pulled it before us
+    pulling_.insert(Bytes(sha256));
   }
-  return fail(last);
+  Result<void> end = fail(Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub");
+  for (const auto& peer : peers()) {  // a neighbour before the object store
+    if (!peer->client) continue;
+    const auto got = pull_from(*peer, sha256);
+    if (got || got.error().code != Code::kNotFound) end = got;
+    if (got) break;
+  }
+  if (!end && origin_) {
+    const auto got = origin_->pull(sha256);
+    // What a hub said is worth more than the absence of an object.
+    if (got || got.error().code != Code::kNotFound || end.error().code == Code::kNotFound) end = got;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    pulling_.erase(Bytes(sha256));
+  }
+  pulled_.notify_all();
+  return end;
+}
+
+// kNotFound: it says that it has none, or says nothing.
+Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
+  HasBlobs question;
+  question.sha256.emplace_back(sha256);
+  const auto raw = peer.client->call(encode(NodeCall{question}), kPeerTimeoutMs);
+  const auto answer = raw ? decode<AdminAnswer>(*raw, "answer") : Result<AdminAnswer>(fail(raw.error()));
+  const auto absent = answer && answer->value ? decode<std::vector<Bytes>>(*answer->value, "missing blobs")
+                                              : Result<std::vector<Bytes>>(fail(Code::kNotFound, "no answer"));
+  if (!absent || !absent->empty()) return fail(Code::kNotFound, peer.id + " does not have it");
+  // Its size is learnt by reading: whatever hashes to the digest is whole.
+  const auto writer = blobs_->put_stream(sha256);
+  if (!writer) return fail(writer.error());
+  const auto got = peer.client->download(
+      encode(BlobDownload{Bytes(sha256), (*writer)->offset()}),
+      [&](const Bytes& chunk) -> Result<void> {
+        auto ok = (*writer)->write(chunk);
+        if (ok || ok.error().code != Code::kBusy || !blobs_->make_room(chunk.size())) return ok;
+        return (*writer)->write(chunk);  // it stood at the quota
+      },
+      kIdleTimeoutMs);
+  if (!got) {
+    if (got.error().code == Code::kInvalid) (*writer)->discard();  // what is here is longer than what it has
+    return got;
+  }
+  const auto whole = (*writer)->commit();
+  if (whole || whole.error().code != Code::kCorrupt) return whole;
+  return fail(Code::kCorrupt, "blob " + to_hex(sha256) + " from " + peer.id + " has other content");
 }
 
 // Here, or pulled from another hub first.
@@ -208,6 +244,8 @@ Result<std::unique_ptr<UploadConsumer>> HubModelStore::upload(const PeerIdentity
     return fail(Code::kInvalid, "size_bytes = " + std::to_string(what->size_bytes) + ": must be 1 to 4 GiB");
   }
   auto writer = blobs_->put_stream(what->sha256, what->size_bytes);
+  if (!writer && writer.error().code == Code::kBusy && blobs_->make_room(what->size_bytes))
+    writer = blobs_->put_stream(what->sha256, what->size_bytes);  // copies of what rests in the object store gave way
   if (!writer) return fail(writer.error());
   return std::unique_ptr<UploadConsumer>(std::make_unique<Upload>(std::move(*writer)));
 }

@@ -1,17 +1,20 @@
 // HubModelStore is a hub's part of the model store (M2): its own folder of blobs, uploads into it, downloads out of it,
-// and pulling what is missing from the other hubs.
+// and pulling what is missing from the other hubs, or from the object store below (model_origin.h).
 //
-// Threads: any. Blocking: download, upload and check_published read disks and ask other hubs; call them from bulk
-// threads.
+// Threads: any. One file is pulled once, however many ask for it. Blocking: download, upload and check_published read
+// disks and ask other hubs; call them from bulk threads.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "hub/model_origin.h"
 #include "store/models/blob_store.h"
 #include "wire/grpc/transport.h"
 
@@ -27,9 +30,11 @@ class HubModelStore {
   // The other hubs from now on, with their addresses.
   void set_peers(const std::vector<std::pair<NodeId, std::string>>& peers);
   std::vector<Bytes> missing(const std::vector<Bytes>& sha256s) const;
-  // M2: the signature holds, and a majority of hubs has every file synced in its own folder. Says what is missing
-  // where.
-  Result<void> check_published(BytesView signed_manifest, BytesView model_key);
+  // M2: the signature holds, and every file rests: synced in the own folders of a majority of hubs, or in the object
+  // store. Says what is missing where. With an object store only the active hub puts into it (kNotActive elsewhere),
+  // and kBusy means that it is at it.
+  Result<void> check_published(BytesView signed_manifest, BytesView model_key, bool active);
+  void stop();  // what waits for the object store ends
   Result<ChunkSource> download(Bytes request);
   Result<std::unique_ptr<FetchSource>> fetch(Bytes first);
   Result<std::unique_ptr<UploadConsumer>> upload(const PeerIdentity& peer, Bytes first);
@@ -45,11 +50,15 @@ class HubModelStore {
   Peers peers() const;
   Result<void> pull(BytesView sha256);
   Result<BlobMapping> have(BytesView sha256);
+  Result<void> pull_from(Peer& peer, BytesView sha256);
 
   std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<ModelOrigin> origin_;  // null: the hubs' folders are where files rest
   const TlsFiles tls_;
   mutable std::mutex mutex_;
   Peers peers_;
+  std::condition_variable pulled_;
+  std::set<Bytes> pulling_;
 };
 
 }  // namespace tidelock

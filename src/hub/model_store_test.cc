@@ -121,18 +121,18 @@ TEST_F(ModelStoreTest, AReleaseIsPublishedOnlyWhenAMajorityHoldsItsFiles) {  // 
   ASSERT_TRUE(made) << made.error().message;
   const Bytes release = encode(*made);
   store_->set_peers({{"hub-2", "nonsense"}});
-  const auto nobody = store_->check_published(release, key.public_pem);
+  const auto nobody = store_->check_published(release, key.public_pem, true);
   ASSERT_FALSE(nobody);
   refused(nobody.error(), Code::kUnavailable,
           "only 0 of 2 hubs hold every file of the release, 2 are needed; missing at: this hub hub-2 "
           "(its address cannot be used: nonsense)",
           "nobody has the file");
   put("model");
-  const auto half = store_->check_published(release, key.public_pem);
+  const auto half = store_->check_published(release, key.public_pem, true);
   ASSERT_FALSE(half);
   refused(half.error(), Code::kUnavailable, "only 1 of 2 hubs hold every file", "half of the hubs is no majority");
   store_->set_peers({});
-  const auto all = store_->check_published(release, key.public_pem);
+  const auto all = store_->check_published(release, key.public_pem, true);
   EXPECT_TRUE(all) << all.error().message;
 }
 

@@ -79,9 +79,24 @@ BlobMapping& BlobMapping::operator=(BlobMapping&& other) noexcept {
 
 // ----------------------------------------------------------------------------------------------------------- writer
 
-BlobStore::Writer::Writer(BlobStore& store, std::string hex, std::uint64_t size_bytes)
-    : store_(store), hex_(std::move(hex)), size_bytes_(size_bytes) {
-  partial_path_ = store_.directory_ + "/partial/" + hex_ + "." + std::to_string(size_bytes_);
+BlobStore::Writer::Writer(BlobStore& store, std::string hex, std::uint64_t size_bytes, bool sized)
+    : store_(store), hex_(std::move(hex)), size_bytes_(size_bytes), sized_(sized) {
+  partial_path_ = store_.directory_ + "/partial/" + hex_ + "." + (sized ? std::to_string(size_bytes_) : "any");
+}
+
+Result<void> BlobStore::Writer::grow(std::uint64_t bytes) {
+  const std::lock_guard lock(store_.mutex_);
+  if (store_.options_.quota_bytes > 0) {
+    std::uint64_t planned = store_.used_bytes_ + bytes;
+    for (const auto& [other, size] : store_.writing_) planned += other == hex_ ? 0 : size;
+    if (planned > store_.options_.quota_bytes) {
+      return fail(Code::kBusy, "model store " + store_.directory_ + ": blob " + hex_ + " would make " +
+                                   std::to_string(planned) + " bytes, the quota is " +
+                                   std::to_string(store_.options_.quota_bytes));
+    }
+  }
+  store_.writing_[hex_] = bytes;
+  return {};
 }
 
 BlobStore::Writer::~Writer() {
@@ -104,8 +119,11 @@ Result<void> BlobStore::Writer::write(BytesView bytes) {
   if (done_) return fail(Code::kInvalid, "blob " + hex_ + ": written to after its end");
   if (bytes.size() > size_bytes_ - offset_) {  // X2: endless data stops at the declared length
     discard();
-    return fail(Code::kCorrupt,
-                "blob " + hex_ + ": longer than the declared " + std::to_string(size_bytes_) + " bytes");
+    return fail(Code::kCorrupt, "blob " + hex_ + ": longer than the " + (sized_ ? "declared " : "largest file of ") +
+                                    std::to_string(size_bytes_) + " bytes");
+  }
+  if (!sized_) {
+    if (const auto ok = grow(offset_ + bytes.size()); !ok) return ok;
   }
   if (const auto ok = files::write_all(fd_, partial_path_, bytes); !ok) {
     // Some of it may be in the file: cut it back to what is hashed, so that a resume goes on where this writer stood.
@@ -124,7 +142,7 @@ Result<void> BlobStore::Writer::commit() {
     if (store_.has(from_hex(hex_))) return {};  // it was here already when the writer was made
     return fail(Code::kInvalid, "blob " + hex_ + ": committed after its end");
   }
-  if (offset_ != size_bytes_) {
+  if (sized_ && offset_ != size_bytes_) {
     discard();
     return fail(Code::kCorrupt, "blob " + hex_ + ": " + std::to_string(offset_) + " bytes came, " +
                                     std::to_string(size_bytes_) + " were declared");
@@ -153,7 +171,7 @@ Result<void> BlobStore::Writer::commit() {
   const std::lock_guard lock(store_.mutex_);
   store_.writing_.erase(hex_);
   reserved_ = false;
-  if (store_.blobs_.emplace(hex_, size_bytes_).second) store_.used_bytes_ += size_bytes_;
+  if (store_.blobs_.emplace(hex_, offset_).second) store_.used_bytes_ += offset_;
   return {};
 }
 
@@ -218,6 +236,14 @@ std::string BlobStore::blob_path(std::string_view hex) const {
 }
 
 Result<std::unique_ptr<BlobStore::Writer>> BlobStore::put_stream(BytesView sha256_raw, std::uint64_t size_bytes) {
+  return open_writer(sha256_raw, size_bytes, true);
+}
+Result<std::unique_ptr<BlobStore::Writer>> BlobStore::put_stream(BytesView sha256_raw) {
+  return open_writer(sha256_raw, kModelFileBytesMax, false);
+}
+
+Result<std::unique_ptr<BlobStore::Writer>> BlobStore::open_writer(BytesView sha256_raw, std::uint64_t size_bytes,
+                                                                  bool sized) {
   auto hex = hex_of(sha256_raw);
   if (!hex) return fail(hex.error());
   if (size_bytes > kModelFileBytesMax) {
@@ -227,17 +253,17 @@ Result<std::unique_ptr<BlobStore::Writer>> BlobStore::put_stream(BytesView sha25
   {
     const std::lock_guard lock(mutex_);
     if (const auto it = blobs_.find(*hex); it != blobs_.end()) {
-      if (it->second != size_bytes) {
+      if (sized && it->second != size_bytes) {
         return fail(Code::kCorrupt, "blob " + *hex + ": declared with " + std::to_string(size_bytes) +
                                         " bytes, it has " + std::to_string(it->second));
       }
-      std::unique_ptr<Writer> writer(new Writer(*this, *hex, size_bytes));
-      writer->offset_ = size_bytes;
+      std::unique_ptr<Writer> writer(new Writer(*this, *hex, size_bytes, sized));
+      writer->offset_ = it->second;
       writer->done_ = true;
       return writer;
     }
     if (writing_.contains(*hex)) return fail(Code::kConflict, "blob " + *hex + ": another transfer is writing it");
-    if (options_.quota_bytes > 0) {
+    if (sized && options_.quota_bytes > 0) {
       std::uint64_t planned = used_bytes_ + size_bytes;
       for (const auto& [other, size] : writing_) planned += size;
       if (planned > options_.quota_bytes) {
@@ -246,16 +272,17 @@ Result<std::unique_ptr<BlobStore::Writer>> BlobStore::put_stream(BytesView sha25
                                      std::to_string(options_.quota_bytes));
       }
     }
-    writing_[*hex] = size_bytes;
+    writing_[*hex] = sized ? size_bytes : 0;
   }
   // From here on this writer owns the partial file, and its destructor ends the reservation.
-  std::unique_ptr<Writer> writer(new Writer(*this, *hex, size_bytes));
+  std::unique_ptr<Writer> writer(new Writer(*this, *hex, size_bytes, sized));
   writer->reserved_ = true;
   const std::string& path = writer->partial_path_;
   writer->fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (writer->fd_ < 0) return fail(files::error_of(errno, "create", path));
   // Reserves the space without showing it as length: a full disk is met here (D3), not in the middle of a transfer.
-  if (size_bytes > 0 && ::fallocate(writer->fd_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size_bytes)) != 0 &&
+  if (sized && size_bytes > 0 &&
+      ::fallocate(writer->fd_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(size_bytes)) != 0 &&
       (errno == ENOSPC || errno == EDQUOT)) {
     const Error error = files::error_of(errno, "reserve " + std::to_string(size_bytes) + " bytes for", path);
     struct stat info{};

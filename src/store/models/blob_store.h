@@ -3,6 +3,7 @@
 //
 //   DIR/blobs/ab/<hex>       whole, verified, read-only files        DIR/pins/<name>   hex digests, one a line
 //   DIR/partial/<hex>.<size> transfers that are not finished         DIR/lock
+//   DIR/partial/<hex>.any    the same, of unknown length
 //
 // Threads:   every method may be called from any thread; a Writer belongs to one thread at a time. The store must
 // outlive
@@ -68,7 +69,7 @@ class BlobStore {
     Writer& operator=(const Writer&) = delete;
     // Bytes that are here already: the transfer goes on at this offset.
     std::uint64_t offset() const { return offset_; }
-    std::uint64_t size_bytes() const { return size_bytes_; }
+    std::uint64_t size_bytes() const { return size_bytes_; }  // declared; the most there may be when none was
     // In order. kCorrupt, with the partial file dropped, when longer than declared.
     Result<void> write(BytesView bytes);
     // kCorrupt, with the partial file dropped, when the length or the hash is wrong. Once.
@@ -78,12 +79,14 @@ class BlobStore {
 
    private:
     friend class BlobStore;
-    Writer(BlobStore& store, std::string hex, std::uint64_t size_bytes);
+    Writer(BlobStore& store, std::string hex, std::uint64_t size_bytes, bool sized);
+    Result<void> grow(std::uint64_t bytes);  // within the quota, for a writer without a declared length
     void close_file();
 
     BlobStore& store_;
     const std::string hex_;
     const std::uint64_t size_bytes_;
+    const bool sized_;
     std::string partial_path_;
     Sha256 hasher_;
     std::uint64_t offset_ = 0;
@@ -100,6 +103,8 @@ class BlobStore {
 
   // `sha256` is raw (kSha256Bytes). Already here: a writer whose offset is the size; commit then succeeds at once.
   Result<std::unique_ptr<Writer>> put_stream(BytesView sha256, std::uint64_t size_bytes);
+  // The same when only the digest is known: whatever hashes to it is whole. The quota is met while it grows.
+  Result<std::unique_ptr<Writer>> put_stream(BytesView sha256);
   Result<Bytes> put(BytesView bytes);  // the digest
   Result<Bytes> put_file(const std::string& path);
 
@@ -131,6 +136,7 @@ class BlobStore {
 
  private:
   BlobStore(std::string directory, BlobStoreOptions options);
+  Result<std::unique_ptr<Writer>> open_writer(BytesView sha256, std::uint64_t size_bytes, bool sized);
   Result<void> load();
   std::string blob_path(std::string_view hex) const;
   bool pinned_hex(std::string_view hex) const;  // mutex_ held

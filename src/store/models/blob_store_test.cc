@@ -144,6 +144,37 @@ TEST(BlobStore, KeepsATransferWhosePlaceIsTaken) {
   EXPECT_TRUE(store->put(bytes));
 }
 
+TEST(BlobStore, TakesABlobOfWhichOnlyTheDigestIsKnown) {
+  const TestFolder folder;
+  const auto store = open_store(folder, 100'000);
+  const Bytes bytes = some_bytes(3, 60'000);
+  {
+    auto writer = store->put_stream(sha256(bytes));
+    ASSERT_TRUE(writer) << writer.error().message;
+    ASSERT_TRUE((*writer)->write(bytes.substr(0, 40'000)));
+  }
+  auto writer = store->put_stream(sha256(bytes));
+  ASSERT_TRUE(writer) << writer.error().message;
+  EXPECT_EQ((*writer)->offset(), 40'000u) << "goes on where it ended";
+  ASSERT_TRUE((*writer)->write(bytes.substr(40'000)));
+  EXPECT_TRUE((*writer)->commit());
+  EXPECT_EQ(*store->size_bytes(sha256(bytes)), bytes.size());
+  EXPECT_EQ(store->used_bytes(), bytes.size());
+  auto again = store->put_stream(sha256(bytes));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ((*again)->offset(), bytes.size()) << "here already";
+  EXPECT_TRUE((*again)->commit());
+
+  auto other = store->put_stream(sha256("something else"));
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_EQ((*other)->write(bytes).error().code, Code::kBusy) << "the quota holds without a declared length, too";
+  ASSERT_TRUE((*other)->write("short"));
+  const auto refused = (*other)->commit();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kCorrupt) << "any length, but not any bytes";
+  EXPECT_EQ(partial_files(folder), 0u);
+}
+
 TEST(BlobStore, RefusesDigestsThatAreNone) {
   const TestFolder folder;
   const auto store = open_store(folder);
