@@ -50,5 +50,34 @@ TEST(Decompress, RefusesAnythingButOneWholeFrameWithinTheCap) {
   EXPECT_TRUE(decompress(frame, 10'000, "thing")) << "exactly the cap, after refusals";
 }
 
+TEST(CompressAgainst, ComesBackWithThePrefixAndIsRefusedWithout) {
+  Bytes prefix;
+  Rng rng(7);
+  for (int i = 0; i < 50'000; ++i) prefix.push_back(static_cast<char>(rng.next()));
+  const Bytes bytes = prefix.substr(10'000, 20'000) + "something new";
+  const Bytes frame = compress_against(bytes, prefix, 3);
+  EXPECT_LT(frame.size(), 100u);
+  Bytes out(bytes.size(), '\0');
+  ASSERT_TRUE(decompress_against(frame, prefix, out.data(), out.size(), "thing"));
+  EXPECT_EQ(out, bytes);
+  struct Case {
+    const char* why;
+    Bytes frame;
+    BytesView prefix;
+    std::size_t bytes;
+  };
+  const Case cases[] = {{"no prefix", frame, {}, out.size()},
+                        {"room for one byte less", frame, prefix, out.size() - 1},
+                        {"nothing", "", prefix, out.size()},
+                        {"bytes behind the frame", frame + "x", prefix, out.size()},
+                        {"cut off", frame.substr(0, frame.size() - 1), prefix, out.size()},
+                        {"a frame of another size", compress_against("short", prefix, 3), prefix, out.size()}};
+  for (const Case& c : cases) {
+    const auto refused = decompress_against(c.frame, c.prefix, out.data(), c.bytes, "thing");
+    ASSERT_FALSE(refused) << c.why;
+    EXPECT_EQ(refused.error().code, Code::kCorrupt) << c.why;
+  }
+}
+
 }  // namespace
 }  // namespace tidelock

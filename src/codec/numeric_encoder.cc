@@ -36,6 +36,7 @@ namespace {
 
 constexpr double kNever = 1e300;
 constexpr double kSparseFavour = 1.05;
+constexpr double kTableWorth = 0.0003;  // of a stretch: many tables do not stay in a reader's nearest cache
 constexpr double kTableBits = 24, kTableBitsPerToken = 3.5;
 
 double log2_of(std::uint32_t n) {
@@ -142,7 +143,7 @@ Group joined(const Group& a, const Group& b) {
   return both;
 }
 
-// Neighbours are joined, the pair that gains most first, until no pair gains and there are few enough.
+// Neighbours are joined, the pair that gains most first, until apart they save something and there are few enough.
 std::vector<Group> group_keys(const Stretch& s, bool skip_zero) {
   std::vector<Group> groups;
   std::uint64_t all = 0;
@@ -163,7 +164,8 @@ std::vector<Group> group_keys(const Stretch& s, bool skip_zero) {
       pending = sum;
     }
   }
-  for (Group& group : groups) group.bits = cost_of(group.counts);
+  double all_bits = s.diff_plain;
+  for (Group& group : groups) all_bits += group.bits = cost_of(group.counts);
   std::vector<Group> pairs;  // [i]: groups i and i + 1 as one
   for (std::size_t i = 0; i + 1 < groups.size(); ++i) pairs.push_back(joined(groups[i], groups[i + 1]));
   while (groups.size() > 1) {
@@ -173,7 +175,7 @@ std::vector<Group> group_keys(const Stretch& s, bool skip_zero) {
       const double gain = groups[i].bits + groups[i + 1].bits - pairs[i].bits;
       if (gain > best_gain) best_gain = gain, best = i;
     }
-    if (best_gain <= 0 && groups.size() <= numeric::kContextsMax) break;
+    if (best_gain <= -kTableWorth * all_bits && groups.size() <= numeric::kContextsMax) break;
     const auto at = static_cast<std::ptrdiff_t>(best);
     groups[best] = std::move(pairs[best]);
     groups.erase(groups.begin() + at + 1);
