@@ -202,7 +202,10 @@ Result<void> make_dev_cluster(const DevOptions& options) {
         *http +
         "\"\n"
         "hubs = [" +
-        hubs + "]\n" + tls_section(home + "/tls");
+        hubs + "]\n" + tls_section(home + "/tls") +
+        "\n# Models over a metered link; 0 = unlimited, hours are UTC. Docs: configuration.md, operations.md\n"
+        "# [transfer]\n# rate_bytes_per_s = 0\n# daily_budget_bytes = 50000000\n# monthly_budget_bytes = 0\n"
+        "# windows = [\"22:00-06:00\"]\n";
     if (auto ok = write_file(home + "/edge.toml", toml, 0644); !ok) return ok;
   }
   if (auto ok = write_identity(*ca, {NodeRole::kClient, "operator"}, root + "/client/tls"); !ok) return ok;
