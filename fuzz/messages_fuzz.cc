@@ -52,6 +52,10 @@ std::vector<Seed> seeds() {
       seed("batch", 0, EdgeFrame{SessionNo{1}, 6, WriteBatch{11, 1, "zstd"}}),
       seed("staged", 0, EdgeFrame{SessionNo{1}, 7, Staged{{"cam", "2.0.0"}, "digest"}}),
       seed("list", 0, EdgeFrame{SessionNo{1}, 8, ListKeys{RequestNo{4}, "config:", "config:a"}}),
+      seed(
+          "report", 0,
+          EdgeFrame{SessionNo{1}, 8,
+                    EdgeReport{{{"canary", "yes"}}, 125'000, {{"cam", "2.0.0", true, 90, 1, 0, {{40, 90}}, 1, 1, 9}}}}),
       seed("welcome", 1, HubFrame{SessionNo{1}, 1, welcome}),
       seed("record", 1,
            HubFrame{SessionNo{1}, 2,

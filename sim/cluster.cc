@@ -79,6 +79,7 @@ ClusterReport Cluster::run() {
   if (!world_.failed()) heal_some();
   if (!world_.failed()) heal_all();
   if (!world_.failed()) judge_end();
+  if (!world_.failed()) judge_rollouts_end();
   if (!world_.failed()) measure_bounds();
 
   report_.violation = world_.violation();

@@ -17,6 +17,7 @@
 #include "base/elapsed_clock.h"
 #include "protocol/edge_core.h"
 #include "protocol/hub_core.h"
+#include "protocol/pointer_in_force.h"
 #include "sim/disk.h"
 #include "sim/ledger.h"
 #include "sim/network.h"
@@ -106,7 +107,9 @@ class Cluster : private LedgerHost {
     std::uint64_t next_token = 0;
     std::map<std::uint64_t, PendingRead> reads;
     std::map<std::uint64_t, PendingWrite> writes;
-    std::vector<StagedModel> models;  // verified here, in whatever boot
+    std::vector<StagedModel> models;                      // verified here, in whatever boot
+    ModelHealth health;                                   // of the version in force, as its apps tell it
+    std::vector<std::pair<Nanos, std::string>> in_force;  // since when which version was, by the ledger
     int crash_after_ops = -1;
     Index last_acked;
     LinkNo link;  // the current one
@@ -211,10 +214,24 @@ class Cluster : private LedgerHost {
   void ask(int client, decltype(AdminRequest::body) body, std::function<void(const AdminAnswer&)> then = {});
   void client_send(int client);
   void client_answer(int client, std::uint64_t attempt, int from, const AdminAnswer& answer, Nanos decided_at);
+  void ask_edge(Edge& edge, const std::string& key, const Contract& contract);
   std::string any_key();
   Contract any_contract(const std::string& key);
   Bytes next_value() { return "w" + std::to_string(++values_); }
   Nanos soon(Nanos mean) { return world_.between(mean / 8, 2 * mean - mean / 8); }
+
+  // rollouts (cluster_rollouts.cc)
+  PointerInForce look_at_pointers(Edge& edge, std::shared_ptr<Page> page);
+  void model_reader(int edge, int app);
+  void model_reporter(int edge);
+  std::optional<Rollout> rollout_of_ledger() const;
+  RolloutCommand any_start(int model);
+  bool waves_turn(int client);
+  bool meddle(int client);
+  std::string in_force_for(const Edge& edge) const;
+  void judge_in_force(const Edge& edge, const PointerInForce& look, Nanos began);
+  void judge_rollout(Index index, const std::vector<std::string>& changed);
+  void judge_rollouts_end();
 
   // faults (cluster_faults.cc)
   void fault();
@@ -282,6 +299,8 @@ class Cluster : private LedgerHost {
   Index goal_;                            // of the log: every healed hub must have applied it
   Nanos watch_lapses_after_ = kForever;   // R16: of this instant on no lease of `watched_` may lapse
   std::set<int> watched_;
+  std::optional<Rollout> rollout_before_;  // of the entries judged so far
+  Nanos wave_at_ = kNever;                 // true time at which its latest wave was activated
   ClusterReport report_;
 };
 

@@ -211,6 +211,9 @@ void Cluster::measure_bounds() {
     });
   };
 
+  if (const auto held = rollout_of_ledger(); held && held->under_way()) {  // what is measured is done by hand
+    if (!activate_in(settle_time(), "I10", RolloutCommand{RolloutCommand::What::kAbort, kModelName, {}, false})) return;
+  }
   // Radio links may be slow beyond what the bounds leave for the way.
   const Nanos way = 6 * (plan_.delay_most + 1'000 * plan_.byte_ns);
   // The current leader's own wait must be over before its bound is that of dead edges alone.

@@ -225,6 +225,7 @@ bool Cluster::judge_commit(Index index, const Bytes& command) {
   for (const std::string& key : effect.changed) {
     if (key == current) judge_activation(index);
   }
+  judge_rollout(index, effect.changed);
   return effect.effective;
 }
 

@@ -17,6 +17,7 @@ std::string Cluster::any_key() {
   constexpr std::array<const char*, 8> kFamilies = {
       "cfg:", "cfg:", "cfg:", "plain:", "plain:", "feat:", "feat:", "ttl:"};
   if (has(Fault::kRollout) && world_.chance(60)) return model_current_key(kModelName);
+  if (plan_.waves && world_.chance(60)) return model_ring_key(kModelName);
   const char* family = kFamilies[world_.rng().below(kFamilies.size())];
   return family + std::to_string(world_.rng().below(static_cast<std::uint64_t>(plan_.keys)));
 }
@@ -45,6 +46,9 @@ void Cluster::start_load() {
     for (int app = 0; app < 2; ++app) world_.in(soon(plan_.page_gap), [this, i, app] { page_reader(i, app); });
     world_.in(soon(plan_.read_gap), [this, i] { edge_reader(i); });
     world_.in(soon(plan_.write_gap), [this, i] { edge_writer(i); });
+    if (!plan_.waves) continue;
+    for (int app = 0; app < 2; ++app) world_.in(soon(plan_.page_gap), [this, i, app] { model_reader(i, app); });
+    world_.in(world_.between(0, 300 * kMs), [this, i] { model_reporter(i); });
   }
   for (int i = 0; i < static_cast<int>(clients_.size()); ++i) {
     if (clients_[static_cast<std::size_t>(i)].rollout && !has(Fault::kRollout)) continue;
@@ -172,29 +176,34 @@ void Cluster::edge_reader(int number) {
   if (!load_) return;
   if (edge.up) {
     const std::string key = any_key();
-    EdgeRead read;
-    read.key = key;
-    read.contract = any_contract(key);
-    if (edge.next_token % 6 == 5) read.contract = {};  // as most clients of the Redis protocol ask
-    if (world_.chance(200)) read.contract.token = edge.last_acked;
-    post(edge, edge.incarnation, [this, &edge, read]() mutable {
-      read.token = ReadToken{++edge.next_token};
-      const Namespace& ns = namespace_of(plan_.seed.namespaces, read.key);
-      const Consistency consistency =
-          read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);
-      PendingRead& pending = edge.reads[read.token.value];
-      pending = {read.key, read.contract, judge_.floor(read.key), consistency, {}};
-      if (read.contract == Contract{}) pending.hit = held_at(edge, read.key);
-      judge_.asked(edge.id, edge.incarnation, read.token.value);
-      const std::uint64_t incarnation = edge.incarnation;
-      step_edge(edge, read);
-      const auto left = edge.reads.find(read.token.value);
-      if (edge.incarnation == incarnation && left != edge.reads.end() && left->second.hit) {
-        world_.violated("F3: memory of " + edge.id + " answers '" + read.key + "' at once, and a step waits");
-      }
-    });
+    Contract contract = any_contract(key);
+    if (edge.next_token % 6 == 5) contract = {};  // as most clients of the Redis protocol ask
+    if (world_.chance(200)) contract.token = edge.last_acked;
+    ask_edge(edge, key, contract);
   }
   world_.in(soon(plan_.read_gap), [this, number] { edge_reader(number); });
+}
+
+void Cluster::ask_edge(Edge& edge, const std::string& key, const Contract& contract) {
+  EdgeRead read;
+  read.key = key;
+  read.contract = contract;
+  post(edge, edge.incarnation, [this, &edge, read]() mutable {
+    read.token = ReadToken{++edge.next_token};
+    const Namespace& ns = namespace_of(plan_.seed.namespaces, read.key);
+    const Consistency consistency =
+        read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);
+    PendingRead& pending = edge.reads[read.token.value];
+    pending = {read.key, read.contract, judge_.floor(read.key), consistency, {}};
+    if (read.contract == Contract{}) pending.hit = held_at(edge, read.key);
+    judge_.asked(edge.id, edge.incarnation, read.token.value);
+    const std::uint64_t incarnation = edge.incarnation;
+    step_edge(edge, read);
+    const auto left = edge.reads.find(read.token.value);
+    if (edge.incarnation == incarnation && left != edge.reads.end() && left->second.hit) {
+      world_.violated("F3: memory of " + edge.id + " answers '" + read.key + "' at once, and a step waits");
+    }
+  });
 }
 
 void Cluster::edge_writer(int number) {
@@ -241,6 +250,7 @@ void Cluster::client_turn(int number) {
   if (plan_.roam_per_mille != 0 && world_.chance(plan_.roam_per_mille))
     client.hub = static_cast<int>(world_.rng().below(hubs_.size()));
   if (client.rollout) return rollout_turn(number);
+  if (plan_.waves && number == 1 && meddle(number)) return;
   if (has(Fault::kFleet) && world_.chance(plan_.remove_per_mille)) {
     return ask(number, RemoveEdgeRequest{edge_of(static_cast<int>(world_.rng().below(edges_.size()))).id});
   }
@@ -266,6 +276,7 @@ void Cluster::client_turn(int number) {
 // M2, M3, M5: publish, stage, activate, and sometimes back.
 void Cluster::rollout_turn(int number) {
   Client& client = clients_[static_cast<std::size_t>(number)];
+  if (plan_.waves && waves_turn(number)) return;
   const std::string version = model_version(std::max(1, client.model));
   switch (client.next_step) {
     case 0:
@@ -300,18 +311,19 @@ void Cluster::client_send(int number) {
   asked_[token.value] = {number, attempt, !client.reading};
   const bool reachable = faults_ || core_hubs_.empty() || core_hubs_.contains(client.hub);
   if (reachable) {
-    world_.in(world_.between(50 * kMicrosecond, 3 * kMs), [this, &hub, token, request = *client.request] {
-      post(hub, hub.incarnation, [this, &hub, token, request] {
-        if (const auto* write = std::get_if<WriteKeys>(&request.body)) {
-          if (world_.verbose()) {
-            world_.say(hub.id, "is asked to write id " + std::to_string(request.id.client) + " " +
-                                   std::to_string(request.id.sequence) + " " + write->writes.front().key);
-          }
-          for (const KeyWrite& one : write->writes) judge_.accepted(hub.id, one.key, one.value, one.ttl_ns);
-        }
-        step_hub(hub, HubAsked{token, request});
-      });
-    });
+    world_.in(world_.between(50 * kMicrosecond, 3 * kMs),
+              [this, &hub, token, request = *client.request, who = "operator-" + std::to_string(number)] {
+                post(hub, hub.incarnation, [this, &hub, token, request, who] {
+                  if (const auto* write = std::get_if<WriteKeys>(&request.body)) {
+                    if (world_.verbose()) {
+                      world_.say(hub.id, "is asked to write id " + std::to_string(request.id.client) + " " +
+                                             std::to_string(request.id.sequence) + " " + write->writes.front().key);
+                    }
+                    for (const KeyWrite& one : write->writes) judge_.accepted(hub.id, one.key, one.value, one.ttl_ns);
+                  }
+                  step_hub(hub, HubAsked{token, request, who});
+                });
+              });
   }
   // No answer: elsewhere, with the same id. A hub whose process is gone is known at once.
   const bool refused = !faults_ && !hub.up;

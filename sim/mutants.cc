@@ -181,6 +181,17 @@ constexpr std::array kMutants = {
     MutantInfo{kOlderStampWins, "older-stamp-wins", "G8", "an older stamp replaces a newer one at the hub"},
     MutantInfo{kUnstagedActivated, "unstaged-activated", "M5", "a version is activated that no edge has verified",
                &kRollouts},
+    MutantInfo{kWaveTakesUnstaged, "wave-takes-unstaged", "M5",
+               "a wave takes gateways that have not staged the version", &kWaves},
+    MutantInfo{kGateNotJudged, "gate-not-judged", "M5", "a wave goes on and stays although a gate fails", &kWaves},
+    MutantInfo{kDwellSkipped, "dwell-skipped", "M5", "the next wave does not wait for the dwell time of the one before",
+               &kWaves},
+    MutantInfo{kAnyoneGoesOn, "anyone-goes-on", "M5", "a second operator plans and resumes what another holds",
+               &kWaves},
+    MutantInfo{kRollbackForgetsRing, "rollback-forgets-ring", "M5",
+               "a rollback leaves those that went ahead where they are", &kWaves},
+    MutantInfo{kRingReadLast, "ring-read-last", "M5", "a reader takes the pointer of the rest before that of its ring",
+               &kWaves},
 };
 static_assert(kMutants.size() + 1 == static_cast<std::size_t>(kCount));
 

@@ -90,6 +90,7 @@ Plan draw_plan(World& world, const ClusterOptions& options) {
   plan.duplicate_ppm = odds(Fault::kDuplicate);
   plan.reorder_ppm = odds(Fault::kReorder);
   plan.astray_per_mille = plan.faults.has(Fault::kUnknown) ? one_of<std::uint64_t>(world, {0, 30, 150}) : 0;
+  plan.waves = plan.faults.has(Fault::kRollout) && world.chance(300);
   if (options.shape != nullptr) options.shape(plan);
   return plan;
 }

@@ -126,6 +126,24 @@ void rollouts(Plan& plan) {
   plan.seed.settings.lease_margin_ns = 0;
 }
 
+// Dense looks at the pointers, by apps that are stopped between two loads.
+void waves(Plan& plan) {
+  dense_and_only(plan, 1'500 * kMs,
+                 {Fault::kChurn, Fault::kStall, Fault::kUnknown, Fault::kPause, Fault::kCut, Fault::kCrash});
+  plan.faults.set(Fault::kRollout);
+  plan.waves = true;
+  plan.hubs = std::max(plan.hubs, 3);
+  plan.edges = std::max(plan.edges, 4);
+  plan.rollout_gap = 150 * kMs;
+  plan.rollout_quiet_ns = 2 * kSecond;
+  plan.pauses = 4;
+  plan.write_gap = 200 * kMs;
+  plan.seed.settings.lease_long_ns = kSecond;
+  plan.seed.settings.lease_short_ns = 200 * kMs;
+  plan.seed.settings.authority_window_ns = 100 * kMs;
+  plan.seed.settings.lease_margin_ns = 0;
+}
+
 void fleet(Plan& plan) {
   failovers(plan);
   orphans(plan);
@@ -261,6 +279,8 @@ const Scenario kFlipFlop{"flip-flop", "who leads leads again, before it learns w
                          flip_flop};
 const Scenario kRestarts{"restarts", "edges that die and return, often without revoking their page", restarts};
 const Scenario kRollouts{"rollouts", "the lease is shortened and lengthened all the time, between failovers", rollouts};
+const Scenario kWaves{"waves", "versions come out in waves, which two operators hold and stop, between failovers",
+                      waves};
 const Scenario kFleet{"fleet", "edges are registered and removed all the time, between failovers", fleet};
 const Scenario kFewCopies{"few-copies", "small memory, small interest tables, short replay rings", few_copies};
 const Scenario kReplays{"replays", "slow links that break, and all that was missed comes again", replays};
@@ -281,9 +301,9 @@ const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks j
 
 std::span<const Scenario* const> all_scenarios() {
   static constexpr std::array kAll = {
-      &kFailovers, &kDeposed, &kLaggards,   &kStragglers,  &kFlipFlop,    &kRestarts, &kRollouts,  &kFleet,
-      &kFewCopies, &kReplays, &kWrongRates, &kSlowWriters, &kSlowReaders, &kOutboxes, &kLifetimes, &kReturns,
-      &kPowerCuts, &kFarAway, &kLossy,      &kWallClocks,  &kGivenUp,     &kMoved};
+      &kFailovers, &kDeposed,   &kLaggards, &kStragglers, &kFlipFlop,    &kRestarts,    &kRollouts, &kWaves,
+      &kFleet,     &kFewCopies, &kReplays,  &kWrongRates, &kSlowWriters, &kSlowReaders, &kOutboxes, &kLifetimes,
+      &kReturns,   &kPowerCuts, &kFarAway,  &kLossy,      &kWallClocks,  &kGivenUp,     &kMoved};
   return kAll;
 }
 

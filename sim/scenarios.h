@@ -14,9 +14,9 @@ struct Scenario {
   void (*shape)(Plan&);
 };
 
-extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kFlipFlop, kRestarts, kRollouts, kFleet, kFewCopies,
-    kReplays, kWrongRates, kSlowWriters, kSlowReaders, kOutboxes, kLifetimes, kReturns, kPowerCuts, kFarAway, kLossy,
-    kWallClocks, kGivenUp, kMoved;
+extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kFlipFlop, kRestarts, kRollouts, kWaves, kFleet,
+    kFewCopies, kReplays, kWrongRates, kSlowWriters, kSlowReaders, kOutboxes, kLifetimes, kReturns, kPowerCuts,
+    kFarAway, kLossy, kWallClocks, kGivenUp, kMoved;
 
 std::span<const Scenario* const> all_scenarios();
 const Scenario* find_scenario(std::string_view name);  // nullptr: there is none of this name

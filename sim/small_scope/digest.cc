@@ -32,12 +32,12 @@ void StateDigest::add(const HubCore& c) {
           c.outstanding_, c.shortening_, c.lease_change_, c.lease_abort_, c.lease_abort_at_, c.rollout_moved_at_,
           c.seed_, c.registering_, c.waiting_, c.removing_, c.leases_, c.sessions_, c.by_edge_, c.writers_known_,
           c.ops_, c.appends_, c.in_flight_, c.aborts_due_, c.queue_, c.blocks_, c.last_block_, c.parked_, c.deferred_,
-          c.ring_, c.ring_from_);
+          c.rollouts_, c.rollouts_look_at_, c.ring_, c.ring_from_);
 }
 void StateDigest::add(const HubCore::Session& s) {
   (*this)(s.conn, s.peer, s.open, s.number, s.protocol_version, s.edge, s.site, s.boot, s.opened_at, s.next_in,
           s.next_out, s.interest, s.sweep_at, s.slot_interest, s.acked, s.flush_age_ns, s.flushed, s.applied, s.staged,
-          s.troubles, s.waiting);
+          s.troubles, s.report, s.waiting);
 }
 void StateDigest::add(const HubCore::EdgeRequest& r) { (*this)(r.edge, r.boot, r.number); }
 void StateDigest::add(const HubCore::Op& op) {
@@ -74,8 +74,8 @@ void StateDigest::add(const EdgeCore& c) {
   (*this)(c.state_, c.link_, c.session_, c.next_in_, c.next_out_, c.welcome_, c.heard_h_, c.heard_at_,
           c.first_mark_done_, c.fault_shown_, c.unlisted_, c.connect_at_, c.greeting_since_, c.backoff_ns_, c.hint_,
           c.last_nonce_, c.last_request_, c.last_link_, c.last_command_, c.last_local_, c.probes_, c.last_probe_at_,
-          c.last_frame_at_, c.round_trip_ns_, c.requests_, c.wanted_, c.staged_, c.greeted_with_, c.demand_ns_,
-          c.demand_before_ns_, c.demand_since_, c.reads_, c.writes_, c.lists_, c.unsequenced_);
+          c.last_frame_at_, c.round_trip_ns_, c.requests_, c.wanted_, c.staged_, c.greeted_with_, c.report_, c.spoken_,
+          c.demand_ns_, c.demand_before_ns_, c.demand_since_, c.reads_, c.writes_, c.lists_, c.unsequenced_);
 }
 void StateDigest::add(const EdgeCore::Ended& e) { (*this)(e.below, e.fresh_at); }
 void StateDigest::add(const EdgeCore::Request& r) { (*this)(r.sent_at, r.invalidated); }

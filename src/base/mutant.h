@@ -113,6 +113,13 @@ enum class Mutant : std::uint8_t {
   kRefusedStampLearnt,
   kOlderStampWins,
   kUnstagedActivated,
+  // rollouts
+  kWaveTakesUnstaged,
+  kGateNotJudged,
+  kDwellSkipped,
+  kAnyoneGoesOn,
+  kRollbackForgetsRing,
+  kRingReadLast,
   kCount,
 };
 

@@ -20,6 +20,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/wall_clock.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "hub/join.h"
@@ -303,25 +304,22 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
       return;
     }
     auto& admin = std::get<AdminRequest>(call->body);
-    const bool reads = std::holds_alternative<ReadKey>(admin.body) ||
-                       std::holds_alternative<DescribeModels>(admin.body) ||
-                       std::holds_alternative<DescribeCluster>(admin.body);
-    if (peer.role != NodeRole::kClient && !reads) {
+    if (peer.role != NodeRole::kClient && !admin.changes_nothing()) {
       reply(encode(
           answer_of({Code::kDenied, "only an operator's certificate (role client) may change the cluster", {}, 0})));
       return;
     }
     if (auto* publish = std::get_if<PublishModel>(&admin.body)) {  // M2: the bytes must rest at a majority first
-      models_work_.post([this, admin, publish = *publish, reply] {
+      models_work_.post([this, admin, publish = *publish, reply, who = peer.id] {
         if (const auto ready = models_->check_published(publish.signed_manifest, model_key(), active_.load()); !ready) {
           reply(encode(answer_of(ready.error())));
         } else {
-          ask(admin, reply);
+          ask(admin, who, reply);
         }
       });
       return;
     }
-    ask(std::move(admin), std::move(reply));
+    ask(std::move(admin), peer.id, std::move(reply));
   }
   Result<ChunkSource> on_download(const PeerIdentity& peer, Bytes request) override {
     if (request == kBackupRequest) return backup(peer);
@@ -519,11 +517,11 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     return result.get();
   }
 
-  void ask(AdminRequest request, Reply reply) {
-    push(Work{[this, request = std::move(request), reply = std::move(reply)] {
+  void ask(AdminRequest request, NodeId who, Reply reply) {
+    push(Work{[this, request = std::move(request), who = std::move(who), reply = std::move(reply)] {
       const AskToken token{++last_token_};
       replies_[token] = reply;
-      step(HubAsked{token, request});
+      step(HubAsked{token, request, who});
     }});
   }
 
@@ -565,7 +563,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
       return;  // contained in the snapshot that was installed
     }
     HubActions actions;
-    core_->step(HubEvent{clock_.now(), std::move(what)}, actions);  // C6: read after the event was taken
+    core_->step(HubEvent{clock_.now(), std::move(what), wall_ms_now()}, actions);  // C6: anew for each
     if (!actions.rows.rows.empty()) {
       KvBatch batch;
       for (auto& [key, value] : actions.rows.rows) {

@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "protocol/messages.h"
+#include "protocol/rollout.h"
 
 namespace tidelock {
 
@@ -82,14 +83,26 @@ struct RemoveEdgeRequest {  // A6
   }
 };
 
+struct DescribeRollout {  // answered with value = encode(RolloutView)
+  std::string name;
+  template <class A>
+  void fields(A& a) {
+    a(name);
+  }
+};
+
 struct AdminRequest {
   CommandId id;  // the same for every retry
   std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels,
-               DescribeCluster, RemoveEdgeRequest, DescribeStaging>
+               DescribeCluster, RemoveEdgeRequest, DescribeStaging, RolloutCommand, DescribeRollout>
       body;
   template <class A>
   void fields(A& a) {
     a(id, body);
+  }
+  bool changes_nothing() const {  // so that a node may ask as well
+    return std::holds_alternative<ReadKey>(body) || std::holds_alternative<DescribeModels>(body) ||
+           std::holds_alternative<DescribeCluster>(body) || std::holds_alternative<DescribeRollout>(body);
   }
 };
 struct EdgeView {
@@ -245,17 +258,11 @@ struct NodeCall {  // what travels in one call to a hub; the answer is an AdminA
   }
 };
 
-// M5: the value behind `model:NAME:current` and `model:NAME:staged`.
-struct ModelPointer {
-  std::string version;
-  Bytes manifest_sha256;  // names the content, not only the number
-  std::string previous;   // what `rollback` returns to; empty after the first activation
-  template <class A>
-  void fields(A& a) {
-    a(version, manifest_sha256, previous);
-  }
-};
+// M5: the keys of a model. Of two pointers, the ring's is read first (docs/protocol.md).
 inline std::string model_current_key(const std::string& name) { return "model:" + name + ":current@default"; }
+inline std::string model_ring_key(const std::string& name) { return "model:" + name + ":current@next"; }
+inline std::string model_rollout_key(const std::string& name) { return "model:" + name + ":rollout"; }
+inline std::string model_history_key(const std::string& name) { return "model:" + name + ":history"; }
 inline std::string model_staged_key(const std::string& name) { return "model:" + name + ":staged@default"; }
 inline std::string model_version_key(const std::string& name, const std::string& version) {
   return "model:" + name + ":v" + version;

@@ -73,6 +73,10 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
           if (what.error.empty()) staged_.push_back(what.model);
           if (state_ == State::kOpen) send(Staged{what.model, what.error});
         }
+        if constexpr (std::is_same_v<What, EdgeReported>) {
+          report_ = what.report;
+          send_report();
+        }
         if constexpr (std::is_same_v<What, EdgeDisrupted>) on_disrupted();
         if constexpr (std::is_same_v<What, EdgeForget>) {
           if (policy(what.key).consistency != Consistency::kStrong && !outbox_.pending(what.key))

@@ -97,6 +97,9 @@ struct EdgeStagedModel {  // M4
   StagedModel model;
   std::string error;
 };
+struct EdgeReported {  // what the shell has to say of this gateway; it sees to it that this is rare
+  EdgeReport report;
+};
 struct EdgeDisrupted {};  // C2
 struct EdgeForget {       // FLUSHALL: drop this edge's copy. Strong keys and own writes that are still pending stay
   std::string key;
@@ -105,7 +108,7 @@ struct EdgeForget {       // FLUSHALL: drop this edge's copy. Strong keys and ow
 struct EdgeEvent {
   Nanos now = 0;
   std::variant<EdgeTick, EdgeLinkUp, EdgeLinkDown, EdgeFrameIn, EdgeRead, EdgeWrite, EdgeOutboxPersisted,
-               EdgeOutboxFailed, EdgeStagedModel, EdgeDisrupted, EdgeForget, EdgeListKeys>
+               EdgeOutboxFailed, EdgeStagedModel, EdgeDisrupted, EdgeForget, EdgeListKeys, EdgeReported>
       what;
 };
 
@@ -305,6 +308,7 @@ class EdgeCore {
   void drop_proofs();
   void probe();
   Index resume_from() const;  // F11
+  void send_report();
   Nanos probe_interval() const;
   void send(decltype(EdgeFrame::body) body);
   void on_disrupted();
@@ -417,6 +421,8 @@ class EdgeCore {
   std::map<RequestNo, Request> requests_;
   std::map<std::string, Index, std::less<>> wanted_;  // collected in a step, sent as one Fetch
   std::vector<StagedModel> staged_, greeted_with_;    // those of the last hello
+  std::optional<EdgeReport> report_;
+  std::uint32_t spoken_ = 0;  // of the session
 
   // demand (F9): the tightest bound asked for in this minute and the one before
   Nanos demand_ns_ = kForever, demand_before_ns_ = kForever, demand_since_ = kNever;

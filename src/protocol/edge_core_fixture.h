@@ -51,7 +51,7 @@ struct Word {
   std::string operator()(const WriteDoneOp&) const { return "written"; }
   std::string operator()(const StrongChanged&) const { return "strong"; }
   std::string operator()(const LinkSend& send) const {
-    constexpr const char* kNames[] = {"hello", "probe", "ack", "fetch", "write", "batch", "staged", "list"};
+    constexpr const char* kNames[] = {"hello", "probe", "ack", "fetch", "write", "batch", "staged", "list", "report"};
     return kNames[send.frame.body.index()];
   }
   template <class Other>

@@ -157,6 +157,8 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   for (const StagedModel& model : staged_) {
     if (!among(greeted_with_, model)) send(Staged{model, {}});
   }
+  spoken_ = welcome.protocol_version;
+  send_report();
   OutboxActions resend;
   outbox_.session_open(now_, resend);
   drain_outbox(std::move(resend));
@@ -165,6 +167,10 @@ void EdgeCore::on_welcome(const Welcome& welcome) {  // F11
   for (auto& [token, waiting] : writes_) send_through(waiting);
   for (const WaitingRead& waiting : reads_) ask_for(waiting);
   for (WaitingList& waiting : lists_) ask_for_keys(waiting);
+}
+
+void EdgeCore::send_report() {
+  if (report_ && state_ == State::kOpen && spoken_ >= kProtocolVersionRings) send(*report_);
 }
 
 Index EdgeCore::resume_from() const { return TIDELOCK_MUTANT(kReplayShownAgain) ? applied_ : std::max(applied_, fed_); }

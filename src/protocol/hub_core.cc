@@ -24,6 +24,7 @@ HubCore::HubCore(HubOptions options, const StateRows& rows) : options_(std::move
 
 void HubCore::step(const HubEvent& event, HubActions& out) {
   if (!TIDELOCK_MUTANT(kHubClockReadPerTick) || std::holds_alternative<HubTick>(event.what)) now_ = event.now;  // C6
+  wall_ms_ = event.wall_ms;
   out_ = &out;
   out.wake_at = kForever;
   std::visit(
@@ -43,7 +44,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
         if constexpr (std::is_same_v<What, HubConnected>) on_connected(what);
         if constexpr (std::is_same_v<What, HubFrameIn>) on_frame(what);
         if constexpr (std::is_same_v<What, HubDisconnected>) on_disconnected(what.conn);
-        if constexpr (std::is_same_v<What, HubAsked>) on_asked(what.token, what.request);
+        if constexpr (std::is_same_v<What, HubAsked>) on_asked(what);
         if constexpr (std::is_same_v<What, HubVersions>) on_versions(what);
         if constexpr (std::is_same_v<What, HubDisrupted>) {  // C2
           if (TIDELOCK_MUTANT(kHubIgnoresSuspend)) return;
@@ -69,6 +70,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
     }
     retry_deferred();
     repeat_aborts();
+    drive_rollouts();
     advance_ops();
     retry_parked();
     keep_authority();
@@ -233,6 +235,7 @@ void HubCore::on_committed(const HubCommitted& event) {
     if (applied.effective) {
       keep_for_replay(applied, block);
       if (active_) feed(applied, block);
+      if (active_) note_rollouts(applied.changed);
     }
     on_write_applied(applied);
   } else if (std::holds_alternative<Batch>(command.body)) {
@@ -278,6 +281,7 @@ void HubCore::become_active(Index index, Nanos tb) {
   ledger_base_ = ledger_clock(now_);
   ledger_base_h_ = now_;
   last_block_ = {};
+  find_rollouts();
   shortening_ = !state_.lease_is_short() && rollout_open();  // A5: what the deposed hub had begun
   rollout_moved_at_ = now_;
   last_demand_ = now_;
@@ -309,8 +313,8 @@ void HubCore::step_down(const std::string& why) {
   ops_.clear();
   aborts_due_.clear();
   in_flight_.clear();
-  for (auto& [token, request] : std::exchange(deferred_, {}))
-    parked_.push_back({std::pair{token, std::move(request)}, 0});
+  for (HubAsked& asked : std::exchange(deferred_, {}))
+    parked_.push_back({std::pair{asked.token, std::move(asked.request)}, 0});
   for (const Parked& parked : parked_) {
     if (const auto* asked = std::get_if<std::pair<AskToken, AdminRequest>>(&parked.what)) {
       AdminAnswer reply;

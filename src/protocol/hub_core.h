@@ -84,6 +84,7 @@ struct HubDisconnected {
 struct HubAsked {
   AskToken token;
   AdminRequest request;
+  NodeId who = {};  // the operator, by the name in its certificate
 };
 struct HubDisrupted {};  // C2: this machine was suspended or its clock jumped
 
@@ -92,6 +93,7 @@ struct HubEvent {
   std::variant<HubTick, HubLeadership, HubDropped, HubCommitted, HubInstalled, HubConnected, HubFrameIn,
                HubDisconnected, HubAsked, HubDisrupted, HubVersions>
       what;
+  std::uint64_t wall_ms = 0;  // C4: dates what people read
 };
 
 // ---- actions, carried out in field order
@@ -168,8 +170,9 @@ class HubCore {
     bool flushed = false;
     Index applied;
     std::vector<StagedModel> staged;
-    std::vector<Staged> troubles;  // M3: why others are not; in this session
-    std::optional<Hello> waiting;  // A6: until its registration was applied
+    std::vector<Staged> troubles;      // M3: why others are not; in this session
+    std::optional<EdgeReport> report;  // the newest
+    std::optional<Hello> waiting;      // A6: until its registration was applied
   };
   struct EdgeRequest {  // F1: numbers are not reused within a boot; another boot counts anew
     NodeId edge;
@@ -266,9 +269,9 @@ class HubCore {
   Nanos strong_wait_until() const;  // A4, S6: strong writes
 
   // operators (hub_models.cc)
-  void on_asked(AskToken token, const AdminRequest& request);
+  void on_asked(const HubAsked& asked);
   bool answer_read(AskToken token, const AdminRequest& request, std::uint64_t appends);  // false: park
-  Result<Op> model_write(const AdminRequest& request);
+  Result<Op> model_write(const AdminRequest& request, const NodeId& who);
   std::vector<ModelView> describe_models() const;
   std::vector<EdgeView> describe_edges() const;
   std::vector<EdgeStaging> describe_staging() const;
@@ -278,6 +281,20 @@ class HubCore {
   Nanos edges_back_until() const;  // after a claim edges need a moment to come here
   void retry_deferred();
 
+  // rollouts (hub_rollouts.cc)
+  std::optional<Rollout> rollout(const std::string& name, Index* version) const;
+  void note_rollouts(const std::vector<ChangedValue>& changed);
+  void find_rollouts();
+  Fleet fleet(const std::string& name, const std::string& version) const;  // points into sessions_
+  KeyWrite history_write(const std::string& name, const NodeId& who, std::string what) const;
+  Op rollout_write(const std::string& name, const RolloutStep& step, const NodeId& who);
+  bool model_busy(const std::string& name, CommandId but) const;
+  Result<Op> rollout_command(const RolloutCommand& command, const NodeId& who);
+  Result<void> not_rolled_out(const std::string& name) const;
+  void drive_rollouts();
+  RolloutView describe_rollout(const std::string& name) const;
+  void on_report(Session& session, const EdgeReport& report);
+
   void note(std::string event, std::string detail) { out_->notes.push_back({std::move(event), std::move(detail)}); }
   void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
 
@@ -286,6 +303,7 @@ class HubCore {
 
   // valid during a step
   Nanos now_ = 0;
+  std::uint64_t wall_ms_ = 0;
   HubActions* out_ = nullptr;
 
   bool leading_ = false;
@@ -329,7 +347,9 @@ class HubCore {
   std::map<BlockNo, OpenBlock> blocks_;
   BlockNo last_block_;
   std::vector<Parked> parked_;
-  std::vector<std::pair<AskToken, AdminRequest>> deferred_;  // activations that wait for edges to come back
+  std::vector<HubAsked> deferred_;  // that wait for edges to come back, or for a write of the same model
+  std::set<std::string> rollouts_;  // models with one under way, and perhaps some more
+  Nanos rollouts_look_at_ = kNever;
   struct Kept {
     Record record;
     Nanos ledger_time = 0;  // at which its times to live were told

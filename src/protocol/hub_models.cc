@@ -21,7 +21,9 @@ void HubCore::answer(AskToken token, AdminAnswer reply) {
   out_->answers.push_back({token, std::move(reply)});
 }
 
-void HubCore::on_asked(AskToken token, const AdminRequest& request) {
+void HubCore::on_asked(const HubAsked& asked) {
+  const AskToken token = asked.token;
+  const AdminRequest& request = asked.request;
   if (std::holds_alternative<DescribeCluster>(request.body)) {  // any hub may describe itself
     AdminAnswer reply;
     reply.index = state_.applied();
@@ -51,25 +53,37 @@ void HubCore::on_asked(AskToken token, const AdminRequest& request) {
     answer(token, std::move(reply));
     return;
   }
-  if (std::holds_alternative<ReadKey>(request.body) || std::holds_alternative<DescribeModels>(request.body)) {
-    if (!answer_read(token, request, appends_)) parked_.push_back({std::pair{token, request}, appends_});
+  if (request.changes_nothing()) {
+    if (!answer_read(token, request, appends_)) {
+      Parked& parked = parked_.emplace_back();
+      parked.what = std::pair{token, request};
+      parked.appends = appends_;
+    }
     return;
   }
   if (const auto* activate = std::get_if<ActivateModel>(&request.body);
       activate != nullptr && !state_.outcome(request.id) && edges_ready(*activate) == 0 && now_ < edges_back_until() &&
       by_edge_.size() < state_.edges().size()) {
     // Who has staged what is told by the edges, and after a failover they are still on their way here.
-    deferred_.emplace_back(token, request);
+    deferred_.push_back(asked);
     wake(edges_back_until());
     return;
   }
-  Result<Op> op = model_write(request);
+  Result<Op> op = model_write(request, asked.who);
   if (!op) {
     AdminAnswer reply;
     reply.code = op.error().code;
     reply.message = op.error().message;
     answer(token, std::move(reply));
     return;
+  }
+  if (const auto* put = std::get_if<Put>(&op->body); put != nullptr && !put->writes.empty()) {
+    const std::string& last = put->writes.back().key;  // of a model: its log
+    if (last.starts_with("model:") && last.ends_with(":history") &&
+        model_busy(last.substr(6, last.size() - 6 - 8), request.id)) {
+      deferred_.push_back(asked);  // judged anew once the write that is on its way is done
+      return;
+    }
   }
   op->id = request.id;
   op->asked = token;
@@ -92,6 +106,8 @@ bool HubCore::answer_read(AskToken token, const AdminRequest& request, std::uint
       reply.code = Code::kNotFound;
       reply.message = "no key '" + read->key + "'";
     }
+  } else if (const auto* one = std::get_if<DescribeRollout>(&request.body)) {
+    reply.value = encode(describe_rollout(one->name));
   } else {
     reply.models = describe_models();
   }
@@ -108,7 +124,7 @@ std::optional<ModelPointer> HubCore::pointer(const std::string& key, Index* vers
   return *decoded;
 }
 
-Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
+Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const NodeId& who) {
   Op op;
   if (state_.outcome(request.id)) {  // a retry: start_write answers with what became of it
     op.body = Put{};
@@ -167,17 +183,22 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
                   "model '" + publish->name + "' version '" + publish->version +
                       "' is published with other content; a version never changes, choose a new number");
     }
-    op.body = Put{{KeyWrite{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}}}, {}};
+    op.body = Put{{KeyWrite{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}},
+                   history_write(publish->name, who, "published " + publish->version)},
+                  {}};
     op.model_operation = "model_published";
     return op;
   }
 
   if (const auto* stage = std::get_if<StageModel>(&request.body)) {  // M3
+    if (const auto free = not_rolled_out(stage->name); !free) return fail(free.error());
     auto digest = published(stage->name, stage->version);
     if (!digest) return fail(digest.error());
     want_short_lease();  // A5: while a rollout is on
     const ModelPointer staged{stage->version, std::move(*digest), {}};
-    op.body = Put{{KeyWrite{model_staged_key(stage->name), encode(staged), 0, false, Condition::kNone, {}}}, {}};
+    op.body = Put{{KeyWrite{model_staged_key(stage->name), encode(staged), 0, false, Condition::kNone, {}},
+                   history_write(stage->name, who, "staged " + stage->version)},
+                  {}};
     op.model_operation = "model_staged";
     return op;
   }
@@ -188,6 +209,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
       return fail(Code::kConflict,
                   "another activation of '" + activate->name + "' is on its way; wait for it and look again");
     }
+    if (const auto free = not_rolled_out(activate->name); !free) return fail(free.error());
     auto digest = published(activate->name, activate->version);
     if (!digest) return fail(digest.error());
     Index version;
@@ -202,7 +224,9 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
     }
     rollout_moved_at_ = now_;
     const ModelPointer next{activate->version, std::move(*digest), current ? current->version : std::string{}};
-    op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version}}, {}};
+    op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
+                   history_write(activate->name, who, "activated " + activate->version)},
+                  {}};
     op.model_operation = "model_activated";
     return op;
   }
@@ -213,6 +237,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
       return fail(Code::kConflict,
                   "another activation of '" + rollback->name + "' is on its way; wait for it and look again");
     }
+    if (const auto free = not_rolled_out(rollback->name); !free) return fail(free.error());
     Index version;
     const auto current = pointer(key, &version);
     if (!current) return fail(Code::kNotFound, "model '" + rollback->name + "' has no version in force");
@@ -224,10 +249,14 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request) {
     if (!digest) return fail(digest.error());
     rollout_moved_at_ = now_;
     const ModelPointer next{current->previous, std::move(*digest), current->version};
-    op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version}}, {}};
+    op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
+                   history_write(rollback->name, who, "rolled back to " + current->previous)},
+                  {}};
     op.model_operation = "model_rolled_back";
     return op;
   }
+
+  if (const auto* command = std::get_if<RolloutCommand>(&request.body)) return rollout_command(*command, who);
 
   const auto& removal = std::get<RemoveEdgeRequest>(request.body);  // A6
   if (!state_.edges().contains(removal.edge))
@@ -250,7 +279,7 @@ std::size_t HubCore::edges_ready(const ActivateModel& activate) const {
 Nanos HubCore::edges_back_until() const { return saturating_add(claimed_at_, 3 * kSecond); }
 
 void HubCore::retry_deferred() {
-  for (auto& [token, request] : std::exchange(deferred_, {})) on_asked(token, request);
+  for (const HubAsked& asked : std::exchange(deferred_, {})) on_asked(asked);
 }
 
 std::vector<ModelView> HubCore::describe_models() const {
@@ -262,12 +291,12 @@ std::vector<ModelView> HubCore::describe_models() const {
     const std::string rest = key.substr(colon + 1);
     ModelView& view = models[name];
     view.name = name;
-    if (rest.starts_with("current@")) {
+    if (rest == "current@default") {
       if (const auto current = pointer(key, &view.activation)) {
         view.current = current->version;
         view.previous = current->previous;
       }
-    } else if (rest.starts_with("staged@")) {
+    } else if (rest == "staged@default") {
       if (const auto staged = pointer(key, nullptr)) view.staged = staged->version;
     } else if (rest.starts_with("v")) {
       view.published.push_back(rest.substr(1));
@@ -279,6 +308,10 @@ std::vector<ModelView> HubCore::describe_models() const {
 }
 
 bool HubCore::rollout_open() const {
+  for (const std::string& name : rollouts_) {
+    const auto held = rollout(name, nullptr);
+    if (held && held->under_way() && held->phase != RolloutPhase::kPlanned) return true;
+  }
   const std::vector<ModelView> models = describe_models();
   return std::any_of(models.begin(), models.end(), [](const ModelView& model) {
     return !model.staged.empty() && model.staged != model.current && model.staged != model.previous;

@@ -94,6 +94,8 @@ void HubCore::on_frame(const HubFrameIn& event) {
     on_write_through(session, *write);
   } else if (const auto* batch = std::get_if<WriteBatch>(&frame.body)) {
     on_write_batch(session, *batch);
+  } else if (const auto* report = std::get_if<EdgeReport>(&frame.body)) {
+    if (session.protocol_version >= kProtocolVersionRings) on_report(session, *report);
   } else if (const auto* staged = std::get_if<Staged>(&frame.body)) {
     rollout_moved_at_ = now_;
     std::erase_if(session.troubles, [&](const Staged& one) { return one.model == staged->model; });

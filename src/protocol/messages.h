@@ -20,9 +20,10 @@ namespace tidelock {
 
 // What edges and hubs say to each other. A build speaks a range of versions, a session uses the highest that both
 // speak, and what came with a version is sent only in sessions that have it. 2: a goodbye's hint may be "ID=ADDRESS".
-// 3: ListKeys.
+// 3: ListKeys. 4: EdgeReport; an edge that speaks it knows of rings (M5).
 inline constexpr std::uint32_t kProtocolVersionMin = 1;
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersionRings = 4;
 
 // ------------------------------------------------------------------------------------------------- edge -> hub
 
@@ -135,10 +136,38 @@ struct ListKeys {
   }
 };
 
+using Labels = std::vector<std::pair<std::string, std::string>>;  // of an edge: by name, each once
+// How a version does at an edge, by the word of its apps, since the edge last changed to it in this boot.
+struct ModelHealth {
+  std::string name;
+  std::string version;
+  bool in_force = false;                                         // it is what this gateway's pointer names, verified
+  std::uint64_t frames = 0, errors = 0, sick = 0;                // `errors` of the `frames`
+  std::vector<std::pair<std::uint16_t, std::uint64_t>> latency;  // (bucket, frames), see rollout.h
+  std::uint64_t drift_ppm = 0, drift_reports = 0;                // their mean, and how many there were
+  std::uint64_t fetched_bytes = 0;                               // what it took to bring the version here
+  friend bool operator==(const ModelHealth&, const ModelHealth&) = default;
+  template <class A>
+  void fields(A& a) {
+    a(name, version, in_force, frames, errors, sick, latency, drift_ppm, drift_reports, fetched_bytes);
+  }
+};
+// What an edge says of itself; each report replaces the one before. At most one a second. Since version 4.
+struct EdgeReport {
+  Labels labels;
+  std::uint64_t link_bytes_per_s = 0;  // that model files came with lately; 0: none came yet
+  std::vector<ModelHealth> models;
+  friend bool operator==(const EdgeReport&, const EdgeReport&) = default;
+  template <class A>
+  void fields(A& a) {
+    a(labels, link_bytes_per_s, models);
+  }
+};
+
 struct EdgeFrame {
   SessionNo session;
   std::uint64_t number = 0;  // from 1 in each session
-  std::variant<Hello, Probe, BlockAck, Fetch, WriteThrough, WriteBatch, Staged, ListKeys> body;
+  std::variant<Hello, Probe, BlockAck, Fetch, WriteThrough, WriteBatch, Staged, ListKeys, EdgeReport> body;
   template <class A>
   void fields(A& a) {
     a(session, number, body);

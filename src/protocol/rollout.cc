@@ -1,0 +1,695 @@
+// A rollout is read, judged and replaced as one value. How a wave passes:
+//
+//   staging    its edges fetch and verify in the background; activated when enough of those that can be reached have
+//              staged the version, or when patience ran out and at least one has
+//   dwelling   its gates are watched: one that fails rolls everything back at once; when all hold at the end of the
+//              dwell time, the next wave is staged
+//
+// Whoever is away joins nothing by name. When it returns it reads the pointers as they are then.
+
+#include "protocol/rollout.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "base/mutant.h"
+
+namespace tidelock {
+namespace {
+
+constexpr std::size_t kLabelsMax = 16;
+constexpr std::size_t kLabelBytesMax = 32;
+constexpr std::uint16_t kLatencyBuckets = 4 * 40;  // the last one begins at half an hour
+
+bool is_label(std::string_view text) {
+  return !text.empty() && text.size() <= kLabelBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  });
+}
+
+std::optional<double> number(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0) || value > 1e12) return std::nullopt;
+  return value;
+}
+
+std::optional<std::uint32_t> whole(std::string_view text) {
+  std::uint32_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+struct GateName {
+  RolloutGate::On on;
+  std::string_view name;
+  double unit;  // of `below`, for one as it is written
+};
+constexpr GateName kGateNames[] = {{RolloutGate::On::kErrorRate, "error_rate", 1e6},
+                                   {RolloutGate::On::kP99Latency, "p99_ms", 1e3},
+                                   {RolloutGate::On::kDrift, "drift", 1e6},
+                                   {RolloutGate::On::kSick, "sick", 1}};
+const GateName& name_of(RolloutGate::On on) {
+  return *std::find_if(std::begin(kGateNames), std::end(kGateNames), [&](const GateName& one) { return one.on == on; });
+}
+
+std::string decimal(std::uint64_t value, double unit) {
+  std::string text = std::to_string(static_cast<double>(value) / unit);
+  text.erase(text.find_last_not_of('0') + 1);
+  if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+bool says(const FleetEdge& edge, const RolloutWave& wave) {
+  if (wave.size != RolloutWave::Size::kLabel) return true;
+  return edge.labels != nullptr &&
+         std::find(edge.labels->begin(), edge.labels->end(), std::pair{wave.key, wave.value}) != edge.labels->end();
+}
+
+bool last_wave(const Rollout& rollout) { return rollout.wave + 1 >= rollout.plan.waves.size(); }
+
+// An order of its own for each version, so that it is not always the same gateways that go first.
+std::uint64_t lot(const std::string& version, const NodeId& edge) { return hash64(version + "/" + edge); }
+
+// Who may join the wave, in the order in which they are asked.
+std::vector<const FleetEdge*> candidates(const Rollout& rollout, const Fleet& fleet) {
+  const std::vector<NodeId> members = rollout.members();
+  const RolloutWave& wave = rollout.plan.waves[rollout.wave];
+  std::vector<const FleetEdge*> list;
+  for (const FleetEdge& edge : fleet) {
+    if (edge.reachable && edge.rings && says(edge, wave) &&
+        !std::binary_search(members.begin(), members.end(), edge.edge))
+      list.push_back(&edge);
+  }
+  std::sort(list.begin(), list.end(), [&](const FleetEdge* a, const FleetEdge* b) {
+    return std::pair{lot(rollout.plan.version, a->edge), a->edge} <
+           std::pair{lot(rollout.plan.version, b->edge), b->edge};
+  });
+  return list;
+}
+
+// How many edges have the version when the wave is complete.
+std::size_t goal(const RolloutWave& wave, std::size_t members, std::size_t matching, std::size_t registered) {
+  switch (wave.size) {
+    case RolloutWave::Size::kCount: return wave.amount;
+    case RolloutWave::Size::kShare: return (registered * wave.amount + 99) / 100;
+    case RolloutWave::Size::kLabel: return members + matching;
+  }
+  return 0;
+}
+
+std::uint64_t fetched(const FleetEdge& edge) { return edge.health == nullptr ? 0 : edge.health->fetched_bytes; }
+
+RolloutStep pause(const Rollout& rollout, std::string why, Nanos now) {
+  RolloutStep step{rollout, RolloutStep::Pointers::kKeep, "paused: " + why};
+  step.next.phase = RolloutPhase::kPaused;
+  step.next.paused_from = rollout.phase;
+  step.next.paused_at = now;
+  step.next.reason = std::move(why);
+  return step;
+}
+
+RolloutStep give_up(const Rollout& rollout, RolloutPhase end, std::string why) {
+  RolloutStep step{rollout, RolloutStep::Pointers::kKeep, {}};
+  step.next.phase = end;
+  step.next.reason = std::move(why);
+  if (!rollout.waves.empty())
+    step.pointers = RolloutStep::Pointers::kBack;  // S5
+  else if (rollout.started_at != 0)
+    step.pointers = RolloutStep::Pointers::kUnstage;
+  const bool back = step.pointers == RolloutStep::Pointers::kBack;
+  step.said = (end == RolloutPhase::kAborted ? "aborted" : "rolled back") +
+              (back ? ", every gateway returns to " + rollout.before.version : std::string()) +
+              (step.next.reason.empty() ? std::string() : ": " + step.next.reason);
+  return step;
+}
+
+std::string wave_name(const Rollout& rollout) {
+  return "wave " + std::to_string(rollout.wave + 1) + " of " + std::to_string(rollout.plan.waves.size()) + " (" +
+         describe(rollout.plan.waves[rollout.wave]) + ")";
+}
+
+void note_stuck(WaveRecord& record, const std::vector<NodeId>& stuck) {
+  record.stuck_count = static_cast<std::uint32_t>(stuck.size());
+  record.stuck.assign(stuck.begin(),
+                      stuck.begin() + static_cast<std::ptrdiff_t>(std::min(stuck.size(), kStuckNamesMax)));
+}
+
+RolloutStep activate(const Rollout& rollout, WaveRecord record) {
+  RolloutStep step{rollout, last_wave(rollout) ? RolloutStep::Pointers::kAll : RolloutStep::Pointers::kRing, {}};
+  step.said = wave_name(rollout) + " activated on " + std::to_string(record.edges) + " gateways";
+  if (record.stuck_count > 0)
+    step.said += ", without " + std::to_string(record.stuck_count) + " that have not staged it";
+  step.next.waves.push_back(std::move(record));
+  step.next.phase = RolloutPhase::kDwelling;
+  step.next.since = 0;
+  return step;
+}
+
+RolloutStep next_wave(const Rollout& rollout, std::string said, Nanos now) {
+  RolloutStep step{rollout, RolloutStep::Pointers::kKeep, std::move(said)};
+  step.next.since = now;
+  step.next.phase = RolloutPhase::kDone;
+  if (!last_wave(rollout)) {
+    step.next.phase = RolloutPhase::kStaging;
+    ++step.next.wave;
+  }
+  return step;
+}
+
+RolloutLook stage_last(const Rollout& rollout, const Fleet& fleet, Nanos now) {
+  const Nanos patient_until = saturating_add(rollout.since, rollout.plan.patience_ns);
+  const std::vector<NodeId> members = rollout.members();
+  std::vector<NodeId> stuck;
+  WaveRecord record;
+  bool any_staged = false;
+  for (const FleetEdge& edge : fleet) {
+    any_staged = any_staged || (edge.reachable && edge.staged);
+    if (std::binary_search(members.begin(), members.end(), edge.edge)) continue;
+    if (edge.reachable && !edge.staged) stuck.push_back(edge.edge);
+    ++record.edges;
+    record.bytes += fetched(edge);
+  }
+  if (now < patient_until && (!stuck.empty() || !any_staged)) return {std::nullopt, patient_until};
+  if (!any_staged) {
+    return {pause(rollout, "no gateway that can be reached has staged " + rollout.plan.version, now), kForever};
+  }
+  note_stuck(record, stuck);
+  return {activate(rollout, std::move(record)), kForever};
+}
+
+RolloutLook stage(const Rollout& rollout, const Fleet& fleet, Nanos now) {
+  if (last_wave(rollout)) return stage_last(rollout, fleet, now);
+  const Nanos patient_until = saturating_add(rollout.since, rollout.plan.patience_ns);
+  const bool patient = now < patient_until;
+  const RolloutWave& wave = rollout.plan.waves[rollout.wave];
+  const std::size_t members = rollout.members().size();
+  const std::vector<const FleetEdge*> list = candidates(rollout, fleet);
+  const std::size_t wanted = goal(wave, members, list.size(), fleet.size());
+  if (wave.size != RolloutWave::Size::kLabel && wanted <= members)
+    return {next_wave(rollout, wave_name(rollout) + " adds nobody", now), kForever};
+  const std::size_t need = std::min(wanted - members, kRingEdgesMax - std::min(members, kRingEdgesMax));
+  WaveRecord record;
+  std::vector<NodeId> stuck;
+  for (const FleetEdge* edge : list) {
+    if (!edge->staged && !TIDELOCK_MUTANT(kWaveTakesUnstaged)) {
+      stuck.push_back(edge->edge);
+    } else if (record.added.size() < need) {
+      record.added.push_back(edge->edge);
+      record.bytes += fetched(*edge);
+    }
+  }
+  const bool complete = record.added.size() >= need && need > 0;
+  if (!complete && patient) return {std::nullopt, patient_until};
+  if (record.added.empty()) {
+    return {
+        pause(rollout, wave_name(rollout) + ": no gateway of it that can be reached has staged " + rollout.plan.version,
+              now),
+        kForever};
+  }
+  record.edges = static_cast<std::uint32_t>(record.added.size());
+  if (!complete) note_stuck(record, stuck);
+  return {activate(rollout, std::move(record)), kForever};
+}
+
+std::optional<RolloutStep> failed_gate(const Rollout& rollout, const Fleet& fleet) {
+  if (rollout.waves.empty()) return std::nullopt;
+  for (const GateFigure& figure : judge_gates(rollout, fleet)) {
+    if (figure.verdict != GateVerdict::kFails) continue;
+    return give_up(rollout, RolloutPhase::kRolledBack,
+                   wave_name(rollout) + ": gate " + describe(figure.gate) + " failed with " + gate_value(figure) +
+                       " of " + std::to_string(figure.samples) + " samples");
+  }
+  return std::nullopt;
+}
+
+RolloutLook dwell(const Rollout& rollout, const Fleet& fleet, Nanos now) {
+  if (!TIDELOCK_MUTANT(kGateNotJudged)) {
+    if (auto back = failed_gate(rollout, fleet)) return {std::move(back), kForever};
+  }
+  if (rollout.since == 0) {
+    RolloutStep seen{rollout, RolloutStep::Pointers::kKeep, {}};
+    seen.next.since = seen.next.waves.back().activated_at = std::max<Nanos>(now, 1);
+    return {std::move(seen), kForever};
+  }
+  const Nanos dwelt_at = saturating_add(rollout.since, rollout.plan.dwell_ns);
+  if (now < dwelt_at && !TIDELOCK_MUTANT(kDwellSkipped)) return {std::nullopt, dwelt_at};
+  const std::vector<GateFigure> figures = judge_gates(rollout, fleet);
+  const auto lacking = std::find_if(figures.begin(), figures.end(), [](const GateFigure& figure) {
+    return figure.verdict == GateVerdict::kTooFewSamples;
+  });
+  if (lacking != figures.end() && !TIDELOCK_MUTANT(kGateNotJudged)) {
+    const Nanos patient_until = saturating_add(dwelt_at, rollout.plan.patience_ns);
+    if (now < patient_until) return {std::nullopt, patient_until};
+    return {pause(rollout,
+                  wave_name(rollout) + ": gate " + describe(lacking->gate) + " has " +
+                      std::to_string(lacking->samples) + " samples; do the apps report with TL.HEALTH?",
+                  now),
+            kForever};
+  }
+  RolloutStep step = next_wave(rollout, wave_name(rollout) + ": every gate holds", now);
+  WaveRecord& record = step.next.waves.back();
+  record.ended_at = now;
+  const std::vector<NodeId> members = rollout.members();
+  record.bytes = 0;  // of those who fetched it after the wave had begun as well
+  for (const FleetEdge& edge : fleet) {
+    const bool its = last_wave(rollout)
+                         ? !std::binary_search(members.begin(), members.end(), edge.edge)
+                         : std::find(record.added.begin(), record.added.end(), edge.edge) != record.added.end();
+    if (its) record.bytes += fetched(edge);
+  }
+  if (step.next.phase == RolloutPhase::kDone)
+    step.said = rollout.plan.version + " is in force everywhere, every gate holds";
+  return {std::move(step), kForever};
+}
+
+Result<void> check_holder(const Rollout& held, const std::string& name, const NodeId& who, bool take_over) {
+  if (held.holder == who || take_over || TIDELOCK_MUTANT(kAnyoneGoesOn)) return {};
+  return fail(Code::kConflict, "the rollout of '" + name + "' to " + held.plan.version + " is held by '" + held.holder +
+                                   "'; ask them, or take it over with --take-over");
+}
+
+std::string where(const Rollout& rollout) {
+  if (rollout.phase == RolloutPhase::kPlanned) return "planned";
+  return std::string(phase_name(rollout.phase)) + ", " + wave_name(rollout);
+}
+
+Result<RolloutStep> make_plan(const Rollout* held, const RolloutCommand& command, const NodeId& who,
+                              const RolloutTarget& target, const Fleet& fleet) {
+  if (const auto ok = validate_plan(command.plan); !ok) return fail(ok.error());
+  if (held != nullptr && held->under_way() && !TIDELOCK_MUTANT(kAnyoneGoesOn)) {
+    if (held->phase != RolloutPhase::kPlanned) {
+      return fail(Code::kConflict, "a rollout of '" + command.name + "' to " + held->plan.version + " is under way (" +
+                                       where(*held) + "), held by '" + held->holder +
+                                       "'; it must end, or be aborted, before another is planned");
+    }
+    if (const auto ok = check_holder(*held, command.name, who, command.take_over); !ok) return fail(ok.error());
+  }
+  if (target.before.version.empty()) {
+    return fail(Code::kConflict, "'" + command.name +
+                                     "' has no version in force, so there is nothing to roll back to; "
+                                     "activate the first one with `tidelock model activate`");
+  }
+  if (target.before.version == command.plan.version) {
+    return fail(Code::kConflict, "'" + command.name + "' " + command.plan.version + " is in force already");
+  }
+  RolloutStep step;
+  step.next.plan = command.plan;
+  step.next.holder = who;
+  step.next.to = target.to;
+  step.next.to.previous = target.before.version;
+  step.next.before = target.before;
+  step.next.bytes = target.bytes;
+  step.next.forecast = forecast_waves(command.plan, fleet, target.bytes);
+  std::string waves;
+  for (const RolloutWave& wave : command.plan.waves) waves += (waves.empty() ? "" : ", ") + describe(wave);
+  step.said = "planned " + command.plan.version + " in waves " + waves;
+  return step;
+}
+
+Result<RolloutStep> start(RolloutStep step, const Fleet& fleet, Nanos now) {
+  Rollout& next = step.next;
+  next.phase = RolloutPhase::kStaging;
+  next.since = next.started_at = std::max<Nanos>(now, 1);
+  next.forecast = forecast_waves(next.plan, fleet, next.bytes);
+  step.pointers = RolloutStep::Pointers::kStage;
+  step.said = (step.said.empty() ? "" : step.said + "; ") + "started " + next.plan.version;
+  return step;
+}
+
+struct Samples {
+  std::uint64_t frames = 0, errors = 0, sick = 0, timed = 0, drift_ppm = 0, drift_reports = 0;
+  std::map<std::uint16_t, std::uint64_t> latency;
+  std::size_t edges = 0;
+
+  void add(const ModelHealth& health) {
+    frames += health.frames;
+    errors += health.errors;
+    sick += health.sick;
+    drift_ppm = std::max(drift_ppm, health.drift_ppm);
+    drift_reports += health.drift_reports;
+    for (const auto& [bucket, count] : health.latency) {
+      latency[bucket] += count;
+      timed += count;
+    }
+  }
+  std::uint64_t p99_us() const {
+    std::uint64_t above = 0;
+    for (auto it = latency.rbegin(); it != latency.rend(); ++it) {
+      above += it->second;
+      if (above * 100 > timed) return latency_bucket_top_us(it->first);
+    }
+    return 0;
+  }
+};
+
+GateFigure judge(const RolloutGate& gate, const Samples& samples, std::uint64_t samples_min) {
+  GateFigure figure{gate, 0, samples.frames, GateVerdict::kTooFewSamples};
+  std::uint64_t needed = std::max<std::uint64_t>(1, samples_min);
+  switch (gate.on) {
+    case RolloutGate::On::kErrorRate:
+      if (samples.frames > 0)
+        figure.value =
+            static_cast<std::uint64_t>(static_cast<double>(samples.errors) * 1e6 / static_cast<double>(samples.frames));
+      break;
+    case RolloutGate::On::kP99Latency:
+      figure.samples = samples.timed;
+      figure.value = samples.p99_us();
+      break;
+    case RolloutGate::On::kDrift:
+      figure.samples = samples.drift_reports;
+      figure.value = samples.drift_ppm;
+      needed = 1;
+      break;
+    case RolloutGate::On::kSick:
+      figure.value = samples.sick;
+      needed = 0;
+      break;
+  }
+  if (figure.samples < needed) return figure;
+  figure.verdict = figure.value < gate.below ? GateVerdict::kHolds : GateVerdict::kFails;
+  return figure;
+}
+
+}  // namespace
+
+bool RingPointer::has(const NodeId& edge) const { return std::binary_search(members.begin(), members.end(), edge); }
+
+std::vector<NodeId> Rollout::members() const {
+  std::vector<NodeId> list;
+  for (const WaveRecord& one : waves) list.insert(list.end(), one.added.begin(), one.added.end());
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+std::string_view phase_name(RolloutPhase phase) {
+  switch (phase) {
+    case RolloutPhase::kPlanned: return "planned";
+    case RolloutPhase::kStaging: return "staging";
+    case RolloutPhase::kDwelling: return "dwelling";
+    case RolloutPhase::kPaused: return "paused";
+    case RolloutPhase::kDone: return "done";
+    case RolloutPhase::kAborted: return "aborted";
+    case RolloutPhase::kRolledBack: return "rolled_back";
+  }
+  return "unknown";
+}
+
+std::string describe(const RolloutWave& wave) {
+  switch (wave.size) {
+    case RolloutWave::Size::kCount: return std::to_string(wave.amount);
+    case RolloutWave::Size::kShare: return std::to_string(wave.amount) + "%";
+    case RolloutWave::Size::kLabel: return wave.key + "=" + wave.value;
+  }
+  return {};
+}
+
+std::string describe(const RolloutGate& gate) {
+  const GateName& name = name_of(gate.on);
+  return std::string(name.name) + "<" + decimal(gate.below, name.unit);
+}
+
+std::string gate_value(const GateFigure& figure) { return decimal(figure.value, name_of(figure.gate.on).unit); }
+
+Result<std::vector<RolloutWave>> parse_waves(std::string_view text) {
+  std::vector<RolloutWave> waves;
+  for (bool more = true; more;) {
+    const std::size_t comma = text.find(',');
+    more = comma != std::string_view::npos;
+    std::string_view word = text.substr(0, comma);
+    text.remove_prefix(more ? comma + 1 : text.size());
+    while (word.starts_with(' ')) word.remove_prefix(1);
+    while (word.ends_with(' ')) word.remove_suffix(1);
+    RolloutWave wave;
+    if (const std::size_t equals = word.find('='); equals != std::string_view::npos) {
+      wave = {RolloutWave::Size::kLabel, 0, std::string(word.substr(0, equals)), std::string(word.substr(equals + 1))};
+    } else {
+      const bool share = word.ends_with('%');
+      const auto amount = whole(share ? word.substr(0, word.size() - 1) : word);
+      if (!amount) {
+        return fail(Code::kInvalid, "wave '" + std::string(word.substr(0, 64)) +
+                                        "' is none; write a label (canary=yes), a share (10%) or a count (5)");
+      }
+      wave = {share ? RolloutWave::Size::kShare : RolloutWave::Size::kCount, *amount, {}, {}};
+    }
+    waves.push_back(std::move(wave));
+    if (waves.size() > kWavesMax) break;  // validate_plan says so
+  }
+  const RolloutWave everybody{};
+  if (waves.back() != everybody) waves.push_back(everybody);
+  return waves;
+}
+
+Result<RolloutGate> parse_gate(std::string_view text) {
+  const std::size_t less = text.find('<');
+  if (less != std::string_view::npos) {
+    const std::string_view name = text.substr(0, less);
+    const auto limit = number(text.substr(less + 1));
+    for (const GateName& one : kGateNames) {
+      if (one.name == name && limit)
+        return RolloutGate{one.on, static_cast<std::uint64_t>(std::llround(*limit * one.unit))};
+    }
+  }
+  return fail(Code::kInvalid, "gate '" + std::string(text.substr(0, 64)) +
+                                  "' is none; write error_rate<0.01, p99_ms<50, drift<0.2 or sick<1");
+}
+
+Result<void> validate_plan(const RolloutPlan& plan) {
+  const auto refuse = [](std::string why) { return fail(Code::kInvalid, std::move(why)); };
+  if (plan.version.empty()) return refuse("a rollout needs a version");
+  if (plan.waves.empty() || plan.waves.size() > kWavesMax) {
+    return refuse("a rollout has 1 to " + std::to_string(kWavesMax) + " waves, this one " +
+                  std::to_string(plan.waves.size()));
+  }
+  if (plan.gates.size() > kGatesMax)
+    return refuse("a rollout has at most " + std::to_string(kGatesMax) + " gates, this one " +
+                  std::to_string(plan.gates.size()));
+  std::uint32_t share = 0;
+  for (const RolloutWave& wave : plan.waves) {
+    const std::string name = "wave " + describe(wave);
+    switch (wave.size) {
+      case RolloutWave::Size::kLabel:
+        if (!is_label(wave.key) || !is_label(wave.value))
+          return refuse(name + ": name and value of a label are 1 to 32 of a-z, 0-9, '.', '_' and '-'");
+        break;
+      case RolloutWave::Size::kCount:
+        if (wave.amount < 1 || wave.amount > kRingEdgesMax)
+          return refuse(name + ": a count is 1 to " + std::to_string(kRingEdgesMax));
+        break;
+      case RolloutWave::Size::kShare:
+        if (wave.amount < 1 || wave.amount > 100) return refuse(name + ": a share is 1% to 100%");
+        if (wave.amount <= share) return refuse(name + ": shares count from the first gateway on, so they must rise");
+        share = wave.amount;
+        break;
+    }
+  }
+  if (plan.waves.back() != RolloutWave{}) return refuse("the last wave must be 100%");
+  if (plan.dwell_ns < 0 || plan.dwell_ns > kRolloutTimeMax) return refuse("dwell must be 0 to 30 days");
+  if (plan.patience_ns < 0 || plan.patience_ns > kRolloutTimeMax) return refuse("patience must be 0 to 30 days");
+  return {};
+}
+
+Result<void> validate_labels(const Labels& labels) {
+  if (labels.size() > kLabelsMax) {
+    return fail(Code::kInvalid, "labels: " + std::to_string(labels.size()) + " are given, at most " +
+                                    std::to_string(kLabelsMax) + " are kept");
+  }
+  std::set<std::string> names;
+  for (const auto& [name, value] : labels) {
+    if (!is_label(name) || !is_label(value)) {
+      return fail(Code::kInvalid, "label " + name.substr(0, 64) + " = \"" + value.substr(0, 64) +
+                                      "\": name and value are 1 to 32 of a-z, 0-9, '.', '_' and '-'");
+    }
+    if (!names.insert(name).second) return fail(Code::kInvalid, "label '" + name + "' is given twice");
+  }
+  return {};
+}
+
+Result<RolloutStep> command_rollout(const Rollout* held, const RolloutCommand& command, const NodeId& who,
+                                    const RolloutTarget& target, const Fleet& fleet, Nanos now) {
+  using What = RolloutCommand::What;
+  RolloutCommand plan = command;
+  if (command.what == What::kStart && command.plan.version.empty() && held != nullptr &&
+      held->phase == RolloutPhase::kPlanned) {
+    plan.plan = held->plan;  // anew: what was in force when it was planned may have been replaced since
+  }
+  if (command.what == What::kPlan || (command.what == What::kStart && !plan.plan.version.empty())) {
+    auto step = make_plan(held, plan, who, target, fleet);
+    if (!step || command.what == What::kPlan) return step;
+    return start(std::move(*step), fleet, now);
+  }
+  if (held == nullptr) {
+    return fail(Code::kNotFound, "no rollout of '" + command.name + "' was ever planned; `tidelock rollout plan " +
+                                     command.name + " VERSION --waves ...` makes one");
+  }
+  const auto conflict = [&](const std::string& why) {
+    return fail(Code::kConflict, "the rollout of '" + command.name + "' to " + held->plan.version + " is " +
+                                     where(*held) + ", held by '" + held->holder + "': " + why);
+  };
+  if (!held->under_way()) return conflict("it has ended; plan a new one");
+  if (command.what == What::kAbort) return give_up(*held, RolloutPhase::kAborted, "by " + who);
+  if (command.what == What::kPause) {
+    if (held->phase == RolloutPhase::kPlanned) return conflict("it has not started yet");
+    if (held->phase == RolloutPhase::kPaused) return conflict("it is paused already");
+    return pause(*held, "by " + who, now);
+  }
+  if (const auto ok = check_holder(*held, command.name, who, command.take_over); !ok) return fail(ok.error());
+  if (command.what == What::kStart) return conflict("it has started already");
+  if (held->phase != RolloutPhase::kPaused) return conflict("only a paused one can be resumed");
+  RolloutStep step{*held, RolloutStep::Pointers::kKeep, "resumed"};
+  Rollout& next = step.next;
+  next.holder = who;
+  next.phase = held->paused_from;
+  next.reason.clear();
+  // Staging gets its patience anew. A dwell time goes on where it was; when it was over, patience begins anew.
+  next.since = now;
+  if (next.phase == RolloutPhase::kDwelling && held->since == 0) {
+    next.since = 0;
+  } else if (next.phase == RolloutPhase::kDwelling) {
+    next.since = std::max(saturating_add(held->since, saturating_sub(now, held->paused_at)),
+                          saturating_sub(now, held->plan.dwell_ns));
+  }
+  next.paused_at = 0;
+  return step;
+}
+
+RolloutLook advance_rollout(const Rollout& rollout, const Fleet& fleet, Nanos now) {
+  switch (rollout.phase) {
+    case RolloutPhase::kStaging: {
+      // What the earlier waves do is watched all the time.
+      if (auto back = failed_gate(rollout, fleet); back && !TIDELOCK_MUTANT(kGateNotJudged))
+        return {std::move(back), kForever};
+      return stage(rollout, fleet, now);
+    }
+    case RolloutPhase::kDwelling: return dwell(rollout, fleet, now);
+    case RolloutPhase::kPaused: {  // it does not go on, but it does go back
+      auto back = failed_gate(rollout, fleet);
+      return {TIDELOCK_MUTANT(kGateNotJudged) ? std::nullopt : std::move(back), kForever};
+    }
+    default: return {};
+  }
+}
+
+std::vector<GateFigure> judge_gates(const Rollout& rollout, const Fleet& fleet) {
+  std::vector<GateFigure> figures;
+  if (rollout.waves.empty()) return figures;
+  const std::vector<NodeId> members = rollout.members();
+  const std::vector<NodeId>& added = rollout.waves.back().added;
+  Samples newest, all;
+  for (const FleetEdge& edge : fleet) {
+    const bool ahead = std::binary_search(members.begin(), members.end(), edge.edge);
+    if (!ahead && !rollout.everywhere()) continue;
+    const bool its = rollout.everywhere() ? !ahead : std::find(added.begin(), added.end(), edge.edge) != added.end();
+    ++all.edges;
+    newest.edges += its;
+    if (edge.health == nullptr) continue;
+    all.add(*edge.health);
+    if (its) newest.add(*edge.health);
+  }
+  for (const RolloutGate& gate : rollout.plan.gates) {
+    GateFigure of_all = judge(gate, all, rollout.plan.samples_min);
+    GateFigure of_newest = judge(gate, newest, rollout.plan.samples_min);
+    const bool all_tells = of_all.verdict == GateVerdict::kFails || newest.edges == 0;
+    figures.push_back(of_newest.verdict != GateVerdict::kFails && all_tells ? of_all : of_newest);
+  }
+  return figures;
+}
+
+std::size_t wave_wants(const Rollout& rollout, const Fleet& fleet) {
+  if (rollout.phase != RolloutPhase::kStaging) return 0;
+  const std::vector<NodeId> members = rollout.members();
+  if (last_wave(rollout)) {
+    return static_cast<std::size_t>(std::count_if(fleet.begin(), fleet.end(), [&](const FleetEdge& edge) {
+      return edge.reachable && !std::binary_search(members.begin(), members.end(), edge.edge);
+    }));
+  }
+  const std::size_t matching = candidates(rollout, fleet).size();
+  const std::size_t wanted = goal(rollout.plan.waves[rollout.wave], members.size(), matching, fleet.size());
+  return wanted > members.size() ? wanted - members.size() : 0;
+}
+
+std::vector<WaveForecast> forecast_waves(const RolloutPlan& plan, const Fleet& fleet, std::uint64_t release_bytes) {
+  std::vector<std::uint64_t> rates;
+  for (const FleetEdge& edge : fleet) {
+    if (edge.link_bytes_per_s > 0) rates.push_back(edge.link_bytes_per_s);
+  }
+  std::sort(rates.begin(), rates.end());
+  const std::uint64_t median = rates.empty() ? 0 : rates[rates.size() / 2];
+  struct Ready {
+    const FleetEdge* edge;
+    Nanos after;
+    bool operator<(const Ready& other) const {
+      return std::pair{after, edge->edge} < std::pair{other.after, other.edge->edge};
+    }
+  };
+  std::vector<Ready> left;  // whoever can be reached now: nobody knows when the others return
+  for (const FleetEdge& edge : fleet) {
+    if (!edge.reachable) continue;
+    const std::uint64_t rate = edge.link_bytes_per_s > 0 ? edge.link_bytes_per_s : median;
+    const double seconds =
+        edge.staged || rate == 0 ? 0 : static_cast<double>(release_bytes) / static_cast<double>(rate);
+    left.push_back({&edge, static_cast<Nanos>(std::min(seconds, 1e9) * 1e9)});
+  }
+  std::sort(left.begin(), left.end());
+  std::vector<WaveForecast> list;
+  std::size_t members = 0;
+  Nanos free_at = 0;
+  for (std::size_t i = 0; i < plan.waves.size(); ++i) {
+    const bool last = i + 1 == plan.waves.size();
+    const auto joins = [&](const Ready& one) { return last || (one.edge->rings && says(*one.edge, plan.waves[i])); };
+    const auto matching = static_cast<std::size_t>(std::count_if(left.begin(), left.end(), joins));
+    const std::size_t wanted = last ? members + matching : goal(plan.waves[i], members, matching, fleet.size());
+    const std::size_t need = wanted > members ? wanted - members : 0;
+    WaveForecast wave;
+    wave.measured = true;
+    wave.activated_ns = free_at;
+    std::vector<Ready> rest;
+    for (const Ready& one : left) {
+      if (wave.edges >= need || !joins(one)) {
+        rest.push_back(one);
+        continue;
+      }
+      ++wave.edges;
+      wave.activated_ns = std::max(wave.activated_ns, one.after);
+      if (one.edge->staged) continue;
+      wave.bytes += release_bytes;
+      wave.measured = wave.measured && one.edge->link_bytes_per_s > 0;
+    }
+    left = std::move(rest);
+    members += wave.edges;
+    wave.ended_ns = saturating_add(wave.activated_ns, wave.edges == 0 && !last ? 0 : plan.dwell_ns);
+    free_at = wave.ended_ns;
+    list.push_back(wave);
+  }
+  return list;
+}
+
+// Bucket 4 * octave + quarter: [2^octave * (4 + quarter) / 4, the next one's begin).
+std::uint16_t latency_bucket(std::uint64_t latency_us) {
+  if (latency_us < 4) return static_cast<std::uint16_t>(latency_us);
+  std::uint16_t octave = 2;
+  while (octave < 63 && (latency_us >> octave) > 1) ++octave;
+  const auto quarter = static_cast<std::uint16_t>((latency_us >> (octave - 2)) & 3);
+  return std::min<std::uint16_t>(static_cast<std::uint16_t>(4 * (octave - 1) + quarter), kLatencyBuckets - 1);
+}
+
+std::uint64_t latency_bucket_top_us(std::uint16_t bucket) {
+  if (bucket < 4) return bucket;
+  const std::uint16_t octave = std::min<std::uint16_t>(bucket, kLatencyBuckets - 1) / 4 + 1;
+  const std::uint64_t quarter = bucket % 4;
+  return ((4 + quarter + 1) << (octave - 2)) - 1;
+}
+
+void add_history(std::vector<HistoryEntry>& history, HistoryEntry entry) {
+  if (entry.what.size() > 300) entry.what.resize(300);
+  history.push_back(std::move(entry));
+  if (history.size() > kHistoryMax)
+    history.erase(history.begin(), history.begin() + static_cast<std::ptrdiff_t>(history.size() - kHistoryMax));
+}
+
+}  // namespace tidelock
