@@ -7,9 +7,10 @@
 //     log(use->receipt.version, use->receipt.fallback, use->receipt.bound_ns);
 //   }
 //
-// A watcher thread looks at the strong pointer `model:NAME:current@default` about every millisecond (a read in this
-// process's own memory), loads and warms a staged version beside the one in use, and swaps one pointer; frames in
-// flight finish on the version they began with and name it.
+// A watcher thread looks at the strong pointers `model:NAME:current@next` and `@default` about every millisecond (M5:
+// the first counts for a gateway that a rollout took ahead; reads in this process's own memory), loads and warms a
+// staged version beside the one in use, and swaps one pointer; frames in flight finish on the version they began with
+// and name it.
 //
 // Threads:   acquire may be called from any thread and takes no lock beyond one atomic shared_ptr load.
 // Proof:     acquire reads the pointer itself: `proven` is true only if the pointer was read under its contract and

@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "cli/words.h"
+#include "protocol/rollout.h"
 #include "wire/resp/acl.h"
 
 // toml++ 3.3 asserts what some files do not keep to ("[#" is one), and where assertions are off it tells the compiler
@@ -522,6 +523,7 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("http", edge.http_address);
   reader.text("requirepass", edge.requirepass);
   std::vector<std::pair<std::string, std::string>> users;
+  reader.pairs("labels", 16, edge.labels);
   reader.pairs("users", Acl::kUsersMax, users);
   reader.pairs("config", 256, edge.parameters);
   read_tls(reader, edge.tls);
@@ -549,6 +551,7 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
   if (const auto ok = check_model_server(edge.model_server); !ok)
     return fail(Code::kInvalid, path + ": " + ok.error().message);
+  if (const auto ok = validate_labels(edge.labels); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
   if (const auto ok = check_l2(edge.l2); !ok) return fail(Code::kInvalid, path + ": " + ok.error().message);
   if (edge.redis_tls_address.empty() && !(edge.redis_tls.certificate_file + edge.redis_tls.ca_file).empty()) {
     return fail(Code::kInvalid,
@@ -624,6 +627,7 @@ std::string print_config(const EdgeSettings& settings) {
   const nlohmann::json json = {
       {"id", edge.id},
       {"site", edge.site},
+      {"labels", edge.labels},
       {"data_dir", edge.data_dir},
       {"run_dir", edge.run_dir},
       {"hubs", list_of({edge.hubs.begin(), edge.hubs.end()})},

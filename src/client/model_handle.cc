@@ -20,6 +20,7 @@
 #include "codec/manifest.h"
 #include "codec/signature.h"
 #include "protocol/admin.h"
+#include "protocol/pointer_in_force.h"
 #include "tidelock/model.h"
 
 namespace tidelock {
@@ -48,6 +49,7 @@ class Handle : public ModelHandle {
       : client_(client),
         name_(std::move(name)),
         current_key_(model_current_key(name_)),
+        ring_key_(model_ring_key(name_)),
         staged_key_(model_staged_key(name_)),
         options_(std::move(options)),
         engine_(std::move(engine)) {}
@@ -72,30 +74,25 @@ class Handle : public ModelHandle {
   }
 
   Result<ModelUse> acquire() override {
-    thread_local std::string bytes;
-    const ReadOutcome outcome = client_.peek(current_key_, Contract{Consistency::kStrong, {}, {}, {}}, bytes);
+    const PointerInForce look = pointer();
     std::shared_ptr<const Loaded> use = std::atomic_load(&in_use_);
     TIDELOCK_ASSERT(use != nullptr);  // start() gave no handle without a version, and a version is only ever replaced
     ModelReceipt receipt;
-    if (outcome.found) {
-      const auto pointer = decode<ModelPointer>(bytes, "model pointer");
-      if (pointer) {
-        const bool proven = outcome.must_ask == MustAsk::kNo;
-        if (proven && !same(*use, *pointer)) {
-          if (auto other = loaded(*pointer)) {  // warmed already: this frame is the first of the new version
-            adopt(other, outcome.receipt.version, monotonic_ns_now());
-            use = std::move(other);
-          } else {
-            seen(*pointer, outcome.receipt.version);
-          }
+    if (look.pointer) {
+      if (look.proven && !same(*use, *look.pointer)) {
+        if (auto other = loaded(*look.pointer)) {  // warmed already: this frame is the first of the new version
+          adopt(other, look.receipt.version, monotonic_ns_now());
+          use = std::move(other);
+        } else {
+          seen(*look.pointer, look.receipt.version);
         }
-        if (same(*use, *pointer)) {
-          receipt.activation = outcome.receipt.version;
-          receipt.bound_ns = outcome.receipt.bound_ns;
-          receipt.basis = outcome.receipt.basis;
-          receipt.proven = proven;
-          if (proven) last_proven_ns_.store(monotonic_ns_now() - outcome.receipt.bound_ns, std::memory_order_relaxed);
-        }
+      }
+      if (same(*use, *look.pointer)) {
+        receipt.activation = look.receipt.version;
+        receipt.bound_ns = look.receipt.bound_ns;
+        receipt.basis = look.receipt.basis;
+        receipt.proven = look.proven;
+        if (look.proven) last_proven_ns_.store(monotonic_ns_now() - look.receipt.bound_ns, std::memory_order_relaxed);
       }
     }
     receipt.version = use->version;
@@ -117,6 +114,40 @@ class Handle : public ModelHandle {
   }
 
  private:
+  // M5: what counts for this gateway, from its own memory.
+  PointerInForce pointer() {
+    const auto edge = std::atomic_load(&edge_);
+    return pointer_in_force(ring_key_, current_key_, edge ? *edge : NodeId{}, [this](const std::string& key) {
+      PointerRead read;
+      const ReadOutcome outcome = client_.peek(key, Contract{Consistency::kStrong, {}, {}, {}}, read.value);
+      read.proven = outcome.must_ask == MustAsk::kNo;
+      read.found = outcome.found;
+      read.receipt = outcome.receipt;
+      return read;
+    });
+  }
+  // The same, asked of the edge: it brings both pointers into memory, and says which gateway this is.
+  PointerInForce asked_pointer() {
+    if (!std::atomic_load(&edge_)) {
+      const auto info = client_.ask({"TL.INFO"}, 50 * kMillisecond);
+      constexpr std::string_view kField = "\"edge\":\"";
+      if (const std::size_t at = info ? info->text.find(kField) : std::string::npos; at != std::string::npos) {
+        const std::size_t from = at + kField.size();
+        std::atomic_store(&edge_, std::make_shared<const NodeId>(info->text, from, info->text.find('"', from) - from));
+      }
+    }
+    const auto edge = std::atomic_load(&edge_);
+    return pointer_in_force(ring_key_, current_key_, edge ? *edge : NodeId{}, [this](const std::string& key) {
+      PointerRead read;
+      auto asked = client_.get(key, Contract{Consistency::kStrong, {}, 50 * kMillisecond, {}}, &read.receipt);
+      if (!asked) return read;
+      read.found = true;
+      read.value = std::move(asked->bytes);
+      read.receipt = asked->receipt;
+      return read;
+    });
+  }
+
   static bool same(const Loaded& model, const ModelPointer& pointer) {
     return model.version == pointer.version && model.manifest_sha256 == pointer.manifest_sha256;
   }
@@ -223,7 +254,7 @@ class Handle : public ModelHandle {
   }
 
   void watch() {
-    std::string bytes;
+    std::string bytes;  // of the staged pointer
     std::int64_t next_staged_ns = 0;
     std::int64_t next_ask_ns = 0;
     for (;;) {
@@ -232,14 +263,13 @@ class Handle : public ModelHandle {
         if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) return;
       }
       const std::int64_t now_ns = monotonic_ns_now();
-      const ReadOutcome outcome = client_.peek(current_key_, Contract{Consistency::kStrong, {}, {}, {}}, bytes);
-      if (outcome.must_ask == MustAsk::kNo && outcome.found) {
-        follow(bytes, outcome.receipt.version);
+      const PointerInForce look = pointer();
+      if (look.proven && look.pointer) {
+        follow(*look.pointer, look.receipt.version);
       } else if (now_ns >= next_ask_ns) {  // not in this gateway's memory yet, or not provable: let the edge look
         next_ask_ns = now_ns + 100'000'000;
-        const auto asked =
-            client_.get(current_key_, Contract{Consistency::kStrong, {}, 50 * kMillisecond, {}}, nullptr);
-        if (asked && std::atomic_load(&in_use_) == nullptr) follow(asked->bytes, asked->receipt.version);
+        const PointerInForce asked = asked_pointer();
+        if (asked.pointer && std::atomic_load(&in_use_) == nullptr) follow(*asked.pointer, asked.receipt.version);
       }
       if (now_ns >= next_staged_ns) {
         next_staged_ns = now_ns + kStagedEveryMs * 1'000'000;
@@ -251,22 +281,21 @@ class Handle : public ModelHandle {
     }
   }
 
-  void follow(const std::string& bytes, Index activation) {
-    const auto pointer = decode<ModelPointer>(bytes, "model pointer");
-    if (!pointer) return;
+  void follow(const ModelPointer& pointer, Index activation) {
     const auto use = std::atomic_load(&in_use_);
-    if (use != nullptr && same(*use, *pointer) && activation.value == activation_.load(std::memory_order_relaxed))
+    if (use != nullptr && same(*use, pointer) && activation.value == activation_.load(std::memory_order_relaxed))
       return;
-    seen(*pointer, activation);
-    if (auto next = load(*pointer, true)) adopt(std::move(next), activation, monotonic_ns_now());
+    seen(pointer, activation);
+    if (auto next = load(pointer, true)) adopt(std::move(next), activation, monotonic_ns_now());
   }
 
   ClientImpl& client_;
-  const std::string name_, current_key_, staged_key_;
+  const std::string name_, current_key_, ring_key_, staged_key_;
   const ModelOptions options_;
   const std::unique_ptr<Engine> engine_;
 
   std::shared_ptr<const Loaded> in_use_;  // std::atomic_load / std::atomic_store
+  std::shared_ptr<const NodeId> edge_;    // likewise; null until the edge has said which gateway this is
   std::atomic<std::uint64_t> activation_{0};
   std::atomic<std::int64_t> last_proven_ns_{0};
 

@@ -84,6 +84,7 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   if (command == RespCommand::kInfo) return reply.verbatim("txt", info(args));
   if (command == RespCommand::kTlInfo) return reply.bulk(tl_info());
   if (command == RespCommand::kTlNamespace) return tl_namespace(args, reply);
+  if (command == RespCommand::kTlHealth) return tl_health(args, reply);
   if (command == RespCommand::kTlReceipt) return tl_receipt(connection, args, reply);
   if (const auto set = set_of(command, args)) {
     if (!*set) return reply.error(set->error().message);

@@ -30,6 +30,7 @@
 
 #include "edge/core_loop.h"
 #include "edge/edge.h"
+#include "edge/health_table.h"
 #include "edge/l2_store.h"
 #include "edge/work_thread.h"
 #include "wire/resp/server.h"
@@ -47,6 +48,7 @@ class EdgeCommands : public CommandHandler {
   EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Store& l2, EdgeWorker& worker,
                std::function<std::string()> models_json);
   void serve(RespServer* server) { server_ = server; }
+  HealthTable& health() { return health_; }
 
   void handle(ConnectionContext& connection, const std::vector<std::string_view>& args, RespReply& reply) override;
   void expect(std::span<const std::string_view> keys) override { core_.expect(keys); }
@@ -166,6 +168,7 @@ class EdgeCommands : public CommandHandler {
   void tl_invalidate(const Asked& asked, std::string_view pattern);
   void tl_invalidate_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left, std::int64_t dropped);
   void tl_namespace(const Arguments& args, RespReply& reply) const;
+  void tl_health(const Arguments& args, RespReply& reply);
   // tl_flush.cc
   struct Flush;
   void tl_flush(const Asked& asked, std::string_view prefix);
@@ -219,6 +222,8 @@ class EdgeCommands : public CommandHandler {
   // info.cc
   std::string info(const Arguments& sections) const;
   std::string tl_info() const;
+
+  HealthTable health_;
 
   const EdgeConfig& config_;
   CoreLoop& core_;

@@ -44,6 +44,7 @@
 namespace tidelock {
 namespace {
 
+constexpr Nanos kReportEvery = kSecond;
 constexpr Nanos kLoopSilenceMax = 5 * kSecond;  // beyond it /healthz says no
 
 std::uint64_t random_number() {
@@ -120,6 +121,7 @@ class Edge::Impl {
   Result<void> start() {
     if (const auto ok = check_node_id(config_.id); !ok)
       return fail(Code::kInvalid, "id = \"" + config_.id + "\": " + ok.error().message);
+    if (const auto ok = validate_labels(config_.labels); !ok) return ok;
     for (const auto& step :
          {&Impl::check_identity, &Impl::open_store, &Impl::open_memory, &Impl::open_core, &Impl::open_faces}) {
       if (auto done = (this->*step)(); !done) return done;
@@ -297,6 +299,8 @@ class Edge::Impl {
     options.complain = [](const std::string& what) {
       log(LogLevel::kWarn, "edge", "TLS of the Redis protocol goes on with its former certificate", {{"why", what}});
     };
+    reporter_ = loop_->add_waker([this](Nanos now) { report(now); });
+    loop_->wake_at(reporter_, clock_.now());
     server_ = std::make_unique<RespServer>(*loop_, *commands_, options);
     commands_->serve(server_.get());
     for (const std::string& user : config_.users) {
@@ -355,6 +359,15 @@ class Edge::Impl {
     return {};
   }
 
+  // M5: what a rollout is judged by. On the loop's thread.
+  void report(Nanos now) {
+    loop_->wake_at(reporter_, saturating_add(now, kReportEvery));
+    EdgeReport next{config_.labels, keeper_->link_bytes_per_s(), commands_->health().report(keeper_->figures())};
+    if (reported_ && *reported_ == next) return;
+    reported_ = next;
+    core_loop_->take(EdgeReported{std::move(next)});
+  }
+
   void stop() {
     web_.reset();
     keeper_stop();
@@ -401,6 +414,8 @@ class Edge::Impl {
   std::unique_ptr<EdgeCommands> commands_;
   std::unique_ptr<RespServer> server_;
   std::unique_ptr<HttpServer> web_;
+  EventLoop::Waker reporter_{};
+  std::optional<EdgeReport> reported_;
   std::thread thread_;
 };
 

@@ -58,6 +58,7 @@ Result<void> check_l2(const L2Settings& settings);
 struct EdgeConfig {
   NodeId id;
   std::string site = "default";
+  Labels labels;  // what a rollout may choose this gateway by
   std::string data_dir;
   std::string run_dir;
   std::map<NodeId, std::string> hubs;  // id -> gRPC host:port

@@ -44,6 +44,8 @@ class ModelFetch {
 
   // From the hub of the session first, then from any other. Done when the store has the file, verified.
   Result<void> fetch(const NodeId& session_hub, const ManifestFile& file, const GoOn& go_on);
+  // Of files, in this run.
+  std::uint64_t fetched_bytes() const { return downloaded_.value(); }
   // For calls; not the session's connection.
   Result<NodeClient*> client(const NodeId& hub);
   // Of the session's probes. Any thread.

@@ -20,9 +20,11 @@ constexpr Nanos kBackoffMost = 5 * kSecond;
 constexpr Nanos kPatience = 60 * kSecond;      // before what is wrong in itself is looked at again
 constexpr Nanos kPauseReported = 5 * kSecond;  // a shorter one is over before anybody could read of it
 constexpr Nanos kReadAgain = 500 * kMillisecond;
+constexpr std::uint64_t kMeasuredBytes = 64u << 10;  // a smaller download says more about the delay than about the rate
 constexpr char kModelKeyRow[] = "model_key";
 constexpr std::string_view kStagedSuffix = ":staged@default";
 constexpr std::string_view kCurrentSuffix = ":current@default";
+constexpr std::string_view kRingSuffix = ":current@next";
 
 bool passing(Code code) {
   return code == Code::kUnavailable || code == Code::kNotActive || code == Code::kMaybeApplied || code == Code::kBusy;
@@ -37,12 +39,11 @@ std::string json_string(std::string_view text) {
 std::optional<PointerKey> parse_pointer_key(std::string_view key) {
   if (!key.starts_with("model:")) return std::nullopt;
   key.remove_prefix(6);
-  for (const bool staged : {true, false}) {
-    const std::string_view suffix = staged ? kStagedSuffix : kCurrentSuffix;
+  for (const std::string_view suffix : {kStagedSuffix, kCurrentSuffix, kRingSuffix}) {
     if (!key.ends_with(suffix)) continue;
     const std::string_view name = key.substr(0, key.size() - suffix.size());
     if (!validate_model_name(name)) return std::nullopt;
-    return PointerKey{std::string(name), staged};
+    return PointerKey{std::string(name), suffix == kStagedSuffix, suffix == kRingSuffix};
   }
   return std::nullopt;
 }
@@ -111,8 +112,22 @@ void ModelKeeper::on_strong_changed(const std::string& key, std::optional<Bytes>
   auto which = parse_pointer_key(key);
   if (!which) return;
   if (!value) return push(ReadFailed{key, 0});  // deleted, or too large to travel with the record: look
-  auto pointer = decode<ModelPointer>(*value, "model pointer");
-  if (pointer) push(PointerCame{std::move(*which), std::move(*pointer), version});
+  if (auto came = pointer_came(std::move(*which), *value, version)) push(std::move(*came));
+}
+
+// M5: of the ring's pointer only this matters, whether this gateway has gone ahead.
+std::optional<ModelKeeper::PointerCame> ModelKeeper::pointer_came(PointerKey which, BytesView value,
+                                                                  Index version) const {
+  if (!which.ring) {
+    auto pointer = decode<ModelPointer>(value, "model pointer");
+    if (!pointer) return std::nullopt;
+    return PointerCame{std::move(which), std::move(*pointer), version};
+  }
+  auto ring = decode<RingPointer>(value, "ring pointer");
+  if (!ring) return std::nullopt;
+  PointerCame came{std::move(which), std::nullopt, version};
+  if (ring->has(config_.id)) came.pointer = std::move(ring->pointer);
+  return came;
 }
 
 // ---- the thread
@@ -189,9 +204,11 @@ void ModelKeeper::take(SessionCame& session) {
 
 void ModelKeeper::take(PointerCame& came) {
   Tracked& model = models_[came.which.name];
-  Pointer& pointer = came.which.staged ? model.staged : model.current;
+  Pointer& pointer = came.which.staged ? model.staged : came.which.ring ? model.ring : model.current;
   if (pointer.known && came.version < pointer.version) return;  // S5: order is by index
-  if (!came.which.staged && came.version > pointer.version) model.current_since = clock_.now();
+  const bool counts = came.which.ring ? pointer.value || came.pointer : !came.which.staged;
+  if (counts && came.version > pointer.version) model.current_since = clock_.now();
+  if (came.which.ring && pointer.value && !came.pointer) (void)blobs_->pin(came.which.name + ".ahead", {});
   pointer.known = true;
   pointer.value = std::move(came.pointer);
   pointer.version = came.version;
@@ -209,10 +226,9 @@ void ModelKeeper::read_pointer(const std::string& key) {
     if (!which) return;
     PointerCame came{*which, std::nullopt, done.receipt.version};
     if (done.code == Code::kOk && done.value) {
-      auto pointer = decode<ModelPointer>(*done.value, "model pointer");
-      if (!pointer) return;
-      came.pointer = std::move(*pointer);
-      return push(std::move(came));
+      auto taken = pointer_came(*which, *done.value, done.receipt.version);
+      if (!taken) return;
+      return push(std::move(*taken));
     }
     if (done.code == Code::kNotFound) return push(std::move(came));
     push(ReadFailed{key, kReadAgain});
@@ -244,6 +260,7 @@ void ModelKeeper::describe_models() {
     if (!validate_model_name(model.name)) continue;
     read_pointer(model_staged_key(model.name));
     read_pointer(model_current_key(model.name));
+    read_pointer(model_ring_key(model.name));
   }
 }
 
@@ -285,11 +302,14 @@ void ModelKeeper::work() {
   bool all_known = true;
   std::set<VersionKey> named;
   for (const auto& [name, model] : models_) {
-    all_known = all_known && model.staged.known && model.current.known;
-    for (const Pointer* pointer : {&model.current, &model.staged}) {
+    all_known = all_known && model.staged.known && model.current.known && model.ring.known;
+    for (const Pointer* pointer : {&model.current, &model.ring, &model.staged}) {
       if (!pointer->value) continue;
       named.emplace(name, pointer->value->version);
-      attempt(name, *pointer->value, pointer == &model.staged ? "staged" : "current");
+      attempt(name, *pointer->value,
+              pointer == &model.staged ? "staged"
+              : pointer == &model.ring ? "ahead"
+                                       : "current");
     }
     if (stopping()) return;
   }
@@ -364,11 +384,17 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
                                     " " + manifest->version);
   }
   pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
+  const std::uint64_t before = fetch_->fetched_bytes();
+  Result<void> got;
   for (const ManifestFile& file : manifest->files) {
-    if (blobs_->has(file.sha256)) continue;
-    const auto got = fetch_->fetch(hub_, file, [&] { return go_on(name, pointer.version); });
-    if (!got) return got;
+    if (!got || blobs_->has(file.sha256)) continue;
+    const Nanos began = clock_.now();
+    const std::uint64_t had = fetch_->fetched_bytes();
+    got = fetch_->fetch(hub_, file, [&] { return go_on(name, pointer.version); });
+    measure_link(fetch_->fetched_bytes() - had, clock_.now() - began);
   }
+  fetched_bytes_[{name, pointer.version}] += fetch_->fetched_bytes() - before;
+  if (!got) return got;
   const auto folder = layout_->place(*encoded, *manifest, *blobs_);
   if (!folder) return fail(folder.error());
   if (const auto ok = verify(*folder, *manifest); !ok) {
@@ -388,6 +414,14 @@ Result<void> ModelKeeper::verify(const std::string& folder, const Manifest& mani
   auto model = engine_->load_file(folder + "/" + std::string(kModelFileName));
   if (!model) return fail(model.error());
   return verify_golden(manifest, **model, [&](const ManifestFile& file) { return read_release_file(folder, file); });
+}
+
+// What a transfer really came with: pace and rate are in it.
+void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
+  if (bytes < kMeasuredBytes) return;
+  const auto rate = static_cast<std::uint64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(std::max<Nanos>(1, took)));
+  const std::uint64_t known = link_bytes_per_s();
+  link_bytes_per_s_.store(known == 0 ? rate : (3 * known + rate) / 4, std::memory_order_relaxed);
 }
 
 void ModelKeeper::pin(const std::string& name, const char* role, const Manifest& manifest) {  // M8
@@ -413,11 +447,13 @@ void ModelKeeper::prune() {
       continue;
     }
     if (placed.version == current->version || (staged && placed.version == staged->version)) continue;
+    if (const auto& ahead = it->second.ring.value; ahead && placed.version == ahead->version) continue;
     // Until the version in force is verified here, the last one that was must stay (M6).
     if (!verified_.contains({placed.name, current->version})) continue;
     log(LogLevel::kInfo, "models", "version removed", {{"model", placed.name}, {"version", placed.version}});
     (void)layout_->remove(placed.name, placed.version);
     verified_.erase({placed.name, placed.version});
+    fetched_bytes_.erase({placed.name, placed.version});
     links_.report(EdgeStagedModel{{placed.name, placed.version}, "removed: no pointer names it any more"});
     removed = true;
   }
@@ -433,13 +469,20 @@ void ModelKeeper::show() {
   std::map<std::string, Shown> shown;
   for (const auto& [name, model] : models_) {
     Shown& one = shown[name];
-    if (model.current.value) one.current = model.current.value->version;
+    const Pointer& counts = model.ring.value ? model.ring : model.current;  // M5
+    if (counts.value) one.current = counts.value->version;
     if (model.staged.value) one.staged = model.staged.value->version;
-    one.activation = model.current.version;
+    one.activation = counts.version;
     one.current_since = model.current_since;
+    const auto fetched = [&](const std::string& version) {
+      const auto it = fetched_bytes_.find({name, version});
+      return it == fetched_bytes_.end() ? 0 : it->second;
+    };
+    one.current_fetched = fetched(one.current);
+    one.staged_fetched = fetched(one.staged);
     const auto held = verified_.find({name, one.current});
-    one.current_verified = model.current.value && held != verified_.end() &&
-                           held->second.manifest_sha256 == model.current.value->manifest_sha256;
+    one.current_verified =
+        counts.value && held != verified_.end() && held->second.manifest_sha256 == counts.value->manifest_sha256;
   }
   for (const auto& [version, verified] : verified_) shown[version.first].verified.push_back(version.second);
   std::vector<std::string> fresh;
@@ -472,10 +515,28 @@ void ModelKeeper::show() {
                {{"model", name}, {"version", version}})
         .set(static_cast<double>(wall_ms_now()) / 1000.0);
     if (links_.in_force) {  // M11
-      links_.in_force(models_.at(name).current.version, layout_->folder(name, version),
+      links_.in_force(shown_.at(name).activation, layout_->folder(name, version),
                       verified_.at({name, version}).manifest);
     }
   }
+}
+
+std::vector<ModelHealth> ModelKeeper::figures() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ModelHealth> list;
+  const auto add = [&](const std::string& name, const std::string& version, bool in_force, std::uint64_t fetched) {
+    ModelHealth& health = list.emplace_back();
+    health.name = name;
+    health.version = version;
+    health.in_force = in_force;
+    health.fetched_bytes = fetched;
+  };
+  for (const auto& [name, one] : shown_) {
+    if (!one.current.empty()) add(name, one.current, one.current_verified, one.current_fetched);
+    if (!one.staged.empty() && one.staged != one.current) add(name, one.staged, false, one.staged_fetched);
+    if (list.size() >= 60) break;  // of a report
+  }
+  return list;
 }
 
 std::string ModelKeeper::json() const {

@@ -1,10 +1,11 @@
 // ModelKeeper brings model versions to this gateway and verifies them (M3, M4), so that activating one costs no
 // download.
 //
-// It follows the pointers `model:NAME:staged@default` and `model:NAME:current@default`. A version named by one of them
-// is fetched (resumed at the byte where it stopped), laid out in the model room, checked (signature before a byte is
-// parsed, then hashes, then golden outputs in the real engine), marked with `tidelock.verified`, and reported to the
-// hub. Versions no pointer names any more are removed; the one in force and the one before are never (M8).
+// It follows the pointers `model:NAME:staged@default`, `model:NAME:current@default` and, while a rollout has taken this
+// gateway ahead, `model:NAME:current@next` (M5). A version named by one of them is fetched (resumed at the byte where
+// it stopped), laid out in the model room, checked (signature before a byte is parsed, then hashes, then golden outputs
+// in the real engine), marked with `tidelock.verified`, and reported to the hub. Versions no pointer names any more are
+// removed; the one in force and the one before are never (M8).
 //
 // Threads:  a thread of its own does the work and may block on network and disk; every public method is for any thread
 // and
@@ -15,6 +16,7 @@
 //           new session.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -48,6 +50,7 @@ namespace tidelock {
 struct PointerKey {
   std::string name;
   bool staged = false;  // else current
+  bool ring = false;    // of those that went ahead
 };
 std::optional<PointerKey> parse_pointer_key(std::string_view key);
 
@@ -73,6 +76,9 @@ class ModelKeeper {
   void on_session(NodeId hub, Bytes model_key);
   void on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version);
   void on_round_trip(Nanos ns) { fetch_->on_round_trip(ns); }
+  // What this gateway knows of the versions that its pointers name; the apps' part is not in it. Any thread.
+  std::vector<ModelHealth> figures() const;
+  std::uint64_t link_bytes_per_s() const { return link_bytes_per_s_.load(std::memory_order_relaxed); }
   std::string json() const;  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0","2.0.0"]}}
 
  private:
@@ -96,7 +102,7 @@ class ModelKeeper {
     Index version;
   };
   struct Tracked {
-    Pointer staged, current;
+    Pointer staged, current, ring;
     Nanos current_since = 0;  // when the pointer in force was first seen
   };
   struct Verified {
@@ -116,6 +122,7 @@ class ModelKeeper {
   void run();
   void take(SessionCame& session);
   void take(PointerCame& came);
+  std::optional<PointerCame> pointer_came(PointerKey which, BytesView value, Index version) const;
   void take(const ReadFailed& failed);
   void read_pointer(const std::string& key);
   void describe_models();
@@ -128,6 +135,7 @@ class ModelKeeper {
   Result<void> ensure(const std::string& name, const ModelPointer& pointer, const char* role);
   Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
   Result<void> verify(const std::string& folder, const Manifest& manifest);
+  void measure_link(std::uint64_t bytes, Nanos took);
   void pin(const std::string& name, const char* role, const Manifest& manifest);
   void prune();
   Result<AdminAnswer> ask(AdminRequest request);
@@ -154,6 +162,8 @@ class ModelKeeper {
   std::map<VersionKey, Verified> verified_;
   std::map<VersionKey, Failure> failures_;
   std::map<VersionKey, Bytes> manifests_;  // signed, of versions that are on their way here
+  std::map<VersionKey, std::uint64_t> fetched_bytes_;
+  std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement
   std::uint64_t last_command_ = 0;
 
   mutable std::mutex mutex_;
@@ -166,6 +176,7 @@ class ModelKeeper {
     Index activation;
     Nanos current_since = 0;
     bool current_verified = false;
+    std::uint64_t current_fetched = 0, staged_fetched = 0;
   };
   std::map<std::string, Shown> shown_;  // for other threads
   std::set<std::string> gauges_;        // models that have theirs

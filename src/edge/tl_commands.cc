@@ -164,6 +164,14 @@ void EdgeCommands::tl_namespace(const Arguments& args, RespReply& reply) const {
   for (const Namespace& ns : namespaces) write_namespace(ns, reply);
 }
 
+void EdgeCommands::tl_health(const Arguments& args, RespReply& reply) {
+  const auto sample = parse_tl_health(args);
+  if (!sample) return reply.error(sample.error().message);
+  if (const auto added = health_.add(*sample); !added)
+    return reply.error(error_reply(added.error().code, added.error().message));
+  reply.ok();
+}
+
 void EdgeCommands::tl_receipt(ConnectionContext& connection, const Arguments& args, RespReply& reply) {
   if (args.size() > 2) return reply.error(wrong_arity_error("tl.receipt"));
   if (args.size() == 1) return reply.bulk((connection.handler_word & kReceiptsWanted) != 0 ? "on" : "off");

@@ -117,6 +117,41 @@ Result<TlMGetArguments> parse_tl_mget(std::span<const std::string_view> args) {
   return get;
 }
 
+Result<HealthSample> parse_tl_health(std::span<const std::string_view> args) {
+  constexpr std::int64_t kCountMax = 1'000'000'000;
+  if (args.size() < 4) return refuse("wrong number of arguments for 'tl.health' command");
+  HealthSample sample;
+  sample.name = args[1];
+  sample.version = args[2];
+  if (equal_ignoring_case(args[3], "BAD"))
+    sample.verdict = HealthSample::Verdict::kBad;
+  else if (equal_ignoring_case(args[3], "SICK"))
+    sample.verdict = HealthSample::Verdict::kSick;
+  else if (!equal_ignoring_case(args[3], "OK"))
+    return refuse("TL.HEALTH '" + std::string(args[3].substr(0, 32)) + "' must be OK, BAD or SICK");
+  for (std::size_t i = 4; i < args.size(); i += 2) {
+    if (equal_ignoring_case(args[i], "DRIFT")) {
+      const auto value = i + 1 < args.size() ? parse_resp_float(args[i + 1]) : std::nullopt;
+      if (!value || !(*value >= 0) || *value > 1'000) return refuse("DRIFT needs a number from 0 to 1000");
+      sample.drift_ppm = static_cast<std::uint64_t>(*value * 1e6);
+      continue;
+    }
+    const bool count = equal_ignoring_case(args[i], "COUNT");
+    if (!count && !equal_ignoring_case(args[i], "LATENCY_US")) {
+      return refuse("syntax error: unknown option '" + std::string(args[i].substr(0, 32)) +
+                    "', must be COUNT frames, LATENCY_US microseconds or DRIFT value");
+    }
+    const auto value = number_after(args, i, count ? 1 : 0);
+    if (!value) return fail(value.error());
+    if (count && *value > kCountMax) return refuse("COUNT must be at most " + std::to_string(kCountMax));
+    if (count)
+      sample.count = static_cast<std::uint64_t>(*value);
+    else
+      sample.latency_us = static_cast<std::uint64_t>(*value);
+  }
+  return sample;
+}
+
 Result<TlSetArguments> parse_tl_set(std::span<const std::string_view> args) {
   if (args.size() < 3) return refuse("wrong number of arguments for 'tl.set' command");
   TlSetArguments set;

@@ -27,6 +27,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "edge/health_table.h"
 #include "protocol/edge_core.h"
 #include "wire/resp/reply.h"
 
@@ -46,6 +47,7 @@ struct TlSetArguments {
   std::int64_t ttl_ms = 0;  // 0: the namespace's default
   std::optional<AckLevel> level;
 };
+Result<HealthSample> parse_tl_health(std::span<const std::string_view> args);
 // `args` with the name first. The message of an error is the whole error reply.
 Result<TlGetArguments> parse_tl_get(std::span<const std::string_view> args);
 Result<TlMGetArguments> parse_tl_mget(std::span<const std::string_view> args);

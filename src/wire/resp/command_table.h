@@ -110,6 +110,7 @@ enum class RespCommand : std::uint8_t {
   kTlInvalidate,
   kTlFlush,
   kTlReceipt,
+  kTlHealth,
   kTlNamespace,
   kTlInfo,  // tidelock
 };
