@@ -24,6 +24,7 @@
 #include "cli/model_diff.h"
 #include "cli/model_files.h"
 #include "cli/operator.h"
+#include "cli/rollout.h"
 #include "cli/top.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
@@ -501,6 +502,9 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
       return done(common, json, text.empty() ? "no models are published" : text);
     });
   });
+
+  add_history(*model, common, exit_code);
+  add_rollout(app, common, exit_code);
 
   try {
     app.parse(argc, argv);

@@ -1,0 +1,76 @@
+// What is shown of a rollout, and when it says that it will end.
+#include "cli/rollout.h"
+
+#include <gtest/gtest.h>
+
+namespace tidelock {
+namespace {
+
+TEST(RolloutCli, ReadsSpans) {
+  EXPECT_EQ(*parse_span("500ms"), 500 * kMillisecond);
+  EXPECT_EQ(*parse_span("90s"), 90 * kSecond);
+  EXPECT_EQ(*parse_span("10m"), 600 * kSecond);
+  EXPECT_EQ(*parse_span("2h"), 7'200 * kSecond);
+  EXPECT_EQ(*parse_span("30d"), kRolloutTimeMax);
+  EXPECT_EQ(*parse_span("0s"), 0);
+  for (const char* text : {"", "10", "m", "-1s", "1 s", "31d", "99999999999999999999s", "1.5h", "10min"})
+    EXPECT_FALSE(parse_span(text)) << text;
+}
+
+RolloutView view_of(RolloutPhase phase) {
+  RolloutView view;
+  view.registered = 10;
+  view.reachable = 9;
+  view.staged = 8;
+  view.adopted = 1;
+  Rollout& rollout = view.rollout.emplace();
+  rollout.plan.version = "2.0.0";
+  rollout.plan.waves = *parse_waves("canary=yes,50%");
+  rollout.plan.dwell_ns = 600 * kSecond;
+  rollout.phase = phase;
+  rollout.holder = "alice";
+  rollout.started_at = 1'000 * kSecond;
+  rollout.since = 1'060 * kSecond;
+  view.ledger_now = 1'160 * kSecond;
+  rollout.forecast = {{1, 1'000, 60 * kSecond, 660 * kSecond, true},
+                      {4, 4'000, 660 * kSecond, 1'260 * kSecond, true},
+                      {5, 5'000, 1'500 * kSecond, 2'100 * kSecond, false}};
+  rollout.waves.push_back({{"edge-7"}, 1, 990, 1'060 * kSecond, 0, {}, 0});
+  return view;
+}
+
+TEST(RolloutCli, SaysWhenItWillEnd) {
+  struct Case {
+    const char* why;
+    RolloutPhase phase;
+    Nanos eta;
+  };
+  const Case cases[] = {
+      // 500 s of this dwell time, 600 of the next wave's; the last is staged 1,340 s from now and dwells for 600.
+      {"it dwells", RolloutPhase::kDwelling, 1'940 * kSecond},
+      {"it is paused: who knows", RolloutPhase::kPaused, kForever},
+      {"it is planned only", RolloutPhase::kPlanned, kForever},
+      {"it has ended", RolloutPhase::kDone, kForever},
+  };
+  for (const Case& c : cases) EXPECT_EQ(rollout_eta(view_of(c.phase)), c.eta) << c.why;
+}
+
+TEST(RolloutCli, ShowsWavesWithWhatWasForeseenAndWhatCame) {
+  const RolloutView view = view_of(RolloutPhase::kDwelling);
+  const std::string words = rollout_words("detector", view);
+  EXPECT_TRUE(words.starts_with("detector 2.0.0  dwelling, wave 1 of 3 (canary=yes), held by alice\n[###   ")) << words;
+  EXPECT_NE(words.find("in force on 1 of 10 gateways; staged on 8 of 9 that can be reached"), std::string::npos)
+      << words;
+  EXPECT_NE(words.find("wave 1  canary=yes  foreseen: 1 gateways, 1000 B"), std::string::npos) << words;
+  EXPECT_NE(words.find("; was: 1 gateways, 990 B"), std::string::npos) << words;
+  EXPECT_NE(words.find("(links not measured)"), std::string::npos) << words;
+  const Json json = rollout_json("detector", view);
+  EXPECT_EQ(json["phase"], "dwelling");
+  EXPECT_EQ(json["ahead"], Json::array({"edge-7"}));
+  EXPECT_EQ(json["waves"][0]["was"]["activated_ms"], 60'000);
+  EXPECT_TRUE(json["waves"][0]["was"]["ended_ms"].is_null());
+  EXPECT_FALSE(json["waves"][1].contains("was"));
+}
+
+}  // namespace
+}  // namespace tidelock
