@@ -1,7 +1,7 @@
 // What an object store, or who answers in its place, says in XML. A list is refused, or it is understood in full:
 // written again from what was understood, it is understood the same, in either dialect.
 #include "fuzz/fuzz.h"
-#include "store/objects/web_client.h"
+#include "wire/http/web_client.h"
 #include "store/objects/xml_answers.h"
 
 namespace tidelock::fuzz {

@@ -34,6 +34,7 @@ void StateDigest::add(const HubCore& c) {
           c.ops_, c.appends_, c.in_flight_, c.aborts_due_, c.queue_, c.blocks_, c.last_block_, c.parked_, c.deferred_,
           c.rollouts_, c.rollouts_look_at_, c.ring_, c.ring_from_);
 }
+void StateDigest::add(const HubAsked& a) { (*this)(a.token, a.request, a.who); }
 void StateDigest::add(const HubCore::Session& s) {
   (*this)(s.conn, s.peer, s.open, s.number, s.protocol_version, s.edge, s.site, s.boot, s.opened_at, s.next_in,
           s.next_out, s.interest, s.sweep_at, s.slot_interest, s.acked, s.flush_age_ns, s.flushed, s.applied, s.staged,

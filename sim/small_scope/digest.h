@@ -117,6 +117,7 @@ struct StateDigest {
   void add(const EdgeCore::Ended& ended);
   void add(const EdgeCore::Request& request);
   void add(const EdgeCore::WaitingRead& waiting);
+  void add(const HubAsked& asked);
   void add(const EdgeCore::WaitingList& waiting);
   void add(const EdgeCore::WaitingWrite& waiting);
   void add(const Contract& contract);

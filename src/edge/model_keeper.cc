@@ -419,7 +419,8 @@ Result<void> ModelKeeper::verify(const std::string& folder, const Manifest& mani
 // What a transfer really came with: pace and rate are in it.
 void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
   if (bytes < kMeasuredBytes) return;
-  const auto rate = static_cast<std::uint64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(std::max<Nanos>(1, took)));
+  const auto rate =
+      static_cast<std::uint64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(std::max<Nanos>(1, took)));
   const std::uint64_t known = link_bytes_per_s();
   link_bytes_per_s_.store(known == 0 ? rate : (3 * known + rate) / 4, std::memory_order_relaxed);
 }
