@@ -152,8 +152,9 @@ std::string shown(const FileDiff& diff, bool all) {
   for (const DeltaPart& part : diff.parts) parts.push_back(&part);
   std::uint64_t rest_bytes = 0, rest_sends = 0, rest = 0;
   if (!all) {
-    std::stable_sort(parts.begin(), parts.end(),
-                     [](const DeltaPart* a, const DeltaPart* b) { return a->delta_bytes > b->delta_bytes; });
+    std::sort(parts.begin(), parts.end(), [](const DeltaPart* a, const DeltaPart* b) {
+      return a->delta_bytes != b->delta_bytes ? a->delta_bytes > b->delta_bytes : a->offset < b->offset;
+    });
     while (parts.size() > kLinesMax || (!parts.empty() && parts.back()->kind == DeltaKind::kSame)) {
       ++rest;
       rest_bytes += parts.back()->size_bytes;
