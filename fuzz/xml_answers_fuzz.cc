@@ -1,8 +1,8 @@
 // What an object store, or who answers in its place, says in XML. A list is refused, or it is understood in full:
 // written again from what was understood, it is understood the same, in either dialect.
 #include "fuzz/fuzz.h"
-#include "wire/http/web_client.h"
 #include "store/objects/xml_answers.h"
+#include "wire/http/web_client.h"
 
 namespace tidelock::fuzz {
 namespace {

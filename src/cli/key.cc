@@ -118,7 +118,8 @@ void add_key(CLI::App& app, const Common& common, int& exit_code) {
   auto* key = app.add_subcommand("key", "keys of a publisher, and the files that say which models may be installed");
   key->require_subcommand(1);
   key->footer(
-      "from nothing to a catalogue: new -> root init -> root sign -> targets -> snapshot -> timestamp -> verify");
+      "from nothing to a catalogue: new -> root init -> root sign -> targets -> snapshot -> timestamp -> verify -> "
+      "push");
 
   auto* make = key->add_subcommand("new", "make an Ed25519 key pair: NAME.pem, for you alone, and NAME.pub.pem");
   make->footer("example: tidelock key new --out ann");
@@ -167,6 +168,21 @@ void add_key(CLI::App& app, const Common& common, int& exit_code) {
   check->add_option("--snapshot", o->snapshot_file, "the snapshot");
   each(check->add_option("--targets", o->targets, "targets file; one for each namespace"));
   check->callback([o, &common, &exit_code] { exit_code = key_verify(common, *o); });
+
+  auto* push = key->add_subcommand("push", "bring trust files to the cluster: gateways follow them from then on");
+  push->footer(
+      "The hubs take the first root that is pushed on your word, and so do gateways that have none. After that only "
+      "what\n"
+      "follows is taken. From then on a gateway stages a release only while a fresh catalogue allows it.\n"
+      "example: tidelock --config client.toml key push --root root-1.trust --timestamp timestamp.trust\n"
+      "         --snapshot snapshot.trust --targets camera.trust --targets lidar.trust\n"
+      "example: tidelock --config client.toml key push --timestamp timestamp.trust --snapshot snapshot.trust\n"
+      "         --targets camera.trust --targets lidar.trust");
+  each(push->add_option("--root", o->roots, "roots that the cluster does not have yet, in order"));
+  push->add_option("--timestamp", o->timestamp_file, "the timestamp");
+  push->add_option("--snapshot", o->snapshot_file, "the snapshot");
+  each(push->add_option("--targets", o->targets, "targets file; one for each namespace"));
+  push->callback([o, &common, &exit_code] { exit_code = key_push(common, *o); });
 }
 
 }  // namespace tidelock

@@ -518,6 +518,13 @@ int key_show(const Common& common, const KeyOptions& o) {
 
 namespace {
 
+Result<void> whole_catalogue(const KeyOptions& o) {
+  if (o.timestamp_file.empty() == o.snapshot_file.empty() && (!o.timestamp_file.empty() || o.targets.empty()))
+    return {};
+  return fail(Code::kInvalid,
+              "a catalogue is --timestamp, --snapshot and every --targets file that the snapshot names");
+}
+
 // The whole way that a gateway goes, from the first root given.
 Result<Trust> believe(const KeyOptions& o) {
   std::optional<Trust> trust;
@@ -532,10 +539,7 @@ Result<Trust> believe(const KeyOptions& o) {
       return fail(ok.error().code, path + ": " + ok.error().message);
     }
   }
-  if (o.timestamp_file.empty() != o.snapshot_file.empty() || (o.timestamp_file.empty() && !o.targets.empty())) {
-    return fail(Code::kInvalid,
-                "a catalogue is --timestamp, --snapshot and every --targets file that the snapshot names");
-  }
+  if (const auto whole = whole_catalogue(o); !whole) return fail(whole.error());
   if (o.timestamp_file.empty()) return std::move(*trust);
   const auto timestamp = read_trust_file(o.timestamp_file), snapshot = read_trust_file(o.snapshot_file);
   if (!timestamp) return fail(timestamp.error());
@@ -581,6 +585,39 @@ int key_verify(const Common& common, const KeyOptions& o) {
     }
   }
   return done(common, std::move(json), releases == 0 ? text + " nothing" : text);
+}
+
+int key_push(const Common& common, const KeyOptions& o) {
+  PushTrust push;
+  const auto read = [](const std::string& path, TrustRole role, Bytes& into) -> Result<void> {
+    const auto file = read_trust_file(path, role);
+    if (!file) return fail(file.error());
+    into = encode(*file);
+    return {};
+  };
+  for (const std::string& path : o.roots) {
+    if (const auto ok = read(path, TrustRole::kRoot, push.roots.emplace_back()); !ok) return report(common, ok.error());
+  }
+  if (const auto whole = whole_catalogue(o); !whole) return report(common, whole.error());
+  if (!o.timestamp_file.empty()) {
+    if (const auto ok = read(o.timestamp_file, TrustRole::kTimestamp, push.timestamp); !ok)
+      return report(common, ok.error());
+    if (const auto ok = read(o.snapshot_file, TrustRole::kSnapshot, push.snapshot); !ok)
+      return report(common, ok.error());
+  }
+  for (const std::string& path : o.targets) {
+    if (const auto ok = read(path, TrustRole::kTargets, push.targets.emplace_back()); !ok)
+      return report(common, ok.error());
+  }
+  auto cluster = connect(common);
+  if (!cluster) return report(common, cluster.error());
+  const auto answer = (*cluster)->ask(std::move(push));
+  if (!answer)
+    return report(common, answer.error(), "is a majority of the hubs up? try `tidelock --config FILE status`");
+  if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
+  return done(common, {{"index", answer->index.value}, {"hub", answer->hub}},
+              "in the ledger at index " + std::to_string(answer->index.value) +
+                  "; every gateway checks it by itself, and stages nothing that it does not allow");
 }
 
 }  // namespace tidelock

@@ -31,5 +31,6 @@ int key_timestamp(const Common& common, const KeyOptions& o);
 int key_sign(const Common& common, const KeyOptions& o);
 int key_show(const Common& common, const KeyOptions& o);
 int key_verify(const Common& common, const KeyOptions& o);
+int key_push(const Common& common, const KeyOptions& o);  // to the cluster of common.config
 
 }  // namespace tidelock

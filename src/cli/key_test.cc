@@ -13,10 +13,12 @@
 
 #include "base/wall_clock.h"
 #include "cli/config.h"
+#include "cli/dev.h"
 #include "cli/run_fixture.h"
 #include "cli/trust_words.h"
 #include "codec/archive.h"
 #include "codec/trust_fixture.h"
+#include "hub/hub.h"
 #include "store/models/release.h"
 #include "store/models/test_folder.h"
 
@@ -338,6 +340,36 @@ TEST_F(KeyTest, WhatIsRefusedIsNamedWithWhatWouldBeRight) {
   for (const Case& c : cases) refused(c.words, c.code, c.part, c.why);
   EXPECT_FALSE(fs::exists(fresh)) << "a refusal leaves nothing behind";
   EXPECT_EQ(good(verify({root1_}))["standing"], "fresh") << "and nothing changed";
+}
+
+TEST_F(KeyTest, TheClusterTakesWhatFollowsAndNothingElse) {  // X2
+  const std::string cluster = at("cluster"), client = cluster + "/client.toml";
+  ASSERT_TRUE(make_dev_cluster({cluster, 1, 0, 1}));
+  make_catalogue();
+  const std::vector<std::string> all{"--timestamp", timestamp_, "--snapshot", snapshot_, "--targets", camera_};
+  const auto push = [&](std::vector<std::string> words, const std::vector<std::string>& more = {}) {
+    words.insert(words.begin(), {"--config", client, "push"});
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  refused(push({"--timestamp", timestamp_}), "invalid", "a catalogue is --timestamp, --snapshot", "half of one");
+  refused(push({"--root", camera_}), "invalid", "give a root file here", "no root");
+  const auto settings = read_hub_config(cluster + "/hub-1/hub.toml");
+  ASSERT_TRUE(settings);
+  const auto hub = Hub::start(settings->hub);
+  ASSERT_TRUE(hub) << hub.error().message;
+  refused(push({}), "invalid", "it is empty", "nothing");
+  refused(push({}, all), "invalid", "there is no trusted root", "nobody vouched for a root yet");
+  EXPECT_GT(good(push({"--root", root1_}, all))["index"].get<int>(), 0);
+  const std::string older = write("older.trust", *read_file(timestamp_));
+  good({"timestamp", "--root", root1_, "--snapshot", snapshot_, "--key", pem("timer"), "--out", timestamp_});
+  good(push({}, all));
+  refused(push({"--timestamp", older, "--snapshot", snapshot_, "--targets", camera_}), "denied", "(rollback)",
+          "the timestamp before");
+  const Ran list = run({"--json", "--config", client, "model", "list"});
+  EXPECT_TRUE(list.json()["models"].empty()) << "trust files are no model: " << list.out;
+  const Ran direct = run({"--json", "--config", client, "set", "model:@trust/state", "x"});
+  EXPECT_EQ(direct.json()["code"], "denied") << "and nobody writes them past the check: " << direct.out;
 }
 
 TEST_F(KeyTest, WhatHasExpiredIsSaid) {  // X2

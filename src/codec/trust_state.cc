@@ -57,7 +57,8 @@ const Held* held_at(const std::optional<Held>& held) {
 }
 
 // Length first, so that nobody hashes what never ends; both before a byte is parsed.
-Result<void> check_ref(const std::string& role, const char* above, const TrustFileRef& ref, BytesView encoded) {
+Result<void> check_ref(const std::string& role, const char* above, const TrustFileRef& ref, BytesView encoded,
+                       const char* otherwise = "files of two catalogues are mixed (mix-and-match)") {
   if (encoded.size() != ref.bytes) {
     return deny(role + ": " + std::to_string(encoded.size()) + " bytes; the " + above + " names one of " +
                 std::to_string(ref.bytes) + (encoded.size() > ref.bytes ? " (endless data)" : ""));
@@ -65,7 +66,7 @@ Result<void> check_ref(const std::string& role, const char* above, const TrustFi
   const Bytes digest = sha256(encoded);
   if (digest != ref.sha256) {
     return deny(role + ": its SHA-256 is " + to_hex(digest).substr(0, 16) + "...; the " + above + " names " +
-                to_hex(ref.sha256).substr(0, 16) + "...: files of two catalogues are mixed (mix-and-match)");
+                to_hex(ref.sha256).substr(0, 16) + "...: " + otherwise);
   }
   return {};
 }
@@ -147,21 +148,34 @@ Bytes Trust::save() const {
   return encode(row);
 }
 
-Result<Trust> Trust::load(BytesView saved) {
+Result<Trust::Row> Trust::read_row(BytesView saved) {
   if (saved.size() > kSavedBytesMax) {
     return fail(Code::kCorrupt,
                 "kept trust: " + std::to_string(saved.size()) + " bytes; at most " + std::to_string(kSavedBytesMax));
   }
   auto row = decode<Row>(saved, "kept trust");
-  if (!row) return fail(row.error());
+  if (!row) return row;
   if (row->format != kTrustFormat) {
     return fail(Code::kCorrupt, "kept trust: format is " + std::to_string(row->format) + "; this build reads " +
                                     std::to_string(kTrustFormat));
   }
-  if (row->floors.size() > kTrustNamespacesMax + 4) {
-    return fail(Code::kCorrupt, "kept trust: " + std::to_string(row->floors.size()) + " floors; at most " +
-                                    std::to_string(kTrustNamespacesMax + 4));
+  if (row->floors.size() > kTrustNamespacesMax + 4 || row->targets.size() > kTrustNamespacesMax) {
+    return fail(Code::kCorrupt, "kept trust: " + std::to_string(row->floors.size()) + " floors and " +
+                                    std::to_string(row->targets.size()) + " targets files; at most " +
+                                    std::to_string(kTrustNamespacesMax) + " namespaces have one");
   }
+  return row;
+}
+
+Result<TrustFiles> Trust::files_in(BytesView saved) {
+  auto row = read_row(saved);
+  if (!row) return fail(row.error());
+  return TrustFiles{std::move(row->root), std::move(row->timestamp), std::move(row->snapshot), std::move(row->targets)};
+}
+
+Result<Trust> Trust::load(BytesView saved) {
+  auto row = read_row(saved);
+  if (!row) return fail(row.error());
   Trust trust;
   if (row->root.empty()) {
     if (row->timestamp.empty() && row->snapshot.empty() && row->targets.empty() && row->floors.empty()) return trust;
@@ -198,7 +212,10 @@ Result<void> Trust::accept_root(BytesView encoded) {
   if (!file) return fail(file.error());
   const TrustRootFile& held = root_->file;
   // X3: no byte is parsed before enough of the keys that are trusted now have signed it.
-  if (const auto ok = check_trust_threshold(*file, held.root); !ok) return ok;
+  if (const auto ok = check_trust_threshold(*file, held.root); !ok) {
+    return fail(ok.error().code, ok.error().message + "; the trusted root is " + std::to_string(held.head.version) +
+                                     ": give the roots in order, none left out");
+  }
   auto next = read_root(*file);
   if (!next) return fail(next.error());
   const std::uint64_t version = next->head.version, now = held.head.version;
@@ -404,7 +421,8 @@ Result<TrustRelease> Trust::check_release(std::string_view name, std::string_vie
                 std::to_string(list->head.version) + "; it was withdrawn or never signed (arbitrary install)");
   }
   if (auto ok = check_ref("manifest of " + what, "targets file",
-                          {list->head.version, release->manifest_bytes, release->manifest_sha256}, encoded_manifest);
+                          {list->head.version, release->manifest_bytes, release->manifest_sha256}, encoded_manifest,
+                          "another content than the one that was signed (arbitrary install)");
       !ok) {
     return fail(ok.error());
   }

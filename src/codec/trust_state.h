@@ -42,6 +42,14 @@ struct TrustFloor {
   }
 };
 
+// The files of a Trust, as they were given: for whoever has a trust of its own and believes nobody else's floors.
+struct TrustFiles {
+  Bytes root;                 // empty: none
+  Bytes timestamp, snapshot;  // empty: no catalogue
+  std::vector<Bytes> targets;
+  friend bool operator==(const TrustFiles&, const TrustFiles&) = default;
+};
+
 enum class TrustStanding : std::uint8_t {
   kUnset,        // no root was ever given: nothing is asked of a release
   kNoCatalogue,  // a root, and no catalogue that its keys signed: no release passes
@@ -64,6 +72,8 @@ class Trust {
   // What save() gave. Every signature is checked again (X3).
   static Result<Trust> load(BytesView saved);
   Bytes save() const;
+  // The files inside what save() gave, each within its limit; nothing is verified.
+  static Result<TrustFiles> files_in(BytesView saved);
 
   bool is_set() const { return root_.has_value(); }
   // The next root: version N + 1, signed by the keys of N and by its own. The one that is held already changes nothing.
@@ -93,6 +103,7 @@ class Trust {
     File file;
   };
   struct Row;  // how it is kept
+  static Result<Row> read_row(BytesView saved);
 
   void adopt_root(Bytes encoded, TrustRootFile file);
   void lift(const std::string& role, TrustFloor to);

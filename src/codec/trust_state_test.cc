@@ -60,7 +60,8 @@ TEST_F(TrustTest, ArbitraryInstall) {  // X2, X3
       {"a model no namespace speaks of", "radar", "1.0.0", "camera one", "no namespace of the root"},
       {"a version that was never signed", "camera", "2.0.0", "camera one", "withdrawn or never signed"},
       {"a model that only looks like one", "camera2", "1.0.0", "camera one", "no namespace of the root"},
-      {"another content under a signed version", "camera", "1.0.0", "camera onf", "SHA-256"},
+      {"another content under a signed version", "camera", "1.0.0", "camera onf",
+       "another content than the one that was signed"},
       {"another release's content", "lidar-front", "1.0.0", "camera one", "names one of 9"},
       {"nothing", "camera", "1.0.0", "", "0 bytes; the targets file names one of 10"}};
   for (const Case& c : cases) {
@@ -415,6 +416,9 @@ TEST_F(TrustTest, ARestartBelievesWhatItCanCheckAgain) {  // X3
   EXPECT_EQ(back->save(), saved);
   EXPECT_EQ(back->floors(), trust_.floors());
   EXPECT_TRUE(back->check_release("camera", "1.0.0", "camera one"));
+  const TrustSet set = p_.set();
+  EXPECT_EQ(*Trust::files_in(saved), (TrustFiles{p_.signed_root(), set.timestamp, set.snapshot, set.targets}));
+  EXPECT_FALSE(Trust::files_in("no trust"));
   EXPECT_FALSE(Trust::load(Trust().save())->is_set());
   EXPECT_EQ(trust_standing_name(Trust().standing(0).what), "unset");
   EXPECT_FALSE(Trust().check_release("camera", "1.0.0", "camera one"));

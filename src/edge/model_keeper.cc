@@ -7,6 +7,7 @@
 #include "base/wall_clock.h"
 #include "codec/archive.h"
 #include "edge/l2_store.h"
+#include "protocol/trust_push.h"
 #include "store/models/files.h"
 #include "store/models/release.h"
 #include "telemetry/log.h"
@@ -69,6 +70,9 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   auto key = kv.get(kMetaFamily, kModelKeyRow);
   if (!key) return fail(key.error());
   if (*key) keeper->model_key_ = std::move(**key);
+  auto trust = ModelTrust::open(kv);
+  if (!trust) return fail(trust.error());
+  keeper->trust_ = std::move(*trust);
   return keeper;
 }
 
@@ -109,6 +113,7 @@ void ModelKeeper::push(Item item) {
 void ModelKeeper::on_session(NodeId hub, Bytes model_key) { push(SessionCame{std::move(hub), std::move(model_key)}); }
 
 void ModelKeeper::on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version) {
+  if (key.starts_with(kTrustPrefix)) return push(ReadFailed{kTrustStateKey, 0});
   auto which = parse_pointer_key(key);
   if (!which) return;
   if (!value) return push(ReadFailed{key, 0});  // deleted, or too large to travel with the record: look
@@ -169,7 +174,10 @@ void ModelKeeper::take_queue(std::deque<Item> items) {
   for (const auto& [key, at] : reads_due_) {
     if (clock_.now() >= at) keys.push_back(key);
   }
-  for (const std::string& key : keys) read_pointer(key);
+  if (std::find(keys.begin(), keys.end(), kTrustStateKey) != keys.end()) refresh_trust();  // before it is asked
+  for (const std::string& key : keys) {
+    if (key != kTrustStateKey) read_pointer(key);
+  }
 }
 
 // A transfer may take hours. Meanwhile the pointers go on, and one that names this version no longer ends it.
@@ -200,6 +208,7 @@ void ModelKeeper::take(SessionCame& session) {
   failures_.clear();
   describe_due_ = true;
   describe_at_ = 0;
+  reads_due_[kTrustStateKey] = 0;
 }
 
 void ModelKeeper::take(PointerCame& came) {
@@ -235,6 +244,51 @@ void ModelKeeper::read_pointer(const std::string& key) {
   });
 }
 
+void ModelKeeper::refresh_trust() {  // X2
+  reads_due_.erase(kTrustStateKey);
+  if (hub_.empty()) return;  // the next session asks
+  const auto changed = trust_->refresh([this](const std::string& key) -> Result<std::optional<Bytes>> {
+    AdminRequest request;
+    request.body = ReadKey{key};
+    auto answer = ask(std::move(request));
+    if (answer) return std::move(answer->value);
+    if (answer.error().code == Code::kNotFound) return std::optional<Bytes>{};
+    return fail(answer.error());
+  });
+  if (!changed) {
+    const bool soon = passing(changed.error().code);
+    log(soon ? LogLevel::kDebug : LogLevel::kWarn, "models", "trust files not taken",
+        {{"code", code_name(changed.error().code)}, {"message", changed.error().message}});
+    reads_due_[kTrustStateKey] = saturating_add(clock_.now(), soon ? kReadAgain : kPatience);
+    return;
+  }
+  if (!*changed) return;
+  const Trust::Standing standing = trust_->standing(wall_ms_now());
+  log(LogLevel::kInfo, "models", "trust files taken",
+      {{"standing", trust_standing_name(standing.what)}, {"message", standing.why}});
+  failures_.clear();  // what was not allowed may be now
+  if (standing.what != TrustStanding::kNoCatalogue) forget_what_is_not_allowed();
+}
+
+// A release that was withdrawn is loaded by nobody any more; its bytes go when no pointer names it (M8).
+void ModelKeeper::forget_what_is_not_allowed() {
+  for (auto it = verified_.begin(); it != verified_.end();) {
+    const auto& [name, version] = it->first;
+    const auto encoded = layout_->signed_manifest(name, version);
+    const Result<void> allowed = encoded ? trust_->check(name, version, *encoded) : Result<void>(fail(encoded.error()));
+    if (allowed) {
+      ++it;
+      continue;
+    }
+    log(LogLevel::kWarn, "models", "version no longer allowed",
+        {{"model", name}, {"version", version}, {"message", allowed.error().message}});
+    std::error_code ignored;
+    std::filesystem::remove(layout_->folder(name, version) + "/" + kVerifiedMark, ignored);
+    links_.report(EdgeStagedModel{{name, version}, allowed.error().message});
+    it = verified_.erase(it);
+  }
+}
+
 Result<AdminAnswer> ModelKeeper::ask(AdminRequest request) {
   auto hub = fetch_->client(hub_);
   if (!hub) return fail(hub.error());
@@ -268,9 +322,12 @@ void ModelKeeper::verify_placed() {
   for (const PlacedVersion& placed : layout_->list()) {
     if (stopping()) return;
     const std::string folder = layout_->folder(placed.name, placed.version);
+    Result<void> allowed;
     const auto check = [&]() -> Result<Verified> {
       auto encoded = layout_->signed_manifest(placed.name, placed.version);
       if (!encoded) return fail(encoded.error());
+      allowed = trust_->check(placed.name, placed.version, *encoded);  // X3: again on load
+      if (!allowed) return fail(allowed.error());
       auto manifest = open_manifest(*encoded, model_key_);  // M4: the signature before anything else
       if (!manifest) return fail(manifest.error());
       if (manifest->name != placed.name || manifest->version != placed.version) {
@@ -284,6 +341,13 @@ void ModelKeeper::verify_placed() {
     };
     if (model_key_.empty()) return;  // no session ever: nothing to check against yet
     auto checked = check();
+    if (!checked && !allowed) {  // a newer catalogue may allow it: its bytes stay, as long as a pointer names it
+      log(LogLevel::kWarn, "models", "placed version is not allowed",
+          {{"model", placed.name}, {"version", placed.version}, {"message", checked.error().message}});
+      std::error_code ignored;
+      std::filesystem::remove(folder + "/" + kVerifiedMark, ignored);
+      continue;
+    }
     if (!checked) {
       log(LogLevel::kWarn, "models", "placed version no longer verifies, removed",
           {{"model", placed.name}, {"version", placed.version}, {"message", checked.error().message}});
@@ -377,6 +441,11 @@ Result<Bytes> ModelKeeper::signed_manifest(const std::string& name, const ModelP
 Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& pointer, const char* role) {
   const auto encoded = signed_manifest(name, pointer);
   if (!encoded) return fail(encoded.error());
+  if (!trust_->known()) return fail(Code::kUnavailable, "this edge has not read the trust files of its hubs yet");
+  if (const auto ok = trust_->check(name, pointer.version, *encoded); !ok) return ok;  // X2
+  if (std::string_view(role) == "staged") {  // X2: what is in force stays so, what is new may be an old one (freeze)
+    if (const auto ok = trust_->check_fresh(wall_ms_now()); !ok) return ok;
+  }
   auto manifest = open_manifest(*encoded, model_key_);  // M4
   if (!manifest) return fail(manifest.error());
   if (manifest->name != name || manifest->version != pointer.version) {

@@ -36,6 +36,7 @@
 #include "codec/manifest.h"
 #include "edge/edge.h"
 #include "edge/model_fetch.h"
+#include "edge/model_trust.h"
 #include "infer/engine.h"
 #include "protocol/admin.h"
 #include "protocol/edge_core.h"
@@ -125,6 +126,8 @@ class ModelKeeper {
   std::optional<PointerCame> pointer_came(PointerKey which, BytesView value, Index version) const;
   void take(const ReadFailed& failed);
   void read_pointer(const std::string& key);
+  void refresh_trust();
+  void forget_what_is_not_allowed();
   void describe_models();
   void verify_placed();
   void work();
@@ -155,6 +158,7 @@ class ModelKeeper {
   std::unique_ptr<ModelFetch> fetch_;
   NodeId hub_;  // of the last session
   Bytes model_key_;
+  std::optional<ModelTrust> trust_;
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when

@@ -23,8 +23,10 @@
 #include "base/wall_clock.h"
 #include "codec/archive.h"
 #include "codec/certificate.h"
+#include "codec/trust_fixture.h"
 #include "edge/l2_store.h"
 #include "infer/onnx_file.h"
+#include "protocol/trust_push.h"
 #include "store/models/files.h"
 #include "telemetry/log.h"
 
@@ -209,6 +211,69 @@ TEST_F(ModelKeeperTest, ReportsWhyAVersionIsNotStagedAndKeepsNoneOfIt) {  // M4
   EXPECT_EQ(reports_.back().model.version, "2.0.0");
   EXPECT_EQ(reports_.back().error, "") << "the pointer, the manifest and the file were right all the time";
   EXPECT_TRUE(fs::exists(room("2.0.0") + "/" + kVerifiedMark));
+}
+
+TEST_F(ModelKeeperTest, StagesOnlyWhatTheTrustFilesAllow) {  // X2, X3
+  Publisher p;
+  const std::uint64_t now = wall_ms_now();
+  for (TrustHead* head : {&p.root.head, &p.camera.head, &p.snapshot.head, &p.timestamp.head}) {
+    head->made_ms = now - kTrustDayMs;
+    head->expires_ms = now + kTrustDayMs;
+  }
+  p.root.namespaces = {{"detector", trust_keys({p.camera_key}, 1)}};
+  p.camera.pattern = "detector";
+  const auto hold = [&](std::vector<std::string> versions) {  // the whole catalogue, one version later
+    p.camera.releases.clear();
+    for (const std::string& version : versions) {
+      p.camera.releases.push_back(Publisher::release("detector", version, published(version)));
+    }
+    for (TrustHead* head : {&p.camera.head, &p.snapshot.head, &p.timestamp.head}) ++head->version;
+    const SignedTrust list = sign_trust(p.camera, {p.camera_key});
+    p.snapshot.targets = {{"detector", *trust_file_ref(list)}};
+    const TrustSet set = p.with_snapshot(sign_trust(p.snapshot, {p.snapshot_key}), {encode(list)});
+    Trust trust = *Trust::anchor(p.signed_root());
+    EXPECT_TRUE(accept(trust, set));
+    hub_.hold(kTrustStateKey, trust.save());
+    keeper_->on_strong_changed(kTrustStateKey, std::nullopt, Index{1});
+  };
+  hub_.have_files();
+  for (const char* version : {"1.0.0", "2.0.0"}) hub_.hold(model_version_key("detector", version), published(version));
+  const auto stage = [&](const std::string& version, std::uint64_t index) {
+    keeper_->on_strong_changed(model_staged_key("detector"),
+                               encode(ModelPointer{version, sha256(published(version)), ""}), Index{index});
+  };
+  const auto said = [&](std::size_t count, const std::string& version, const std::string& part) {
+    ASSERT_TRUE(wait([&] { return reports_.size() >= count; })) << part;
+    EXPECT_EQ(reports_.back().model.version, version);
+    if (part.empty())
+      EXPECT_EQ(reports_.back().error, "");
+    else
+      EXPECT_NE(reports_.back().error.find(part), std::string::npos) << reports_.back().error;
+  };
+  start();
+  hold({"1.0.0"});
+  keeper_->on_session("hub-1", key().public_pem);
+  stage("2.0.0", 1);
+  said(1, "2.0.0", "withdrawn or never signed (arbitrary install)");
+  EXPECT_FALSE(fs::exists(room("2.0.0"))) << "not a byte of it was fetched";
+  stage("1.0.0", 2);
+  said(2, "1.0.0", "");
+  stage("2.0.0", 3);
+  hold({"1.0.0", "2.0.0"});  // now it is allowed, and the keeper tries again by itself
+  ASSERT_TRUE(wait(
+      [&] { return !reports_.empty() && reports_.back().model.version == "2.0.0" && reports_.back().error.empty(); }));
+  const std::size_t before = reports_.size();
+  hold({"1.0.0"});  // and withdrawn: nobody loads it any more
+  said(before + 1, "2.0.0", "withdrawn or never signed");
+  EXPECT_FALSE(fs::exists(room("2.0.0") + "/" + kVerifiedMark));
+  keeper_.reset();
+  p.timestamp.head.expires_ms = now - 1;  // frozen: what is new may be an old one
+  p.timestamp.head.made_ms = now - 2;
+  start();
+  hold({"1.0.0", "2.0.0"});
+  keeper_->on_session("hub-1", key().public_pem);
+  stage("2.0.0", 4);
+  ASSERT_TRUE(wait([&] { return reports_.back().error.find("(freeze)") != std::string::npos; }));
 }
 
 TEST_F(ModelKeeperTest, RemovesAPlacedVersionThatHoldsTheManifestOfAnother) {  // M4

@@ -90,11 +90,20 @@ struct DescribeRollout {  // answered with value = encode(RolloutView)
     a(name);
   }
 };
+struct PushTrust {           // X2: what `tidelock key` made; each part may be empty
+  std::vector<Bytes> roots;  // in order; the first of all is taken on the operator's word
+  Bytes timestamp, snapshot;
+  std::vector<Bytes> targets;
+  template <class A>
+  void fields(A& a) {
+    a(roots, timestamp, snapshot, targets);
+  }
+};
 
 struct AdminRequest {
   CommandId id;  // the same for every retry
   std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels,
-               DescribeCluster, RemoveEdgeRequest, DescribeStaging, RolloutCommand, DescribeRollout>
+               DescribeCluster, RemoveEdgeRequest, DescribeStaging, RolloutCommand, DescribeRollout, PushTrust>
       body;
   template <class A>
   void fields(A& a) {

@@ -10,6 +10,7 @@
 #include "codec/manifest.h"
 #include "codec/signature.h"
 #include "protocol/hub_core.h"
+#include "protocol/trust_push.h"
 
 namespace tidelock {
 
@@ -257,6 +258,17 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
   }
 
   if (const auto* command = std::get_if<RolloutCommand>(&request.body)) return rollout_command(*command, who);
+  if (const auto* push = std::get_if<PushTrust>(&request.body)) {  // X2
+    auto put = plan_trust_push(*push, [&](const std::string& key) -> std::pair<std::optional<Bytes>, Index> {
+      auto stored = state_.find(key);
+      if (!stored || !stored->value) return {};
+      return {std::move(stored->value), stored->version};
+    });
+    if (!put) return fail(put.error());
+    op.body = std::move(*put);
+    op.model_operation = "trust_pushed";
+    return op;
+  }
 
   const auto& removal = std::get<RemoveEdgeRequest>(request.body);  // A6
   if (!state_.edges().contains(removal.edge))
