@@ -46,6 +46,9 @@ class ObjectStoreBench : public testing::Test {
   static std::string missing(ObjectEngine engine) {
     if (engine == ObjectEngine::kS3 && !RadosGateway::installed()) return RadosGateway::kMissing;
     if (engine == ObjectEngine::kAzure && Azurite::program().empty()) return Azurite::kMissing;
+    // One that is installed and does not come up has failed a test already.
+    if (engine == ObjectEngine::kS3 && RadosGateway::running() == nullptr) return "radosgw did not come up";
+    if (engine == ObjectEngine::kAzure && Azurite::running() == nullptr) return "azurite did not come up";
     return {};
   }
   std::string write_secret(const std::string& text) {

@@ -39,8 +39,12 @@ class RadosGateway {
   static RadosGateway* running() {
     static RadosGateway* one = [] {
       testing::AddGlobalTestEnvironment(new End);
-      instance() = std::make_unique<RadosGateway>();
-      instance()->start();
+      std::string said;
+      for (int attempt = 0; attempt < 3; ++attempt) {  // another process may have taken a port that was free
+        instance() = std::make_unique<RadosGateway>();
+        if (instance()->start(said)) break;
+      }
+      EXPECT_TRUE(instance()->up_) << said;
       return instance().get();
     }();
     return one->up_ ? one : nullptr;
@@ -69,10 +73,11 @@ class RadosGateway {
     static std::unique_ptr<RadosGateway> one;
     return one;
   }
-  void start() {
+  bool start(std::string& said) {
     const std::string dir = folder_.path(), fsid = random_uuid(), osd = random_uuid();
-    const std::string mon = "[v1:127.0.0.1:" + std::to_string(free_port()) + "]";
-    port_ = free_port();
+    const std::vector<int> ports = free_ports(2);
+    const std::string mon = "[v1:127.0.0.1:" + std::to_string(ports[0]) + "]";
+    port_ = ports[1];
     for (const char* sub : {"/mon", "/osd", "/run"}) std::filesystem::create_directory(dir + sub);
     std::ofstream conf(dir + "/ceph.conf");
     conf << "[global]\nfsid = " << fsid << "\nmon host = " << mon
@@ -112,8 +117,9 @@ class RadosGateway {
             const auto answer = web.perform(look);
             return answer && answer->body.find("ListAllMyBuckets") != std::string::npos;
           });
-    std::ifstream said(out);
-    EXPECT_TRUE(up_) << std::string(std::istreambuf_iterator<char>(said), {});
+    std::ifstream output(out);
+    said.assign(std::istreambuf_iterator<char>(output), {});
+    return up_;
   }
 
   TestFolder folder_;
@@ -196,7 +202,7 @@ class Azurite {
     return text;
   }
   void start() {
-    port_ = free_port();
+    port_ = free_ports(1)[0];
     process_ = std::make_unique<ObjectProcess>(
         std::vector<std::string>{program(), "--blobHost", "127.0.0.1", "--blobPort", std::to_string(port_),
                                  "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent"},

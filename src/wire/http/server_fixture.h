@@ -90,11 +90,14 @@ inline int listen_on_loopback(int* port) {
   *port = ntohs(address.sin_port);
   return fd;
 }
-inline int free_port() {
-  int port = 0;
-  ::close(listen_on_loopback(&port));
-  return port;
+// Different from each other: all are held before any is let go.
+inline std::vector<int> free_ports(std::size_t count) {
+  std::vector<int> ports(count), held;
+  for (int& port : ports) held.push_back(listen_on_loopback(&port));
+  for (const int fd : held) ::close(fd);
+  return ports;
 }
+inline int free_port() { return free_ports(1)[0]; }
 inline int connect_to_loopback(int port) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
