@@ -447,14 +447,16 @@ static void read_models(Reader& reader, ModelOriginSettings& models) {
   reader.text("models.credentials_file", store.credentials_file);
   reader.text("models.metadata_url", store.metadata_url);
   reader.number("models.quota_mib", models.quota_bytes, 0, 1'000'000'000, std::int64_t{1} << 20);
+  reader.number("models.watch_s", models.watch_every, 0, 86'400, kSecond);
   models.used = !store.url.empty();
 }
 static Result<void> check_models(const ModelOriginSettings& models) {
   const ObjectStoreOptions& store = models.store;
   if (!models.used && store.engine != ObjectEngine::kFolder)
     return fail(Code::kInvalid, "url is missing: where the store is");
-  if (!models.used && models.quota_bytes > 0)
-    return fail(Code::kInvalid, "quota_mib bounds copies of what rests elsewhere: it needs a url");
+  if (!models.used && (models.quota_bytes > 0 || models.watch_every > 0))
+    return fail(Code::kInvalid,
+                "quota_mib bounds copies of what rests elsewhere, and watch_s looks there: they need a url");
   if ((store.credentials == CredentialKind::kFile) == store.credentials_file.empty())
     return fail(Code::kInvalid, "credentials_file belongs to credentials = \"file\", and the other way round");
   return {};
@@ -616,7 +618,8 @@ std::string print_config(const HubSettings& settings) {
         {"credentials", kCredentials[static_cast<std::size_t>(hub.models.store.credentials)]},
         {"credentials_file", hub.models.store.credentials_file},
         {"metadata_url", hub.models.store.metadata_url},
-        {"quota_mib", hub.models.quota_bytes >> 20}}},
+        {"quota_mib", hub.models.quota_bytes >> 20},
+        {"watch_s", hub.models.watch_every / kSecond}}},
       {"namespaces", namespaces_json(hub.seed.namespaces.empty() ? default_namespaces() : hub.seed.namespaces)},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);

@@ -71,6 +71,34 @@ int publish(const Common& common, const ModelFilesOptions& options) {
   return bring(common, options.folder, release->manifest, encode(release->signed_manifest));
 }
 
+// What a build machine lays into the bucket of `models.watch_s`: no hub is asked, and none need be reached.
+int sign(const Common& common, const ModelFilesOptions& options) {
+  const auto key = read_file(options.key_file);
+  if (!key) return report(common, Error{Code::kInvalid, "--key " + key.error().message, {}, 0});
+  const auto release = build_release(options.folder, options.name, options.version, *key);
+  if (!release) return report(common, release.error());
+  const std::string inbox = options.bundle + "/inbox/" + options.name + "/" + options.version;
+  std::error_code error;
+  std::filesystem::create_directories(options.bundle + "/blobs", error);
+  if (!error) std::filesystem::create_directories(inbox, error);
+  for (const ManifestFile& file : release->manifest.files) {
+    if (error) break;
+    std::filesystem::copy_file(options.folder + "/" + file.path, options.bundle + "/blobs/" + to_hex(file.sha256),
+                               std::filesystem::copy_options::overwrite_existing, error);
+  }
+  if (error) return report(common, Error{Code::kBusy, options.bundle + ": " + error.message(), {}, 0});
+  if (const auto ok = write_file(inbox + "/" + std::string(kBundleManifest), encode(release->signed_manifest), 0644);
+      !ok)
+    return report(common, ok.error());
+  return done(common,
+              {{"dir", options.bundle},
+               {"name", options.name},
+               {"version", options.version},
+               {"bytes", manifest_files_bytes(release->manifest)}},
+              options.name + " " + options.version + " signed into " + options.bundle +
+                  "; next: copy what is in it below models.prefix of the bucket, blobs first");
+}
+
 Result<Bytes> published_manifest(Operator& cluster, const ModelFilesOptions& options) {
   const auto answer = cluster.ask(ReadKey{model_version_key(options.name, options.version)});
   if (!answer) return fail(answer.error());
@@ -149,6 +177,17 @@ void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
   publish_command->add_option("--version", options->version)->required();
   publish_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
   publish_command->callback([options, &common, &exit_code] { exit_code = publish(common, *options); });
+  auto* sign_command =
+      model.add_subcommand("sign", "sign a release folder for a bucket that the hubs watch; no hub is asked");
+  sign_command->footer(
+      "Then copy what is in DIR below models.prefix of the bucket; with models.watch_s the hubs publish it.\n"
+      "example: tidelock model sign detector-2.0.0/ --name detector --version 2.0.0 --key model-key.pem --out upload");
+  sign_command->add_option("folder", options->folder, "model.onnx, labels.txt, golden/...")->required();
+  sign_command->add_option("--name", options->name)->required();
+  sign_command->add_option("--version", options->version)->required();
+  sign_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
+  sign_command->add_option("--out", options->bundle, "DIR for blobs/ and inbox/")->required();
+  sign_command->callback([options, &common, &exit_code] { exit_code = sign(common, *options); });
   auto* export_command =
       model.add_subcommand("export", "write a published version into one file, for a stick: the same proofs, no link");
   export_command->footer(

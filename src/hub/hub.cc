@@ -189,6 +189,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     auto web = HttpServer::listen(http_options, std::move(routes));
     if (!web) return fail(web.error());
     web_ = std::move(*web);
+    models_->watch([this] { return active_.load(); }, [this] { return model_key(); },
+                   [this](AdminRequest request, Reply reply) { ask(std::move(request), std::move(reply)); });
     log(LogLevel::kInfo, "hub", "ready", {{"grpc", server_->address()}, {"http", web_->address()}});
     return {};
   }
@@ -296,13 +298,9 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (const auto* has = std::get_if<HasBlobs>(&call->body)) {
       AdminAnswer answer;
       answer.value = encode(models_->missing(has->sha256));
-      reply(encode(answer));
-      return;
+      return reply(encode(answer));
     }
-    if (auto* hubs = std::get_if<HubsCall>(&call->body)) {
-      on_hubs_call(peer, std::move(*hubs), std::move(reply));
-      return;
-    }
+    if (auto* hubs = std::get_if<HubsCall>(&call->body)) return on_hubs_call(peer, std::move(*hubs), std::move(reply));
     auto& admin = std::get<AdminRequest>(call->body);
     if (peer.role != NodeRole::kClient && !admin.changes_nothing()) {
       reply(encode(

@@ -29,6 +29,7 @@ struct ModelOriginSettings {
   ObjectStoreOptions store;
   std::string prefix;             // before every key; empty, or parts between slashes
   std::uint64_t quota_bytes = 0;  // of this hub's folder; 0: none
+  Nanos watch_every = 0;          // look for new versions in PREFIX/inbox; 0: never
 };
 
 class ModelOrigin {
@@ -44,6 +45,8 @@ class ModelOrigin {
   Result<void> resting(const std::vector<ManifestFile>& files);
   void stop();  // idempotent
   std::string describe() const { return store_->describe(); }
+  ObjectStore& store() { return *store_; }
+  std::string inbox() const { return prefix_ + "inbox/"; }
 
  private:
   explicit ModelOrigin(BlobStore& blobs) : blobs_(blobs) {}

@@ -1,6 +1,10 @@
 #include "hub/model_store.h"
 
+#include <sys/random.h>
+
 #include <algorithm>
+#include <chrono>
+#include <future>
 #include <utility>
 
 #include "codec/archive.h"
@@ -15,6 +19,7 @@ namespace {
 constexpr std::size_t kChunkBytes = 1u << 20;
 constexpr int kPeerTimeoutMs = 2'000;
 constexpr int kIdleTimeoutMs = 10'000;
+constexpr int kPublishTimeoutMs = 5'000;
 
 Result<void> check_digest(BytesView sha256) {
   if (sha256.size() != kSha256Bytes) {
@@ -62,12 +67,53 @@ Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& di
     auto origin = ModelOrigin::open(below, *store->blobs_);
     if (!origin) return fail(origin.error());
     store->origin_ = std::move(*origin);
+    store->watch_every_ = below.watch_every;
   }
   return store;
 }
 
 void HubModelStore::stop() {
   if (origin_) origin_->stop();
+  watch_.reset();
+}
+
+void HubModelStore::watch(std::function<bool()> active, std::function<Bytes()> model_key,
+                          std::function<void(AdminRequest, Reply)> ask) {
+  if (!origin_ || watch_every_ == 0) return;
+  std::uint64_t seed = 1, boot = 1;
+  (void)getrandom(&seed, sizeof seed, GRND_NONBLOCK);
+  (void)getrandom(&boot, sizeof boot, GRND_NONBLOCK);
+  ModelWatchHub hub;
+  hub.active = std::move(active);
+  hub.model_key = std::move(model_key);
+  hub.bring = [this](const ManifestFile& file) { return bring(file); };
+  hub.publish = [ask = std::move(ask), boot, sequence = std::uint64_t{0}](const Manifest& manifest,
+                                                                          const Bytes& signed_manifest) mutable {
+    const auto answered = std::make_shared<std::promise<Result<Bytes>>>();
+    auto answer = answered->get_future();
+    ask(AdminRequest{CommandId{boot, ++sequence}, PublishModel{manifest.name, manifest.version, signed_manifest}},
+        [answered](Result<Bytes> raw) { answered->set_value(std::move(raw)); });
+    if (answer.wait_for(std::chrono::milliseconds(kPublishTimeoutMs)) != std::future_status::ready)
+      return Result<void>(fail(Code::kMaybeApplied, "the ledger gave no answer"));  // asked again by the next look
+    const auto raw = answer.get();
+    const auto said = raw ? decode<AdminAnswer>(*raw, "answer") : Result<AdminAnswer>(fail(raw.error()));
+    if (!said) return Result<void>(fail(said.error()));
+    return said->code == Code::kOk ? Result<void>() : Result<void>(fail(said->code, said->message));
+  };
+  watch_ = std::make_unique<ModelWatch>(ModelWatchOptions{origin_->inbox(), watch_every_, seed}, origin_->store(),
+                                        std::move(hub));
+}
+
+// Here, with the length that the manifest says; pulled otherwise, and then hashed.
+Result<void> HubModelStore::bring(const ManifestFile& file) {
+  if (!blobs_->has(file.sha256)) {
+    if (const auto pulled = pull(file.sha256); !pulled) return pulled;
+  }
+  const auto size = blobs_->size_bytes(file.sha256);
+  if (!size) return fail(size.error());
+  if (*size == file.size_bytes) return {};
+  return fail(Code::kCorrupt, file.path + " has " + std::to_string(*size) + " bytes, the manifest says " +
+                                  std::to_string(file.size_bytes));
 }
 
 void HubModelStore::set_peers(const std::vector<std::pair<NodeId, std::string>>& wanted) {

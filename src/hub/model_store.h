@@ -6,6 +6,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -15,6 +16,8 @@
 
 #include "base/result.h"
 #include "hub/model_origin.h"
+#include "hub/model_watch.h"
+#include "protocol/admin.h"
 #include "store/models/blob_store.h"
 #include "wire/grpc/transport.h"
 
@@ -34,7 +37,10 @@ class HubModelStore {
   // store. Says what is missing where. With an object store only the active hub puts into it (kNotActive elsewhere),
   // and kBusy means that it is at it.
   Result<void> check_published(BytesView signed_manifest, BytesView model_key, bool active);
-  void stop();  // what waits for the object store ends
+  // Publishes by itself what lies in the object store's inbox, when the configuration says so. `ask` as the hub's own.
+  void watch(std::function<bool()> active, std::function<Bytes()> model_key,
+             std::function<void(AdminRequest, Reply)> ask);
+  void stop();  // what waits for the object store ends, and nothing is asked any more
   Result<ChunkSource> download(Bytes request);
   Result<std::unique_ptr<FetchSource>> fetch(Bytes first);
   Result<std::unique_ptr<UploadConsumer>> upload(const PeerIdentity& peer, Bytes first);
@@ -51,9 +57,12 @@ class HubModelStore {
   Result<void> pull(BytesView sha256);
   Result<BlobMapping> have(BytesView sha256);
   Result<void> pull_from(Peer& peer, BytesView sha256);
+  Result<void> bring(const ManifestFile& file);
 
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<ModelOrigin> origin_;  // null: the hubs' folders are where files rest
+  Nanos watch_every_ = 0;
+  std::unique_ptr<ModelWatch> watch_;
   const TlsFiles tls_;
   mutable std::mutex mutex_;
   Peers peers_;
