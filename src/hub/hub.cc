@@ -189,8 +189,9 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     auto web = HttpServer::listen(http_options, std::move(routes));
     if (!web) return fail(web.error());
     web_ = std::move(*web);
-    models_->watch([this] { return active_.load(); }, [this] { return model_key(); },
-                   [this](AdminRequest request, Reply reply) { ask(std::move(request), std::move(reply)); });
+    models_->watch(
+        [this] { return active_.load(); }, [this] { return model_key(); },
+        [this](AdminRequest request, Reply reply) { ask(std::move(request), config_.id, std::move(reply)); });
     log(LogLevel::kInfo, "hub", "ready", {{"grpc", server_->address()}, {"http", web_->address()}});
     return {};
   }
