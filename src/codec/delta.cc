@@ -154,7 +154,7 @@ class Layout {
     parts.push_back({tensor.name, tensor.type, tensor.offset, tensor.size_bytes, DeltaKind::kFull, 0});
     const BytesView bytes = cut(target_, tensor.offset, tensor.size_bytes);
     std::vector<Stretch> stretches;
-    std::optional<Spot> beside, resized;
+    std::optional<Spot> beside, resized, resized_end;
     std::uint64_t least = 0;
     for (std::size_t b = 0; b < bases_.size(); ++b) {
       const auto found = named_[b].find(name);
@@ -162,7 +162,10 @@ class Layout {
       const TensorRange& known = maps_[b].tensors[found->second];
       const Spot spot{b, static_cast<std::int64_t>(known.offset)};
       if (known.size_bytes != tensor.size_bytes) {
-        if (!resized) resized = spot;
+        if (!resized) {
+          resized = spot;
+          resized_end = Spot{b, spot.place + static_cast<std::int64_t>(known.size_bytes)};
+        }
         continue;
       }
       const BytesView theirs = cut(bases_[b], known.offset, known.size_bytes);
@@ -173,8 +176,11 @@ class Layout {
     }
     if (const auto same = elsewhere(bytes)) return whole(tensor, *same, Likeness::kExact, items, parts);
     if (beside) return whole(tensor, *beside, Likeness::kAlike, items, parts);
-    if (!bases_.empty()) {
-      aligner_.align(tensor.offset, tensor.offset + tensor.size_bytes, resized, stretches);
+    const std::uint64_t end = tensor.offset + tensor.size_bytes;
+    if (resized) {
+      aligner_.align_resized(tensor.offset, end, *resized, *resized_end, stretches);
+    } else if (!bases_.empty()) {
+      aligner_.align(tensor.offset, end, std::nullopt, stretches);
     } else {
       stretches.push_back({tensor.offset, tensor.size_bytes, std::nullopt, Likeness::kNone});
     }

@@ -212,4 +212,24 @@ void Aligner::align(std::uint64_t begin, std::uint64_t end, std::optional<Spot> 
   give_up(end);
 }
 
+// Rows that were added in the middle leave both ends beside those of the base. When all numbers moved besides, no
+// search finds the second half: it is followed back from its end.
+void Aligner::align_resized(std::uint64_t begin, std::uint64_t end, const Spot& first, const Spot& last,
+                            std::vector<Stretch>& out) {
+  align(begin, end, first, out);
+  if (out.empty() || out.back().likeness == Likeness::kAlike || out.back().likeness == Likeness::kExact) return;
+  const Stretch rest = out.back();
+  const char* ours = target_.data() + end;
+  const char* theirs = bases_[last.base].data() + last.place;
+  const std::uint64_t most = std::min(rest.bytes, static_cast<std::uint64_t>(last.place)) / kWindow * kWindow;
+  std::uint64_t back = 0;
+  while (back < most && equal_bytes(ours - back - kWindow, theirs - back - kWindow, kWindow) * 4 >= kWindow) {
+    back += kWindow;
+  }
+  if (back == 0) return;
+  out.back().bytes -= back;
+  if (out.back().bytes == 0) out.pop_back();
+  found(end - back, end, {last.base, last.place - static_cast<std::int64_t>(back)}, out);
+}
+
 }  // namespace tidelock::delta

@@ -36,6 +36,9 @@ class Aligner {
 
   // Appends stretches that cover [begin, end) in order. `hint`: where the byte at `begin` is looked for first.
   void align(std::uint64_t begin, std::uint64_t end, std::optional<Spot> hint, std::vector<Stretch>& out);
+  // The same for what became longer or shorter: `begin` lies at `first`, and `end` at `last`.
+  void align_resized(std::uint64_t begin, std::uint64_t end, const Spot& first, const Spot& last,
+                     std::vector<Stretch>& out);
 
  private:
   class Index;

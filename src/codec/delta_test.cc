@@ -142,6 +142,20 @@ TEST(Delta, BytesOfNoKnownFormatAreTakenForTheNumbersTheyAre) {
   }
 }
 
+TEST(Delta, RowsAddedToATensorThatMovedLeaveItsOtherRowsNumeric) {
+  Rng rng(6);
+  const std::vector<Tensor> before = network(1, ElementType::kF32, 40'000);
+  std::vector<Tensor> after = before;
+  nudge(rng, after[0].bytes, ElementType::kF32, 1, 1'000);
+  after[0].bytes.insert(80'000, weights(rng, ElementType::kF32, 1'024));
+  for (const bool grows : {true, false}) {
+    const Bytes base = onnx(grows ? before : after), target = onnx(grows ? after : before);
+    const Delta delta = delta_of({base}, target);
+    EXPECT_LE(delta.bytes.size(), 40'000u * 12 / 8 + 4'096) << "11 bits per number, and the new ones";
+    expect_back({base}, target, grows ? "longer" : "shorter");
+  }
+}
+
 TEST(Delta, ABaseThatIsNotNeededIsNotNamed) {
   Rng rng(2);
   const Bytes one = weights(rng, ElementType::kF32, 3'000), other = weights(rng, ElementType::kF32, 3'000);
