@@ -547,6 +547,7 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.number("transfer.daily_budget_bytes", edge.transfer.daily_budget_bytes, 0, kTransferBytesMax);
   reader.number("transfer.monthly_budget_bytes", edge.transfer.monthly_budget_bytes, 0, kTransferBytesMax);
   reader.windows("transfer.windows", edge.transfer.windows);
+  reader.flag("transfer.full_fallback", edge.transfer_full_fallback);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
   if (const auto ok = check_node_id(edge.id); !ok)
@@ -662,7 +663,8 @@ std::string print_config(const EdgeSettings& settings) {
        {{"rate_bytes_per_s", edge.transfer.rate_bytes_per_s},
         {"daily_budget_bytes", edge.transfer.daily_budget_bytes},
         {"monthly_budget_bytes", edge.transfer.monthly_budget_bytes},
-        {"windows", windows_json(edge.transfer.windows)}}},
+        {"windows", windows_json(edge.transfer.windows)},
+        {"full_fallback", edge.transfer_full_fallback}}},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);
 }

@@ -130,12 +130,15 @@ TEST(Config, AnEdgesFileLimitsTheTransferOfModels) {  // M3
   const auto plain = read_edge_config(folder.write(kGoodEdge));
   ASSERT_TRUE(plain.has_value()) << plain.error().message;
   EXPECT_EQ(plain->edge.transfer, TransferLimits{}) << "unlimited, at all times";
-  const auto limited = read_edge_config(
-      folder.write(kGoodEdge + "[transfer]\nrate_bytes_per_s = 100000\ndaily_budget_bytes = 50_000_000\n"
-                               "monthly_budget_bytes = 1_000_000_000\nwindows = [\"22:00-06:00\", \"12:00-13:30\"]\n"));
+  const auto limited = read_edge_config(folder.write(
+      kGoodEdge +
+      "[transfer]\nrate_bytes_per_s = 100000\ndaily_budget_bytes = 50_000_000\n"
+      "monthly_budget_bytes = 1_000_000_000\nwindows = [\"22:00-06:00\", \"12:00-13:30\"]\nfull_fallback = false\n"));
   ASSERT_TRUE(limited.has_value()) << limited.error().message;
   EXPECT_EQ(limited->edge.transfer, (TransferLimits{100'000, 50'000'000, 1'000'000'000, {{1'320, 360}, {720, 810}}}));
   EXPECT_NE(print_config(*limited).find("\"12:00-13:30\""), std::string::npos);
+  EXPECT_TRUE(plain->edge.transfer_full_fallback);
+  EXPECT_FALSE(limited->edge.transfer_full_fallback);
   const struct {
     const char* why;
     const char* text;

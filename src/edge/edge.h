@@ -70,10 +70,11 @@ struct EdgeConfig {
   TlsFiles tls;
   std::size_t arena_bytes = 64u << 20;
   L2Settings l2;
-  ModelServerSettings model_server;  // M11
-  TransferLimits transfer;           // M3: of models, over the link to the hubs
-  std::string requirepass;           // of the Redis protocol; empty: none, local peers only
-  std::vector<std::string> users;    // beside `default`, or in place of it; see EdgeRedisSettings
+  ModelServerSettings model_server;    // M11
+  TransferLimits transfer;             // M3: of models, over the link to the hubs
+  bool transfer_full_fallback = true;  // M3: a file comes whole when there is no delta for it
+  std::string requirepass;             // of the Redis protocol; empty: none, local peers only
+  std::vector<std::string> users;      // beside `default`, or in place of it; see EdgeRedisSettings
   std::vector<std::pair<std::string, std::string>> parameters;
   // CONFIG REWRITE, on a thread of the edge's; empty: there is no file. SHUTDOWN, on its loop; empty: refused.
   std::function<Result<void>(const EdgeRedisSettings&)> rewrite_config;

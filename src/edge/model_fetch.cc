@@ -9,6 +9,7 @@
 
 #include "base/wall_clock.h"
 #include "codec/archive.h"
+#include "codec/delta.h"
 #include "edge/l2_store.h"
 #include "protocol/admin.h"
 #include "telemetry/log.h"
@@ -18,13 +19,17 @@ namespace {
 
 constexpr char kSpentRow[] = "transfer_spent";
 constexpr int kConnectTimeoutMs = 3'000;
-constexpr int kIdleTimeoutMs = 8'000;  // with bytes outstanding
-constexpr int kLookMs = 250;           // how often `go_on` is asked while nothing comes
+constexpr int kIdleTimeoutMs = 8'000;    // with bytes outstanding
+constexpr int kMakeTimeoutMs = 120'000;  // a delta may have to be made first
+constexpr std::size_t kBasesMax = 8;
+constexpr std::uint64_t kDeltaFrom = 64u << 10;  // smaller files come whole
+constexpr int kLookMs = 250;                     // how often `go_on` is asked while nothing comes
 // What goes over the wire beside the bytes themselves, measured on loopback: a TLS handshake with both certificates and
 // a new stream; each frame; each time more is asked for.
 constexpr std::uint64_t kOpenBytes = 5'000;
 constexpr std::uint64_t kFrameBytes = 48;
 constexpr std::uint64_t kAskBytes = 64;
+constexpr std::size_t kApplyBytes = 256u << 10;
 constexpr std::uint64_t kPieceBytesMin = 2'048;
 constexpr std::uint64_t kPayloadLeast = 512;  // less is not worth asking for
 
@@ -55,16 +60,17 @@ int to_ms(Nanos ns) { return static_cast<int>(std::clamp<Nanos>(ns / kMillisecon
 
 class ModelFetch::Conversation {
  public:
-  Conversation(ModelFetch& owner, BlobStore::Writer& writer, const ManifestFile& file, const GoOn& go_on)
-      : owner_(owner),
-        writer_(writer),
-        file_(file),
-        go_on_(go_on),
-        asked_(writer.offset()),
-        heard_at_(owner.clock_.now()) {}
+  // Of the file itself, or of a delta that makes it out of one of `bases`.
+  Conversation(ModelFetch& owner, const ManifestFile& file, std::vector<Bytes> bases, const GoOn& go_on)
+      : owner_(owner), file_(file), bases_(std::move(bases)), go_on_(go_on), heard_at_(owner.clock_.now()) {}
 
-  // The first frame; with what may be sent at once.
+  // The first frame; with what may be sent at once. What a delta is, the hub says first.
   Result<Bytes> first() {
+    if (!bases_.empty()) {
+      piece_ = kPieceBytesMin;
+      return encode(FetchRequest{FetchDelta{file_.sha256, bases_}, more()});
+    }
+    if (const auto ok = write_to(file_.sha256, file_.size_bytes); !ok) return fail(ok.error());
     if (const auto ok = want(kOpenBytes); !ok) return fail(ok.error());
     return encode(FetchRequest{FetchBlob{file_.sha256}, more()});
   }
@@ -77,16 +83,24 @@ class ModelFetch::Conversation {
       if (const auto ok = take(now, *came); !ok) return fail(ok.error());
     }
     FetchTurn turn;
-    turn.done = writer_.offset() == writer_.size_bytes();
+    if (!writer_) {  // a delta that nobody has named yet
+      turn.wake_ms = kLookMs;
+      if (saturating_sub(now, heard_at_) >= kMakeTimeoutMs * kMillisecond) {
+        return fail(Code::kUnavailable, "no delta was made within " + std::to_string(kMakeTimeoutMs) + " ms");
+      }
+      return turn;
+    }
+    turn.done = head_seen_ && writer_->offset() == writer_->size_bytes();
     if (turn.done) return turn;
     const std::uint64_t before = asked_;
-    if (const auto ok = want(0); !ok && asked_ == writer_.offset()) return fail(ok.error());
+    if (const auto ok = want(bases_.empty() || asked_ > start_ ? 0 : kOpenBytes); !ok && asked_ == writer_->offset())
+      return fail(ok.error());
     if (asked_ > before) {
-      if (before == writer_.offset()) heard_at_ = now;  // nothing was due until now
+      if (before == writer_->offset()) heard_at_ = now;  // nothing was due until now
       turn.say = encode(more());
     }
     Nanos wait = kLookMs * kMillisecond;
-    if (asked_ > writer_.offset()) {
+    if (asked_ > writer_->offset()) {
       const Nanos silent = saturating_sub(now, heard_at_);
       if (silent >= kIdleTimeoutMs * kMillisecond) {
         return fail(Code::kUnavailable, "nothing came for " + std::to_string(kIdleTimeoutMs) + " ms");
@@ -98,6 +112,9 @@ class ModelFetch::Conversation {
     return turn;
   }
   bool heard() const { return head_seen_; }
+  // Null before the head of a delta.
+  BlobStore::Writer* writer() { return writer_.get(); }
+  const Bytes& delta_sha256() const { return delta_sha256_; }
 
  private:
   struct Asked {
@@ -105,17 +122,24 @@ class ModelFetch::Conversation {
     Nanos at;
   };
 
+  Result<void> write_to(BytesView sha256, std::uint64_t size_bytes) {
+    auto writer = owner_.blobs_.put_stream(sha256, size_bytes);
+    if (!writer) return fail(writer.error());
+    writer_ = std::move(*writer);
+    start_ = asked_ = writer_->offset();
+    return {};
+  }
   FetchMore more() const { return {start_, asked_, piece_}; }
 
   // Asks for more if pace and budget let it. An error is a pause, or the store's.
   Result<void> want(std::uint64_t beside) {
     rate_wait_ns_ = 0;
     owner_.learn_round_trip();
-    const std::uint64_t window = owner_.pace_.window_bytes(), outstanding = asked_ - writer_.offset();
+    const std::uint64_t window = owner_.pace_.window_bytes(), outstanding = asked_ - writer_->offset();
     // A piece is an eighth of the window at most: the wait for it shall tell of the queue, not of its own length.
     piece_ = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(owner_.pace_.piece_bytes(), std::max<std::uint64_t>(window / 8, kPieceBytesMin)));
-    const std::uint64_t left = writer_.size_bytes() - asked_;
+    const std::uint64_t left = writer_->size_bytes() - asked_;
     const std::uint64_t step = std::max<std::uint64_t>(piece_, window / 4);  // saying more often costs more
     if (left == 0 || (outstanding > 0 && outstanding + std::min(step, left) > window)) return {};
     const std::uint64_t wanted = std::min(left, outstanding == 0 ? std::max<std::uint64_t>(window / 2, piece_) : step);
@@ -140,19 +164,24 @@ class ModelFetch::Conversation {
     if (!head_seen_) {
       const auto head = decode<FetchHead>(came, "head of a fetch");
       if (!head) return fail(head.error());
-      if (head->sha256 != file_.sha256 || head->size_bytes != writer_.size_bytes()) {  // X2
+      head_seen_ = true;
+      if (!bases_.empty()) {
+        if (head->size_bytes >= file_.size_bytes) return fail(Code::kNotFound, "the delta is no smaller than the file");
+        delta_sha256_ = head->sha256;
+        return write_to(head->sha256, head->size_bytes);
+      }
+      if (head->sha256 != file_.sha256 || head->size_bytes != file_.size_bytes) {  // X2
         return fail(Code::kCorrupt,
                     file_.path + ": the hub offers " + std::to_string(head->size_bytes) + " bytes of another file");
       }
-      head_seen_ = true;
       return {};
     }
-    if (came.empty() || came.size() > asked_ - writer_.offset()) {
+    if (came.empty() || came.size() > asked_ - writer_->offset()) {
       return fail(Code::kCorrupt, file_.path + ": the hub sent " + std::to_string(came.size()) + " bytes, " +
-                                      std::to_string(asked_ - writer_.offset()) + " were asked for");
+                                      std::to_string(asked_ - writer_->offset()) + " were asked for");
     }
     std::optional<Asked> begins;  // this is the first piece of what was asked then
-    while (!under_way_.empty() && writer_.offset() >= under_way_.front().begin) {
+    while (!under_way_.empty() && writer_->offset() >= under_way_.front().begin) {
       begins = under_way_.front();
       under_way_.pop_front();
     }
@@ -161,16 +190,18 @@ class ModelFetch::Conversation {
       owner_.window_bytes_.set(static_cast<double>(owner_.pace_.window_bytes()));
     }
     owner_.downloaded_.add(came.size());
-    owner_.full_bytes_.add(came.size());
-    return writer_.write(came);
+    (bases_.empty() ? owner_.full_bytes_ : owner_.delta_bytes_).add(came.size());
+    return writer_->write(came);
   }
 
   ModelFetch& owner_;
-  BlobStore::Writer& writer_;
   const ManifestFile& file_;
+  const std::vector<Bytes> bases_;  // none: the file itself
   const GoOn& go_on_;
-  const std::uint64_t start_ = writer_.offset();
-  std::uint64_t asked_;  // up to where
+  std::unique_ptr<BlobStore::Writer> writer_;
+  Bytes delta_sha256_;
+  std::uint64_t start_ = 0;
+  std::uint64_t asked_ = 0;  // up to where
   std::uint32_t piece_ = 0;
   std::deque<Asked> under_way_;
   Nanos heard_at_;
@@ -190,6 +221,10 @@ ModelFetch::ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Met
       downloaded_(metrics.counter("tidelock_edge_model_bytes_total", "Bytes of model files fetched from hubs.")),
       full_bytes_(metrics.counter("tidelock_edge_transfer_bytes_total", "Bytes of model transfers, by how they came.",
                                   {{"kind", "full"}})),
+      delta_bytes_(metrics.counter("tidelock_edge_transfer_bytes_total", "Bytes of model transfers, by how they came.",
+                                   {{"kind", "delta"}})),
+      fallbacks_(metrics.counter("tidelock_edge_delta_fallbacks_total",
+                                 "Files that came whole although the gateway had one to start from.")),
       day_bytes_(metrics.gauge("tidelock_edge_transfer_day_bytes", "Charged to the transfer budget of this day, UTC.")),
       month_bytes_(
           metrics.gauge("tidelock_edge_transfer_month_bytes", "Charged to the transfer budget of this month, UTC.")),
@@ -268,7 +303,8 @@ Result<NodeClient*> ModelFetch::client(const NodeId& hub) {
 }
 
 // Each hub holds published files or pulls them.
-Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& file, const GoOn& go_on) {
+Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& file, const std::vector<Bytes>& bases,
+                               const GoOn& go_on) {
   std::vector<NodeId> order{session_hub};
   for (const auto& [id, address] : config_.hubs) {
     if (id != session_hub) order.push_back(id);
@@ -281,7 +317,7 @@ Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& fi
       last = hub.error();
       continue;
     }
-    const auto done = from_hub(**hub, file, go_on);
+    const auto done = from_hub(**hub, file, bases, go_on);
     if (done) return {};
     last = done.error();
     if (last.code != Code::kBusy) continue;
@@ -291,30 +327,95 @@ Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& fi
   return fail(last);
 }
 
-Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, const GoOn& go_on) {
+Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases,
+                                  const GoOn& go_on) {
+  if (blobs_.has(file.sha256)) return {};
+  if (const TransferGrant no = budget_.look(clocks()); no.why != TransferWait::kNone) {
+    return fail(paused(no, budget_.limits()));
+  }
+  // Before anything is charged: a hub that cannot be reached costs nothing of a budget.
+  if (const auto ok = hub.connect(kConnectTimeoutMs); !ok) return ok;
+  if (!bases.empty() && file.size_bytes >= kDeltaFrom) {
+    const auto done = by_delta(hub, file, bases, go_on);
+    if (done || done.error().code == Code::kUnavailable || done.error().code == Code::kBusy) return done;
+    // M3: never in silence.
+    if (!config_.transfer_full_fallback) {
+      return fail(done.error().code,
+                  file.path + " does not come whole (transfer.full_fallback = false): " + done.error().message);
+    }
+    fallbacks_.add();
+    log(LogLevel::kWarn, "models", "no delta: the file comes whole",
+        {{"file", file.path}, {"bytes", file.size_bytes}, {"why", done.error().message}});
+  }
+  Conversation conversation(*this, file, {}, go_on);
+  bool unknown = false;
+  auto got = converse(hub, conversation, &unknown);
+  if (!got && unknown && conversation.writer() != nullptr)
+    got = plain_download(hub, *conversation.writer(), file, go_on);
+  if (!got) return got;
+  return conversation.writer()->commit();
+}
+
+// `unknown` becomes true where the hub is of a build without fetches.
+Result<void> ModelFetch::converse(NodeClient& hub, Conversation& conversation, bool* unknown) {
+  pace_.begin();
+  auto first = conversation.first();
+  if (!first) return fail(first.error());
+  if (conversation.writer() != nullptr && conversation.writer()->offset() == conversation.writer()->size_bytes())
+    return {};  // all of it came before a kill
+  auto got = hub.fetch(
+      std::move(*first), [&](std::optional<Bytes> came) { return conversation.turn(std::move(came)); }, unknown);
+  if (got) return got;
+  *unknown = *unknown || (!conversation.heard() && got.error().code == Code::kInvalid);
+  if (conversation.heard() && got.error().code == Code::kUnavailable) pace_.on_break();
+  return got;
+}
+
+Result<void> ModelFetch::by_delta(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases,
+                                  const GoOn& go_on) {
+  Conversation conversation(
+      *this, file, {bases.begin(), bases.begin() + static_cast<std::ptrdiff_t>(std::min(bases.size(), kBasesMax))},
+      go_on);
+  bool unknown = false;
+  if (const auto got = converse(hub, conversation, &unknown); !got) return got;
+  if (const auto whole = conversation.writer()->commit(); !whole) return whole;
+  const auto applied = apply(conversation.delta_sha256(), file);
+  // A full disk is no fault of the delta: it stays, so that it does not come again.
+  if (applied || applied.error().code == Code::kCorrupt) (void)blobs_.remove(conversation.delta_sha256());
+  return applied;
+}
+
+// M4: whatever the delta says, commit compares the hash.
+Result<void> ModelFetch::apply(BytesView delta_sha256, const ManifestFile& file) {
+  const auto delta = blobs_.map(delta_sha256);
+  if (!delta) return fail(delta.error());
   auto writer = blobs_.put_stream(file.sha256, file.size_bytes);
   if (!writer) return fail(writer.error());
-  if ((*writer)->offset() < file.size_bytes) {
-    if (const TransferGrant no = budget_.look(clocks()); no.why != TransferWait::kNone) {
-      return fail(paused(no, budget_.limits()));
-    }
-    // Before anything is charged: a hub that cannot be reached costs nothing of a budget.
-    if (const auto ok = hub.connect(kConnectTimeoutMs); !ok) return ok;
-    pace_.begin();
-    Conversation conversation(*this, **writer, file, go_on);
-    auto first = conversation.first();
-    if (!first) return fail(first.error());
-    bool unknown = false;
-    auto got = hub.fetch(
-        std::move(*first), [&](std::optional<Bytes> came) { return conversation.turn(std::move(came)); }, &unknown);
-    unknown = unknown || (!got && !conversation.heard() && got.error().code == Code::kInvalid);
-    if (!got && unknown) got = plain_download(hub, **writer, file, go_on);
-    if (!got) {
-      if (conversation.heard() && got.error().code == Code::kUnavailable) pace_.on_break();
-      return got;
-    }
+  std::vector<BlobMapping> bases;
+  bases.reserve(kDeltaBasesMax);
+  std::uint64_t here = (*writer)->offset();  // of an applying that a kill ended, or of the file itself: the same bytes
+  DeltaApplier applier(
+      [&](const DeltaBase& base) -> Result<BytesView> {
+        auto mapping = blobs_.map(base.sha256);
+        if (!mapping)
+          return fail(Code::kCorrupt, "the delta starts from a file that is not here: " + mapping.error().message);
+        bases.push_back(std::move(*mapping));
+        return bases.back().bytes();
+      },
+      [&](BytesView piece) -> Result<void> {
+        const std::uint64_t skip = std::min<std::uint64_t>(here, piece.size());
+        here -= skip;
+        return (*writer)->write(piece.substr(skip));
+      },
+      file.size_bytes);
+  Result<void> done;
+  for (BytesView rest = delta->bytes(); done && !rest.empty(); rest.remove_prefix(std::min(rest.size(), kApplyBytes))) {
+    done = applier.feed(rest.substr(0, kApplyBytes));
   }
-  return (*writer)->commit();
+  if (done) done = applier.finish();
+  if (done) done = (*writer)->commit();
+  if (!done && done.error().code == Code::kCorrupt) (*writer)->discard();  // else the file itself would begin with it
+  return done;
 }
 
 // From a hub of a build without fetches. What comes is kept whatever it cost; rate and budget end the download before

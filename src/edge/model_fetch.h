@@ -11,6 +11,9 @@
 // Errors:   kBusy with detail_ns > 0: a pause by budget or hours, and how long it lasts; the message says so. kBusy
 // that
 //           names the disk: this gateway's. kUnavailable: links, or `go_on` said no. Else as the hub and the store say.
+// Where the gateway has a file of the same name of another version, the hub is asked for a delta against it; it is
+// applied here and what comes out is hashed. When there is none, the file comes whole if `transfer.full_fallback` lets
+// it, and that is logged and counted: never in silence.
 // A hub of a build without fetches is asked for a plain download: its pace is then that of reading, and a budget stops
 // it within one of its chunks (1 MiB).
 #pragma once
@@ -21,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "codec/manifest.h"
@@ -42,8 +46,10 @@ class ModelFetch {
                                                   Metrics& metrics, BlobStore& blobs);
   ~ModelFetch();
 
-  // From the hub of the session first, then from any other. Done when the store has the file, verified.
-  Result<void> fetch(const NodeId& session_hub, const ManifestFile& file, const GoOn& go_on);
+  // From the hub of the session first, then from any other. Done when the store has the file, verified. `bases`: files
+  // in the store that the file may be like, the likest first.
+  Result<void> fetch(const NodeId& session_hub, const ManifestFile& file, const std::vector<Bytes>& bases,
+                     const GoOn& go_on);
   // Of files, in this run.
   std::uint64_t fetched_bytes() const { return downloaded_.value(); }
   // For calls; not the session's connection.
@@ -60,7 +66,10 @@ class ModelFetch {
   TransferBudget::Time clocks() const;
   Result<TransferGrant> take(std::uint64_t bytes);
   Result<void> store();
-  Result<void> from_hub(NodeClient& hub, const ManifestFile& file, const GoOn& go_on);
+  Result<void> from_hub(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases, const GoOn& go_on);
+  Result<void> by_delta(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases, const GoOn& go_on);
+  Result<void> apply(BytesView delta_sha256, const ManifestFile& file);
+  Result<void> converse(NodeClient& hub, Conversation& conversation, bool* unknown);
   Result<void> plain_download(NodeClient& hub, BlobStore::Writer& writer, const ManifestFile& file, const GoOn& go_on);
   void learn_round_trip();
   void show();
@@ -72,6 +81,8 @@ class ModelFetch {
   BlobStore& blobs_;
   Counter& downloaded_;
   Counter& full_bytes_;
+  Counter& delta_bytes_;
+  Counter& fallbacks_;
   Gauge& day_bytes_;
   Gauge& month_bytes_;
   Gauge& window_bytes_;

@@ -459,7 +459,7 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
     if (!got || blobs_->has(file.sha256)) continue;
     const Nanos began = clock_.now();
     const std::uint64_t had = fetch_->fetched_bytes();
-    got = fetch_->fetch(hub_, file, [&] { return go_on(name, pointer.version); });
+    got = fetch_->fetch(hub_, file, bases(name, file), [&] { return go_on(name, pointer.version); });
     measure_link(fetch_->fetched_bytes() - had, clock_.now() - began);
   }
   fetched_bytes_[{name, pointer.version}] += fetch_->fetched_bytes() - before;
@@ -476,6 +476,22 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
     return marked;
   verified_[{name, pointer.version}] = Verified{pointer.manifest_sha256, std::move(*manifest)};
   return {};
+}
+
+// M3: what a file may be made out of: the files of that path in other versions of the model, the one in force first.
+std::vector<Bytes> ModelKeeper::bases(const std::string& name, const ManifestFile& file) const {
+  std::vector<Bytes> found;
+  const auto model = models_.find(name);
+  for (const auto& [version, verified] : verified_) {
+    if (version.first != name) continue;
+    const bool in_force =
+        model != models_.end() && model->second.current.value && model->second.current.value->version == version.second;
+    for (const ManifestFile& held : verified.manifest.files) {
+      if (held.path != file.path || held.sha256 == file.sha256 || !blobs_->has(held.sha256)) continue;
+      found.insert(in_force ? found.begin() : found.end(), held.sha256);
+    }
+  }
+  return found;
 }
 
 // M4: the golden inputs in the real engine.

@@ -136,6 +136,7 @@ class ModelKeeper {
   void take_queue(std::deque<Item> items);
   void failed(const VersionKey& key, const Error& error);
   Result<void> ensure(const std::string& name, const ModelPointer& pointer, const char* role);
+  std::vector<Bytes> bases(const std::string& name, const ManifestFile& file) const;
   Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
   Result<void> verify(const std::string& folder, const Manifest& manifest);
   void measure_link(std::uint64_t bytes, Nanos took);

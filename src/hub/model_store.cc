@@ -20,6 +20,7 @@ constexpr std::size_t kChunkBytes = 1u << 20;
 constexpr int kPeerTimeoutMs = 2'000;
 constexpr int kIdleTimeoutMs = 10'000;
 constexpr int kPublishTimeoutMs = 5'000;
+constexpr std::size_t kFetchBasesMax = 8;
 
 Result<void> check_digest(BytesView sha256) {
   if (sha256.size() != kSha256Bytes) {
@@ -69,6 +70,9 @@ Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& di
     store->origin_ = std::move(*origin);
     store->watch_every_ = below.watch_every;
   }
+  auto deltas = DeltaStore::open(directory + "/deltas");
+  if (!deltas) return fail(deltas.error());
+  store->deltas_ = std::move(*deltas);
   return store;
 }
 
@@ -255,10 +259,29 @@ Result<BlobMapping> HubModelStore::have(BytesView sha256) {
 Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first) {
   const auto request = decode<FetchRequest>(first, "fetch");
   if (!request) return fail(request.error());
+  if (const auto* delta = std::get_if<FetchDelta>(&request->what)) return fetch_delta(*delta, request->more);
   const auto& blob = std::get<FetchBlob>(request->what);
   auto mapping = have(blob.sha256);
   if (!mapping) return fail(mapping.error());
   return BlobFetch::open(blob.sha256, std::move(*mapping), request->more);
+}
+
+Result<std::unique_ptr<FetchSource>> HubModelStore::fetch_delta(const FetchDelta& wanted, const FetchMore& more) {
+  if (wanted.bases.size() > kFetchBasesMax) {
+    return fail(Code::kInvalid,
+                std::to_string(wanted.bases.size()) + " bases: at most " + std::to_string(kFetchBasesMax));
+  }
+  const auto target = have(wanted.target);
+  if (!target) return fail(target.error());
+  for (const Bytes& base : wanted.bases) {
+    const auto held = blobs_->map(base);
+    if (!held) continue;
+    auto delta = deltas_->delta(base, held->bytes(), wanted.target, target->bytes());
+    if (!delta) return fail(delta.error());
+    return BlobFetch::open(delta->sha256, std::move(delta->mapping), more);
+  }
+  return fail(Code::kNotFound,
+              "this hub has none of the " + std::to_string(wanted.bases.size()) + " files to start from");
 }
 
 Result<ChunkSource> HubModelStore::download(Bytes request) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "hub/delta_store.h"
 #include "hub/model_origin.h"
 #include "hub/model_watch.h"
 #include "protocol/admin.h"
@@ -58,8 +59,10 @@ class HubModelStore {
   Result<BlobMapping> have(BytesView sha256);
   Result<void> pull_from(Peer& peer, BytesView sha256);
   Result<void> bring(const ManifestFile& file);
+  Result<std::unique_ptr<FetchSource>> fetch_delta(const FetchDelta& wanted, const FetchMore& more);
 
   std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<DeltaStore> deltas_;
   std::unique_ptr<ModelOrigin> origin_;  // null: the hubs' folders are where files rest
   Nanos watch_every_ = 0;
   std::unique_ptr<ModelWatch> watch_;

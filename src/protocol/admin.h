@@ -195,6 +195,16 @@ struct FetchBlob {
     a(sha256);
   }
 };
+// M3: the same by way of a file that the edge has: what is sent is a delta (codec/delta.h), and the head names it. The
+// hub takes the first of `bases` that it has too. kNotFound: none of them, or a delta would save nothing.
+struct FetchDelta {
+  Bytes target;
+  std::vector<Bytes> bases;
+  template <class A>
+  void fields(A& a) {
+    a(target, bases);
+  }
+};
 struct FetchMore {                // what the hub may send
   std::uint64_t offset = 0;       // where to begin; counts until the first byte was asked for
   std::uint64_t until = 0;        // never lower than before
@@ -205,7 +215,7 @@ struct FetchMore {                // what the hub may send
   }
 };
 struct FetchRequest {  // first frame of a fetch; those that follow are FetchMore
-  std::variant<FetchBlob> what;
+  std::variant<FetchBlob, FetchDelta> what;
   FetchMore more;
   template <class A>
   void fields(A& a) {

@@ -48,6 +48,45 @@ class Transfer(unittest.TestCase):
             metrics = cluster.metrics(EDGE)
             self.assertGreater(metrics['tidelock_edge_transfer_bytes_total{kind="full"}'], 0)
 
+    def test_a_new_version_comes_as_a_delta(self):
+        with Scratch() as folder:
+            cluster, releases = self.cluster(folder)
+            payload = bytearray(releases.noise(SIZE))
+            releases.publish("1.0.0", payload)
+            releases.stage("1.0.0")
+            releases.wait_staged("1.0.0", 120)
+            payload[SIZE * 9 // 10:SIZE * 9 // 10 + 20_000] = releases.noise(20_000)
+            payload[1_000:1_000] = releases.noise(500)
+            cluster.links.tell(f"rate {EDGE}/* 20000")
+            releases.publish("2.0.0", payload)
+            before = link(cluster)[0]
+            releases.stage("2.0.0")
+            # A kill in the middle of the delta: it goes on where it was.
+            wait_until("some of the delta is here", lambda: releases.partial_bytes() > 6_000, 60, step=0.01)
+            cluster.kill(EDGE)
+            cluster.start(EDGE)
+            releases.wait_staged("2.0.0", 120)
+            self.assertLess(link(cluster)[0] - before, 1.1 * 20_500 + EVENT_BYTES + QUIET_BYTES)
+            metrics = cluster.metrics(EDGE)
+            self.assertGreater(metrics['tidelock_edge_transfer_bytes_total{kind="delta"}'], 0)
+            self.assertEqual(metrics['tidelock_edge_transfer_bytes_total{kind="full"}'], 0)
+            self.assertEqual(metrics["tidelock_edge_delta_fallbacks_total"], 0)
+            # What has nothing in common with the version before is no delta: it comes whole, counted and logged. Or not at all.
+            cluster.links.tell(f"rate {EDGE}/* 0")
+            releases.publish("3.0.0", releases.noise(SIZE // 10))
+            releases.stage("3.0.0")
+            releases.wait_staged("3.0.0", 120)
+            self.assertEqual(cluster.metrics(EDGE)["tidelock_edge_delta_fallbacks_total"], 1)
+            self.assertIn("no delta: the file comes whole", cluster.processes[EDGE].last_words(60))
+            cluster.stop(EDGE)
+            with open(cluster.config_file(EDGE), "a", encoding="utf-8") as out:
+                out.write("\n[transfer]\nfull_fallback = false\n")
+            cluster.start(EDGE)
+            releases.publish("4.0.0", releases.noise(SIZE // 10))
+            releases.stage("4.0.0")
+            wait_until("it says why not", lambda: [one for one in releases.status().get("waiting", []) if "does not come whole" in one["why"]],
+                       60, step=0.2)
+
     def test_a_budget_stops_a_transfer_and_is_seen(self):
         budget = 1_000_000
         with Scratch() as folder:

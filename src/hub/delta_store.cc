@@ -1,0 +1,41 @@
+#include "hub/delta_store.h"
+
+#include "codec/delta.h"
+
+namespace tidelock {
+
+Result<std::unique_ptr<DeltaStore>> DeltaStore::open(const std::string& directory, std::uint64_t quota_bytes) {
+  BlobStoreOptions options;
+  options.quota_bytes = quota_bytes;
+  auto blobs = BlobStore::open(directory, options);
+  if (!blobs) return fail(blobs.error());
+  return std::unique_ptr<DeltaStore>(new DeltaStore(std::move(*blobs)));
+}
+
+Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base, BytesView target_sha256,
+                                           BytesView target) {
+  const auto nothing = [] { return fail(Code::kNotFound, "a delta would save nothing"); };
+  const std::pair<Bytes, Bytes> key{Bytes(base_sha256), Bytes(target_sha256)};
+  const std::lock_guard lock(mutex_);
+  if (const auto it = known_.find(key); it != known_.end()) {
+    if (it->second.empty()) return nothing();
+    if (auto mapping = blobs_->map(it->second)) return Made{it->second, std::move(*mapping)};
+  }
+  const DeltaSource bases[] = {{base, key.first}};
+  const auto made = make_delta(bases, {target, key.second});
+  if (!made) return fail(made.error());
+  if (known_.size() >= kKnownMax) known_.clear();  // what is kept is found again by making it
+  if (made->bytes.size() >= target.size() || made->bytes.size() > blobs_->quota_bytes() / 2) {
+    known_[key].clear();
+    return nothing();
+  }
+  if (const auto room = blobs_->make_room(made->bytes.size()); !room) return fail(room.error());
+  auto stored = blobs_->put(made->bytes);
+  if (!stored) return fail(stored.error());
+  known_[key] = *stored;
+  auto mapping = blobs_->map(*stored);
+  if (!mapping) return fail(mapping.error());
+  return Made{std::move(*stored), std::move(*mapping)};
+}
+
+}  // namespace tidelock

@@ -1,0 +1,43 @@
+// DeltaStore makes deltas between published files and keeps them (M3): once for each pair, however many edges ask, in a
+// folder that holds so much and no more. What it holds can be made anew, so it goes when room is needed.
+//
+// Threads:  any; one delta is made at a time. Blocks for as long as that takes (codec/delta.h): bulk threads only.
+// Errors:   kNotFound a delta would save nothing; that is remembered too. Else as BlobStore and make_delta.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "store/models/blob_store.h"
+
+namespace tidelock {
+
+class DeltaStore {
+ public:
+  static constexpr std::uint64_t kQuotaBytes = 512u << 20;
+  static Result<std::unique_ptr<DeltaStore>> open(const std::string& directory,
+                                                  std::uint64_t quota_bytes = kQuotaBytes);
+
+  struct Made {
+    Bytes sha256;  // of the delta
+    BlobMapping mapping;
+  };
+  // Digests are of the two files, whose bytes the caller vouches for.
+  Result<Made> delta(BytesView base_sha256, BytesView base, BytesView target_sha256, BytesView target);
+
+ private:
+  explicit DeltaStore(std::unique_ptr<BlobStore> blobs) : blobs_(std::move(blobs)) {}
+  static constexpr std::size_t kKnownMax = 4'096;
+
+  const std::unique_ptr<BlobStore> blobs_;
+  std::mutex mutex_;                                // held while a delta is made
+  std::map<std::pair<Bytes, Bytes>, Bytes> known_;  // (base, target) -> delta; empty: it saves nothing
+};
+
+}  // namespace tidelock

@@ -1,0 +1,82 @@
+// What a hub keeps of deltas: each pair is made once, room is bounded, and what comes out is what went in (M3).
+#include "hub/delta_store.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "codec/delta.h"
+#include "codec/signature.h"
+#include "store/models/test_folder.h"
+
+namespace tidelock {
+namespace {
+
+Bytes noise(std::uint64_t seed, std::size_t size) {
+  Rng rng(seed);
+  Bytes bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(rng.next());
+  return bytes;
+}
+
+Result<DeltaStore::Made> ask(DeltaStore& store, const Bytes& base, const Bytes& target) {
+  return store.delta(sha256(base), base, sha256(target), target);
+}
+
+TEST(DeltaStoreTest, GivesTheSameDeltaEachTimeAndItMakesTheTarget) {  // M3
+  const TestFolder folder;
+  const Bytes base = noise(1, 200'000);
+  const Bytes target = base.substr(0, 100'000) + noise(2, 5'000) + base.substr(100'000);
+  Bytes first;
+  for (const char* run : {"made", "kept", "made again after a restart"}) {
+    static std::unique_ptr<DeltaStore> store;
+    if (!store || std::string(run).starts_with("made again")) {
+      store.reset();
+      auto opened = DeltaStore::open(folder.path() + "/deltas");
+      ASSERT_TRUE(opened) << opened.error().message;
+      store = std::move(*opened);
+    }
+    const auto made = ask(*store, base, target);
+    ASSERT_TRUE(made) << run << ": " << made.error().message;
+    if (first.empty()) first = made->sha256;
+    EXPECT_EQ(made->sha256, first) << run << ": so a transfer goes on at the byte";
+    EXPECT_EQ(sha256(made->mapping.bytes()), first) << run;
+    EXPECT_LT(made->mapping.bytes().size(), 8'000u) << run;
+    const auto out = apply_delta(
+        made->mapping.bytes(), [&](const DeltaBase&) -> Result<BytesView> { return BytesView(base); }, target.size());
+    ASSERT_TRUE(out) << run << ": " << out.error().message;
+    EXPECT_EQ(*out, target) << run;
+    if (std::string(run).starts_with("made again")) store.reset();
+  }
+}
+
+TEST(DeltaStoreTest, WhatSavesNothingIsSaidTwice) {
+  const TestFolder folder;
+  const auto store = DeltaStore::open(folder.path() + "/deltas");
+  ASSERT_TRUE(store) << store.error().message;
+  for (const char* time : {"made", "remembered"}) {
+    const auto made = ask(**store, noise(3, 50'000), noise(4, 50'000));
+    ASSERT_FALSE(made) << time;
+    EXPECT_EQ(made.error().code, Code::kNotFound) << time << ": " << made.error().message;
+  }
+}
+
+TEST(DeltaStoreTest, OldDeltasGoWhenRoomIsNeeded) {
+  const TestFolder folder;
+  constexpr std::uint64_t kQuota = 100'000;
+  const auto store = DeltaStore::open(folder.path() + "/deltas", kQuota);
+  ASSERT_TRUE(store) << store.error().message;
+  const Bytes base = noise(5, 300'000);
+  for (std::uint64_t version = 0; version < 6; ++version) {
+    const auto made = ask(**store, base, base + noise(100 + version, 30'000));
+    ASSERT_TRUE(made) << version << ": " << made.error().message;
+    EXPECT_GE(made->mapping.bytes().size(), 30'000u);
+  }
+  EXPECT_TRUE(ask(**store, base, base + noise(100, 30'000))) << "one that went is made again";
+  EXPECT_EQ(ask(**store, base, base + noise(7, 60'000)).error().code, Code::kNotFound) << "more than half of the room";
+}
+
+}  // namespace
+}  // namespace tidelock
