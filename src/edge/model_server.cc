@@ -25,24 +25,6 @@ std::string said(const WebAnswer& answer) {
 
 }  // namespace
 
-Result<void> check_model_server(const ModelServerSettings& settings) {
-  if (settings.folder.empty() && !settings.url.empty()) {
-    return fail(Code::kInvalid, "model_server.url = '" + settings.url +
-                                    "' without model_server.folder: name the folder that the server reads");
-  }
-  if (!settings.folder.empty() && settings.folder.front() != '/') {
-    return fail(Code::kInvalid, "model_server.folder = '" + settings.folder + "': must be an absolute path");
-  }
-  if (!settings.url.empty()) {
-    if (auto url = parse_web_url("model_server.url", settings.url, false); !url) return fail(url.error());
-  }
-  if (settings.timeout_ms < 100 || settings.timeout_ms > 3'600'000) {
-    return fail(Code::kInvalid,
-                "model_server.timeout_ms = " + std::to_string(settings.timeout_ms) + ": must be 100 to 3600000");
-  }
-  return {};
-}
-
 ModelServer::ModelServer(const ModelServerSettings& settings, const Clock& clock, Metrics& metrics)
     : settings_(settings),
       url_(settings.url.ends_with('/') ? settings.url.substr(0, settings.url.size() - 1) : settings.url),
