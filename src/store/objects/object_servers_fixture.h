@@ -94,7 +94,9 @@ class RadosGateway {
     conf.close();
     const std::vector<std::string> with{"CEPH_CONF=" + dir + "/ceph.conf"};
     const std::string out = dir + "/out";
-    const auto run = [&](const std::vector<std::string>& command) {
+    // Each ends in a second or two, or waits for ever where a daemon did not come up: then the next attempt is due.
+    const auto run = [&](std::vector<std::string> command) {
+      command.insert(command.begin(), {"timeout", "40"});
       return ObjectProcess(command, out, with).wait() == 0;
     };
     const auto keep = [&](const std::vector<std::string>& command) {

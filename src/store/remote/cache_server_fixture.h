@@ -62,7 +62,11 @@ class CacheServer {
     ::unlink(socket().c_str());
     child_.pid = -1;
   }
-  void hang() { ::kill(child_.pid, SIGSTOP); }
+  void hang() {
+    ::kill(child_.pid, SIGSTOP);
+    siginfo_t stopped;
+    ::waitid(P_PID, static_cast<id_t>(child_.pid), &stopped, WSTOPPED);  // all of its threads
+  }
   void go_on() { ::kill(child_.pid, SIGCONT); }
 
   std::string socket() const { return folder_.path() + "/cache.sock"; }
