@@ -301,6 +301,7 @@ class Cluster : private LedgerHost {
   std::set<int> watched_;
   std::optional<Rollout> rollout_before_;  // of the entries judged so far
   Nanos wave_at_ = kNever;                 // true time at which its latest wave was activated
+  bool ledger_clock_lagged_ = false;       // a hub did not know how much time had passed (C2)
   ClusterReport report_;
 };
 

@@ -167,6 +167,7 @@ void Cluster::disrupt(Hub& hub) {
   pause(hub, still);
   hub.clock.jump(by);
   judge_.clock_jumped(hub.id, hub.incarnation);
+  ledger_clock_lagged_ = true;
   hub.inbox.push_front([this, &hub] { step_hub(hub, HubDisrupted{}); });
 }
 
