@@ -71,11 +71,19 @@ class ModelFetch::Conversation {
       return encode(FetchRequest{FetchDelta{file_.sha256, bases_}, more()});
     }
     if (const auto ok = write_to(file_.sha256, file_.size_bytes); !ok) return fail(ok.error());
-    if (const auto ok = want(kOpenBytes); !ok) return fail(ok.error());
+    if (const auto ok = want(); !ok) return fail(ok.error());
     return encode(FetchRequest{FetchBlob{file_.sha256}, more()});
   }
 
   Result<FetchTurn> turn(std::optional<Bytes> came) {
+    auto next = take_turn(std::move(came));
+    ours_ = !next;
+    return next;
+  }
+  // The last error was said here, not by the hub.
+  bool ours() const { return ours_; }
+
+  Result<FetchTurn> take_turn(std::optional<Bytes> came) {
     if (!go_on_()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
     const Nanos now = owner_.clock_.now();
     if (came) {
@@ -93,8 +101,7 @@ class ModelFetch::Conversation {
     turn.done = head_seen_ && writer_->offset() == writer_->size_bytes();
     if (turn.done) return turn;
     const std::uint64_t before = asked_;
-    if (const auto ok = want(bases_.empty() || asked_ > start_ ? 0 : kOpenBytes); !ok && asked_ == writer_->offset())
-      return fail(ok.error());
+    if (const auto ok = want(); !ok && asked_ == writer_->offset()) return fail(ok.error());
     if (asked_ > before) {
       if (before == writer_->offset()) heard_at_ = now;  // nothing was due until now
       turn.say = encode(more());
@@ -102,8 +109,10 @@ class ModelFetch::Conversation {
     Nanos wait = kLookMs * kMillisecond;
     if (asked_ > writer_->offset()) {
       const Nanos silent = saturating_sub(now, heard_at_);
-      if (silent >= kIdleTimeoutMs * kMillisecond) {
-        return fail(Code::kUnavailable, "nothing came for " + std::to_string(kIdleTimeoutMs) + " ms");
+      // Before its head the hub may have to bring the file from elsewhere.
+      const int patience_ms = head_seen_ ? kIdleTimeoutMs : kMakeTimeoutMs;
+      if (silent >= patience_ms * kMillisecond) {
+        return fail(Code::kUnavailable, "nothing came for " + std::to_string(patience_ms) + " ms");
       }
     } else {
       wait = std::min(wait, rate_wait_ns_);
@@ -132,7 +141,8 @@ class ModelFetch::Conversation {
   FetchMore more() const { return {start_, asked_, piece_}; }
 
   // Asks for more if pace and budget let it. An error is a pause, or the store's.
-  Result<void> want(std::uint64_t beside) {
+  Result<void> want() {
+    const std::uint64_t beside = open_charged_ ? 0 : kOpenBytes;
     rate_wait_ns_ = 0;
     owner_.learn_round_trip();
     const std::uint64_t window = owner_.pace_.window_bytes(), outstanding = asked_ - writer_->offset();
@@ -149,6 +159,7 @@ class ModelFetch::Conversation {
       rate_wait_ns_ = grant->wait_ns;
       return {};
     }
+    open_charged_ = true;
     const std::uint64_t payload =
         grant->bytes > beside ? std::min(wanted, payload_of(grant->bytes - beside, piece_)) : 0;
     if (payload < std::min(wanted, kPayloadLeast)) {  // M3: the end of a budget; its last bytes are of no use
@@ -207,6 +218,8 @@ class ModelFetch::Conversation {
   Nanos heard_at_;
   Nanos rate_wait_ns_ = 0;
   bool head_seen_ = false;
+  bool open_charged_ = false;  // what this connection cost
+  bool ours_ = false;
 };
 
 // ---- the fetch
@@ -320,21 +333,22 @@ Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& fi
     const auto done = from_hub(**hub, file, bases, go_on);
     if (done) return {};
     last = done.error();
-    if (last.code != Code::kBusy) continue;
-    // Ours, not the hub's: another one helps as little.
-    if (last.detail_ns > 0 || last.message.find("disk") != std::string::npos) break;
+    if (last.code == Code::kBusy && own_trouble_) break;  // ours, not the hub's: another one helps as little
   }
   return fail(last);
 }
 
 Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases,
                                   const GoOn& go_on) {
+  own_trouble_ = true;
   if (blobs_.has(file.sha256)) return {};
   if (const TransferGrant no = budget_.look(clocks()); no.why != TransferWait::kNone) {
     return fail(paused(no, budget_.limits()));
   }
   // Before anything is charged: a hub that cannot be reached costs nothing of a budget.
+  own_trouble_ = false;
   if (const auto ok = hub.connect(kConnectTimeoutMs); !ok) return ok;
+  own_trouble_ = true;
   if (!bases.empty() && file.size_bytes >= kDeltaFrom) {
     const auto done = by_delta(hub, file, bases, go_on);
     if (done || done.error().code == Code::kUnavailable || done.error().code == Code::kBusy) return done;
@@ -366,6 +380,9 @@ Result<void> ModelFetch::converse(NodeClient& hub, Conversation& conversation, b
   auto got = hub.fetch(
       std::move(*first), [&](std::optional<Bytes> came) { return conversation.turn(std::move(came)); }, unknown);
   if (got) return got;
+  own_trouble_ = conversation.ours();
+  // A pause is what we make of our own budget: how long the hub is busy is no such thing.
+  if (!own_trouble_) got = fail(got.error().code, got.error().message);
   *unknown = *unknown || (!conversation.heard() && got.error().code == Code::kInvalid);
   if (conversation.heard() && got.error().code == Code::kUnavailable) pace_.on_break();
   return got;
@@ -380,8 +397,11 @@ Result<void> ModelFetch::by_delta(NodeClient& hub, const ManifestFile& file, con
   if (const auto got = converse(hub, conversation, &unknown); !got) return got;
   if (const auto whole = conversation.writer()->commit(); !whole) return whole;
   const auto applied = apply(conversation.delta_sha256(), file);
-  // A full disk is no fault of the delta: it stays, so that it does not come again.
-  if (applied || applied.error().code == Code::kCorrupt) (void)blobs_.remove(conversation.delta_sha256());
+  own_trouble_ = true;
+  (void)blobs_.remove(conversation.delta_sha256());
+  // There may be room for the file where there is none for the two of them.
+  if (!applied && applied.error().code == Code::kBusy)
+    return fail(Code::kInvalid, "no room for the file beside its delta: " + applied.error().message);
   return applied;
 }
 
@@ -422,21 +442,29 @@ Result<void> ModelFetch::apply(BytesView delta_sha256, const ManifestFile& file)
 // more is read, and it goes on when they let it.
 Result<void> ModelFetch::plain_download(NodeClient& hub, BlobStore::Writer& writer, const ManifestFile& file,
                                         const GoOn& go_on) {
-  return hub.download(
+  own_trouble_ = false;
+  const auto take_chunk = [&](const Bytes& chunk) -> Result<void> {
+    if (!go_on()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
+    downloaded_.add(chunk.size());
+    full_bytes_.add(chunk.size());
+    budget_.charge(clocks(), wire_bytes(chunk.size(), chunk.size()));
+    if (const auto ok = store(); !ok) return ok;
+    if (const auto ok = writer.write(chunk); !ok) return ok;
+    const auto more = take(1);
+    if (!more) return fail(more.error());
+    if (more->bytes == 0 && writer.offset() < file.size_bytes) return fail(paused(*more, budget_.limits()));
+    return {};
+  };
+  const auto got = hub.download(
       encode(BlobDownload{file.sha256, writer.offset()}),
-      [&](Bytes chunk) -> Result<void> {
-        if (!go_on()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
-        downloaded_.add(chunk.size());
-        full_bytes_.add(chunk.size());
-        budget_.charge(clocks(), wire_bytes(chunk.size(), chunk.size()));
-        if (const auto ok = store(); !ok) return ok;
-        if (const auto ok = writer.write(chunk); !ok) return ok;
-        const auto more = take(1);
-        if (!more) return fail(more.error());
-        if (more->bytes == 0 && writer.offset() < file.size_bytes) return fail(paused(*more, budget_.limits()));
-        return {};
+      [&](const Bytes& chunk) {
+        auto taken = take_chunk(chunk);
+        own_trouble_ = !taken;
+        return taken;
       },
       kIdleTimeoutMs);
+  if (got || own_trouble_) return got;
+  return fail(got.error().code, got.error().message);
 }
 
 }  // namespace tidelock

@@ -91,6 +91,7 @@ class ModelFetch {
   TransferPace pace_;
   std::atomic<Nanos> round_trip_{0};
   Nanos round_trip_seen_ = 0;
+  bool own_trouble_ = false;  // the last error was this gateway's: another hub helps as little
 };
 
 }  // namespace tidelock

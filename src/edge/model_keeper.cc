@@ -217,14 +217,17 @@ void ModelKeeper::take(PointerCame& came) {
   if (pointer.known && came.version < pointer.version) return;  // S5: order is by index
   const bool counts = came.which.ring ? pointer.value || came.pointer : !came.which.staged;
   if (counts && came.version > pointer.version) model.current_since = clock_.now();
-  if (came.which.ring && pointer.value && !came.pointer) (void)blobs_->pin(came.which.name + ".ahead", {});
+  if (came.which.ring && (pointer.value || !pointer.known) && !came.pointer)
+    (void)blobs_->pin(came.which.name + ".ahead", {});
   pointer.known = true;
   pointer.value = std::move(came.pointer);
   pointer.version = came.version;
 }
 
 void ModelKeeper::take(const ReadFailed& failed) {
-  reads_due_.try_emplace(failed.key, failed.wait_ns == 0 ? 0 : saturating_add(clock_.now(), failed.wait_ns));
+  const Nanos at = failed.wait_ns == 0 ? 0 : saturating_add(clock_.now(), failed.wait_ns);
+  Nanos& due = reads_due_.try_emplace(failed.key, at).first->second;
+  due = std::min(due, at);
 }
 
 void ModelKeeper::read_pointer(const std::string& key) {
@@ -326,7 +329,10 @@ void ModelKeeper::verify_placed() {
     const auto check = [&]() -> Result<Verified> {
       auto encoded = layout_->signed_manifest(placed.name, placed.version);
       if (!encoded) return fail(encoded.error());
-      allowed = trust_->check(placed.name, placed.version, *encoded);  // X3: again on load
+      // X3: again on load. A root alone takes nothing back: what was verified before it stays until there is a
+      // catalogue.
+      if (trust_->standing(wall_ms_now()).what != TrustStanding::kNoCatalogue)
+        allowed = trust_->check(placed.name, placed.version, *encoded);
       if (!allowed) return fail(allowed.error());
       auto manifest = open_manifest(*encoded, model_key_);  // M4: the signature before anything else
       if (!manifest) return fail(manifest.error());
@@ -464,6 +470,9 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   }
   fetched_bytes_[{name, pointer.version}] += fetch_->fetched_bytes() - before;
   if (!got) return got;
+  // X2: that may have taken hours, in which another catalogue, or another key, came.
+  if (const auto ok = trust_->check(name, pointer.version, *encoded); !ok) return ok;
+  if (const auto again = open_manifest(*encoded, model_key_); !again) return fail(again.error());
   const auto folder = layout_->place(*encoded, *manifest, *blobs_);
   if (!folder) return fail(folder.error());
   if (const auto ok = verify(*folder, *manifest); !ok) {
@@ -544,8 +553,12 @@ void ModelKeeper::prune() {
     removed = true;
   }
   if (!removed) return;
+  std::set<Bytes> kept;  // of versions that no pin names while the one in force is on its way (M6)
+  for (const auto& [version, verified] : verified_) {
+    for (const ManifestFile& file : verified.manifest.files) kept.insert(file.sha256);
+  }
   for (const BlobInfo& blob : blobs_->list()) {
-    if (!blob.pinned) (void)blobs_->remove(blob.sha256);
+    if (!blob.pinned && !kept.contains(blob.sha256)) (void)blobs_->remove(blob.sha256);
   }
 }
 

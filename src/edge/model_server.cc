@@ -38,10 +38,12 @@ Result<std::unique_ptr<ModelServer>> ModelServer::open(const ModelServerSettings
                                                        Metrics& metrics) {
   if (const auto ok = check_model_server(settings); !ok) return fail(ok.error());
   std::unique_ptr<ModelServer> server(new ModelServer(settings, clock, metrics));
+  WebOptions web;
+  web.idle_timeout_ms = settings.timeout_ms;  // it says nothing while it loads
+  server->web_ = std::make_unique<WebClient>(web);
   auto folder = ServerFolder::open(settings.folder);
   if (!folder) return fail(folder.error());
   server->folder_ = std::move(*folder);
-  server->web_ = std::make_unique<WebClient>(WebOptions{});
   server->thread_ = std::thread([raw = server.get()] { raw->run(); });
   return server;
 }

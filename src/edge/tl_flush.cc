@@ -29,6 +29,7 @@ struct EdgeCommands::Flush {
   std::deque<std::string> page;            // listed, and not deleted yet
   std::set<std::string, std::less<>> own;  // of a write-behind namespace: what was held here
   std::string last;                        // the hub's next page begins behind it
+  bool too_many = false;                   // held here: not all of them were looked at
   bool listed_all = false;                 // there is none
   std::int64_t deleted = 0;
 };
@@ -61,7 +62,11 @@ void EdgeCommands::tl_flush(const Asked& asked, std::string_view prefix) {
       after = **last;
     }
     return [this, flush] {
-      if (!flush->listed_all) flush->own.insert(flush->page.begin(), flush->page.end());
+      flush->too_many = flush->page.size() >= kOwnKeysMax;
+      if (!flush->listed_all) {  // the hub's first: their stamps bind those of all deletions (G8)
+        flush->own.insert(flush->page.begin(), flush->page.end());
+        flush->page.clear();
+      }
       flush_some_of(flush);
     };
   });
@@ -77,13 +82,17 @@ void EdgeCommands::flush_some_of(const std::shared_ptr<Flush>& flush) {
     return core_.list_keys(flush->ns.prefix, flush->last, [this, flush](KeysListedOp listed) {
       if (listed.code != Code::kOk) return stop_flush(flush, listed.code, listed.message);
       for (std::string& key : listed.keys) {
-        if (!flush->own.contains(key)) flush->page.push_back(std::move(key));
+        flush->own.erase(key);
+        flush->page.push_back(std::move(key));
       }
       flush->listed_all = listed.last.empty();
+      if (flush->listed_all) flush->page.insert(flush->page.end(), flush->own.begin(), flush->own.end());
       flush->last = std::move(listed.last);
       core_.loop().post([this, flush] { flush_some_of(flush); });
     });
   }
+  if (flush->page.empty() && flush->too_many)
+    return stop_flush(flush, Code::kBusy, "this edge holds more keys of it than one flush looks at");
   if (flush->page.empty()) return answer(flush->asked, [&](RespReply& reply) { reply.integer(flush->deleted); });
 
   std::vector<KeyWrite> gone;

@@ -12,27 +12,40 @@ Result<std::unique_ptr<DeltaStore>> DeltaStore::open(const std::string& director
   return std::unique_ptr<DeltaStore>(new DeltaStore(std::move(*blobs)));
 }
 
+namespace {
+Error nothing() { return {Code::kNotFound, "a delta would save nothing, or is more than this hub keeps", {}, 0}; }
+}  // namespace
+
 Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base, BytesView target_sha256,
                                            BytesView target) {
-  const auto nothing = [] { return fail(Code::kNotFound, "a delta would save nothing"); };
   const std::pair<Bytes, Bytes> key{Bytes(base_sha256), Bytes(target_sha256)};
-  const std::lock_guard lock(mutex_);
-  if (const auto it = known_.find(key); it != known_.end()) {
-    if (it->second.empty()) return nothing();
-    if (auto mapping = blobs_->map(it->second)) return Made{it->second, std::move(*mapping)};
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = known_.find(key); it != known_.end()) {
+      if (it->second.empty()) return fail(nothing());
+      if (auto mapping = blobs_->map(it->second)) return Made{it->second, std::move(*mapping)};
+    }
+    if (making_) return fail(Code::kBusy, "this hub is making a delta; ask again");
+    making_ = true;
   }
+  auto made = make(key, base, target);
+  const std::lock_guard lock(mutex_);
+  making_ = false;
+  const bool saves_nothing = !made && made.error().code == Code::kNotFound;
+  if (!made && !saves_nothing) return made;
+  if (known_.size() >= kKnownMax) known_.clear();  // what is kept is found again by making it
+  known_[key] = made ? made->sha256 : Bytes();
+  return made;
+}
+
+Result<DeltaStore::Made> DeltaStore::make(const std::pair<Bytes, Bytes>& key, BytesView base, BytesView target) {
   const DeltaSource bases[] = {{base, key.first}};
   const auto made = make_delta(bases, {target, key.second});
   if (!made) return fail(made.error());
-  if (known_.size() >= kKnownMax) known_.clear();  // what is kept is found again by making it
-  if (made->bytes.size() >= target.size() || made->bytes.size() > blobs_->quota_bytes() / 2) {
-    known_[key].clear();
-    return nothing();
-  }
+  if (made->bytes.size() >= target.size() || made->bytes.size() > blobs_->quota_bytes() / 2) return fail(nothing());
   if (const auto room = blobs_->make_room(made->bytes.size()); !room) return fail(room.error());
   auto stored = blobs_->put(made->bytes);
   if (!stored) return fail(stored.error());
-  known_[key] = *stored;
   auto mapping = blobs_->map(*stored);
   if (!mapping) return fail(mapping.error());
   return Made{std::move(*stored), std::move(*mapping)};

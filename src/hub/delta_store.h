@@ -1,8 +1,10 @@
 // DeltaStore makes deltas between published files and keeps them (M3): once for each pair, however many edges ask, in a
 // folder that holds so much and no more. What it holds can be made anew, so it goes when room is needed.
 //
-// Threads:  any; one delta is made at a time. Blocks for as long as that takes (codec/delta.h): bulk threads only.
-// Errors:   kNotFound a delta would save nothing; that is remembered too. Else as BlobStore and make_delta.
+// Threads:  any. One delta is made at a time, by its caller, for as long as that takes (codec/delta.h): bulk threads
+//           only. Whoever asks meanwhile for one that is not there is told kBusy: no second thread waits.
+// Errors:   kNotFound a delta would save nothing, or is more than half of what is kept; that is remembered too. Else as
+//           BlobStore and make_delta.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +34,13 @@ class DeltaStore {
   Result<Made> delta(BytesView base_sha256, BytesView base, BytesView target_sha256, BytesView target);
 
  private:
+  Result<Made> make(const std::pair<Bytes, Bytes>& key, BytesView base, BytesView target);
   explicit DeltaStore(std::unique_ptr<BlobStore> blobs) : blobs_(std::move(blobs)) {}
   static constexpr std::size_t kKnownMax = 4'096;
 
   const std::unique_ptr<BlobStore> blobs_;
-  std::mutex mutex_;                                // held while a delta is made
+  std::mutex mutex_;
+  bool making_ = false;
   std::map<std::pair<Bytes, Bytes>, Bytes> known_;  // (base, target) -> delta; empty: it saves nothing
 };
 

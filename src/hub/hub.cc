@@ -198,8 +198,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
 
   void stop() {
     web_.reset();
+    if (models_) models_->stop();  // first: what waits for an object store would hold up the server's end
     if (server_) server_->stop();
-    if (models_) models_->stop();
     models_work_.stop();
     {
       const std::lock_guard lock(mutex_);

@@ -91,8 +91,10 @@ void HubModelStore::watch(std::function<bool()> active, std::function<Bytes()> m
   hub.active = std::move(active);
   hub.model_key = std::move(model_key);
   hub.bring = [this](const ManifestFile& file) { return bring(file); };
-  hub.publish = [ask = std::move(ask), boot, sequence = std::uint64_t{0}](const Manifest& manifest,
-                                                                          const Bytes& signed_manifest) mutable {
+  hub.publish = [this, ask = std::move(ask), boot, sequence = std::uint64_t{0}](const Manifest& manifest,
+                                                                                const Bytes& signed_manifest) mutable {
+    // M2: a copy in the folder of some hub is not enough.
+    if (const auto rests = origin_->resting(manifest.files); !rests) return rests;
     const auto answered = std::make_shared<std::promise<Result<Bytes>>>();
     auto answer = answered->get_future();
     ask(AdminRequest{CommandId{boot, ++sequence}, PublishModel{manifest.name, manifest.version, signed_manifest}},

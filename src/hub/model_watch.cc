@@ -70,20 +70,22 @@ Result<std::size_t> ModelWatch::look() {
 // True: published by this look.
 Result<bool> ModelWatch::take(const std::string& key) {
   Bytes bytes;
+  bool too_long = false;
   const auto got = store_.get(key, 0, std::nullopt, [&](BytesView piece) -> Result<void> {
-    if (bytes.size() + piece.size() > kManifestBytesMax)
-      return fail(Code::kCorrupt, "longer than " + std::to_string(kManifestBytesMax) + " bytes");
+    too_long = bytes.size() + piece.size() > kManifestBytesMax;
+    if (too_long) return fail(Code::kCorrupt, "longer than " + std::to_string(kManifestBytesMax) + " bytes");
     bytes += piece;
     return {};
   });
-  if (!got) return fail(got.error());
+  // What the store refuses now it may give later (a policy, a clock, a file that is still being written).
+  if (!got) return fail(too_long ? Code::kCorrupt : Code::kUnavailable, got.error().message);
   const auto manifest = open_manifest(bytes, hub_.model_key());  // X3: nothing is parsed before its signature
   if (!manifest) return fail(manifest.error());
   if (key != options_.inbox + manifest->name + "/" + manifest->version + "/tidelock.manifest")
     return fail(Code::kInvalid,
                 "it is the manifest of " + manifest->name + " " + manifest->version + ": it lies in the wrong place");
   for (const ManifestFile& file : manifest->files) {
-    if (const auto here = hub_.bring(file); !here) return fail(here.error());
+    if (const auto here = hub_.bring(file); !here) return fail(Code::kUnavailable, here.error().message);
   }
   if (const auto done = hub_.publish(*manifest, bytes); !done) return fail(done.error());
   log(LogLevel::kInfo, "hub", "published from the store", {{"model", manifest->name}, {"version", manifest->version}});

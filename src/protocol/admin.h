@@ -111,7 +111,8 @@ struct AdminRequest {
   }
   bool changes_nothing() const {  // so that a node may ask as well
     return std::holds_alternative<ReadKey>(body) || std::holds_alternative<DescribeModels>(body) ||
-           std::holds_alternative<DescribeCluster>(body) || std::holds_alternative<DescribeRollout>(body);
+           std::holds_alternative<DescribeCluster>(body) || std::holds_alternative<DescribeRollout>(body) ||
+           std::holds_alternative<DescribeStaging>(body);
   }
 };
 struct EdgeView {

@@ -184,9 +184,10 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
                   "model '" + publish->name + "' version '" + publish->version +
                       "' is published with other content; a version never changes, choose a new number");
     }
-    op.body = Put{{KeyWrite{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}},
-                   history_write(publish->name, who, "published " + publish->version)},
-                  {}};
+    std::vector<KeyWrite> writes = {{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}}};
+    // The same again changes nothing, and is nothing that was done.
+    if (!state_.find(key)) writes.push_back(history_write(publish->name, who, "published " + publish->version));
+    op.body = Put{std::move(writes), {}};
     op.model_operation = "model_published";
     return op;
   }

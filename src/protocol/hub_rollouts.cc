@@ -14,7 +14,7 @@
 namespace tidelock {
 namespace {
 constexpr Nanos kLookEvery = 200 * kMillisecond;
-constexpr std::size_t kModelsMax = 10'000;
+constexpr std::size_t kModelsMax = 1'000'000;  // keys, of all that there is of models
 constexpr std::string_view kRolloutSuffix = ":rollout";
 constexpr std::string_view kModelPrefix = "model:";
 

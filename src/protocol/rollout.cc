@@ -203,6 +203,8 @@ RolloutLook stage(const Rollout& rollout, const Fleet& fleet, Nanos now) {
       record.bytes += fetched(*edge);
     }
   }
+  if (need == 0 && members >= kRingEdgesMax)
+    return {next_wave(rollout, wave_name(rollout) + " adds nobody: as many as can be are ahead", now), kForever};
   const bool complete = record.added.size() >= need && need > 0;
   if (!complete && patient) return {std::nullopt, patient_until};
   if (record.added.empty()) {
@@ -587,7 +589,8 @@ std::vector<GateFigure> judge_gates(const Rollout& rollout, const Fleet& fleet) 
     const bool its = rollout.everywhere() ? !ahead : std::find(added.begin(), added.end(), edge.edge) != added.end();
     ++all.edges;
     newest.edges += its;
-    if (edge.health == nullptr) continue;
+    // What was told of the version while it was only tried, or before it was taken back, is not of this time.
+    if (edge.health == nullptr || !edge.health->in_force) continue;
     all.add(*edge.health);
     if (its) newest.add(*edge.health);
   }

@@ -176,7 +176,8 @@ struct Rollout {
     a(plan, phase, paused_from, holder, reason, to, before, bytes, wave, since, paused_at, started_at, forecast, waves);
   }
   bool under_way() const { return phase <= RolloutPhase::kPaused; }
-  bool everywhere() const { return waves.size() == plan.waves.size(); }
+  // The last wave names nobody; waves that added nobody have no record.
+  bool everywhere() const { return !waves.empty() && waves.back().added.empty(); }
   std::vector<NodeId> members() const;  // of the ring: in order
 };
 

@@ -361,14 +361,15 @@ std::vector<std::string> StateMachine::keys(std::string_view prefix, std::size_t
 
 StateMachine::Listing StateMachine::list(std::string_view prefix, std::string_view after, Nanos now) const {
   Listing page;
-  std::size_t rows = 0, bytes = 0;
+  std::size_t rows = 0, bytes = 0, read = 0;
   const bool goes_on = !after.empty() && after.starts_with(prefix);
   Bytes from = named_row('v', goes_on ? after : prefix);
   if (goes_on) from.push_back('\0');  // the smallest key behind it
   visit(named_row('v', prefix), from, [&](std::string_view row, std::string_view encoded) {
     const std::string_view key = row.substr(1);
-    if (rows++ == kListedRowsMax || bytes > kListedBytesMax) return false;
+    if (rows++ == kListedRowsMax || bytes > kListedBytesMax || read > kListedReadMax) return false;
     page.last = key;
+    read += encoded.size();
     if (namespace_of(namespaces_, key).prefix != prefix) return true;  // of a longer one, inside of it
     const auto value = own_row<StoredValue>(encoded);
     if (!value.value || value.expires_at <= now) return true;
@@ -377,7 +378,7 @@ StateMachine::Listing StateMachine::list(std::string_view prefix, std::string_vi
     page.newest = std::max(page.newest, value.stamp);
     return true;
   });
-  if (rows <= kListedRowsMax && bytes <= kListedBytesMax) page.last.clear();
+  if (rows <= kListedRowsMax && bytes <= kListedBytesMax && read <= kListedReadMax) page.last.clear();
   return page;
 }
 

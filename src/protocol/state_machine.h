@@ -122,6 +122,7 @@ class StateMachine {
   Listing list(std::string_view prefix, std::string_view after, Nanos now) const;
   static constexpr std::size_t kListedRowsMax = 4096;
   static constexpr std::size_t kListedBytesMax = 256u << 10;  // of keys in one page
+  static constexpr std::size_t kListedReadMax = 2u << 20;     // of all rows that it looks at, their values included
   // The index and outcome of a command that took effect earlier: kOk, or kConflict (a condition failed). kUnavailable
   // with the index of the abort when the id was aborted: it has had no effect and never will (S1). Beacons are not
   // remembered.

@@ -24,12 +24,15 @@ class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
   }
 
  private:
-  static constexpr std::size_t kSaidMax = 64;  // frames that wait for the pool
+  static constexpr std::size_t kSaidMax = 8;               // frames that wait for the pool
+  static constexpr std::size_t kSaidBytesMax = 64u << 10;  // of one: who says more is not an edge of ours
 
   void OnReadDone(bool ok) override {
     bool again = ok;
     {
       const std::lock_guard lock(mutex_);
+      ok = ok && incoming_.body().size() <= kSaidBytesMax;
+      again = ok;
       if (ok) said_.push_back(std::move(*incoming_.mutable_body()));
       if (!ok) peer_done_ = true;
       if (ok && said_.size() >= kSaidMax) {

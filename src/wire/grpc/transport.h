@@ -123,10 +123,10 @@ struct NodeServerOptions {
   TlsFiles tls;
   Keepalive keepalive;
   std::size_t session_queue_bytes = 16u << 20;  // cap on what waits to be sent to one session
-  int bulk_threads = 2;
-  int transfers_max = 64;     // uploads and downloads at once; more are refused with kBusy
-  int calls_max = 1'024;      // calls without an answer yet; more are refused with kBusy
-  int sessions_max = 10'000;  // more are refused with kBusy
+  int bulk_threads = 4;                         // one may make a delta, others may wait for an object store
+  int transfers_max = 64;                       // uploads and downloads at once; more are refused with kBusy
+  int calls_max = 1'024;                        // calls without an answer yet; more are refused with kBusy
+  int sessions_max = 10'000;                    // more are refused with kBusy
 };
 
 class NodeServer {
