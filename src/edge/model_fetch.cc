@@ -350,7 +350,7 @@ Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, con
   if (const auto ok = hub.connect(kConnectTimeoutMs); !ok) return ok;
   own_trouble_ = true;
   if (!bases.empty() && file.size_bytes >= kDeltaFrom) {
-    const auto done = by_delta(hub, file, bases, go_on);
+    auto done = by_delta(hub, file, bases, go_on);
     if (done || done.error().code == Code::kUnavailable || done.error().code == Code::kBusy) return done;
     // M3: never in silence.
     if (!config_.transfer_full_fallback) {
@@ -396,7 +396,7 @@ Result<void> ModelFetch::by_delta(NodeClient& hub, const ManifestFile& file, con
   bool unknown = false;
   if (const auto got = converse(hub, conversation, &unknown); !got) return got;
   if (const auto whole = conversation.writer()->commit(); !whole) return whole;
-  const auto applied = apply(conversation.delta_sha256(), file);
+  auto applied = apply(conversation.delta_sha256(), file);
   own_trouble_ = true;
   (void)blobs_.remove(conversation.delta_sha256());
   // There may be room for the file where there is none for the two of them.
@@ -455,7 +455,7 @@ Result<void> ModelFetch::plain_download(NodeClient& hub, BlobStore::Writer& writ
     if (more->bytes == 0 && writer.offset() < file.size_bytes) return fail(paused(*more, budget_.limits()));
     return {};
   };
-  const auto got = hub.download(
+  auto got = hub.download(
       encode(BlobDownload{file.sha256, writer.offset()}),
       [&](const Bytes& chunk) {
         auto taken = take_chunk(chunk);

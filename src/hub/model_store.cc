@@ -232,7 +232,7 @@ Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
   // Its size is learnt by reading: whatever hashes to the digest is whole.
   const auto writer = blobs_->put_stream(sha256);
   if (!writer) return fail(writer.error());
-  const auto got = peer.client->download(
+  auto got = peer.client->download(
       encode(BlobDownload{Bytes(sha256), (*writer)->offset()}),
       [&](const Bytes& chunk) -> Result<void> {
         auto ok = (*writer)->write(chunk);
@@ -244,7 +244,7 @@ Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
     if (got.error().code == Code::kInvalid) (*writer)->discard();  // what is here is longer than what it has
     return got;
   }
-  const auto whole = (*writer)->commit();
+  auto whole = (*writer)->commit();
   if (whole || whole.error().code != Code::kCorrupt) return whole;
   return fail(Code::kCorrupt, "blob " + to_hex(sha256) + " from " + peer.id + " has other content");
 }
