@@ -8,9 +8,9 @@
 //
 // Threads:  one, but for on_round_trip. Blocks on network and disk.
 // Durable:  what may be spent is stored before it is asked for.
-// Errors:   kBusy with detail_ns > 0: a pause by budget or hours, and how long it lasts; the message says so. kBusy
-// that
-//           names the disk: this gateway's. kUnavailable: links, or `go_on` said no. Else as the hub and the store say.
+// Errors:   kBusy with detail_ns > 0: a pause by budget or hours, and how long it lasts; the message says so. What a
+// hub
+//           says of itself never has one. kUnavailable: links, or `go_on` said no. Else as the hub and the store say.
 // Where the gateway has a file of the same name of another version, the hub is asked for a delta against it; it is
 // applied here and what comes out is hashed. When there is none, the file comes whole if `transfer.full_fallback` lets
 // it, and that is logged and counted: never in silence.

@@ -521,6 +521,7 @@ void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
 
 void ModelKeeper::pin(const std::string& name, const char* role, const Manifest& manifest) {  // M8
   std::vector<Bytes> files;
+  files.reserve(manifest.files.size());
   for (const ManifestFile& file : manifest.files) files.push_back(file.sha256);
   if (const auto pinned = blobs_->pin(name + "." + role, files); !pinned) {
     log(LogLevel::kWarn, "models", "pin failed", {{"model", name}, {"message", pinned.error().message}});

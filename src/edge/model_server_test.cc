@@ -235,6 +235,13 @@ TEST_F(ModelServerTest, AServerThatIsNotThereIsToldWhenItComes) {
   EXPECT_EQ(laid_out(), "5 ") << "the folder waits for it";
 }
 
+TEST_F(ModelServerTest, AFolderThatCannotBeIsAnError) {
+  std::ofstream(model_folder()) << "a file in the way";
+  const auto server = ModelServer::open({model_folder(), "", 5'000, kSecond}, clock_, metrics_);
+  ASSERT_FALSE(server);
+  EXPECT_NE(server.error().message.find(model_folder()), std::string::npos) << server.error().message;
+}
+
 TEST_F(ModelServerTest, WithoutAUrlTheFolderIsAllThatIsDone) {
   const auto server = open("");
   for (std::uint64_t index : {3u, 4u, 8u}) {

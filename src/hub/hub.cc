@@ -255,8 +255,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   // ---- RaftTransport
   void peers(const std::vector<RaftMember>& reachable, const std::vector<RaftMember>& members) override {
     std::vector<RaftPeer> peers;
+    peers.reserve(reachable.size());
     for (const RaftMember& m : reachable) peers.push_back({m.id, m.address});
     std::vector<std::pair<NodeId, std::string>> stores;  // M2: a majority of the members, whoever else may be reached
+    stores.reserve(members.size());
     for (const RaftMember& m : members) stores.emplace_back(m.id, m.address);
     if (auto set = peers_->set_peers(peers); !set) {
       log(LogLevel::kError, "hub", "peers", {{"message", set.error().message}});
@@ -418,7 +420,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
       if (!view) return;
       versions.all_read = std::min(versions.all_read, view->ledger_version);
     }
-    push(std::move(versions));
+    push(versions);
   }
 
   Result<HubsView> view_of(const NodeId& id, const std::string& address) {

@@ -157,6 +157,9 @@ TEST(HubRollouts, AWaveMovesRecordPointersAndLogAtOneIndex) {  // M5, S4
   EXPECT_EQ(shown->history[0].what, "published 1.0.0");
   EXPECT_EQ(shown->history[0].wall_ms, 1'000u);
   EXPECT_EQ(shown->history.back().who, "hub-1") << "what it did by itself";
+  const Index before = bench.value(model_history_key("m"))->version;
+  bench.publish("2.0.0");
+  EXPECT_EQ(bench.value(model_history_key("m"))->version, before) << "the same again is nothing that was done";
 }
 
 TEST(HubRollouts, AFailedGateTakesAllBackAtAHigherIndex) {  // M5, S5, I4

@@ -156,6 +156,37 @@ TEST(Rollout, AGateThatFailsTakesEverybodyBack) {  // M5, S5
   }
 }
 
+TEST(Rollout, TheLastWaveIsWatchedAlsoBehindOneThatAddedNobody) {  // M5
+  Bench bench(10);
+  ASSERT_TRUE(bench.ask(What::kStart, "alice", plan_of("2,20%", "error_rate<0.1")));
+  bench.look();
+  const std::vector<NodeId> ahead = bench.rollout->members();
+  ASSERT_EQ(ahead.size(), 2u);
+  bench.all_well();
+  bench.after(10 * kSecond);
+  ASSERT_EQ(bench.pointers.back(), Pointers::kAll) << "20 % are ahead already";
+  ASSERT_EQ(bench.rollout->waves.size(), 2u);
+  for (const auto& [id, edge] : bench.edges) {
+    if (!std::binary_search(ahead.begin(), ahead.end(), id)) bench.report(id, 1'000, 500);
+  }
+  bench.look();
+  EXPECT_EQ(bench.rollout->phase, RolloutPhase::kRolledBack);
+}
+
+TEST(Rollout, FiguresOfATimeBeforeSayNothing) {  // M5
+  Bench bench(4);
+  for (const auto& [id, edge] : bench.edges) {  // of a first try, which was taken back
+    bench.report(id, 1'000, 900);
+    bench.edges[id].health->in_force = false;
+  }
+  ASSERT_TRUE(bench.ask(What::kStart, "alice", plan_of("1", "error_rate<0.1")));
+  bench.look();
+  ASSERT_EQ(bench.rollout->phase, RolloutPhase::kDwelling);
+  bench.report(bench.rollout->members()[0], 1'000, 500);
+  bench.look();
+  EXPECT_EQ(bench.rollout->phase, RolloutPhase::kRolledBack) << "what it does now counts";
+}
+
 TEST(Rollout, ManyGoodFramesOfEarlierWavesHideNothing) {  // M5
   Bench bench(10);
   ASSERT_TRUE(bench.ask(What::kStart, "alice", plan_of("1,3")));

@@ -611,6 +611,14 @@ TEST(StateMachine, AListingNamesTheLivingKeysOfOneNamespacePageByPage) {  // TL.
   } while (!after.empty());
   EXPECT_EQ(all.size(), 10'001u);
   EXPECT_EQ(pages, 3);
+  for (const char* key : {"feature:1", "feature:2", "feature:3", "feature:4"}) {
+    hub.put({set(key, std::string(kValueBytesMax, 'v'))});
+  }
+  const auto large = hub.machine.list("feature:", "", 0);
+  EXPECT_EQ(large.keys.size(), 2u) << "I11: values are read too, so they bound a page as well";
+  const auto next = hub.machine.list("feature:", large.last, 0);
+  EXPECT_EQ(next.keys.size(), 2u);
+  EXPECT_EQ(hub.machine.list("feature:", next.last, 0).keys.size(), 2u) << "feature:f and feature:g";
   EXPECT_EQ(hub.machine.list("config:", "", 0).keys.size(), 3u) << "the first page is full of another namespace's rows";
 }
 

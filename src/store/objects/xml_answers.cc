@@ -81,6 +81,15 @@ bool number_of(const std::string& text, std::uint64_t& out) {
   return std::from_chars(text.data(), text.data() + text.size(), out).ptr == text.data() + text.size() && !text.empty();
 }
 
+// The entry that ends here, onto the page; false: it has no name or length, or the page is full.
+bool take_entry(ObjectPage& page, ObjectInfo& one, std::string& size) {
+  if (!number_of(size, one.size_bytes) || one.key.empty() || page.objects.size() >= kListMax) return false;
+  page.objects.push_back(std::move(one));
+  one = ObjectInfo{};
+  size.clear();
+  return true;
+}
+
 }  // namespace
 
 Result<std::string> xml_text(BytesView xml, const std::string& path) {
@@ -107,16 +116,8 @@ Result<ObjectPage> parse_s3_list(BytesView xml) {
     if (at == "ListBucketResult/NextContinuationToken") next = text;
     if (at == "ListBucketResult/Contents/Key") one.key = text;
     if (at == "ListBucketResult/Contents/Size") size = text;
-    if (at == "ListBucketResult/Contents") {
-      if (!number_of(size, one.size_bytes) || one.key.empty() || page.objects.size() >= kListMax) {
-        if (broken)
-          broken = fail(Code::kCorrupt, "list: an entry without key or size, or more than " + std::to_string(kListMax));
-        return;
-      }
-      page.objects.push_back(std::move(one));
-      one = ObjectInfo{};
-      size.clear();
-    }
+    if (at == "ListBucketResult/Contents" && !take_entry(page, one, size) && broken)
+      broken = fail(Code::kCorrupt, "list: an entry without key or size, or more than " + std::to_string(kListMax));
     if (at.find('/') == std::string::npos) root = at;
   });
   if (!ok) return fail(ok.error());
@@ -152,17 +153,8 @@ Result<ObjectPage> parse_azure_list(BytesView xml) {
         if (key) one.key = std::move(*key);
       }
     }
-    if (at == "EnumerationResults/Blobs/Blob") {
-      if (!number_of(size, one.size_bytes) || one.key.empty() || page.objects.size() >= kListMax) {
-        if (broken)
-          broken =
-              fail(Code::kCorrupt, "list: an entry without name or length, or more than " + std::to_string(kListMax));
-        return;
-      }
-      page.objects.push_back(std::move(one));
-      one = ObjectInfo{};
-      size.clear();
-    }
+    if (at == "EnumerationResults/Blobs/Blob" && !take_entry(page, one, size) && broken)
+      broken = fail(Code::kCorrupt, "list: an entry without name or length, or more than " + std::to_string(kListMax));
     if (at.find('/') == std::string::npos) root = at;
   });
   if (!ok) return fail(ok.error());

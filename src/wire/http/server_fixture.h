@@ -33,6 +33,7 @@ class ObjectProcess {
   ObjectProcess(const std::vector<std::string>& command, const std::string& output,
                 const std::vector<std::string>& environment = {}) {
     std::vector<char*> argv;
+    argv.reserve(command.size() + 1);
     for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     pid_ = ::fork();
