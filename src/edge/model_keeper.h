@@ -36,26 +36,16 @@
 #include "codec/manifest.h"
 #include "edge/edge.h"
 #include "edge/model_fetch.h"
+#include "edge/model_figures.h"
+#include "edge/model_pointers.h"
+#include "edge/model_room.h"
 #include "edge/model_trust.h"
-#include "infer/engine.h"
 #include "protocol/admin.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
-#include "store/models/blob_store.h"
-#include "store/models/layout.h"
 #include "telemetry/metrics.h"
 
 namespace tidelock {
-
-// "model:detector:staged@default" -> {"detector", staged}; nullopt for any other key.
-struct PointerKey {
-  std::string name;
-  bool staged = false;  // else current
-  bool ring = false;    // of those that went ahead
-};
-std::optional<PointerKey> parse_pointer_key(std::string_view key);
-
-inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
 
 class ModelKeeper {
  public:
@@ -78,52 +68,32 @@ class ModelKeeper {
   void on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version);
   void on_round_trip(Nanos ns) { fetch_->on_round_trip(ns); }
   // What this gateway knows of the versions that its pointers name; the apps' part is not in it. Any thread.
-  std::vector<ModelHealth> figures() const;
+  std::vector<ModelHealth> figures() const { return figures_.list(); }
   std::uint64_t link_bytes_per_s() const { return link_bytes_per_s_.load(std::memory_order_relaxed); }
-  std::string json() const;  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0","2.0.0"]}}
+  std::string json() const { return figures_.json(); }
 
  private:
   struct SessionCame {
     NodeId hub;
     Bytes model_key;
   };
-  struct PointerCame {
-    PointerKey which;
-    std::optional<ModelPointer> pointer;
-    Index version;
-  };
   struct ReadFailed {  // or is due for another reason
     std::string key;
     Nanos wait_ns = 0;
   };
   using Item = std::variant<SessionCame, PointerCame, ReadFailed>;
-  struct Pointer {
-    bool known = false;
-    std::optional<ModelPointer> value;
-    Index version;
-  };
-  struct Tracked {
-    Pointer staged, current, ring;
-    Nanos current_since = 0;  // when the pointer in force was first seen
-  };
-  struct Verified {
-    Bytes manifest_sha256;
-    Manifest manifest;
-  };
   struct Failure {
     std::string cause;
     Nanos retry_at = 0;
     Nanos backoff_ns = 0;
     bool paused = false;  // M3: by a budget or by the hours
   };
-  using VersionKey = std::pair<std::string, std::string>;  // name, version
 
   ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links);
   void push(Item item);
   void run();
   void take(SessionCame& session);
   void take(PointerCame& came);
-  std::optional<PointerCame> pointer_came(PointerKey which, BytesView value, Index version) const;
   void take(const ReadFailed& failed);
   void read_pointer(const std::string& key);
   void refresh_trust();
@@ -136,11 +106,8 @@ class ModelKeeper {
   void take_queue(std::deque<Item> items);
   void failed(const VersionKey& key, const Error& error);
   Result<void> ensure(const std::string& name, const ModelPointer& pointer, const char* role);
-  std::vector<Bytes> bases(const std::string& name, const ManifestFile& file) const;
   Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
-  Result<void> verify(const std::string& folder, const Manifest& manifest);
   void measure_link(std::uint64_t bytes, Nanos took);
-  void pin(const std::string& name, const char* role, const Manifest& manifest);
   void prune();
   Result<AdminAnswer> ask(AdminRequest request);
   void show();
@@ -153,9 +120,7 @@ class ModelKeeper {
   const Links links_;
 
   // the thread's
-  std::unique_ptr<BlobStore> blobs_;
-  std::unique_ptr<ModelLayout> layout_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<ModelRoom> room_;
   std::unique_ptr<ModelFetch> fetch_;
   NodeId hub_;  // of the last session
   Bytes model_key_;
@@ -163,28 +128,17 @@ class ModelKeeper {
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when
-  std::map<std::string, Tracked> models_;
-  std::map<VersionKey, Verified> verified_;
+  ModelPointers pointers_;
   std::map<VersionKey, Failure> failures_;
   std::map<VersionKey, Bytes> manifests_;  // signed, of versions that are on their way here
   std::map<VersionKey, std::uint64_t> fetched_bytes_;
   std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement
-  std::uint64_t last_command_ = 0;
 
+  ModelFigures figures_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Item> queue_;
   bool stopping_ = false;
-  struct Shown {
-    std::string current, staged;
-    std::vector<std::string> verified;
-    Index activation;
-    Nanos current_since = 0;
-    bool current_verified = false;
-    std::uint64_t current_fetched = 0, staged_fetched = 0;
-  };
-  std::map<std::string, Shown> shown_;  // for other threads
-  std::set<std::string> gauges_;        // models that have theirs
   std::thread thread_;
 };
 

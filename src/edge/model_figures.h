@@ -1,0 +1,56 @@
+// ModelFigures is what others may see of this gateway's models while their keeper works: apps and operators (TL.INFO),
+// the reports to the hub, /metrics.
+//
+// Threads: show() is the keeper's; everything else is for any thread. `metrics` and `clock` outlive it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "edge/model_room.h"
+#include "telemetry/metrics.h"
+
+namespace tidelock {
+
+class ModelFigures {
+ public:
+  struct Adopted {  // the version in force, verified here
+    VersionKey key;
+    Index activation;
+  };
+
+  ModelFigures(const Clock& clock, Metrics& metrics) : clock_(clock), metrics_(metrics) {}
+  ~ModelFigures() { metrics_.forget(metric::kModelVersionLag); }
+
+  // As it is now. Answers what came into force since the call before.
+  std::vector<Adopted> show(const ModelPointers& pointers, const std::map<VersionKey, ModelRoom::Verified>& verified,
+                            const std::map<VersionKey, std::uint64_t>& fetched_bytes);
+  // Of the versions that the pointers name; the apps' part is not in it.
+  std::vector<ModelHealth> list() const;
+  std::string json() const;  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0","2.0.0"]}}
+
+ private:
+  struct Shown {
+    std::string current, staged;
+    std::vector<std::string> verified;
+    Index activation;
+    Nanos current_since = 0;
+    bool current_verified = false;
+    std::uint64_t current_fetched = 0, staged_fetched = 0;
+  };
+  double lag_s(const std::string& name) const;
+
+  const Clock& clock_;
+  Metrics& metrics_;
+  mutable std::mutex mutex_;  // the two below
+  std::map<std::string, Shown> shown_;
+  std::set<std::string> gauges_;  // models that have theirs
+};
+
+}  // namespace tidelock

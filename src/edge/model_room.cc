@@ -1,0 +1,138 @@
+#include "edge/model_room.h"
+
+#include <filesystem>
+#include <set>
+
+#include "store/models/files.h"
+#include "store/models/release.h"
+#include "telemetry/log.h"
+
+namespace tidelock {
+
+Result<std::unique_ptr<ModelRoom>> ModelRoom::open(const std::string& data_dir) {
+  auto room = std::make_unique<ModelRoom>();
+  auto blobs = BlobStore::open(data_dir + "/models/blobs");
+  if (!blobs) return fail(blobs.error());
+  room->blobs_ = std::move(*blobs);
+  auto layout = ModelLayout::open(data_dir + "/models/room");
+  if (!layout) return fail(layout.error());
+  room->layout_ = std::move(*layout);
+  auto engine = open_engine();
+  if (!engine) return fail(engine.error());
+  room->engine_ = std::move(*engine);
+  return room;
+}
+
+Result<ModelRoom::Verified> ModelRoom::check_placed(const VersionKey& key, BytesView encoded, BytesView model_key) {
+  auto manifest = open_manifest(encoded, model_key);  // M4: the signature before anything else
+  if (!manifest) return fail(manifest.error());
+  if (manifest->name != key.first || manifest->version != key.second) {
+    return fail(Code::kCorrupt, folder(key) + " holds the manifest of another version");
+  }
+  for (const ManifestFile& file : manifest->files) {
+    if (const auto whole = blobs_->verify(file.sha256); !whole) return fail(whole.error());  // X3
+  }
+  if (const auto ok = run_golden(folder(key), *manifest); !ok) return fail(ok.error());
+  return Verified{sha256(encoded), std::move(*manifest)};
+}
+
+Result<void> ModelRoom::place(BytesView encoded, const Manifest& manifest) {
+  const auto folder = layout_->place(encoded, manifest, *blobs_);
+  if (!folder) return fail(folder.error());
+  const auto ok = run_golden(*folder, manifest);
+  if (!ok) {
+    std::error_code ignored;
+    std::filesystem::remove(*folder + "/" + kVerifiedMark, ignored);
+  }
+  return ok;
+}
+
+// M4: the golden inputs in the real engine.
+Result<void> ModelRoom::run_golden(const std::string& folder, const Manifest& manifest) {
+  auto model = engine_->load_file(folder + "/" + std::string(kModelFileName));
+  if (!model) return fail(model.error());
+  return verify_golden(manifest, **model, [&](const ManifestFile& file) { return read_release_file(folder, file); });
+}
+
+Result<void> ModelRoom::mark(const VersionKey& key, Verified verified) {
+  if (const auto marked = files::replace(folder(key) + "/" + kVerifiedMark, to_hex(verified.manifest_sha256) + "\n");
+      !marked)
+    return marked;
+  verified_[key] = std::move(verified);
+  return {};
+}
+
+void ModelRoom::unmark(const VersionKey& key) {
+  std::error_code ignored;
+  std::filesystem::remove(folder(key) + "/" + kVerifiedMark, ignored);
+  verified_.erase(key);
+}
+
+void ModelRoom::remove(const VersionKey& key) {
+  (void)layout_->remove(key.first, key.second);
+  verified_.erase(key);
+}
+
+bool ModelRoom::holds(const VersionKey& key, BytesView manifest_sha256) const {
+  const auto held = verified_.find(key);
+  return held != verified_.end() && held->second.manifest_sha256 == manifest_sha256;
+}
+
+std::vector<Bytes> ModelRoom::bases(const std::string& name, const ManifestFile& file,
+                                    std::string_view in_force) const {
+  std::vector<Bytes> found;
+  for (const auto& [version, verified] : verified_) {
+    if (version.first != name) continue;
+    for (const ManifestFile& held : verified.manifest.files) {
+      if (held.path != file.path || held.sha256 == file.sha256 || !blobs_->has(held.sha256)) continue;
+      found.insert(version.second == in_force ? found.begin() : found.end(), held.sha256);
+    }
+  }
+  return found;
+}
+
+void ModelRoom::pin(const std::string& name, const char* role, const Manifest& manifest) {
+  std::vector<Bytes> files;
+  files.reserve(manifest.files.size());
+  for (const ManifestFile& file : manifest.files) files.push_back(file.sha256);
+  if (const auto pinned = blobs_->pin(name + "." + role, files); !pinned) {
+    log(LogLevel::kWarn, "models", "pin failed", {{"model", name}, {"message", pinned.error().message}});
+  }
+}
+
+void ModelRoom::unpin(const std::string& name, const char* role) { (void)blobs_->pin(name + "." + role, {}); }
+
+std::vector<VersionKey> ModelRoom::prune(const ModelPointers& pointers) {
+  std::vector<VersionKey> removed;
+  for (const PlacedVersion& placed : layout_->list()) {
+    const ModelPointers::Tracked* model = pointers.of(placed.name);
+    if (model == nullptr) continue;
+    const auto& current = model->current.value;
+    const auto& staged = model->staged.value;
+    if (!current) continue;
+    const VersionKey key{placed.name, placed.version};
+    if (!current->previous.empty() && placed.version == current->previous) {
+      const auto previous = verified_.find(key);
+      if (previous != verified_.end()) pin(placed.name, "previous", previous->second.manifest);
+      continue;
+    }
+    if (placed.version == current->version || (staged && placed.version == staged->version)) continue;
+    if (const auto& ahead = model->ring.value; ahead && placed.version == ahead->version) continue;
+    // Until the version in force is verified here, the last one that was must stay (M6).
+    if (!verified_.contains({placed.name, current->version})) continue;
+    log(LogLevel::kInfo, "models", "version removed", {{"model", placed.name}, {"version", placed.version}});
+    remove(key);
+    removed.push_back(key);
+  }
+  if (removed.empty()) return removed;
+  std::set<Bytes> kept;  // of versions that no pin names while the one in force is on its way (M6)
+  for (const auto& [version, verified] : verified_) {
+    for (const ManifestFile& file : verified.manifest.files) kept.insert(file.sha256);
+  }
+  for (const BlobInfo& blob : blobs_->list()) {
+    if (!blob.pinned && !kept.contains(blob.sha256)) (void)blobs_->remove(blob.sha256);
+  }
+  return removed;
+}
+
+}  // namespace tidelock

@@ -1,0 +1,74 @@
+// ModelRoom is what this gateway has of models (M4, M8): blobs, the versions that are laid out of them, and which of
+// those are verified. A verified version carries the mark `tidelock.verified` in its folder, which is what apps look
+// for.
+//
+// Threads: one, blocking on disk; BlobStore itself is for any.
+// Never:   asks a hub, reads a pointer, decides which releases are allowed.
+// Errors:  those of the stores; kCorrupt, kInvalid of what does not verify.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "codec/manifest.h"
+#include "edge/model_pointers.h"
+#include "infer/engine.h"
+#include "store/models/blob_store.h"
+#include "store/models/layout.h"
+
+namespace tidelock {
+
+inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
+
+using VersionKey = std::pair<std::string, std::string>;  // name, version
+
+class ModelRoom {
+ public:
+  struct Verified {
+    Bytes manifest_sha256;
+    Manifest manifest;
+  };
+
+  // Below `data_dir`/models. Nothing counts as verified yet.
+  static Result<std::unique_ptr<ModelRoom>> open(const std::string& data_dir);
+
+  BlobStore& blobs() { return *blobs_; }
+  std::vector<PlacedVersion> placed() const { return layout_->list(); }
+  Result<Bytes> signed_manifest(const VersionKey& key) const { return layout_->signed_manifest(key.first, key.second); }
+  std::string folder(const VersionKey& key) const { return layout_->folder(key.first, key.second); }
+
+  // X3: what is placed, from its signature to its golden outputs, as if it had come just now. Changes nothing.
+  Result<Verified> check_placed(const VersionKey& key, BytesView encoded, BytesView model_key);
+  // Lays out a version whose files are all here, and runs its golden inputs; without its mark when they do not hold.
+  Result<void> place(BytesView encoded, const Manifest& manifest);
+  // From here on apps load it.
+  Result<void> mark(const VersionKey& key, Verified verified);
+  // Nobody loads it any more; its bytes stay.
+  void unmark(const VersionKey& key);
+  void remove(const VersionKey& key);
+
+  const std::map<VersionKey, Verified>& verified() const { return verified_; }
+  bool holds(const VersionKey& key, BytesView manifest_sha256) const;
+  // M3: what a file may be made out of: the files of that path in other versions of the model, `in_force` first.
+  std::vector<Bytes> bases(const std::string& name, const ManifestFile& file, std::string_view in_force) const;
+
+  void pin(const std::string& name, const char* role, const Manifest& manifest);  // M8
+  void unpin(const std::string& name, const char* role);
+  // M8: removes what no pointer names; the one in force, the one before it and the staged one stay. Answers what went.
+  std::vector<VersionKey> prune(const ModelPointers& pointers);
+
+ private:
+  Result<void> run_golden(const std::string& folder, const Manifest& manifest);
+
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<ModelLayout> layout_;
+  std::unique_ptr<Engine> engine_;
+  std::map<VersionKey, Verified> verified_;
+};
+
+}  // namespace tidelock
