@@ -73,13 +73,17 @@ inline int free_port() {
   return ntohs(address.sin_port);
 }
 
-inline void serve_redis(const Place& place) {
+inline void run_redis(const Place& place, const char* appendonly) {
   const std::string port = std::to_string(place.port);
   ::execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port.c_str(), "--unixsocket",
-           place.unix_path.c_str(), "--save", "", "--appendonly", "no", "--dir", place.folder.c_str(), "--logfile",
-           (place.folder + "/redis.log").c_str(), static_cast<char*>(nullptr));
+           place.unix_path.c_str(), "--save", "", "--appendonly", appendonly, "--appendfsync", "everysec", "--dir",
+           place.folder.c_str(), "--logfile", (place.folder + "/redis.log").c_str(), static_cast<char*>(nullptr));
   give_up("redis-server is not installed: ./dev setup --with peers");
 }
+
+inline void serve_redis(const Place& place) { run_redis(place, "no"); }
+// With a file that is synced each second: what an edge does with a key of its own.
+inline void serve_keeping_redis(const Place& place) { run_redis(place, "yes"); }
 
 inline void serve_edge(const Place& place) {
   EdgeConfig config;
