@@ -71,6 +71,7 @@ class L2Store::Plan {
     else
       changes_[it->second].second = std::move(change);
   }
+  void change_once(BytesView key, Change change) { changes_.emplace_back(key, std::move(change)); }  // of no other
   std::vector<std::pair<std::string, Change>>& changes() { return changes_; }
 
  private:
@@ -155,15 +156,11 @@ Result<void> L2Store::open_journal() {
   const std::string drawn = std::to_string(wall_ns_now()) + " " + std::to_string(monotonic_ns_now());
   (*journal)->begin(newest + 1, hash64(drawn));
   journal_ = std::move(*journal);
-  next_drained_ = draining_.end();
   return {};
 }
 
-const std::optional<BytesView>* L2Store::on_the_way(std::string_view key) const {
-  for (const OnTheWay* rows : {&filling_, &draining_}) {  // the newer first
-    if (const auto found = rows->find(key); found != rows->end()) return &found->second;
-  }
-  return nullptr;
+std::optional<std::optional<BytesView>> L2Store::on_the_way(std::string_view key) const {
+  return journal_ == nullptr ? std::nullopt : journal_->find(key);
 }
 
 // All of a step or nothing, whatever kills the process. False: there is nothing to store, or too much for the journal.
@@ -186,9 +183,7 @@ Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
     begin_draining();
   }
   for (const auto& [key, row] : group_) {
-    const RowJournal::Placed placed = journal_->append(*key, row);
-    filling_.erase(placed.key);  // its name may lie in the row before
-    filling_.emplace(placed.key, placed.row);
+    journal_->append(*key, row);
     if (!broken_.empty()) std::erase(broken_, *key);
   }
   journal_->seal();
@@ -199,55 +194,54 @@ Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
 
 // `next_drained_` goes on only when the rows before it are stored: what failed is tried again, or stays for a replay.
 Result<void> L2Store::carry_on(std::size_t rows) {
-  if (draining_.empty()) return {};
+  if (!draining()) return {};
   Plan plan;
-  auto next = next_drained_;
-  for (; rows > 0 && next != draining_.end(); --rows, ++next) {
+  const auto next = journal_->drain(next_drained_, rows, [&](BytesView key, std::optional<BytesView> row) {
     Change change;
-    if (next->second) change.row = Bytes(*next->second);
-    plan.change(std::string(next->first), std::move(change));
-  }
+    if (row) change.row = Bytes(*row);
+    plan.change_once(key, std::move(change));
+  });
   const std::size_t count = plan.changes().size();
-  const bool last = next == draining_.end();
-  auto done = carry_out(plan, last ? std::optional(journal_->generation() - 1) : std::nullopt);
+  auto done = carry_out(plan, next ? std::nullopt : std::optional(journal_->generation() - 1));
   carry_failed_ = !done;
   if (!done) return done;
-  next_drained_ = next;
   counters_.carried_on += count;
-  if (!last) return {};
-  draining_.clear();
-  next_drained_ = draining_.end();
+  if (next) {
+    next_drained_ = *next;
+    return {};
+  }
   journal_->drained();
   wants_sync_ = true;
   return {};
 }
 
 Result<void> L2Store::finish_draining() {
-  while (!draining_.empty()) {
+  while (draining()) {
     if (auto done = carry_on(kRowsInOneBatch); !done) return done;
   }
   return {};
 }
 
 void L2Store::begin_draining() {
-  draining_.swap(filling_);
-  next_drained_ = draining_.begin();
   journal_->turn();
+  next_drained_ = 0;
   filling_since_ = kNever;
 }
 
 Result<void> L2Store::store_all() {
   if (journal_ == nullptr) return {};
   if (auto done = finish_draining(); !done) return done;
-  if (filling_.empty()) return {};
+  if (journal_->keys_filling() == 0) return {};
   begin_draining();
   return finish_draining();
 }
 
 Nanos L2Store::commit_at(Nanos now) const {
   if (carry_failed_) return kForever;  // D3: a disk that failed is not asked again and again
-  if (!draining_.empty()) return saturating_add(now, kMillisecond);
-  return std::min(sync_at_, filling_.empty() ? kForever : saturating_add(filling_since_, kL2JournalAge));
+  if (journal_ == nullptr) return sync_at_;
+  if (draining()) return saturating_add(now, kMillisecond);
+  const bool fills = journal_->keys_filling() > 0;
+  return std::min(sync_at_, fills ? saturating_add(filling_since_, kL2JournalAge) : kForever);
 }
 
 void L2Store::unreadable(const Error& why) const {
@@ -256,7 +250,7 @@ void L2Store::unreadable(const Error& why) const {
 }
 
 std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
-  if (const auto* row = on_the_way(key)) {
+  if (const auto row = on_the_way(key)) {
     auto entry = *row ? decode_l2_row(**row, run_) : std::nullopt;
     return entry ? std::optional(std::move(entry->entry)) : std::nullopt;
   }
@@ -340,9 +334,9 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now, bool own) {
     }
     // In proportion to what comes, so that one half is empty before the other is full, and to what is there, so that it
     // takes some hundred ticks.
-    const std::size_t slice = std::max({kL2JournalSlice, 2 * group_.size(), draining_.size() / kTicksToDrain});
+    const std::size_t slice = std::max({kL2JournalSlice, 2 * group_.size(), journal_->keys_draining() / kTicksToDrain});
     if (auto done = carry_on(slice); !done) return done;
-    if (draining_.empty() && !filling_.empty() && now >= saturating_add(filling_since_, kL2JournalAge)) {
+    if (!draining() && journal_->keys_filling() > 0 && now >= saturating_add(filling_since_, kL2JournalAge)) {
       begin_draining();
     }
   }
@@ -357,7 +351,7 @@ Result<void> L2Store::commit(const EdgeActions& actions, Nanos now, bool own) {
 Result<void> L2Store::put_at_once(const EdgeActions& actions, Nanos now, bool own) {
   Plan plan;
   for (const std::string& key : broken_) {
-    if (on_the_way(key) == nullptr) plan.change(key, {});  // else the row that comes is a sound one
+    if (!on_the_way(key)) plan.change(key, {});  // else the row that comes is a sound one
   }
   broken_.clear();
   for (const auto& op : actions.ops) {
@@ -366,7 +360,7 @@ Result<void> L2Store::put_at_once(const EdgeActions& actions, Nanos now, bool ow
     if (const auto* erase = std::get_if<EntryErase>(&op)) plan.change(erase->key, {});
   }
   if (plan.changes().empty()) return {};
-  const auto passes = [this](const auto& change) { return on_the_way(change.first) != nullptr; };
+  const auto passes = [this](const auto& change) { return on_the_way(change.first).has_value(); };
   if (std::any_of(plan.changes().begin(), plan.changes().end(), passes)) {
     if (auto done = store_all(); !done) return done;
   }

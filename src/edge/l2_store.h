@@ -38,7 +38,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -140,7 +139,8 @@ class L2Store : public EdgeStore {
   Result<void> carry_on(std::size_t rows);
   void begin_draining();
   Result<void> finish_draining();
-  const std::optional<BytesView>* on_the_way(std::string_view key) const;
+  std::optional<std::optional<BytesView>> on_the_way(std::string_view key) const;
+  bool draining() const { return journal_->keys_draining() > 0; }
   Result<void> drop_proofs(Nanos from);
   void unreadable(const Error& why) const;
   Result<void> evict(Nanos now);
@@ -156,12 +156,9 @@ class L2Store : public EdgeStore {
   // What find saw since the last commit: rows to be erased by the next one, and values that are whole at the server.
   mutable std::vector<std::string> broken_, intact_;
 
-  // Where the rows of each half lie, the last of each key. Those of the half that is drained stay until all have been
-  // carried on: a kill brings them all back.
-  using OnTheWay = std::unordered_map<std::string_view, std::optional<BytesView>>;
+  // The rows of the half that is drained stay until all have been carried on: a kill brings them all back.
   std::unique_ptr<RowJournal> journal_;
-  OnTheWay filling_, draining_;
-  OnTheWay::const_iterator next_drained_{};
+  std::size_t next_drained_ = 0;
   Nanos filling_since_ = kNever;
   std::vector<std::pair<const std::string*, std::optional<Bytes>>> group_;  // of the step under way
   bool carry_failed_ = false;

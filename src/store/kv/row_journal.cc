@@ -19,7 +19,10 @@ namespace {
 constexpr std::uint64_t kMagic = 0x314C4E4A574F5254ull;  // "TROWJNL1" as bytes
 constexpr std::uint32_t kErases = ~std::uint32_t{0};     // in place of a row's size
 
-constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) / 8 * 8; }
+constexpr std::size_t kPlaceBytes = 8;
+static_assert(RowJournal::kHalfBytesMax / kPlaceBytes < ~std::uint32_t{0});
+
+constexpr std::size_t padded(std::size_t bytes) { return (bytes + kPlaceBytes - 1) / kPlaceBytes * kPlaceBytes; }
 
 // A kill finds what is written before this, or not what is written behind it: the processor keeps the order of one
 // thread's stores for that thread, and so for the file, if the compiler does.
@@ -62,7 +65,10 @@ struct RowJournal::Record {
 
   std::size_t size() const { return padded(sizeof(Record) + key_bytes + (row_bytes == kErases ? 0 : row_bytes)); }
   const char* key() const { return reinterpret_cast<const char*>(this + 1); }
-  const char* row() const { return key() + key_bytes; }
+  BytesView name() const { return {key(), key_bytes}; }
+  std::optional<BytesView> row() const {
+    return row_bytes == kErases ? std::nullopt : std::optional(BytesView(key() + key_bytes, row_bytes));
+  }
   std::uint64_t sum(std::uint64_t salt) const {
     return hash64({reinterpret_cast<const char*>(&generation), size() - sizeof check}) ^ salt;
   }
@@ -111,6 +117,13 @@ RowJournal::Half& RowJournal::half(int number) const {
   return *reinterpret_cast<Half*>(memory_ + static_cast<std::size_t>(number) * half_bytes_);
 }
 char* RowJournal::data(int number) const { return reinterpret_cast<char*>(&half(number) + 1); }
+const RowJournal::Record& RowJournal::record(int number, std::size_t at) const {
+  return *reinterpret_cast<const Record*>(data(number) + at);
+}
+std::optional<std::uint32_t> RowJournal::last_of(int number, BytesView key, std::uint64_t hash) const {
+  return last_[number].find(hash,
+                            [&](std::uint32_t place) { return record(number, place * kPlaceBytes).name() == key; });
+}
 std::size_t RowJournal::half_room_bytes() const { return half_bytes_ - sizeof(Half); }
 
 std::uint64_t RowJournal::newest_generation() const { return std::max(half(0).generation, half(1).generation); }
@@ -133,9 +146,7 @@ RowJournal::Replayed RowJournal::replay(
           record->check != record->sum(one.salt)) {
         break;
       }
-      std::optional<BytesView> row;
-      if (record->row_bytes != kErases) row = BytesView(record->row(), record->row_bytes);
-      visit({record->key(), record->key_bytes}, row);
+      visit(record->name(), record->row());
       ++replayed.rows;
       at += record->size();
     }
@@ -159,6 +170,7 @@ void RowJournal::begin(std::uint64_t generation, std::uint64_t salt) {
     then();
     one.magic = kMagic;
     then();
+    last_[number].clear();
   }
   filling_ = 0;
   filled_ = 0;
@@ -170,7 +182,7 @@ std::size_t RowJournal::bytes_of(BytesView key, std::optional<BytesView> row) {
   return padded(sizeof(Record) + key.size() + (row ? row->size() : 0));
 }
 
-RowJournal::Placed RowJournal::append(BytesView key, std::optional<BytesView> row) {
+void RowJournal::append(BytesView key, std::optional<BytesView> row) {
   TIDELOCK_ASSERT(bytes_of(key, row) <= room_bytes());
   auto* record = reinterpret_cast<Record*>(data(filling_) + filled_);
   record->generation = generation_;
@@ -182,11 +194,34 @@ RowJournal::Placed RowJournal::append(BytesView key, std::optional<BytesView> ro
   const std::size_t used = sizeof(Record) + key.size() + (row ? row->size() : 0);
   std::memset(reinterpret_cast<char*>(record) + used, 0, record->size() - used);
   record->check = record->sum(half(filling_).salt);
+  last_[filling_].put(hash64(key), static_cast<std::uint32_t>(filled_ / kPlaceBytes),
+                      [&](std::uint32_t place) { return this->record(filling_, place * kPlaceBytes).name() == key; });
   filled_ += record->size();
-  Placed placed;
-  placed.key = {record->key(), key.size()};
-  if (row) placed.row = BytesView(record->row(), row->size());
-  return placed;
+}
+
+std::optional<std::optional<BytesView>> RowJournal::find(BytesView key) const {
+  if (keys_filling() + keys_draining() == 0) return std::nullopt;
+  const std::uint64_t hash = hash64(key);
+  for (const int number : {filling_, 1 - filling_}) {  // the newer first
+    if (const auto place = last_of(number, key, hash)) return record(number, *place * kPlaceBytes).row();
+  }
+  return std::nullopt;
+}
+
+std::optional<std::size_t> RowJournal::drain(
+    std::size_t from, std::size_t rows_max,
+    const std::function<void(BytesView key, std::optional<BytesView> row)>& visit) const {
+  const int number = 1 - filling_;
+  for (std::size_t at = from; at < half(number).end;) {
+    if (rows_max == 0) return at;
+    const Record& one = record(number, at);
+    if (last_of(number, one.name(), hash64(one.name())) == at / kPlaceBytes) {
+      visit(one.name(), one.row());
+      --rows_max;
+    }
+    at += one.size();
+  }
+  return std::nullopt;
 }
 
 void RowJournal::seal() {
@@ -204,6 +239,7 @@ void RowJournal::turn() {
 
 void RowJournal::drained() {
   Half& one = half(1 - filling_);
+  last_[1 - filling_].clear();
   one.end = 0;  // of this generation there is nothing that its owner has not
   then();
   one.generation = 0;

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,10 +79,6 @@ TEST_F(RowJournalTest, GivesBackWhatWasSealed) {
     EXPECT_TRUE(rows_of(*journal, 0).empty());
     journal->begin(7, 1);
     for (const auto& row : all) append(*journal, row);
-    const auto placed = journal->append("placed", "here");
-    EXPECT_EQ(placed.key, "placed");
-    EXPECT_EQ(placed.row, "here");
-    all.emplace_back("placed", "here");
     journal->seal();
     journal->append("not sealed", "none");
   }
@@ -117,6 +114,54 @@ TEST_F(RowJournalTest, OneHalfFillsWhileTheOtherIsDrained) {
   bool whole = false;
   EXPECT_EQ(rows_of(*journal, 1, &whole), both);
   EXPECT_TRUE(whole);
+}
+
+// Against a map of each half.
+TEST_F(RowJournalTest, FindsAndDrainsTheLastOfEachKey) {
+  const auto journal = open(4u << 20);
+  journal->begin(1, 1);
+  Rng rng(6);
+  using Last = std::map<std::string, std::optional<std::string>>;
+  Last before, now;
+  const auto expect_found = [&] {
+    for (int key = 0; key < 50; ++key) {
+      const std::string name = "key" + std::to_string(key);
+      const auto found = journal->find(name);
+      const Last& where = now.contains(name) ? now : before;
+      ASSERT_EQ(found.has_value(), where.contains(name)) << name;
+      if (found) {
+        ASSERT_EQ(*found, where.at(name)) << name;
+      }
+    }
+  };
+  for (int round = 0; round < 40; ++round) {
+    for (int i = 0; i < 3; ++i) {
+      const Rows rows = some_rows(rng, rng.below(40));
+      append_all(*journal, rows);
+      for (const auto& [key, row] : rows) now[key] = row;
+      expect_found();
+    }
+    ASSERT_EQ(journal->keys_filling(), now.size());
+    Last drained;
+    std::optional<std::size_t> at = 0;
+    while (at && !before.empty()) {
+      std::size_t rows = 0;
+      at = journal->drain(*at, 7, [&](BytesView key, std::optional<BytesView> row) {
+        EXPECT_TRUE(drained.emplace(key, row).second) << key << " twice";
+        ++rows;
+      });
+      ASSERT_LE(rows, 7u);
+    }
+    ASSERT_EQ(drained, before);
+    if (!before.empty()) journal->drained();
+    before.clear();
+    expect_found();
+    if (now.empty()) continue;
+    journal->turn();
+    before.swap(now);
+    ASSERT_EQ(journal->keys_draining(), before.size());
+    expect_found();
+  }
 }
 
 TEST_F(RowJournalTest, KnowsItsRoom) {
