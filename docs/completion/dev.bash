@@ -6,7 +6,7 @@ _tidelock_dev() {
   else
     case ${COMP_WORDS[1]}:$before in
       bench:bench) words=$("${COMP_WORDS[0]}" bench | awk '{print $1}') ;;
-      setup:--with) words='lint peers onnxruntime' ;;
+      setup:--with) words='lint peers objects azurite onnxruntime' ;;
       build:--preset) words='dev release asan tsan asan-all tsan-all fuzz coverage' ;;
       demo:--break) words='stale wrong-model lost-write' ;;
       fresh:--only) words='setup demo test' ;;

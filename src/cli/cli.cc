@@ -23,6 +23,7 @@
 #include "cli/key.h"
 #include "cli/model_diff.h"
 #include "cli/model_files.h"
+#include "cli/openssf.h"
 #include "cli/operator.h"
 #include "cli/rollout.h"
 #include "cli/top.h"
@@ -442,6 +443,7 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   model->require_subcommand(1);
   model->footer("the life of a version: publish -> stage -> (edges verify) -> activate -> rollback");
   add_model_files(*model, common, exit_code);
+  add_openssf(*model, common, exit_code);
   std::string name, version;
   const auto with_version = [&](CLI::App* command) {
     command->add_option("name", name)->required();

@@ -6,7 +6,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <memory>
+#include <optional>
 
+#include "cli/openssf.h"
 #include "codec/archive.h"
 #include "codec/signature.h"
 #include "protocol/admin.h"
@@ -20,6 +23,7 @@ constexpr int kPatienceMs = 3'600'000;  // while the hub brings files to its obj
 
 struct ModelFilesOptions {
   std::string folder, name, version, key_file, bundle, public_key_file;
+  std::string openssf_key_file, openssf_signature_file;
 };
 
 void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t total) {
@@ -63,19 +67,30 @@ int bring(const Common& common, const std::string& folder, const Manifest& manif
                   "; next: tidelock model stage " + manifest.name + " " + manifest.version);
 }
 
-int publish(const Common& common, const ModelFilesOptions& options) {
+Result<Release> signed_release(const ModelFilesOptions& options) {
   const auto key = read_file(options.key_file);
-  if (!key) return report(common, Error{Code::kInvalid, "--key " + key.error().message, {}, 0});
-  const auto release = build_release(options.folder, options.name, options.version, *key);
+  if (!key) return fail(Code::kInvalid, "--key " + key.error().message);
+  std::optional<SignedFiles> list;
+  if (!options.openssf_key_file.empty()) {
+    auto read = read_openssf(options.folder, options.openssf_signature_file, options.openssf_key_file);
+    if (!read) return fail(read.error());
+    list = std::move(*read);
+  }
+  auto release = build_release(options.folder, options.name, options.version, *key);
+  if (!release || !list) return release;
+  if (const auto same = is_signed(release->manifest, *list); !same) return fail(same.error());
+  return release;
+}
+
+int publish(const Common& common, const ModelFilesOptions& options) {
+  const auto release = signed_release(options);
   if (!release) return report(common, release.error());
   return bring(common, options.folder, release->manifest, encode(release->signed_manifest));
 }
 
 // What a build machine lays into the bucket of `models.watch_s`: no hub is asked, and none need be reached.
 int sign(const Common& common, const ModelFilesOptions& options) {
-  const auto key = read_file(options.key_file);
-  if (!key) return report(common, Error{Code::kInvalid, "--key " + key.error().message, {}, 0});
-  const auto release = build_release(options.folder, options.name, options.version, *key);
+  const auto release = signed_release(options);
   if (!release) return report(common, release.error());
   const std::string inbox = options.bundle + "/inbox/" + options.name + "/" + options.version;
   std::error_code error;
@@ -163,6 +178,13 @@ int import_bundle(const Common& common, const ModelFilesOptions& options) {
   return code;
 }
 
+void add_openssf_options(CLI::App& command, ModelFilesOptions& options) {
+  auto* key = command.add_option("--openssf-key", options.openssf_key_file,
+                                 "take only what this public key (PEM) signed by OpenSSF Model Signing");
+  command.add_option("--openssf-signature", options.openssf_signature_file, "where (default: FOLDER/model.sig)")
+      ->needs(key);
+}
+
 }  // namespace
 
 void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
@@ -176,6 +198,7 @@ void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
   publish_command->add_option("--name", options->name)->required();
   publish_command->add_option("--version", options->version)->required();
   publish_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
+  add_openssf_options(*publish_command, *options);
   publish_command->callback([options, &common, &exit_code] { exit_code = publish(common, *options); });
   auto* sign_command =
       model.add_subcommand("sign", "sign a release folder for a bucket that the hubs watch; no hub is asked");
@@ -187,6 +210,7 @@ void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
   sign_command->add_option("--version", options->version)->required();
   sign_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
   sign_command->add_option("--out", options->bundle, "DIR for blobs/ and inbox/")->required();
+  add_openssf_options(*sign_command, *options);
   sign_command->callback([options, &common, &exit_code] { exit_code = sign(common, *options); });
   auto* export_command =
       model.add_subcommand("export", "write a published version into one file, for a stick: the same proofs, no link");

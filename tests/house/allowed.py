@@ -28,7 +28,7 @@ EXAMPLE_TOOLS = {
 # Third-party libraries that more than one room may wrap: library -> (rooms, reason).
 WRAPPED_TWICE = {
     "ssl": ({"wire/resp", "wire/grpc"}, "gRPC brings its own TLS, and its tests speak TLS by hand"),
-    "json": ({"cli", "store/objects"}, "the metadata service of a machine gives its credentials as JSON"),
+    "json": ({"cli", "codec", "store/objects"}, "the metadata service of a machine gives its credentials as JSON; so are OpenSSF model signatures"),
     "crypto": ({"codec", "wire/resp"}, "TLS says what went wrong through the error queue of all OpenSSL"),
 }
 
