@@ -211,8 +211,20 @@ void Cluster::measure_bounds() {
     });
   };
 
-  if (const auto held = rollout_of_ledger(); held && held->under_way()) {  // what is measured is done by hand
-    if (!activate_in(settle_time(), "I10", RolloutCommand{RolloutCommand::What::kAbort, kModelName, {}, false})) return;
+  const auto rollout_goes_on = [this] {
+    const auto held = rollout_of_ledger();
+    return held && held->under_way();
+  };
+  if (rollout_goes_on()) {  // what is measured is done by hand
+    Code code = Code::kBusy;
+    ask(2, RolloutCommand{RolloutCommand::What::kAbort, kModelName, {}, false},
+        [&code](const AdminAnswer& answer) { code = answer.code; });
+    // It may have ended by itself meanwhile, and then the abort is refused.
+    const bool ended = settle("I10", settle_time(), [&]() -> std::string {
+      if (code == Code::kBusy) return "an operator waits for the answer to an abort";
+      return rollout_goes_on() ? "a rollout goes on though it was aborted" : "";
+    });
+    if (!ended) return;
   }
   // Radio links may be slow beyond what the bounds leave for the way.
   const Nanos way = 6 * (plan_.delay_most + 1'000 * plan_.byte_ns);
