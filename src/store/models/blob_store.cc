@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <tuple>
 #include <utility>
 
 #include "codec/manifest.h"
@@ -49,6 +50,11 @@ Result<void> check_pin_name(std::string_view name) {
   return fail(Code::kInvalid,
               "pin name '" + std::string(name.substr(0, kPinNameBytesMax)) +
                   "': give 1 to 128 of a-z, 0-9, '.', '_', '-', not beginning with '.' nor ending with '.tmp'");
+}
+std::int64_t written_ms(const std::string& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) return 0;
+  return static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1000 + info.st_mtim.tv_nsec / 1'000'000;
 }
 // Hashes a file from its beginning into `hasher`; returns its length.
 Result<std::uint64_t> hash_file(int fd, const std::string& path, Sha256& hasher) {
@@ -186,7 +192,7 @@ BlobStore::~BlobStore() {
 
 Result<std::unique_ptr<BlobStore>> BlobStore::open(const std::string& directory, BlobStoreOptions options) {
   std::unique_ptr<BlobStore> store(new BlobStore(directory, options));
-  for (const char* sub : {"/blobs", "/partial", "/pins"}) {
+  for (const char* sub : {"/blobs", "/partial", "/pins", "/quarantine"}) {
     if (const auto ok = files::make_folders(directory + sub); !ok) return fail(ok.error());
   }
   const std::string lock_path = directory + "/lock";
@@ -266,6 +272,9 @@ Result<std::unique_ptr<BlobStore::Writer>> BlobStore::open_writer(BytesView sha2
     if (sized && options_.quota_bytes > 0) {
       std::uint64_t planned = used_bytes_ + size_bytes;
       for (const auto& [other, size] : writing_) planned += size;
+      std::uint64_t set_aside = 0;
+      for (const Garbage& one : quarantined()) set_aside += one.bytes;
+      if (planned + set_aside > options_.quota_bytes) drop_quarantined(0);  // the flash has better use for it
       if (planned > options_.quota_bytes) {
         return fail(Code::kBusy, "model store " + directory_ + ": " + std::to_string(size_bytes) +
                                      " bytes more would make " + std::to_string(planned) + ", the quota is " +
@@ -379,27 +388,87 @@ Result<BlobMapping> BlobStore::map(BytesView sha256_raw) const {
   return mapping;
 }
 
-Result<void> BlobStore::verify(BytesView sha256_raw) {
+Result<void> BlobStore::examine(BytesView sha256_raw, const std::function<bool(std::uint64_t bytes)>& piece) const {
   const auto where = path(sha256_raw);
   if (!where) return fail(where.error());
   std::uint64_t size = 0;
   const auto fd = files::open_plain(*where, size);
-  std::string got = "nothing";
-  if (fd) {
-    Sha256 hasher;
-    if (const auto length = hash_file(fd->get(), *where, hasher); length) got = to_hex(hasher.finish());
+  if (!fd) {
+    if (fd.error().code == Code::kInvalid) return fail(Code::kCorrupt, fd.error().message);  // not even a file
+    return fail(fd.error());
   }
+  Sha256 hasher;
+  for (std::uint64_t at = 0;;) {
+    const auto bytes = files::read_at(fd->get(), *where, at, kReadBytes);
+    if (!bytes) return fail(bytes.error());
+    if (bytes->empty()) break;
+    hasher.update(*bytes);
+    at += bytes->size();
+    if (piece && !piece(bytes->size())) return fail(Code::kUnavailable, "blob " + *where + ": not read to its end");
+  }
+  const std::string got = to_hex(hasher.finish());
+  if (got == to_hex(sha256_raw)) return {};
+  return fail(Code::kCorrupt, "blob " + *where + ": damaged on disk, its bytes hash to " + got);
+}
+
+Result<void> BlobStore::verify(BytesView sha256_raw) {
+  auto looked = examine(sha256_raw);
+  if (looked || (looked.error().code != Code::kCorrupt && looked.error().code != Code::kNotFound)) return looked;
   const std::string hex = to_hex(sha256_raw);
-  if (got == hex) return {};
+  if (looked.error().code == Code::kCorrupt) {
+    quarantine(hex);
+    looked = fail(Code::kCorrupt, looked.error().message + "; it is set aside, fetch it again");
+  }
   // A damaged file is no blob, pinned or not: what M8 protects is gone, and only its absence lets it be fetched anew.
   const std::lock_guard lock(mutex_);
-  ::unlink(where->c_str());
   if (const auto it = blobs_.find(hex); it != blobs_.end()) {
     used_bytes_ -= it->second;
     blobs_.erase(it);
   }
-  return fail(Code::kCorrupt,
-              "blob " + *where + ": damaged on disk, its bytes hash to " + got + "; it was removed, fetch it again");
+  return looked;
+}
+
+// A file that cannot be set aside goes at once: it must not be found again.
+void BlobStore::quarantine(const std::string& hex) {
+  const std::string from = blob_path(hex), to = directory_ + "/quarantine/" + hex;
+  if (::rename(from.c_str(), to.c_str()) != 0) ::unlink(from.c_str());
+  drop_quarantined(kQuarantineMax);
+}
+
+std::vector<Garbage> BlobStore::quarantined() const {
+  std::vector<Garbage> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ + "/quarantine", ignored)) {
+    const std::string hex = entry.path().filename().string();
+    if (!is_hex_digest(hex)) continue;
+    found.push_back({GarbageKind::kQuarantined, from_hex(hex), entry.file_size(ignored), 0});
+  }
+  return found;
+}
+
+// All but the newest `keep`.
+void BlobStore::drop_quarantined(std::size_t keep) const {
+  std::vector<std::pair<timespec, std::string>> by_age;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ + "/quarantine", ignored)) {
+    struct stat info{};
+    if (::lstat(entry.path().c_str(), &info) == 0) by_age.emplace_back(info.st_ctim, entry.path().string());
+  }
+  std::sort(by_age.begin(), by_age.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.first.tv_sec, a.first.tv_nsec, a.second) > std::tie(b.first.tv_sec, b.first.tv_nsec, b.second);
+  });
+  for (std::size_t i = keep; i < by_age.size(); ++i) fs::remove_all(by_age[i].second, ignored);
+}
+
+std::vector<PartialInfo> BlobStore::partials() const {
+  std::vector<PartialInfo> found;
+  const std::lock_guard lock(mutex_);
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ + "/partial", ignored)) {
+    const std::string hex = entry.path().filename().string().substr(0, 2 * kSha256Bytes);
+    if (is_hex_digest(hex)) found.push_back({from_hex(hex), entry.file_size(ignored), writing_.contains(hex)});
+  }
+  return found;
 }
 
 Result<void> BlobStore::pin(std::string_view name, const std::vector<Bytes>& sha256s) {
@@ -435,6 +504,7 @@ Result<void> BlobStore::unpin(std::string_view name) {
 std::vector<std::string> BlobStore::pins() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
+  names.reserve(pins_.size());
   for (const auto& [name, digests] : pins_) names.push_back(name);
   return names;
 }
@@ -464,6 +534,38 @@ Result<void> BlobStore::remove(BytesView sha256_raw) {
   return {};
 }
 
+Result<std::vector<Garbage>> BlobStore::collect(const Keep& keep, bool remove) {
+  std::vector<Garbage> garbage = quarantined();
+  const std::lock_guard lock(mutex_);
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(directory_ + "/partial", ignored)) {
+    const std::string hex = entry.path().filename().string().substr(0, 2 * kSha256Bytes);
+    if (!is_hex_digest(hex) || writing_.contains(hex) || pinned_hex(hex)) continue;
+    Garbage one{GarbageKind::kPartial, from_hex(hex), entry.file_size(ignored), written_ms(entry.path().string())};
+    if (keep(one)) continue;
+    garbage.push_back(std::move(one));
+    if (remove) fs::remove(entry.path(), ignored);
+  }
+  for (auto it = blobs_.begin(); it != blobs_.end();) {
+    Garbage one{GarbageKind::kBlob, from_hex(it->first), it->second, written_ms(blob_path(it->first))};
+    if (pinned_hex(it->first) || keep(one)) {  // M8
+      ++it;
+      continue;
+    }
+    garbage.push_back(std::move(one));
+    if (!remove) {
+      ++it;
+      continue;
+    }
+    const std::string path = blob_path(it->first);
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail(files::error_of(errno, "remove", path));
+    used_bytes_ -= it->second;
+    it = blobs_.erase(it);
+  }
+  if (remove) drop_quarantined(0);
+  return garbage;
+}
+
 Result<std::uint64_t> BlobStore::make_room(std::uint64_t bytes_needed) {
   const std::lock_guard lock(mutex_);
   std::uint64_t freed = 0;
@@ -475,6 +577,7 @@ Result<std::uint64_t> BlobStore::make_room(std::uint64_t bytes_needed) {
     if (fs::remove(entry.path(), ignored)) freed += size;
   }
   if (options_.quota_bytes == 0) return freed;
+  drop_quarantined(0);
   std::uint64_t planned = used_bytes_ + bytes_needed;
   for (const auto& [hex, size] : writing_) planned += size;
 
@@ -504,6 +607,7 @@ Result<std::uint64_t> BlobStore::make_room(std::uint64_t bytes_needed) {
 std::vector<BlobInfo> BlobStore::list() const {
   const std::lock_guard lock(mutex_);
   std::vector<BlobInfo> out;
+  out.reserve(blobs_.size());
   for (const auto& [hex, size] : blobs_) out.push_back({from_hex(hex), size, pinned_hex(hex)});
   return out;
 }

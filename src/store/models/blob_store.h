@@ -4,6 +4,7 @@
 //   DIR/blobs/ab/<hex>       whole, verified, read-only files        DIR/pins/<name>   hex digests, one a line
 //   DIR/partial/<hex>.<size> transfers that are not finished         DIR/lock
 //   DIR/partial/<hex>.any    the same, of unknown length
+//   DIR/quarantine/<hex>     files that were damaged on disk: served to nobody, kept for whoever wants to look
 //
 // Threads:   every method may be called from any thread; a Writer belongs to one thread at a time. The store must
 // outlive
@@ -20,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,6 +36,8 @@
 
 namespace tidelock {
 
+inline constexpr std::size_t kQuarantineMax = 4;  // damaged files
+
 struct BlobStoreOptions {
   std::uint64_t quota_bytes = 0;  // whole blobs plus the declared size of open writers; 0 = no quota
 };
@@ -42,6 +46,20 @@ struct BlobInfo {
   Bytes sha256;
   std::uint64_t size_bytes = 0;
   bool pinned = false;
+};
+
+// What may go (M8): a whole blob that nothing names, a transfer that nobody goes on with, a damaged file.
+enum class GarbageKind : std::uint8_t { kBlob, kPartial, kQuarantined };
+struct Garbage {
+  GarbageKind kind = GarbageKind::kBlob;
+  Bytes sha256;
+  std::uint64_t bytes = 0;
+  std::int64_t written_ms = 0;  // wall clock of the file: dates it, and proves nothing (C4)
+};
+struct PartialInfo {
+  Bytes sha256;
+  std::uint64_t bytes = 0;  // that are here
+  bool writing = false;     // a transfer is at it
 };
 
 // M9: a read-only shared mapping of one blob. Stays valid when the blob is removed or the store is closed.
@@ -115,7 +133,11 @@ class BlobStore {
   Result<BlobMapping> map(BytesView sha256) const;
   // Where the blob lies, for hard links (layout.h). Never write to it.
   Result<std::string> path(BytesView sha256) const;
-  // Reads it all and compares (X3). kCorrupt: the file was damaged on disk; it is removed, so that it can be had anew.
+  // Reads it all and compares (X3), and changes nothing. kCorrupt: damaged on disk. kNotFound: its file is gone.
+  // `piece` hears the bytes of each piece that was read; false ends it with kUnavailable.
+  Result<void> examine(BytesView sha256, const std::function<bool(std::uint64_t bytes)>& piece = {}) const;
+  // The same; and what is damaged or gone is no blob any more, pinned or not, so that it can be had anew. The damaged
+  // file lies in quarantine, where the newest kQuarantineMax are kept until room is needed.
   Result<void> verify(BytesView sha256);
 
   // M8: blobs named by any pin are never removed. A pin is a named set, replaced as a whole, durable when this returns;
@@ -126,10 +148,15 @@ class BlobStore {
   bool pinned(BytesView sha256) const;
 
   Result<void> remove(BytesView sha256);
+  // M8: what no pin names, nobody writes, and `keep` says no to; a damaged file always. With `remove` it goes.
+  using Keep = std::function<bool(const Garbage& candidate)>;
+  Result<std::vector<Garbage>> collect(const Keep& keep, bool remove);
   // Removes blobs without a pin, oldest first, and partial files without a writer, until `bytes_needed` fit under the
   // quota (no quota: removes none). Returns the bytes freed; kBusy when pins hold too much.
   Result<std::uint64_t> make_room(std::uint64_t bytes_needed);
   std::vector<BlobInfo> list() const;
+  std::vector<PartialInfo> partials() const;
+  std::vector<Garbage> quarantined() const;
   std::uint64_t used_bytes() const;
   std::uint64_t quota_bytes() const { return options_.quota_bytes; }
   const std::string& directory() const { return directory_; }
@@ -138,6 +165,8 @@ class BlobStore {
   BlobStore(std::string directory, BlobStoreOptions options);
   Result<std::unique_ptr<Writer>> open_writer(BytesView sha256, std::uint64_t size_bytes, bool sized);
   Result<void> load();
+  void quarantine(const std::string& hex);
+  void drop_quarantined(std::size_t keep) const;
   std::string blob_path(std::string_view hex) const;
   bool pinned_hex(std::string_view hex) const;  // mutex_ held
 

@@ -437,6 +437,61 @@ TEST(BlobStore, DropsABlobThatWasDamagedOnDisk) {  // X3
   EXPECT_TRUE(store->verify(digest));
 }
 
+TEST(BlobStore, SetsADamagedFileAsideAndKeepsFewOfThem) {  // X3
+  const TestFolder folder;
+  const auto store = open_store(folder, 100'000);
+  std::vector<Bytes> digests;
+  for (std::uint64_t i = 0; i < kQuarantineMax + 2; ++i) {
+    digests.push_back(*store->put(some_bytes(20 + i, 5'000)));
+    const std::string path = *store->path(digests.back());
+    fs::permissions(path, fs::perms::owner_write, fs::perm_options::add);
+    std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(100).put('!').put('?');
+    EXPECT_EQ(store->examine(digests.back()).error().code, Code::kCorrupt);
+    EXPECT_TRUE(store->has(digests.back())) << "to look is not to touch";
+    EXPECT_EQ(store->verify(digests.back()).error().code, Code::kCorrupt);
+    EXPECT_FALSE(store->has(digests.back()));
+  }
+  EXPECT_EQ(store->used_bytes(), 0u);
+  const auto aside = store->quarantined();
+  EXPECT_EQ(aside.size(), kQuarantineMax);
+  for (const Garbage& one : aside) EXPECT_NE(one.sha256, digests.front()) << "the newest stay";
+  ASSERT_TRUE(store->put_stream(sha256("large"), 85'000)) << "the flash has better use for it";
+  EXPECT_TRUE(store->quarantined().empty());
+
+  const Bytes gone = *store->put(some_bytes(19, 100));
+  fs::remove(*store->path(gone));
+  EXPECT_EQ(store->verify(gone).error().code, Code::kNotFound);
+  EXPECT_FALSE(store->has(gone)) << "it can be had anew";
+  EXPECT_EQ(store->used_bytes(), 0u);
+}
+
+TEST(BlobStore, CollectsWhatNothingNames) {  // M8
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const Bytes pinned = *store->put(some_bytes(30, 100)), wanted = *store->put(some_bytes(31, 200)),
+              stray = *store->put(some_bytes(32, 300));
+  ASSERT_TRUE(store->pin("detector.current", {pinned}));
+  const auto writer = *store->put_stream(sha256("under way"), 50);
+  ASSERT_TRUE((*store->put_stream(sha256("given up"), 60))->write("begun"));
+  EXPECT_EQ(store->partials().size(), 2u);
+  const auto keep = [&](const Garbage& one) { return one.sha256 == wanted; };
+  for (const bool remove : {false, true}) {
+    const auto garbage = store->collect(keep, remove);
+    ASSERT_TRUE(garbage);
+    ASSERT_EQ(garbage->size(), 2u);
+    EXPECT_EQ((*garbage)[0].kind, GarbageKind::kPartial);
+    EXPECT_EQ((*garbage)[0].bytes, 5u);
+    EXPECT_EQ((*garbage)[1].kind, GarbageKind::kBlob);
+    EXPECT_EQ((*garbage)[1].sha256, stray);
+    EXPECT_GT((*garbage)[1].written_ms, 0);
+  }
+  EXPECT_TRUE(store->has(pinned) && store->has(wanted));
+  EXPECT_FALSE(store->has(stray));
+  EXPECT_EQ(store->used_bytes(), 300u);
+  EXPECT_EQ(store->partials().size(), 1u) << "the one that is being written";
+  EXPECT_TRUE(store->collect(keep, true)->empty());
+}
+
 TEST(BlobStore, IsLockedAgainstASecondProcess) {
   const TestFolder folder;
   const auto store = open_store(folder);

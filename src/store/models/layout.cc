@@ -26,16 +26,16 @@ void remove_all(const std::string& path) {
   fs::remove_all(path, ignored);
 }
 
-// True when the folder holds this manifest and each file with its size.
-bool is_whole(const std::string& folder, const Manifest& manifest) {
-  for (const ManifestFile& file : manifest.files) {
-    struct stat info{};
-    if (::lstat((folder + "/" + file.path).c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
-        static_cast<std::uint64_t>(info.st_size) != file.size_bytes) {
-      return false;
-    }
-  }
-  return true;
+// True when the folder has each file with its size, as the very file that the store has: a damaged one stays linked
+// here after the store has another in its place.
+bool is_whole(const std::string& folder, const Manifest& manifest, const BlobStore& blobs) {
+  return std::all_of(manifest.files.begin(), manifest.files.end(), [&](const ManifestFile& file) {
+    struct stat here{}, there{};
+    const auto blob = blobs.path(file.sha256);
+    return blob && ::lstat((folder + "/" + file.path).c_str(), &here) == 0 && S_ISREG(here.st_mode) &&
+           static_cast<std::uint64_t>(here.st_size) == file.size_bytes && ::lstat(blob->c_str(), &there) == 0 &&
+           here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+  });
 }
 
 Result<void> build(const std::string& folder, BytesView encoded, const Manifest& manifest, const BlobStore& blobs) {
@@ -88,7 +88,7 @@ Result<std::string> ModelLayout::place(BytesView encoded, const Manifest& manife
     return fail(Code::kConflict, "model " + manifest.name + " " + manifest.version + ": " + final_folder +
                                      " holds it with other content; a version never changes, choose a new number");
   }
-  if (held && is_whole(final_folder, manifest)) return final_folder;
+  if (held && is_whole(final_folder, manifest, blobs)) return final_folder;
 
   const std::string fresh = root_ + "/.new-" + manifest.name + "-" + manifest.version;
   remove_all(fresh);

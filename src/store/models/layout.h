@@ -33,7 +33,7 @@ class ModelLayout {
   static Result<std::unique_ptr<ModelLayout>> open(const std::string& root);
 
   // Lays out a version whose files are all in `blobs`; returns its folder. `manifest` must be what open_manifest gave
-  // for `encoded`. Again with the same bytes: checks sizes and files and heals what is missing or of another size.
+  // for `encoded`. Again with the same bytes: heals what is missing, of another size, or no longer the store's file.
   Result<std::string> place(BytesView encoded, const Manifest& manifest, const BlobStore& blobs);
   Result<void> remove(std::string_view name, std::string_view version);
 

@@ -198,6 +198,23 @@ TEST(ModelLayout, HealsADamagedFolderAndSweepsHalfOnes) {
   EXPECT_EQ(read_release_file(folder, *find_role(release->manifest, FileRole::kLabels)).error().code, Code::kCorrupt);
 }
 
+TEST(ModelLayout, TakesTheStoresFileInPlaceOfADamagedOneOfTheSameSize) {  // X3
+  const TestFolder source, store;
+  write_release(source.path());
+  const auto release = build_release(source.path(), "detector", "1.0.0", key().private_pem);
+  const auto blobs = *BlobStore::open(store.path() + "/store");
+  const auto layout = *ModelLayout::open(store.path() + "/models");
+  const Bytes encoded = put_all(*blobs, source.path(), *release);
+  const std::string folder = *layout->place(encoded, release->manifest, *blobs);
+  const ManifestFile& model = *find_role(release->manifest, FileRole::kModel);
+  fs::permissions(folder + "/model.onnx", fs::perms::owner_write, fs::perm_options::add);
+  write(folder + "/model.onnx", "model byteS");  // one file with the store's: both are damaged
+  ASSERT_EQ(blobs->verify(model.sha256).error().code, Code::kCorrupt);
+  put_all(*blobs, source.path(), *release);
+  ASSERT_EQ(*layout->place(encoded, release->manifest, *blobs), folder);
+  EXPECT_EQ(*read_release_file(folder, model), "model bytes");
+}
+
 TEST(ModelLayout, NamesWhatStandsInItsWay) {
   const TestFolder source;
   write_release(source.path());

@@ -1,0 +1,73 @@
+// StoreCare is an operator's work on the store of models of a running node: `tidelock model verify`, its --repair, and
+// `tidelock model gc` (M8, X3). One at a time, on a thread of its own; whoever asked looks again and again.
+//
+// Threads: every method is for any. The functions handed in are called on the care's thread, and may block.
+// Never:   decides what may go, or where a file is fetched from: its owner does.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "store/models/store_check.h"
+
+namespace tidelock {
+
+enum class StoreWork : std::uint8_t { kVerify, kRepair, kCollect };
+constexpr StoreWork last_enumerator(StoreWork) { return StoreWork::kCollect; }
+std::string_view store_work_name(StoreWork work);  // "verify", "repair", "gc"
+
+struct StoreCareOwner {
+  std::function<Result<std::vector<StoredRelease>>()> releases;  // that should be here
+  // Sets aside what is damaged and has it fetched anew. For each of `broken` why it is not whole, or nothing.
+  std::function<std::vector<std::string>(const std::vector<CheckedFile>& broken)> mend;
+  std::function<Result<std::vector<Garbage>>(bool remove)> collect;
+  bool missing_is_fine = false;
+};
+
+class StoreCare {
+ public:
+  // `blobs` outlives it.
+  StoreCare(const BlobStore& blobs, StoreCareOwner owner) : blobs_(blobs), owner_(std::move(owner)) {}
+  ~StoreCare() { stop(); }
+
+  // kBusy: one is under way.
+  Result<void> start(StoreWork work, bool dry_run);
+  // Of the last one, as it stands: what, how far, and at its end what was found. "{}": there was none in this run.
+  std::string json() const;
+  bool wait(int timeout_ms) const;  // until nothing is under way; false: something still is
+  void stop();                      // ends one that reads; idempotent
+
+ private:
+  struct State {
+    StoreWork work = StoreWork::kVerify;
+    bool dry_run = false, running = true;
+    std::string doing = "reading";
+    std::uint64_t done_bytes = 0, total_bytes = 0;
+    std::optional<StoreReport> report;
+    std::vector<Garbage> garbage;
+    std::size_t repaired = 0;
+    std::optional<Error> error;
+  };
+  void run(StoreWork work, bool dry_run);
+  Result<StoreReport> check();
+  void repair(StoreReport report);
+
+  const BlobStore& blobs_;
+  const StoreCareOwner owner_;
+  std::atomic<bool> stopping_{false};
+  mutable std::mutex mutex_;  // the two below
+  mutable std::condition_variable ended_;
+  std::optional<State> state_;
+  std::thread thread_;
+};
+
+}  // namespace tidelock
