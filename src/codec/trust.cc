@@ -344,6 +344,8 @@ Result<SignedTrust> parse_trust(BytesView encoded) {
   return file;
 }
 
+Bytes trust_content_sha256(const SignedTrust& file) { return sha256(file.body); }
+
 Result<SignedTrust> parse_trust(BytesView encoded, TrustRole role) {
   auto file = parse_trust(encoded);
   if (file && file->role != role) {

@@ -200,6 +200,9 @@ Result<void> add_trust_signature(SignedTrust& file, std::string_view private_pem
 // The digest of encode(file), as the next file up names it.
 Result<TrustFileRef> trust_file_ref(const SignedTrust& file);
 
+// Of what was signed: the same whoever has signed it since. By this a gateway's file pins a root.
+Bytes trust_content_sha256(const SignedTrust& file);
+
 // The envelope only: its size, its role, the form of its signatures. No byte of the body is looked at.
 Result<SignedTrust> parse_trust(BytesView encoded, TrustRole role);
 Result<SignedTrust> parse_trust(BytesView encoded);  // of any role

@@ -270,8 +270,24 @@ struct HubsView {
     a(leader, last_index, ledger_version, ledger_version_now, hubs);
   }
 };
+// ---- what an operator has done with one hub's own store of models, beside the ledger (store/models/store_care.h)
+struct StoreCall {
+  enum class What : std::uint8_t {
+    kLook,    // answered with value = JSON of the work that is under way, or was the last
+    kVerify,  // begin; kBusy: another is under way
+    kRepair,
+    kCollect,  // M8
+  };
+  What what = What::kLook;
+  bool dry_run = false;
+  template <class A>
+  void fields(A& a) {
+    a(what, dry_run);
+  }
+};
+constexpr StoreCall::What last_enumerator(StoreCall::What) { return StoreCall::What::kCollect; }
 struct NodeCall {  // what travels in one call to a hub; the answer is an AdminAnswer
-  std::variant<AdminRequest, HasBlobs, HubsCall> body;
+  std::variant<AdminRequest, HasBlobs, HubsCall, StoreCall> body;
   template <class A>
   void fields(A& a) {
     a(body);

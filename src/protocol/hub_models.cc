@@ -10,6 +10,7 @@
 #include "codec/manifest.h"
 #include "codec/signature.h"
 #include "protocol/hub_core.h"
+#include "protocol/trust_check.h"
 #include "protocol/trust_push.h"
 
 namespace tidelock {
@@ -139,11 +140,18 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
                          [&](const KeyWrite& write) { return write.key == key; });
     });
   };
-  const auto published = [&](const std::string& name, const std::string& version) -> Result<Bytes> {
+  const TrustRead read = [&](const std::string& key) -> std::pair<std::optional<Bytes>, Index> {
+    auto stored = state_.find(key);
+    if (!stored || !stored->value) return {};
+    return {std::move(stored->value), stored->version};
+  };
+  // The digest of one that may be brought into use so.
+  const auto published = [&](const std::string& name, const std::string& version, TrustUse use) -> Result<Bytes> {
     const auto stored = state_.find(model_version_key(name, version));
     if (!stored || !stored->value) {
       return fail(Code::kNotFound, "model '" + name + "' has no published version '" + version + "'; publish it first");
     }
+    if (auto ok = check_release_trust(read, name, version, *stored->value, wall_ms_, use); !ok) return fail(ok.error());
     return sha256(*stored->value);
   };
 
@@ -194,7 +202,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
 
   if (const auto* stage = std::get_if<StageModel>(&request.body)) {  // M3
     if (const auto free = not_rolled_out(stage->name); !free) return fail(free.error());
-    auto digest = published(stage->name, stage->version);
+    auto digest = published(stage->name, stage->version, TrustUse::kNew);
     if (!digest) return fail(digest.error());
     want_short_lease();  // A5: while a rollout is on
     const ModelPointer staged{stage->version, std::move(*digest), {}};
@@ -212,7 +220,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
                   "another activation of '" + activate->name + "' is on its way; wait for it and look again");
     }
     if (const auto free = not_rolled_out(activate->name); !free) return fail(free.error());
-    auto digest = published(activate->name, activate->version);
+    auto digest = published(activate->name, activate->version, TrustUse::kNew);
     if (!digest) return fail(digest.error());
     Index version;
     const auto current = pointer(key, &version);
@@ -247,7 +255,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
       return fail(Code::kConflict, "'" + rollback->name + "' " + current->version +
                                        " is the first activation; there is nothing to return to");
     }
-    auto digest = published(rollback->name, current->previous);
+    auto digest = published(rollback->name, current->previous, TrustUse::kBack);
     if (!digest) return fail(digest.error());
     rollout_moved_at_ = now_;
     const ModelPointer next{current->previous, std::move(*digest), current->version};
@@ -258,13 +266,18 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     return op;
   }
 
-  if (const auto* command = std::get_if<RolloutCommand>(&request.body)) return rollout_command(*command, who);
+  if (const auto* command = std::get_if<RolloutCommand>(&request.body)) {
+    if (command->what == RolloutCommand::What::kPlan || command->what == RolloutCommand::What::kStart) {
+      // One that was planned is started without naming its version again.
+      const auto held = rollout(command->name, nullptr);
+      const std::string& version = command->plan.version.empty() && held ? held->plan.version : command->plan.version;
+      const auto digest = published(command->name, version, TrustUse::kNew);
+      if (!digest && digest.error().code != Code::kNotFound) return fail(digest.error());
+    }
+    return rollout_command(*command, who);
+  }
   if (const auto* push = std::get_if<PushTrust>(&request.body)) {  // X2
-    auto put = plan_trust_push(*push, [&](const std::string& key) -> std::pair<std::optional<Bytes>, Index> {
-      auto stored = state_.find(key);
-      if (!stored || !stored->value) return {};
-      return {std::move(stored->value), stored->version};
-    });
+    auto put = plan_trust_push(*push, read);
     if (!put) return fail(put.error());
     op.body = std::move(*put);
     op.model_operation = "trust_pushed";
