@@ -2,7 +2,7 @@
 _tidelock() {
   local program=${COMP_WORDS[0]} word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} path=() help one
   case $before in
-    --config | --run-dir | --socket | --password-file | --file | --out | --dir | --key | --tokens)
+    --config | --run-dir | --socket | --password-file | --file | --out | --dir | --key | --tokens | --store)
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return
       ;;

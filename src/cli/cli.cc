@@ -21,6 +21,7 @@
 #include "cli/get_set.h"
 #include "cli/hubs.h"
 #include "cli/key.h"
+#include "cli/model_care.h"
 #include "cli/model_diff.h"
 #include "cli/model_files.h"
 #include "cli/openssf.h"
@@ -444,6 +445,7 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   model->footer("the life of a version: publish -> stage -> (edges verify) -> activate -> rollback");
   add_model_files(*model, common, exit_code);
   add_openssf(*model, common, exit_code);
+  add_model_care(*model, common, exit_code);
   std::string name, version;
   const auto with_version = [&](CLI::App* command) {
     command->add_option("name", name)->required();

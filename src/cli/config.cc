@@ -17,6 +17,7 @@
 #include <sstream>
 #include <string_view>
 
+#include "cli/trust_pin.h"
 #include "cli/words.h"
 #include "protocol/rollout.h"
 #include "wire/resp/acl.h"
@@ -548,8 +549,15 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.number("transfer.monthly_budget_bytes", edge.transfer.monthly_budget_bytes, 0, kTransferBytesMax);
   reader.windows("transfer.windows", edge.transfer.windows);
   reader.flag("transfer.full_fallback", edge.transfer_full_fallback);
+  reader.number("models.quota_mib", edge.models.quota_bytes, 0, 1'000'000'000, std::int64_t{1} << 20);
+  reader.number("models.rehash_kib_per_s", edge.models.rehash_bytes_per_s, 0, 1 << 20, 1 << 10);
+  std::string root, root_sha256;
+  reader.text("trust.root", root);
+  reader.text("trust.root_sha256", root_sha256);
   read_log(reader, settings.log);
   if (const auto ok = reader.done(); !ok) return fail(ok.error());
+  if (const auto ok = pin_trust(root, root_sha256, edge.models); !ok)
+    return fail(Code::kInvalid, path + ": " + ok.error().message);
   if (const auto ok = check_node_id(edge.id); !ok)
     return fail(Code::kInvalid, path + ": id = \"" + edge.id + "\": " + ok.error().message);
   if (const auto ok = check_model_server(edge.model_server); !ok)
@@ -665,6 +673,9 @@ std::string print_config(const EdgeSettings& settings) {
         {"monthly_budget_bytes", edge.transfer.monthly_budget_bytes},
         {"windows", windows_json(edge.transfer.windows)},
         {"full_fallback", edge.transfer_full_fallback}}},
+      {"trust", {{"root_sha256", pinned_sha256(edge.models)}}},
+      {"models",
+       {{"quota_mib", edge.models.quota_bytes >> 20}, {"rehash_kib_per_s", edge.models.rehash_bytes_per_s >> 10}}},
       {"log", {{"level", settings.log.level}, {"format", settings.log.format}}}};
   return json.dump(2);
 }

@@ -75,6 +75,10 @@ Result<AdminAnswer> Operator::ask_one_hub(const NodeId& id, int timeout_ms) {
   return call_one(id, encode(NodeCall{HubsCall{}}), timeout_ms);
 }
 
+Result<AdminAnswer> Operator::ask_store(const NodeId& id, const StoreCall& call, int timeout_ms) {
+  return call_one(id, encode(NodeCall{call}), timeout_ms);
+}
+
 Result<AdminAnswer> Operator::call_one(const NodeId& id, const Bytes& call, int timeout_ms) {
   for (Hub& hub : hubs_) {
     if (hub.id != id) continue;

@@ -32,6 +32,8 @@ class Operator {
   // Of the hubs themselves: answered by the one that leads the ledger. A change may last until `timeout_ms` is over.
   Result<AdminAnswer> ask_hubs(const HubsCall& call);
   Result<AdminAnswer> ask_one_hub(const NodeId& hub, int timeout_ms);  // what one hub knows of the hubs
+  // Of one hub's own store of models.
+  Result<AdminAnswer> ask_store(const NodeId& hub, const StoreCall& call, int timeout_ms);
   std::vector<NodeId> hubs() const;
   // Adds the hubs that came after the configuration was written, as far as any hub tells of them.
   void learn();

@@ -157,6 +157,7 @@ Result<std::string> trust_words(const SignedTrust& file) {
     for (const TrustNamespace& one : root->namespaces) {
       out += "\n  models '" + one.pattern + "': " + keys_words(one.signers);
     }
+    out += "\n  content:   SHA-256 " + to_hex(trust_content_sha256(file));
     if (root->namespaces.empty()) out += "\n  no namespace: no model may be installed under it";
     if (!root->note.empty()) out += "\n  note: " + shown_text(root->note);
   } else if (file.role == TrustRole::kTargets) {
@@ -196,6 +197,7 @@ Result<Json> trust_json(const SignedTrust& file) {
     json["namespaces"] = Json::object();
     for (const TrustNamespace& one : root->namespaces) json["namespaces"][one.pattern] = keys_json(one.signers);
     json["note"] = shown_text(root->note);
+    json["content_sha256"] = to_hex(trust_content_sha256(file));
     return json;
   }
   if (file.role == TrustRole::kTargets) {

@@ -11,12 +11,13 @@
 namespace tidelock {
 
 EdgeCommands::EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Store& l2, EdgeWorker& worker,
-                           std::function<std::string()> models_json)
+                           std::function<std::string()> models_json, StoreCare& model_care)
     : config_(config),
       core_(core),
       l2_(l2),
       worker_(worker),
       models_json_(std::move(models_json)),
+      model_care_(model_care),
       started_at_(core.clock().now()) {}
 
 void EdgeCommands::answer(const Asked& asked, const std::function<void(RespReply&)>& write) {
@@ -85,6 +86,7 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   if (command == RespCommand::kTlInfo) return reply.bulk(tl_info());
   if (command == RespCommand::kTlNamespace) return tl_namespace(args, reply);
   if (command == RespCommand::kTlHealth) return tl_health(args, reply);
+  if (command == RespCommand::kTlModel) return tl_model(args, reply);
   if (command == RespCommand::kTlReceipt) return tl_receipt(connection, args, reply);
   if (const auto set = set_of(command, args)) {
     if (!*set) return reply.error(set->error().message);

@@ -33,6 +33,7 @@
 #include "edge/health_table.h"
 #include "edge/l2_store.h"
 #include "edge/work_thread.h"
+#include "store/models/store_care.h"
 #include "wire/resp/server.h"
 #include "wire/resp/set_options.h"
 
@@ -46,7 +47,7 @@ class EdgeCommands : public CommandHandler {
 
   // Everything outlives it but the server, which is told with `serve`.
   EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Store& l2, EdgeWorker& worker,
-               std::function<std::string()> models_json);
+               std::function<std::string()> models_json, StoreCare& model_care);
   void serve(RespServer* server) { server_ = server; }
   HealthTable& health() { return health_; }
 
@@ -169,6 +170,7 @@ class EdgeCommands : public CommandHandler {
   void tl_invalidate_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left, std::int64_t dropped);
   void tl_namespace(const Arguments& args, RespReply& reply) const;
   void tl_health(const Arguments& args, RespReply& reply);
+  void tl_model(const Arguments& args, RespReply& reply);
   // tl_flush.cc
   struct Flush;
   void tl_flush(const Asked& asked, std::string_view prefix);
@@ -230,6 +232,7 @@ class EdgeCommands : public CommandHandler {
   const L2Store& l2_;
   EdgeWorker& worker_;
   const std::function<std::string()> models_json_;
+  StoreCare& model_care_;
   const Nanos started_at_;
   RespServer* server_ = nullptr;
   std::map<std::uint64_t, std::string> cursors_;  // number -> last key given; numbers rise, the oldest go

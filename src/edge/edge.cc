@@ -292,7 +292,8 @@ class Edge::Impl {
   }
 
   Result<void> open_faces() {
-    commands_ = std::make_unique<EdgeCommands>(config_, *core_loop_, *l2_, worker_, [this] { return keeper_->json(); });
+    commands_ = std::make_unique<EdgeCommands>(
+        config_, *core_loop_, *l2_, worker_, [this] { return keeper_->json(); }, keeper_->care());
     RespServerOptions options;
     options.password = config_.requirepass;
     options.cheap_now = [clock = HotClock(config_.shim)] { return clock.now().latest; };

@@ -55,6 +55,14 @@ struct L2Settings {
 // kInvalid names the key, its value and what would be right.
 Result<void> check_l2(const L2Settings& settings);
 
+struct EdgeModelSettings {
+  // X2: the root that is followed, whatever a hub brings first: a signed file, or the digest of one (codec/trust.h,
+  // trust_content_sha256). At most one of them; without any the first root that comes is taken.
+  Bytes trust_root, trust_root_sha256;
+  std::uint64_t quota_bytes = 0;                  // M8: of the store of models on this gateway's flash; 0: none
+  std::uint64_t rehash_bytes_per_s = 256u << 10;  // X3: files in use are read again at this rate; 0: never
+};
+
 struct EdgeConfig {
   NodeId id;
   std::string site = "default";
@@ -73,8 +81,9 @@ struct EdgeConfig {
   ModelServerSettings model_server;    // M11
   TransferLimits transfer;             // M3: of models, over the link to the hubs
   bool transfer_full_fallback = true;  // M3: a file comes whole when there is no delta for it
-  std::string requirepass;             // of the Redis protocol; empty: none, local peers only
-  std::vector<std::string> users;      // beside `default`, or in place of it; see EdgeRedisSettings
+  EdgeModelSettings models;
+  std::string requirepass;         // of the Redis protocol; empty: none, local peers only
+  std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings
   std::vector<std::pair<std::string, std::string>> parameters;
   // CONFIG REWRITE, on a thread of the edge's; empty: there is no file. SHUTDOWN, on its loop; empty: refused.
   std::function<Result<void>(const EdgeRedisSettings&)> rewrite_config;

@@ -8,11 +8,17 @@ namespace {
 std::string json_string(std::string_view text) {
   return '"' + std::string(text) + '"';
 }  // names and versions need no escapes
+std::string json_list(const std::vector<std::string>& texts) {
+  std::string out = "[";
+  for (const std::string& text : texts) out += (out.size() == 1 ? "" : ",") + json_string(text);
+  return out + "]";
+}
 
 }  // namespace
 
 std::vector<ModelFigures::Adopted> ModelFigures::show(const ModelPointers& pointers,
                                                       const std::map<VersionKey, ModelRoom::Verified>& verified,
+                                                      const std::set<VersionKey>& damaged,
                                                       const std::map<VersionKey, std::uint64_t>& fetched_bytes) {
   std::map<std::string, Shown> shown;
   for (const auto& [name, model] : pointers.all()) {
@@ -33,6 +39,7 @@ std::vector<ModelFigures::Adopted> ModelFigures::show(const ModelPointers& point
         counts.value && held != verified.end() && held->second.manifest_sha256 == counts.value->manifest_sha256;
   }
   for (const auto& [version, what] : verified) shown[version.first].verified.push_back(version.second);
+  for (const VersionKey& version : damaged) shown[version.first].damaged.push_back(version.second);
   std::vector<std::string> fresh;
   std::vector<Adopted> adopted;
   {
@@ -57,6 +64,12 @@ std::vector<ModelFigures::Adopted> ModelFigures::show(const ModelPointers& point
         .set(static_cast<double>(wall_ms_now()) / 1000.0);
   }
   return adopted;
+}
+
+void ModelFigures::trust(std::string_view standing) {
+  expired_.set(standing == "expired" ? 1 : 0);
+  const std::lock_guard lock(mutex_);
+  trust_ = standing;
 }
 
 double ModelFigures::lag_s(const std::string& name) const {
@@ -90,9 +103,8 @@ std::string ModelFigures::json() const {
   for (const auto& [name, one] : shown_) {
     out += out.empty() ? "{" : ",";
     out += json_string(name) + ":{\"current\":" + json_string(one.current) + ",\"staged\":" + json_string(one.staged) +
-           ",\"verified\":[";
-    for (std::size_t i = 0; i < one.verified.size(); ++i) out += (i == 0 ? "" : ",") + json_string(one.verified[i]);
-    out += "]}";
+           ",\"verified\":" + json_list(one.verified) + ",\"damaged\":" + json_list(one.damaged) +
+           ",\"trust\":" + json_string(trust_) + "}";
   }
   return out.empty() ? "{}" : out + "}";
 }

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,20 +26,27 @@ class ModelFigures {
     Index activation;
   };
 
-  ModelFigures(const Clock& clock, Metrics& metrics) : clock_(clock), metrics_(metrics) {}
+  ModelFigures(const Clock& clock, Metrics& metrics)
+      : clock_(clock),
+        metrics_(metrics),
+        expired_(metrics.gauge("tidelock_edge_model_trust_expired",
+                               "1 while the trust files are expired: what is in force may be an old release (X2).")) {}
   ~ModelFigures() { metrics_.forget(metric::kModelVersionLag); }
 
   // As it is now. Answers what came into force since the call before.
   std::vector<Adopted> show(const ModelPointers& pointers, const std::map<VersionKey, ModelRoom::Verified>& verified,
+                            const std::set<VersionKey>& damaged,
                             const std::map<VersionKey, std::uint64_t>& fetched_bytes);
+  void trust(std::string_view standing);
   // Of the versions that the pointers name; the apps' part is not in it.
   std::vector<ModelHealth> list() const;
-  std::string json() const;  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0","2.0.0"]}}
+  // {"detector":{"current":"1.0.0","staged":"2.0.0","verified":["1.0.0"],"damaged":["2.0.0"],"trust":"fresh"}}
+  std::string json() const;
 
  private:
   struct Shown {
     std::string current, staged;
-    std::vector<std::string> verified;
+    std::vector<std::string> verified, damaged;
     Index activation;
     Nanos current_since = 0;
     bool current_verified = false;
@@ -48,7 +56,9 @@ class ModelFigures {
 
   const Clock& clock_;
   Metrics& metrics_;
-  mutable std::mutex mutex_;  // the two below
+  Gauge& expired_;
+  mutable std::mutex mutex_;  // the three below
+  std::string trust_ = "unset";
   std::map<std::string, Shown> shown_;
   std::set<std::string> gauges_;  // models that have theirs
 };

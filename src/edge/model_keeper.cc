@@ -28,12 +28,19 @@ bool passing(Code code) {
 }  // namespace
 
 ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links)
-    : config_(config), kv_(kv), clock_(clock), metrics_(metrics), links_(std::move(links)), figures_(clock, metrics) {}
+    : config_(config),
+      kv_(kv),
+      clock_(clock),
+      metrics_(metrics),
+      links_(std::move(links)),
+      figures_(clock, metrics),
+      damaged_files_(metrics.counter("tidelock_edge_model_files_damaged_total",
+                                     "Files of models that were found damaged on disk, and set aside (X3).")) {}
 
 Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config, Kv& kv, const Clock& clock,
                                                        Metrics& metrics, Links links) {
   std::unique_ptr<ModelKeeper> keeper(new ModelKeeper(config, kv, clock, metrics, std::move(links)));
-  auto room = ModelRoom::open(config.data_dir);
+  auto room = ModelRoom::open(config.data_dir, config.models.quota_bytes);
   if (!room) return fail(room.error());
   keeper->room_ = std::move(*room);
   auto fetch = ModelFetch::open(config, kv, clock, metrics, keeper->room_->blobs());
@@ -42,9 +49,22 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   auto key = kv.get(kMetaFamily, kModelKeyRow);
   if (!key) return fail(key.error());
   if (*key) keeper->model_key_ = std::move(**key);
-  auto trust = ModelTrust::open(kv);
+  auto trust = ModelTrust::open(kv, {config.models.trust_root, config.models.trust_root_sha256});
   if (!trust) return fail(trust.error());
   keeper->trust_ = std::move(*trust);
+  keeper->rehash_ = std::make_unique<ModelRehash>(
+      keeper->room_->blobs(), clock, metrics, config.models.rehash_bytes_per_s, [at = keeper.get()](Bytes sha256) {
+        at->push(Damaged{{CheckedFile{FileState::kCorrupt, std::move(sha256), 0, {}, {}, {}, {}}}, nullptr});
+      });
+  StoreCareOwner owner;
+  owner.releases = [at = keeper.get()] {
+    return at->on_thread<std::vector<StoredRelease>>([at] { return at->releases(); });
+  };
+  owner.mend = [at = keeper.get()](const std::vector<CheckedFile>& broken) { return at->mend(broken); };
+  owner.collect = [at = keeper.get()](bool remove) {
+    return at->on_thread<std::vector<Garbage>>([at, remove] { return at->collect(remove); });
+  };
+  keeper->care_ = std::make_unique<StoreCare>(keeper->room_->blobs(), std::move(owner));
   return keeper;
 }
 
@@ -56,6 +76,8 @@ void ModelKeeper::stop() {
     stopping_ = true;
   }
   changed_.notify_all();
+  if (care_) care_->stop();
+  if (rehash_) rehash_->stop();
   if (!thread_.joinable()) return;
   thread_.join();
   fetch_->settle();
@@ -63,6 +85,7 @@ void ModelKeeper::stop() {
 
 void ModelKeeper::start() {
   thread_ = std::thread([this] { run(); });
+  rehash_->start();
 }
 
 bool ModelKeeper::stopping() const {
@@ -92,6 +115,7 @@ void ModelKeeper::on_strong_changed(const std::string& key, std::optional<Bytes>
 // ---- the thread
 
 void ModelKeeper::run() {
+  look_at_trust();
   verify_placed();
   show();
   for (;;) {
@@ -99,6 +123,8 @@ void ModelKeeper::run() {
     if (describe_due_) due = std::min(due, describe_at_);
     for (const auto& [key, at] : reads_due_) due = std::min(due, at);
     for (const auto& [version, failure] : failures_) due = std::min(due, failure.retry_at);
+    if (repair_due()) due = 0;
+    due = std::min(due, trust_look_at_);
     std::deque<Item> items;
     {
       std::unique_lock lock(mutex_);
@@ -124,6 +150,7 @@ void ModelKeeper::take_queue(std::deque<Item> items) {
     std::visit([this](auto& what) { take(what); }, item);
   }
   if (describe_due_ && clock_.now() >= describe_at_) describe_models();
+  if (clock_.now() >= trust_look_at_) look_at_trust();
   std::vector<std::string> keys;
   for (const auto& [key, at] : reads_due_) {
     if (clock_.now() >= at) keys.push_back(key);
@@ -144,6 +171,7 @@ bool ModelKeeper::go_on(const std::string& name, const std::string& version) {
   }
   take_queue(std::move(items));
   show();
+  if (damaged_.contains({name, version})) return true;
   const ModelPointers::Tracked* model = pointers_.of(name);
   return model != nullptr && ((model->staged.value && model->staged.value->version == version) ||
                               (model->current.value && model->current.value->version == version));
@@ -212,11 +240,33 @@ void ModelKeeper::refresh_trust() {  // X2
     return;
   }
   if (!*changed) return;
+  look_at_trust();
   const Trust::Standing standing = trust_->standing(wall_ms_now());
   log(LogLevel::kInfo, "models", "trust files taken",
       {{"standing", trust_standing_name(standing.what)}, {"message", standing.why}});
   failures_.clear();  // what was not allowed may be now
   if (standing.what != TrustStanding::kNoCatalogue) forget_what_is_not_allowed();
+}
+
+// X2: an expired catalogue may be an old one. What is in force stays, and whoever uses it is told.
+void ModelKeeper::look_at_trust() {
+  const std::uint64_t wall_ms = wall_ms_now();
+  const Trust::Standing standing = trust_->standing(wall_ms);
+  const bool expired = standing.what == TrustStanding::kExpired;
+  Nanos wait = kPatience;  // the wall clock may be set meanwhile
+  if (standing.what == TrustStanding::kFresh) {
+    const std::uint64_t left_ms = standing.until_ms - std::min(wall_ms, standing.until_ms);
+    wait = std::min<Nanos>(wait, static_cast<Nanos>(std::min<std::uint64_t>(left_ms, 60'000) + 1) * kMillisecond);
+  }
+  trust_look_at_ = standing.what == TrustStanding::kUnset ? kForever : saturating_add(clock_.now(), wait);
+  if (const auto seen = trust_->check_fresh(wall_ms); !seen && seen.error().code != Code::kStale)
+    log(LogLevel::kError, "models", "time not stored", {{"message", seen.error().message}});
+  figures_.trust(trust_standing_name(standing.what));
+  if (const auto shown = room_->flag_expired(expired ? standing.why : std::string()); !shown)
+    log(LogLevel::kError, "models", "flag not written", {{"message", shown.error().message}});
+  if (std::exchange(trust_expired_, expired) == expired) return;
+  log(expired ? LogLevel::kError : LogLevel::kInfo, "models", expired ? "trust files expired" : "trust files are fresh",
+      {{"message", standing.why}});
 }
 
 // A release that was withdrawn is loaded by nobody any more; its bytes go when no pointer names it (M8).
@@ -305,15 +355,18 @@ void ModelKeeper::work() {
     }
     if (stopping()) return;
   }
+  repair_damaged(named);
   std::erase_if(failures_, [&](const auto& failure) { return !named.contains(failure.first); });
   std::erase_if(manifests_, [&](const auto& manifest) { return !named.contains(manifest.first); });
   if (pointers_.all_known()) prune();
+  end_mending();
 }
 
 void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const char* role) {
   const VersionKey key{name, pointer.version};
   if (room_->holds(key, pointer.manifest_sha256)) {
     room_->pin(name, role, room_->verified().at(key).manifest);
+    damaged_.erase(key);
     return;
   }
   if (const auto failure = failures_.find(key); failure != failures_.end()) {
@@ -330,12 +383,14 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
   }
   failures_.erase(key);
   manifests_.erase(key);
+  damaged_.erase(key);
   log(LogLevel::kInfo, "models", "version verified", {{"model", name}, {"version", pointer.version}, {"role", role}});
   links_.report(EdgeStagedModel{{name, pointer.version}, {}});
 }
 
 void ModelKeeper::failed(const VersionKey& key, const Error& error) {
   if (stopping()) return;
+  if (error.code == Code::kDenied) damaged_.erase(key);  // X2: withdrawn meanwhile
   Failure& failure = failures_[key];
   failure.paused = error.code == Code::kBusy && error.detail_ns >= kPauseReported;
   const bool soon = passing(error.code) && !failure.paused;
@@ -380,6 +435,7 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
                                     " " + manifest->version);
   }
   room_->pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
+  if (const auto room = make_room(name, *manifest); !room) return room;
   const std::uint64_t before = fetch_->fetched_bytes();
   Result<void> got;
   for (const ManifestFile& file : manifest->files) {
@@ -400,6 +456,35 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   return room_->mark({name, pointer.version}, {pointer.manifest_sha256, std::move(*manifest)});
 }
 
+// M8: for the files that are not here yet, and a delta of the largest. The version before the one in force gives way
+// when it must; the one in force does not, nor the last that was verified here.
+Result<void> ModelKeeper::make_room(const std::string& name, const Manifest& manifest) {
+  BlobStore& blobs = room_->blobs();
+  if (blobs.quota_bytes() == 0) return {};
+  std::uint64_t needed = 0, largest = 0;
+  for (const ManifestFile& file : manifest.files) {
+    if (blobs.has(file.sha256)) continue;
+    needed += file.size_bytes;
+    largest = std::max(largest, file.size_bytes);
+  }
+  needed += largest;
+  const auto fits = [&] { return blobs.used_bytes() + needed <= blobs.quota_bytes() || blobs.make_room(needed); };
+  if (needed == 0 || fits()) return {};
+  for (const VersionKey& gone : room_->drop_previous(pointers_)) {
+    links_.report(EdgeStagedModel{{gone.first, gone.second}, "removed: models.quota_mib has no room for it"});
+  }
+  if (fits()) return {};
+  const std::string what = name + " " + manifest.version;
+  log(LogLevel::kError, "models", "flash quota full",
+      {{"model", name}, {"version", manifest.version}, {"quota_bytes", blobs.quota_bytes()}, {"needed_bytes", needed}});
+  return fail(Error{Code::kBusy,
+                    "models.quota_mib = " + std::to_string(blobs.quota_bytes() >> 20) + ": " + what + " needs " +
+                        std::to_string(needed) + " bytes beside the " + std::to_string(blobs.used_bytes()) +
+                        " of versions in use, which are never deleted; raise it",
+                    {},
+                    kPatience});
+}
+
 // What a transfer really came with: pace and rate are in it.
 void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
   if (bytes < kMeasuredBytes) return;
@@ -412,6 +497,7 @@ void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
 void ModelKeeper::prune() {
   for (const VersionKey& gone : room_->prune(pointers_)) {
     fetched_bytes_.erase(gone);
+    damaged_.erase(gone);
     links_.report(EdgeStagedModel{{gone.first, gone.second}, "removed: no pointer names it any more"});
   }
 }
@@ -419,10 +505,18 @@ void ModelKeeper::prune() {
 // ---- for others to see
 
 void ModelKeeper::show() {
-  for (const ModelFigures::Adopted& one : figures_.show(pointers_, room_->verified(), fetched_bytes_)) {
+  for (const ModelFigures::Adopted& one : figures_.show(pointers_, room_->verified(), damaged_, fetched_bytes_)) {
     if (!links_.in_force) continue;  // M11
     links_.in_force(one.activation, room_->folder(one.key), room_->verified().at(one.key).manifest);
   }
+  std::map<Bytes, std::uint64_t> in_use;  // X3
+  for (const auto& [key, verified] : room_->verified()) {
+    for (const ManifestFile& file : verified.manifest.files) in_use[file.sha256] = file.size_bytes;
+  }
+  std::vector<RehashFile> files;
+  files.reserve(in_use.size());
+  for (const auto& [sha256, bytes] : in_use) files.push_back({sha256, bytes});
+  rehash_->watch(std::move(files));
 }
 
 }  // namespace tidelock

@@ -38,11 +38,13 @@
 #include "edge/model_fetch.h"
 #include "edge/model_figures.h"
 #include "edge/model_pointers.h"
+#include "edge/model_rehash.h"
 #include "edge/model_room.h"
 #include "edge/model_trust.h"
 #include "protocol/admin.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
+#include "store/models/store_care.h"
 #include "telemetry/metrics.h"
 
 namespace tidelock {
@@ -71,6 +73,7 @@ class ModelKeeper {
   std::vector<ModelHealth> figures() const { return figures_.list(); }
   std::uint64_t link_bytes_per_s() const { return link_bytes_per_s_.load(std::memory_order_relaxed); }
   std::string json() const { return figures_.json(); }
+  StoreCare& care() { return *care_; }
 
  private:
   struct SessionCame {
@@ -81,7 +84,15 @@ class ModelKeeper {
     std::string key;
     Nanos wait_ns = 0;
   };
-  using Item = std::variant<SessionCame, PointerCame, ReadFailed>;
+  struct Mending;
+  struct Damaged {  // X3: as somebody says; it is looked at again
+    std::vector<CheckedFile> files;
+    std::shared_ptr<Mending> mending;  // who waits; null: nobody
+  };
+  struct Run {  // on the keeper's thread
+    std::function<void()> what;
+  };
+  using Item = std::variant<SessionCame, PointerCame, ReadFailed, Damaged, Run>;
   struct Failure {
     std::string cause;
     Nanos retry_at = 0;
@@ -95,8 +106,11 @@ class ModelKeeper {
   void take(SessionCame& session);
   void take(PointerCame& came);
   void take(const ReadFailed& failed);
+  void take(Damaged& damaged);
+  void take(const Run& run) { run.what(); }
   void read_pointer(const std::string& key);
   void refresh_trust();
+  void look_at_trust();
   void forget_what_is_not_allowed();
   void describe_models();
   void verify_placed();
@@ -109,7 +123,17 @@ class ModelKeeper {
   Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
   void measure_link(std::uint64_t bytes, Nanos took);
   void prune();
+  Result<void> make_room(const std::string& name, const Manifest& manifest);
   Result<AdminAnswer> ask(AdminRequest request);
+  // model_keeper_care.cc
+  template <class T>
+  Result<T> on_thread(std::function<Result<T>()> what);
+  Result<std::vector<StoredRelease>> releases() const;
+  std::vector<std::string> mend(const std::vector<CheckedFile>& broken);
+  Result<std::vector<Garbage>> collect(bool remove);
+  bool repair_due() const;
+  void repair_damaged(std::set<VersionKey>& named);
+  void end_mending();
   void show();
   bool stopping() const;
 
@@ -125,6 +149,8 @@ class ModelKeeper {
   NodeId hub_;  // of the last session
   Bytes model_key_;
   std::optional<ModelTrust> trust_;
+  bool trust_expired_ = false;
+  Nanos trust_look_at_ = 0;
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when
@@ -132,9 +158,14 @@ class ModelKeeper {
   std::map<VersionKey, Failure> failures_;
   std::map<VersionKey, Bytes> manifests_;  // signed, of versions that are on their way here
   std::map<VersionKey, std::uint64_t> fetched_bytes_;
+  std::set<VersionKey> damaged_;                    // on their way back: until verified again, or no longer allowed
+  std::vector<std::shared_ptr<Mending>> mendings_;  // who waits for that
   std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement
 
   ModelFigures figures_;
+  Counter& damaged_files_;
+  std::unique_ptr<ModelRehash> rehash_;
+  std::unique_ptr<StoreCare> care_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Item> queue_;

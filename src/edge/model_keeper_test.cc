@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@
 #include "infer/onnx_file.h"
 #include "protocol/trust_push.h"
 #include "store/models/files.h"
+#include "store/models/store_care.h"
 #include "telemetry/log.h"
 
 namespace tidelock {
@@ -66,9 +68,9 @@ class OddHub : public NodeService {
     const std::lock_guard lock(mutex_);
     ledger_[ledger_key] = std::move(value);
   }
-  void have_files() {
+  void have_files(bool has = true) {
     const std::lock_guard lock(mutex_);
-    has_files_ = true;
+    has_files_ = has;
   }
   void on_session_open(SessionPtr) override {}
   void on_session_frame(SessionId, Bytes) override {}
@@ -274,6 +276,156 @@ TEST_F(ModelKeeperTest, StagesOnlyWhatTheTrustFilesAllow) {  // X2, X3
   keeper_->on_session("hub-1", key().public_pem);
   stage("2.0.0", 4);
   ASSERT_TRUE(wait([&] { return reports_.back().error.find("(freeze)") != std::string::npos; }));
+  // And whoever uses what is in force can tell.
+  const std::string flag = config_.data_dir + "/models/room/" + kExpiredFlag;
+  EXPECT_TRUE(fs::exists(flag));
+  EXPECT_NE(keeper_->json().find("\"trust\":\"expired\""), std::string::npos) << keeper_->json();
+  EXPECT_NE(metrics_.expose().find("tidelock_edge_model_trust_expired 1"), std::string::npos);
+  p.timestamp.head.made_ms = now;
+  p.timestamp.head.expires_ms = now + kTrustDayMs;
+  hold({"1.0.0", "2.0.0"});
+  ASSERT_TRUE(wait([&] { return reports_.back().model.version == "2.0.0" && reports_.back().error.empty(); }));
+  EXPECT_FALSE(fs::exists(flag));
+}
+
+class ModelCareTest : public ModelKeeperTest {
+ protected:
+  // Versions that differ in their manifests only: one file.
+  void bring(const std::string& version, const std::string& previous = {}) {
+    hub_.have_files();
+    hub_.hold(model_version_key("detector", version), published(version));
+    keeper_->on_session("hub-1", key().public_pem);
+    keeper_->on_strong_changed(model_current_key("detector"),
+                               encode(ModelPointer{version, sha256(published(version)), previous}), Index{++index_});
+    ASSERT_TRUE(wait([&] { return said(version, ""); })) << version;
+  }
+  bool said(const std::string& version, const std::string& error) const {  // last, of that version
+    for (auto it = reports_.rbegin(); it != reports_.rend(); ++it) {
+      if (it->model.version == version)
+        return error.empty() ? it->error.empty() : it->error.find(error) != std::string::npos;
+    }
+    return false;
+  }
+  void flip_a_bit(const std::string& version) {
+    const std::string path = room(version) + "/model.onnx";
+    fs::permissions(path, fs::perms::owner_write, fs::perm_options::add);
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    char byte = 0;
+    file.seekg(7).get(byte);
+    file.seekp(7).put(static_cast<char>(byte ^ 1));
+    ASSERT_TRUE(file.good());
+  }
+  std::string care(StoreWork work, bool dry_run = false) {
+    const auto begun = keeper_->care().start(work, dry_run);
+    EXPECT_TRUE(begun) << begun.error().message;
+    return keeper_->care().wait(20'000) ? keeper_->care().json() : "hangs";
+  }
+  Bytes model_in(const std::string& version) const { return *files::read_all(room(version) + "/model.onnx", 1 << 20); }
+  void expect(const std::string& json, const std::string& part) {
+    EXPECT_NE(json.find(part), std::string::npos) << part << " in " << json;
+  }
+
+  std::uint64_t index_ = 0;
+};
+
+TEST_F(ModelCareTest, AFileThatGoesBadInUseIsFoundAndFetchedAgain) {  // X3
+  config_.models.rehash_bytes_per_s = 1u << 30;
+  start();
+  bring("1.0.0");
+  change([&] { reports_.clear(); });
+  flip_a_bit("1.0.0");
+  ASSERT_TRUE(wait([&] { return reports_.size() >= 2; }));
+  EXPECT_EQ(reports_[0].model.version, "1.0.0");
+  EXPECT_EQ(reports_[0].error, "model.onnx was damaged on disk; it is fetched again");
+  EXPECT_EQ(reports_[1].error, "") << "and is verified again";
+  EXPECT_EQ(model_in("1.0.0"), small_model());
+  EXPECT_TRUE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+  EXPECT_TRUE(fs::exists(config_.data_dir + "/models/blobs/quarantine/" + to_hex(sha256(small_model()))));
+  const std::string metrics = metrics_.expose();
+  EXPECT_NE(metrics.find("tidelock_edge_model_files_damaged_total 1"), std::string::npos) << metrics;
+}
+
+TEST_F(ModelCareTest, WhileItCannotBeFetchedNobodyLoadsIt) {  // X3, M4
+  config_.models.rehash_bytes_per_s = 1u << 30;
+  start();
+  bring("1.0.0");
+  hub_.have_files(false);
+  flip_a_bit("1.0.0");
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "this hub holds no such file"); }));
+  EXPECT_FALSE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+  expect(keeper_->json(), "\"verified\":[],\"damaged\":[\"1.0.0\"]");
+  EXPECT_FALSE(keeper_->figures().at(0).in_force) << "a rollout's gate sees it";
+  hub_.have_files();
+  keeper_->on_session("hub-1", key().public_pem);
+  ASSERT_TRUE(wait([&] { return said("1.0.0", ""); }));
+  expect(keeper_->json(), "\"verified\":[\"1.0.0\"],\"damaged\":[]");
+}
+
+TEST_F(ModelCareTest, ARepairBringsBackWhatNoPointerNamesToo) {  // X3, M8
+  config_.models.rehash_bytes_per_s = 0;
+  start();
+  bring("1.0.0");
+  bring("2.0.0", "1.0.0");
+  expect(care(StoreWork::kVerify), "\"releases\":2,\"repaired\":0,\"sound\":true,\"ok\":2,");
+  flip_a_bit("1.0.0");  // one file with that of 2.0.0
+  expect(care(StoreWork::kVerify), "\"sound\":false,\"ok\":0,\"missing\":0,\"corrupt\":2,");
+  hub_.have_files(false);
+  const std::string not_yet = care(StoreWork::kRepair);
+  expect(not_yet, "\"repaired\":0,\"sound\":false,\"ok\":0,\"missing\":2,\"corrupt\":0,");
+  expect(not_yet, "this hub holds no such file");
+  hub_.have_files();
+  const std::string done = care(StoreWork::kRepair);
+  expect(done, "\"repaired\":2,\"sound\":true,\"ok\":2,");
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "") && said("2.0.0", ""); }));
+  for (const char* version : {"1.0.0", "2.0.0"}) {
+    EXPECT_EQ(model_in(version), small_model()) << version;
+    EXPECT_TRUE(fs::exists(room(version) + "/" + kVerifiedMark)) << version;
+  }
+}
+
+TEST_F(ModelCareTest, ADamagedManifestIsBroughtBackByItsPointer) {  // X3
+  config_.models.rehash_bytes_per_s = 0;
+  start();
+  bring("1.0.0");
+  ASSERT_TRUE(files::replace(room("1.0.0") + "/tidelock.manifest", "torn"));
+  expect(care(StoreWork::kVerify), "\"corrupt\":1,\"unread\":0,\"unreferenced\":1,");
+  expect(care(StoreWork::kCollect, true), "which files it needs is not known: repair it first");
+  expect(care(StoreWork::kRepair), "\"repaired\":1,\"sound\":true,");
+  EXPECT_EQ(*files::read_all(room("1.0.0") + "/tidelock.manifest", 1 << 20), published("1.0.0"));
+}
+
+TEST_F(ModelCareTest, CollectsStraysAndNothingThatIsInUse) {  // M8
+  {
+    const auto blobs = BlobStore::open(config_.data_dir + "/models/blobs");
+    ASSERT_TRUE(blobs && (*blobs)->put("a stray"));
+    ASSERT_TRUE((*(*blobs)->put_stream(sha256("given up"), 100))->write("half"));
+  }
+  start();
+  bring("1.0.0");
+  expect(care(StoreWork::kCollect, true), "\"garbage\":2,\"garbage_bytes\":11,");
+  expect(care(StoreWork::kCollect), "\"garbage\":2,");
+  expect(care(StoreWork::kCollect), "\"garbage\":0,");
+  expect(care(StoreWork::kVerify), "\"sound\":true,\"ok\":1,");
+}
+
+TEST_F(ModelCareTest, WithoutASessionThereIsNoKeyToCheckWith) {
+  start();
+  expect(care(StoreWork::kVerify), "\"error\":{\"code\":\"unavailable\",\"message\":\"this edge has had no session");
+}
+
+TEST_F(ModelCareTest, AFullFlashQuotaIsSaidAndTheLastVerifiedVersionStays) {  // M8
+  config_.models.quota_bytes = small_model().size() * 2 + 10;
+  start();
+  bring("1.0.0");
+  Manifest larger = manifest_of("2.0.0");
+  larger.files.push_back({"weights.bin", FileRole::kOther, small_model().size(), sha256("never here")});
+  const Bytes signed_larger = encode(*sign_manifest(larger, key().private_pem));
+  hub_.hold(model_version_key("detector", "2.0.0"), signed_larger);
+  keeper_->on_strong_changed(model_current_key("detector"),
+                             encode(ModelPointer{"2.0.0", sha256(signed_larger), "1.0.0"}), Index{++index_});
+  ASSERT_TRUE(wait([&] { return said("2.0.0", "models.quota_mib = 0: detector 2.0.0 needs"); }));
+  EXPECT_TRUE(fs::exists(room("1.0.0") + "/" + kVerifiedMark)) << "in force no more, and the last that was verified";
+  expect(care(StoreWork::kVerify), "\"sound\":true,\"ok\":1,");
 }
 
 TEST_F(ModelKeeperTest, RemovesAPlacedVersionThatHoldsTheManifestOfAnother) {  // M4

@@ -9,14 +9,15 @@
 
 namespace tidelock {
 
-Result<std::unique_ptr<ModelRoom>> ModelRoom::open(const std::string& data_dir) {
+Result<std::unique_ptr<ModelRoom>> ModelRoom::open(const std::string& data_dir, std::uint64_t quota_bytes) {
   auto room = std::make_unique<ModelRoom>();
-  auto blobs = BlobStore::open(data_dir + "/models/blobs");
+  auto blobs = BlobStore::open(data_dir + "/models/blobs", {quota_bytes});
   if (!blobs) return fail(blobs.error());
   room->blobs_ = std::move(*blobs);
   auto layout = ModelLayout::open(data_dir + "/models/room");
   if (!layout) return fail(layout.error());
   room->layout_ = std::move(*layout);
+  room->flag_path_ = data_dir + "/models/room/" + kExpiredFlag;
   auto engine = open_engine();
   if (!engine) return fail(engine.error());
   room->engine_ = std::move(*engine);
@@ -59,18 +60,30 @@ Result<void> ModelRoom::mark(const VersionKey& key, Verified verified) {
       !marked)
     return marked;
   verified_[key] = std::move(verified);
+  pin_verified();
   return {};
+}
+
+// M8: what is verified is never evicted, whatever the pointers name by now: it may be the last (M6).
+void ModelRoom::pin_verified() {
+  std::set<Bytes> files;
+  for (const auto& [version, verified] : verified_) {
+    for (const ManifestFile& file : verified.manifest.files) files.insert(file.sha256);
+  }
+  if (const auto pinned = blobs_->pin("tidelock.verified", {files.begin(), files.end()}); !pinned) {
+    log(LogLevel::kWarn, "models", "pin failed", {{"message", pinned.error().message}});
+  }
 }
 
 void ModelRoom::unmark(const VersionKey& key) {
   std::error_code ignored;
   std::filesystem::remove(folder(key) + "/" + kVerifiedMark, ignored);
-  verified_.erase(key);
+  if (verified_.erase(key) > 0) pin_verified();
 }
 
 void ModelRoom::remove(const VersionKey& key) {
   (void)layout_->remove(key.first, key.second);
-  verified_.erase(key);
+  if (verified_.erase(key) > 0) pin_verified();
 }
 
 bool ModelRoom::holds(const VersionKey& key, BytesView manifest_sha256) const {
@@ -89,6 +102,19 @@ std::vector<Bytes> ModelRoom::bases(const std::string& name, const ManifestFile&
     }
   }
   return found;
+}
+
+Result<void> ModelRoom::flag_expired(const std::string& why) {
+  if (why == flag_) return {};
+  if (!why.empty()) {
+    if (const auto written = files::replace(flag_path_, why + "\n"); !written) return written;
+  } else {
+    std::error_code error;
+    std::filesystem::remove(flag_path_, error);
+    if (error) return fail(files::error_of(error.value(), "remove", flag_path_));
+  }
+  flag_ = why;
+  return {};
 }
 
 void ModelRoom::pin(const std::string& name, const char* role, const Manifest& manifest) {
@@ -125,14 +151,29 @@ std::vector<VersionKey> ModelRoom::prune(const ModelPointers& pointers) {
     removed.push_back(key);
   }
   if (removed.empty()) return removed;
-  std::set<Bytes> kept;  // of versions that no pin names while the one in force is on its way (M6)
-  for (const auto& [version, verified] : verified_) {
-    for (const ManifestFile& file : verified.manifest.files) kept.insert(file.sha256);
-  }
   for (const BlobInfo& blob : blobs_->list()) {
-    if (!blob.pinned && !kept.contains(blob.sha256)) (void)blobs_->remove(blob.sha256);
+    if (!blob.pinned) (void)blobs_->remove(blob.sha256);
   }
   return removed;
+}
+
+std::vector<VersionKey> ModelRoom::drop_previous(const ModelPointers& pointers) {
+  std::vector<VersionKey> dropped;
+  for (const auto& [name, model] : pointers.all()) {
+    const auto& current = model.current.value;
+    if (!current || current->previous.empty() || !holds({name, current->version}, current->manifest_sha256)) continue;
+    const VersionKey key{name, current->previous};
+    const auto names = [&](const ModelPointers::Pointer& pointer) {
+      return !pointer.known || (pointer.value && pointer.value->version == key.second);
+    };
+    if (names(model.current) || names(model.staged) || names(model.ring)) continue;
+    unpin(name, "previous");
+    if (!verified_.contains(key)) continue;
+    log(LogLevel::kWarn, "models", "version removed for want of room", {{"model", name}, {"version", key.second}});
+    remove(key);
+    dropped.push_back(key);
+  }
+  return dropped;
 }
 
 }  // namespace tidelock

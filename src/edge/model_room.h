@@ -24,6 +24,7 @@
 namespace tidelock {
 
 inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
+inline constexpr char kExpiredFlag[] = ".trust-expired";      // beside the models' folders
 
 using VersionKey = std::pair<std::string, std::string>;  // name, version
 
@@ -34,8 +35,8 @@ class ModelRoom {
     Manifest manifest;
   };
 
-  // Below `data_dir`/models. Nothing counts as verified yet.
-  static Result<std::unique_ptr<ModelRoom>> open(const std::string& data_dir);
+  // Below `data_dir`/models. Nothing counts as verified yet. `quota_bytes` 0: none.
+  static Result<std::unique_ptr<ModelRoom>> open(const std::string& data_dir, std::uint64_t quota_bytes);
 
   BlobStore& blobs() { return *blobs_; }
   std::vector<PlacedVersion> placed() const { return layout_->list(); }
@@ -57,14 +58,21 @@ class ModelRoom {
   // M3: what a file may be made out of: the files of that path in other versions of the model, `in_force` first.
   std::vector<Bytes> bases(const std::string& name, const ManifestFile& file, std::string_view in_force) const;
 
+  // X2: what apps look for, beside the versions: the trust files have expired, and why. Empty: they have not.
+  Result<void> flag_expired(const std::string& why);
+
   void pin(const std::string& name, const char* role, const Manifest& manifest);  // M8
   void unpin(const std::string& name, const char* role);
   // M8: removes what no pointer names; the one in force, the one before it and the staged one stay. Answers what went.
   std::vector<VersionKey> prune(const ModelPointers& pointers);
+  // M8: for want of room, the version before the one in force too, of each model whose version in force is verified.
+  std::vector<VersionKey> drop_previous(const ModelPointers& pointers);
 
  private:
+  void pin_verified();
   Result<void> run_golden(const std::string& folder, const Manifest& manifest);
 
+  std::string flag_path_, flag_;
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<ModelLayout> layout_;
   std::unique_ptr<Engine> engine_;

@@ -193,6 +193,69 @@ TEST_F(ModelTrustTest, AFreezeIsRememberedWhateverTheClockSaysLater) {  // X2, C
   EXPECT_TRUE(trust_->check_fresh(kTrustNow + 2 * kTrustDayMs));
 }
 
+TEST_F(ModelTrustTest, APinnedRootIsNotTakenFromWhoeverComesFirst) {  // X2
+  Publisher other;                                                    // a hub that is broken into brings its own
+  const Bytes own = p_.signed_root();
+  const Bytes digest = trust_content_sha256(*parse_trust(own));
+  for (const TrustPin& pin : {TrustPin{own, {}}, TrustPin{{}, digest}}) {
+    const char* const why = pin.root.empty() ? "by its digest" : "as a file";
+    KvBatch forget;
+    forget.erase(kMetaFamily, "model_trust");
+    forget.erase(kMetaFamily, "model_trust_pin");
+    ASSERT_TRUE(kv_->commit(forget, Sync::kNone));
+    ledger_.clear();
+    trust_.emplace(*ModelTrust::open(*kv_, pin));
+    EXPECT_FALSE(trust_->check("camera", "1.0.0", "camera one")) << why << ": no catalogue yet";
+    refresh(false, why);
+    EXPECT_FALSE(trust_->check("any", "1.0.0", "thing")) << why << ": a hub that hides the files gains nothing";
+    EXPECT_EQ(trust_->standing(kTrustNow).what, TrustStanding::kNoCatalogue) << why;
+    EXPECT_EQ(trust_->check_fresh(kTrustNow).error().code, Code::kStale) << why;
+    push({{other.signed_root()}, {}, {}, {}});
+    const TrustSet theirs = other.set();
+    push({{}, theirs.timestamp, theirs.snapshot, theirs.targets});
+    const auto foreign = trust_->refresh(reader());
+    ASSERT_FALSE(foreign) << why;
+    EXPECT_EQ(foreign.error().code, Code::kDenied) << why << ": " << foreign.error().message;
+    EXPECT_FALSE(trust_->check("camera", "1.0.0", "camera one")) << why;
+    ledger_.clear();
+    push({{own}, {}, {}, {}});
+    push_catalogue();
+    refresh(true, why);
+    EXPECT_TRUE(allows("1.0.0")) << why;
+    trust_.emplace(*ModelTrust::open(*kv_, pin));
+    EXPECT_TRUE(trust_->known()) << why << ": kept across a restart";
+    EXPECT_TRUE(allows("1.0.0")) << why;
+  }
+  EXPECT_FALSE(ModelTrust::open(*kv_, {"no root", {}})) << "a file that is none stops the start";
+}
+
+TEST_F(ModelTrustTest, APinFindsItsRootAmongThoseThatCameBefore) {  // X2
+  const Bytes first = p_.signed_root();
+  push({{first}, {}, {}, {}});
+  std::vector<SigningKey> signers{p_.root_keys[0], p_.root_keys[1]};
+  p_.root_keys = {Publisher::fresh_key(), Publisher::fresh_key()};
+  ++p_.root.head.version;
+  p_.root.root = trust_keys(p_.root_keys, 2, p_.root.head.version);
+  signers.insert(signers.end(), p_.root_keys.begin(), p_.root_keys.end());
+  push({{encode(sign_trust(p_.root, signers))}, {}, {}, {}});
+  push_catalogue();
+  const TrustPin pin{{}, trust_content_sha256(*parse_trust(first))};
+  trust_.emplace(*ModelTrust::open(*kv_, pin));
+  refresh(true, "root 1, and root 2 after it");
+  EXPECT_TRUE(allows("1.0.0"));
+
+  // Another pin is another word of whoever wrote the file: what is trusted begins anew, unless it is that very root.
+  const Bytes second = Trust::files_in(ledger_[kTrustStateKey])->root;
+  trust_.emplace(*ModelTrust::open(*kv_, {second, {}}));
+  EXPECT_TRUE(allows("1.0.0")) << "root 2 is the one that is trusted";
+  Publisher other;
+  trust_.emplace(*ModelTrust::open(*kv_, {other.signed_root(), {}}));
+  EXPECT_FALSE(allows("1.0.0")) << "root 2 counts no more";
+  EXPECT_EQ(trust_->refresh(reader()).error().code, Code::kDenied);
+  trust_.emplace(*ModelTrust::open(*kv_, {other.signed_root(), {}}));
+  EXPECT_FALSE(allows("1.0.0")) << "nor after a restart";
+}
+
 TEST_F(ModelTrustTest, WhatWasKeptAndIsTornIsRefused) {  // D2
   KvBatch batch;
   batch.put(kMetaFamily, "model_trust", "torn");

@@ -172,6 +172,20 @@ void EdgeCommands::tl_health(const Arguments& args, RespReply& reply) {
   reply.ok();
 }
 
+// M8, X3: begun here, done on the care's thread; LOOK says how far it is.
+void EdgeCommands::tl_model(const Arguments& args, RespReply& reply) {
+  const auto is = [&](std::string_view word) { return equal_ignoring_case(args[1], word); };
+  const bool dry_run = args.size() == 3 && equal_ignoring_case(args[2], "DRYRUN");
+  if (args.size() == 2 && is("LOOK")) return reply.bulk(model_care_.json());
+  const bool verify = is("VERIFY"), repair = is("REPAIR");
+  if (!(verify || repair || is("GC")) || args.size() > 3 || (args.size() == 3 && (!dry_run || verify)))
+    return reply.error("ERR TL.MODEL: write LOOK, VERIFY, REPAIR [DRYRUN] or GC [DRYRUN]");
+  const StoreWork work = verify ? StoreWork::kVerify : repair ? StoreWork::kRepair : StoreWork::kCollect;
+  if (const auto begun = model_care_.start(work, dry_run); !begun)
+    return reply.error(error_reply(begun.error().code, begun.error().message));
+  reply.ok();
+}
+
 void EdgeCommands::tl_receipt(ConnectionContext& connection, const Arguments& args, RespReply& reply) {
   if (args.size() > 2) return reply.error(wrong_arity_error("tl.receipt"));
   if (args.size() == 1) return reply.bulk((connection.handler_word & kReceiptsWanted) != 0 ? "on" : "off");

@@ -99,6 +99,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (!blobs) return fail(blobs.error());
     models_ = std::move(*blobs);
     rows_ = std::make_unique<KvStateRows>(*kv_);
+    models_->look_after(*rows_);
 
     HubOptions options;
     options.id = config_.id;
@@ -298,11 +299,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   void on_call(const PeerIdentity& peer, Bytes request, Reply reply) override {
     auto call = decode<NodeCall>(request, "call");
     if (!call) return reply(fail(call.error()));
-    if (const auto* has = std::get_if<HasBlobs>(&call->body)) {
-      AdminAnswer answer;
-      answer.value = encode(models_->missing(has->sha256));
-      return reply(encode(answer));
-    }
+    if (const auto* has = std::get_if<HasBlobs>(&call->body)) return reply(encode(models_->answer(*has)));
+    if (const auto* care = std::get_if<StoreCall>(&call->body)) return reply(encode(models_->care(peer, *care)));
     if (auto* hubs = std::get_if<HubsCall>(&call->body)) return on_hubs_call(peer, std::move(*hubs), std::move(reply));
     auto& admin = std::get<AdminRequest>(call->body);
     if (peer.role != NodeRole::kClient && !admin.changes_nothing()) {

@@ -3,6 +3,7 @@
 #include "hub/model_origin.h"
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <thread>
 
@@ -106,6 +107,31 @@ TEST_F(ModelOriginTest, WhatIsPublishedRestsInTheStoreAndIsPulledThrough) {  // 
   EXPECT_TRUE(*got == model);
   EXPECT_EQ(two->missing({sha256(model)}).size(), 0u) << "a copy stays";
   refused(download(*two, sha256("nobody's")), Code::kNotFound, "fleet/models/blobs/", "neither at a hub nor there");
+}
+
+// The file is in this hub's folder already, so the watch finds nothing to bring: that is not where it shall rest.
+TEST_F(ModelOriginTest, AVersionOfTheInboxIsPublishedOnceItsFilesRestInTheStore) {  // M2
+  HubConfig watching = config();
+  watching.models.watch_every = 20 * kMillisecond;
+  const auto one = hub("hub-1", watching);
+  const Bytes model = some_bytes(2'000'000);
+  upload(*one, model);
+  const std::string inbox = folder_.path() + "/rests/objects/fleet/models/inbox/detector/1.0.0";
+  std::filesystem::create_directories(inbox);
+  std::ofstream(inbox + "/tidelock.manifest", std::ios::binary) << release({model});
+  ASSERT_FALSE(std::filesystem::exists(object(sha256(model))));
+  std::atomic<int> asked{0}, too_early{0};
+  one->watch([] { return true; }, [this] { return key_.public_pem; },
+             [&](const AdminRequest& request, const Reply& reply) {
+               EXPECT_TRUE(std::holds_alternative<PublishModel>(request.body));
+               if (!std::filesystem::exists(object(sha256(model)))) ++too_early;
+               ++asked;
+               reply(encode(AdminAnswer{}));
+             });
+  EXPECT_TRUE(comes_up([&] { return asked.load() > 0; }));
+  one->stop();
+  EXPECT_EQ(asked.load(), 1) << "settled";
+  EXPECT_EQ(too_early.load(), 0);
 }
 
 TEST_F(ModelOriginTest, WhatTheStoreHoldsIsNotTrusted) {

@@ -76,8 +76,23 @@ Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& di
   return store;
 }
 
+void HubModelStore::look_after(const StateRows& rows) {
+  care_ = std::make_unique<HubModelCare>(
+      HubModelCare::Parts{*blobs_, rows, [this](BytesView sha256) { return pull(sha256); }, origin_ != nullptr});
+}
+
+AdminAnswer HubModelStore::care(const PeerIdentity& peer, const StoreCall& call) {
+  AdminAnswer refused;
+  refused.code = peer.role != NodeRole::kClient ? Code::kDenied : Code::kUnavailable;
+  refused.message = "only an operator's certificate (role client) may look after a hub's models";
+  if (peer.role != NodeRole::kClient) return refused;
+  refused.message = "this hub is starting; repeat in a moment";
+  return care_ ? care_->answer(call) : refused;
+}
+
 void HubModelStore::stop() {
   if (origin_) origin_->stop();
+  if (care_) care_->stop();
   watch_.reset();
 }
 
@@ -151,11 +166,18 @@ HubModelStore::Peers HubModelStore::peers() const {
 }
 
 std::vector<Bytes> HubModelStore::missing(const std::vector<Bytes>& sha256s) const {
+  if (care_) care_->asked(sha256s);
   std::vector<Bytes> absent;
   for (const Bytes& sha256 : sha256s) {
     if (sha256.size() != kSha256Bytes || !blobs_->has(sha256)) absent.push_back(sha256);
   }
   return absent;
+}
+
+AdminAnswer HubModelStore::answer(const HasBlobs& question) const {
+  AdminAnswer answer;
+  answer.value = encode(missing(question.sha256));
+  return answer;
 }
 
 Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView model_key, bool active) {
@@ -166,6 +188,7 @@ Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView
     return fail(Code::kNotActive, "this hub is not the active one, which puts files into " + origin_->describe());
   }
   HasBlobs question;
+  question.sha256.reserve(manifest->files.size());
   for (const ManifestFile& file : manifest->files) question.sha256.push_back(file.sha256);
   std::size_t complete = missing(question.sha256).empty() ? 1 : 0;
   std::string lacking = complete == 1 ? "" : " this hub";

@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "hub/delta_store.h"
+#include "hub/model_care.h"
 #include "hub/model_origin.h"
 #include "hub/model_watch.h"
 #include "protocol/admin.h"
@@ -34,6 +35,7 @@ class HubModelStore {
   // The other hubs from now on, with their addresses.
   void set_peers(const std::vector<std::pair<NodeId, std::string>>& peers);
   std::vector<Bytes> missing(const std::vector<Bytes>& sha256s) const;
+  AdminAnswer answer(const HasBlobs& question) const;
   // M2: the signature holds, and every file rests: synced in the own folders of a majority of hubs, or in the object
   // store. Says what is missing where. With an object store only the active hub puts into it (kNotActive elsewhere),
   // and kBusy means that it is at it.
@@ -41,6 +43,10 @@ class HubModelStore {
   // Publishes by itself what lies in the object store's inbox, when the configuration says so. `ask` as the hub's own.
   void watch(std::function<bool()> active, std::function<Bytes()> model_key,
              std::function<void(AdminRequest, Reply)> ask);
+  // Before the first call below; `rows` (the ledger's state) outlives it. Without it there is no care, and
+  // kUnavailable.
+  void look_after(const StateRows& rows);
+  AdminAnswer care(const PeerIdentity& peer, const StoreCall& call);
   void stop();  // what waits for the object store ends, and nothing is asked any more
   Result<ChunkSource> download(Bytes request);
   Result<std::unique_ptr<FetchSource>> fetch(Bytes first);
@@ -71,6 +77,7 @@ class HubModelStore {
   Peers peers_;
   std::condition_variable pulled_;
   std::set<Bytes> pulling_;
+  std::unique_ptr<HubModelCare> care_;  // last: its thread uses all of the above
 };
 
 }  // namespace tidelock

@@ -22,6 +22,11 @@ std::string quoted(std::string_view text) {
 std::string field(std::string_view name, std::string_view text) { return quoted(name) + ":" + quoted(text); }
 std::string field(std::string_view name, std::uint64_t number) { return quoted(name) + ":" + std::to_string(number); }
 
+// What is broken first, what is well last.
+int rank(FileState state) {
+  if (state == FileState::kOk) return 2;
+  return state == FileState::kMissing || state == FileState::kCorrupt || state == FileState::kUnread ? 0 : 1;
+}
 std::string row(const CheckedFile& file) {
   std::string out = "{" + field("state", file_state_name(file.state)) + "," + field("sha256", to_hex(file.sha256)) +
                     "," + field("bytes", file.bytes);
@@ -172,7 +177,8 @@ std::string StoreCare::json() const {
     for (std::size_t i = 0; i < kFileStates; ++i)
       out += "," + field(file_state_name(static_cast<FileState>(i)), report.counts[i]);
     std::vector<CheckedFile> files = report.files;
-    std::stable_partition(files.begin(), files.end(), [](const CheckedFile& f) { return f.state != FileState::kOk; });
+    std::stable_sort(files.begin(), files.end(),
+                     [](const CheckedFile& a, const CheckedFile& b) { return rank(a.state) < rank(b.state); });
     out += "," + field("left_off", files.size() - std::min(files.size(), kRowsMax)) + ",\"files\":" + rows(files);
   }
   if (state.work == StoreWork::kCollect && !state.running && !state.error) {

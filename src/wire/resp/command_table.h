@@ -111,6 +111,7 @@ enum class RespCommand : std::uint8_t {
   kTlFlush,
   kTlReceipt,
   kTlHealth,
+  kTlModel,
   kTlNamespace,
   kTlInfo,  // tidelock
 };

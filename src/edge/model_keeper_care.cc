@@ -1,0 +1,175 @@
+// What becomes of a file that went bad on disk (X3), and what an operator has done with this gateway's models: verify,
+// repair, gc (M8). The care's thread reads; what is changed is changed here, on the keeper's.
+//
+// A version with a damaged file loses its mark, so that nobody loads it, and comes back the ordinary way: the file is
+// fetched, laid out and verified as if the version were new. One that no pointer names (the version before the one in
+// force) is fetched for its own manifest's sake.
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+
+#include "edge/model_keeper.h"
+#include "telemetry/log.h"
+
+namespace tidelock {
+namespace {
+
+constexpr auto kLook = std::chrono::milliseconds(50);  // for the end of this edge, while another thread works
+
+}  // namespace
+
+struct ModelKeeper::Mending {
+  std::vector<CheckedFile> files;
+  std::promise<std::vector<std::string>> done;
+};
+
+template <class T>
+Result<T> ModelKeeper::on_thread(std::function<Result<T>()> what) {
+  const auto promise = std::make_shared<std::promise<Result<T>>>();
+  auto answer = promise->get_future();
+  push(Run{[promise, what = std::move(what)] { promise->set_value(what()); }});
+  while (answer.wait_for(kLook) != std::future_status::ready) {
+    if (stopping()) return fail(Code::kUnavailable, "this edge is stopping");
+  }
+  return answer.get();
+}
+template Result<std::vector<StoredRelease>> ModelKeeper::on_thread(std::function<Result<std::vector<StoredRelease>>()>);
+template Result<std::vector<Garbage>> ModelKeeper::on_thread(std::function<Result<std::vector<Garbage>>()>);
+
+Result<std::vector<StoredRelease>> ModelKeeper::releases() const {
+  if (model_key_.empty()) {
+    return fail(Code::kUnavailable, "this edge has had no session with a hub yet, and no key to check its models with");
+  }
+  std::vector<StoredRelease> list;
+  for (const PlacedVersion& placed : room_->placed()) {
+    StoredRelease& release = list.emplace_back(StoredRelease{placed.name, placed.version, {}});
+    const auto encoded = room_->signed_manifest({placed.name, placed.version});
+    auto manifest = encoded ? open_manifest(*encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
+    if (!manifest) {
+      release.broken = manifest.error().message;
+    } else if (manifest->name != placed.name || manifest->version != placed.version) {
+      release.broken = "it is the manifest of " + manifest->name + " " + manifest->version;
+    } else {
+      release.files = std::move(manifest->files);
+    }
+  }
+  return list;
+}
+
+void ModelKeeper::take(Damaged& damaged) {
+  const auto known = releases();
+  const std::vector<StoredRelease> list = known ? *known : std::vector<StoredRelease>{};
+  for (const CheckedFile& file : damaged.files) {
+    if (file.sha256.empty()) {  // a manifest: whoever names the version brings it back whole
+      const VersionKey key{file.model, file.version};
+      log(LogLevel::kError, "models", "manifest damaged on disk",
+          {{"model", key.first}, {"version", key.second}, {"message", file.why}});
+      damaged_files_.add();
+      room_->remove(key);
+      failures_.erase(key);
+      links_.report(EdgeStagedModel{{key.first, key.second}, "its manifest was damaged on disk"});
+      continue;
+    }
+    // What is gone was set aside before it was said again; who waits for a repair names what he misses.
+    if (!damaged.mending && !room_->blobs().has(file.sha256)) continue;
+    const auto whole = room_->blobs().verify(file.sha256);
+    if (whole) continue;
+    const Code code = whole.error().code;
+    if (code != Code::kCorrupt && code != Code::kNotFound) {
+      log(LogLevel::kWarn, "models", "file not read", {{"message", whole.error().message}});
+      continue;
+    }
+    if (code == Code::kCorrupt) damaged_files_.add();
+    log(LogLevel::kError, "models", code == Code::kCorrupt ? "file damaged on disk" : "file missing",
+        {{"message", whole.error().message}});
+    for (const StoredRelease& release : list) {
+      const auto of = std::find_if(release.files.begin(), release.files.end(),
+                                   [&](const ManifestFile& one) { return one.sha256 == file.sha256; });
+      if (of == release.files.end()) continue;
+      const VersionKey key{release.name, release.version};
+      room_->unmark(key);
+      failures_.erase(key);
+      damaged_.insert(key);
+      links_.report(EdgeStagedModel{{key.first, key.second},
+                                    of->path +
+                                        (code == Code::kCorrupt ? " was damaged on disk" : " is missing on disk") +
+                                        "; it is fetched again"});
+    }
+  }
+  if (damaged.mending) mendings_.push_back(damaged.mending);
+}
+
+bool ModelKeeper::repair_due() const {
+  return !hub_.empty() && std::any_of(damaged_.begin(), damaged_.end(),
+                                      [this](const VersionKey& key) { return !failures_.contains(key); });
+}
+
+// Those that a pointer names were attempted for its sake.
+void ModelKeeper::repair_damaged(std::set<VersionKey>& named) {
+  std::set<std::string> models;
+  for (const VersionKey& key : std::set(damaged_)) {
+    if (stopping() || !named.insert(key).second) continue;
+    const auto encoded = room_->signed_manifest(key);
+    if (!encoded) {
+      damaged_.erase(key);
+      continue;
+    }
+    models.insert(key.first);
+    attempt(key.first, ModelPointer{key.second, sha256(*encoded), {}}, "repair");
+  }
+  for (const std::string& name : models) {
+    const auto it = damaged_.lower_bound({name, ""});
+    if (it == damaged_.end() || it->first != name) room_->unpin(name, "repair");
+  }
+}
+
+std::vector<std::string> ModelKeeper::mend(const std::vector<CheckedFile>& broken) {
+  const auto mending = std::make_shared<Mending>();
+  mending->files = broken;
+  auto answer = mending->done.get_future();
+  push(Damaged{broken, mending});
+  while (answer.wait_for(kLook) != std::future_status::ready) {
+    if (stopping()) return std::vector<std::string>(broken.size(), "this edge is stopping");
+  }
+  return answer.get();
+}
+
+// Everything was tried once: what is not here now has a cause, and goes on by itself.
+void ModelKeeper::end_mending() {
+  if (mendings_.empty() || repair_due()) return;
+  for (const auto& mending : std::exchange(mendings_, {})) {
+    std::vector<std::string> why;
+    why.reserve(mending->files.size());
+    for (const CheckedFile& file : mending->files) {
+      std::string& cause = why.emplace_back();
+      const VersionKey key{file.model, file.version};
+      if (file.sha256.empty() ? room_->verified().contains(key) : room_->blobs().has(file.sha256)) continue;
+      const auto failure = failures_.find(key);
+      cause = failure != failures_.end() ? failure->second.cause
+              : hub_.empty()             ? "this edge has no hub to fetch it from"
+                                         : "no pointer names this version any more";
+    }
+    mending->done.set_value(std::move(why));
+  }
+}
+
+// M8: files of versions that are laid out here stay, whatever names them; and nothing is collected by guesswork: of a
+// delta nothing says which version it is on its way for, so while one is, all of what came stays.
+Result<std::vector<Garbage>> ModelKeeper::collect(bool remove) {
+  const bool on_the_way = !manifests_.empty();
+  if (remove && !on_the_way && pointers_.all_known()) prune();
+  const auto list = releases();
+  if (!list) return fail(list.error());
+  std::set<Bytes> kept;
+  for (const StoredRelease& release : *list) {
+    if (!release.broken.empty()) {
+      return fail(Code::kCorrupt, release.name + " " + release.version + ": " + release.broken +
+                                      "; which files it needs is not known: repair it first");
+    }
+    for (const ManifestFile& file : release.files) kept.insert(file.sha256);
+  }
+  return room_->blobs().collect([&](const Garbage& one) { return on_the_way || kept.contains(one.sha256); }, remove);
+}
+
+}  // namespace tidelock
