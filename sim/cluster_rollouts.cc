@@ -46,7 +46,7 @@ PointerInForce Cluster::look_at_pointers(Edge& edge, std::shared_ptr<Page> page)
         read.found = outcome.found && values.value.has_value();
         if (read.found) read.value = *values.value;
         read.receipt = outcome.receipt;
-        world_.maybe_pause(60);  // an app may be stopped between two reads as well
+        world_.maybe_pause(60 / plan_.look_pauses);  // an app may be stopped between two reads as well
         return read;
       });
 }

@@ -33,6 +33,7 @@ struct Plan {
   std::size_t edge_memory_bytes = 1u << 20;
   Nanos rollout_quiet_ns = 4 * kSecond;
   int keys = 3;        // of each family
+  std::uint64_t look_pauses = 1;  // so many times as often is an app stopped between the two pointers of its look
   bool waves = false;  // versions come out by rollouts, which two operators hold and stop
 
   // A long and sparse run: the time of load and faults, and every mean gap, times this.

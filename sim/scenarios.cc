@@ -137,6 +137,7 @@ void waves(Plan& plan) {
   plan.rollout_gap = 150 * kMs;
   plan.rollout_quiet_ns = 2 * kSecond;
   plan.pauses = 4;
+  plan.look_pauses = 12;
   plan.write_gap = 200 * kMs;
   plan.seed.settings.lease_long_ns = kSecond;
   plan.seed.settings.lease_short_ns = 200 * kMs;
