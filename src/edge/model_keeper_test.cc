@@ -358,6 +358,7 @@ TEST_F(ModelCareTest, WhileItCannotBeFetchedNobodyLoadsIt) {  // X3, M4
   hub_.have_files();
   keeper_->on_session("hub-1", key().public_pem);
   ASSERT_TRUE(wait([&] { return said("1.0.0", ""); }));
+  expect(care(StoreWork::kVerify), "\"sound\":true");  // its turn on the keeper's thread comes after what is shown
   expect(keeper_->json(), "\"verified\":[\"1.0.0\"],\"damaged\":[]");
 }
 
