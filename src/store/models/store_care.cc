@@ -162,7 +162,7 @@ void StoreCare::repair(StoreReport report) {
 std::string StoreCare::json() const {
   const std::lock_guard lock(mutex_);
   if (!state_) return "{}";
-  const State& state = *state_;
+  const StoreCareState& state = *state_;
   std::string out = "{" + field("work", store_work_name(state.work)) +
                     ",\"dry_run\":" + (state.dry_run ? "true" : "false") +
                     ",\"running\":" + (state.running ? "true" : "false") + "," + field("doing", state.doing) + "," +

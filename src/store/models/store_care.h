@@ -33,6 +33,17 @@ struct StoreCareOwner {
   bool missing_is_fine = false;
 };
 
+struct StoreCareState {  // of the work that is under way, or was the last
+  StoreWork work = StoreWork::kVerify;
+  bool dry_run = false, running = true;
+  std::string doing = "reading";
+  std::uint64_t done_bytes = 0, total_bytes = 0;
+  std::optional<StoreReport> report;
+  std::vector<Garbage> garbage;
+  std::size_t repaired = 0;
+  std::optional<Error> error;
+};
+
 class StoreCare {
  public:
   // `blobs` outlives it.
@@ -47,16 +58,6 @@ class StoreCare {
   void stop();                      // ends one that reads; idempotent
 
  private:
-  struct State {
-    StoreWork work = StoreWork::kVerify;
-    bool dry_run = false, running = true;
-    std::string doing = "reading";
-    std::uint64_t done_bytes = 0, total_bytes = 0;
-    std::optional<StoreReport> report;
-    std::vector<Garbage> garbage;
-    std::size_t repaired = 0;
-    std::optional<Error> error;
-  };
   void run(StoreWork work, bool dry_run);
   Result<StoreReport> check();
   void repair(StoreReport report);
@@ -66,7 +67,7 @@ class StoreCare {
   std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_;  // the two below
   mutable std::condition_variable ended_;
-  std::optional<State> state_;
+  std::optional<StoreCareState> state_;
   std::thread thread_;
 };
 
