@@ -92,6 +92,7 @@ TEST(Rehash, DamageIsFoundWithinTwoRoundsAtMost) {  // X3
     const std::uint64_t rate = 1'000 + rng.below(4 * kSlice);
     Rehash rehash(rate);
     std::vector<RehashFile> files;
+    files.reserve(6);
     for (std::uint64_t i = 0; i < 1 + rng.below(6); ++i)
       files.push_back(file(std::to_string(i).c_str(), 1 + rng.below(4 * kSlice)));
     rehash.set_files(files);
