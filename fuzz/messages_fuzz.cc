@@ -40,6 +40,14 @@ std::vector<Seed> seeds() {
   welcome.namespaces = default_namespaces();
   welcome.model_key = "-----BEGIN PUBLIC KEY-----";
   welcome.open_blocks = {{Term{2}, BlockNo{1}}};
+  RecallCertificate certificate;
+  certificate.name = "cam";
+  certificate.version = "2.0.0";
+  certificate.recalled = Index{40};
+  certificate.hub = "hub-1";
+  certificate.answered = {"edge-1"};
+  certificate.lapsed = {"edge-2"};
+  certificate.answered_count = certificate.lapsed_count = 1;
   Seed first;
   std::vector<Seed> out = {
       seed("hello", 0,
@@ -71,6 +79,7 @@ std::vector<Seed> seeds() {
       seed("goodbye", 1, HubFrame{SessionNo{1}, 9, Goodbye{"not active", "hub-2"}}),
       seed("keys_listed", 1,
            HubFrame{SessionNo{1}, 10, KeysListed{RequestNo{4}, {"cfg:a", "cfg:b"}, "cfg:b", {1, 2, 3}}}),
+      seed("recalled", 1, HubFrame{SessionNo{1}, 11, Recalled{{{"cam", "1.0.0"}, {"cam", "2.0.0"}}}}),
       seed("claim", 2, Command{{5, 1}, {}, 0, Claim{"hub-1", Boot{5}}}),
       seed("beacon", 2, Command{{5, 2}, Term{2}, kSecond, Beacon{}}),
       seed("put", 2, Command{{5, 3}, Term{2}, kSecond, Put{{write, gone}, BlockNo{1}}}),
@@ -81,6 +90,12 @@ std::vector<Seed> seeds() {
       seed("seed", 2, Command{{5, 8}, Term{2}, kSecond, tidelock::Seed{{}, default_namespaces(), "key"}}),
       seed("batch_command", 2,
            Command{{5, 9}, Term{2}, kSecond, Batch{"edge-1", 11, 1, {{"feature:a", "v", stamp, kSecond}}}}),
+      seed("recall_command", 2,
+           Command{{5, 10}, Term{2}, kSecond, RecallVersion{"cam", "2.0.0", false, "1.0.0", "why", "alice", 1'700}}),
+      seed("certify_command", 2,
+           Command{{5, 11}, Term{2}, kSecond, CertifyRecall{Put{{gone}, BlockNo{1}}, certificate}}),
+      seed("recall", 3, AdminRequest{{7, 5}, RecallModel{"cam", "2.0.0", false, "1.0.0", "why"}}),
+      seed("recalls", 3, AdminRequest{{7, 6}, DescribeRecalls{"cam", "2.0.0"}}),
       seed("admin_read", 3, AdminRequest{{7, 1}, ReadKey{"a"}}),
       seed("admin_write", 3, AdminRequest{{7, 2}, WriteKeys{{write}}}),
       seed("publish", 3, AdminRequest{{7, 3}, PublishModel{"cam", "1.0.0", "manifest"}}),

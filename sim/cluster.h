@@ -24,6 +24,7 @@
 #include "sim/oracle/judge.h"
 #include "sim/page.h"
 #include "sim/plan.h"
+#include "sim/recall_figures.h"
 #include "sim/world.h"
 
 namespace tidelock::sim {
@@ -34,6 +35,7 @@ struct ClusterReport {
   std::uint64_t trace_hash = 0;
   std::uint64_t events = 0, reads = 0, page_reads = 0, strong_page_reads = 0, strong_reads = 0, writes = 0;
   std::uint64_t activations = 0, terms = 0, faults = 0, clock_faults = 0, broken_clock_answers = 0;
+  std::uint64_t recalls_measured = 0;       // M7: whose certificate came when it was due
   std::uint64_t lease_lapses_measured = 0;  // edges whose lease was watched through a leader's death (R16)
   Nanos faults_ns = 0, virtual_ns = 0;      // of load and faults; with what follows
   oracle::Counts judged;
@@ -44,6 +46,7 @@ class Cluster : private LedgerHost {
   explicit Cluster(ClusterOptions options);
   ~Cluster() override;
   ClusterReport run();
+  RecallFigures recall_in_a_fleet(int cut_off);  // instead of run (recall_figures.cc)
 
  private:
   struct Node {
@@ -108,6 +111,8 @@ class Cluster : private LedgerHost {
     std::map<std::uint64_t, PendingRead> reads;
     std::map<std::uint64_t, PendingWrite> writes;
     std::vector<StagedModel> models;                      // verified here, in whatever boot
+    std::set<std::string> recalled;                       // M7: versions that this process was told of
+    Nanos told_at = kNever;                               // the last of them
     ModelHealth health;                                   // of the version in force, as its apps tell it
     std::vector<std::pair<Nanos, std::string>> in_force;  // since when which version was, by the ledger
     int crash_after_ops = -1;
@@ -233,6 +238,16 @@ class Cluster : private LedgerHost {
   void judge_rollout(Index index, const std::vector<std::string>& changed);
   void judge_rollouts_end();
 
+  // recalls (cluster_recalls.cc)
+  bool recalled(const std::string& version) const;
+  bool recall_something(int client);
+  void judge_recalls(Index index);
+  void judge_use(const Edge& edge, const PointerInForce& look, Nanos began);
+  void told_of_recalls(Edge& edge, const VersionsRecalled& op);
+  std::string unsettled_recalls(bool everybody) const;
+  void measure_recall(Nanos way);
+  void fleet_reader(int edge, const std::string& recalled, Nanos& last_use, RecallFigures& figures);
+
   // faults (cluster_faults.cc)
   void fault();
   void disrupt(Hub& hub);
@@ -299,9 +314,10 @@ class Cluster : private LedgerHost {
   Index goal_;                            // of the log: every healed hub must have applied it
   Nanos watch_lapses_after_ = kForever;   // R16: of this instant on no lease of `watched_` may lapse
   std::set<int> watched_;
-  std::optional<Rollout> rollout_before_;  // of the entries judged so far
-  Nanos wave_at_ = kNever;                 // true time at which its latest wave was activated
-  bool ledger_clock_lagged_ = false;       // a hub did not know how much time had passed (C2)
+  std::optional<Rollout> rollout_before_;      // of the entries judged so far
+  std::map<std::string, Nanos> certified_at_;  // M7: "MODEL VERSION" -> true time of its certificate
+  Nanos wave_at_ = kNever;                     // true time at which its latest wave was activated
+  bool ledger_clock_lagged_ = false;           // a hub did not know how much time had passed (C2)
   ClusterReport report_;
 };
 

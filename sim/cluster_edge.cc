@@ -31,6 +31,7 @@ void Cluster::start_edge(Edge& edge, bool revoke) {
   edge.wake_at = edge.armed_at = kForever;
   edge.crash_after_ops = -1;
   edge.store_failed = false;
+  edge.recalled.clear();
   edge.last_acked = {};
   edge.link = {};
   edge.conn = 0;
@@ -195,6 +196,8 @@ bool Cluster::carry_out(Edge& edge, EdgeActions::Op& op, Nanos decided_at) {
     ask_what_is_staged(edge);
   } else if (const auto* changed = std::get_if<StrongChanged>(&op)) {
     stage_later(edge, *changed);
+  } else if (const auto* recalled = std::get_if<VersionsRecalled>(&op)) {
+    told_of_recalls(edge, *recalled);
   } else if (const auto* read = std::get_if<ReadDone>(&op)) {
     judge_read_done(edge, *read, decided_at);
   } else if (const auto* done = std::get_if<WriteDoneOp>(&op)) {
@@ -246,11 +249,12 @@ void Cluster::stage_later(Edge& edge, const StrongChanged& changed) {
   const StagedModel model{kModelName, pointer->version};
   const bool known = std::any_of(edge.models.begin(), edge.models.end(),
                                  [&](const StagedModel& one) { return one.version == model.version; });
-  if (known) return;
+  if (known || edge.recalled.contains(model.version)) return;
   const Nanos takes = world_.between(10 * kMs, faults_ ? 800 * kMs : 50 * kMs);
   const bool bad = faults_ && world_.chance(50);
   world_.in(takes, [this, &edge, model, bad, incarnation = edge.incarnation] {
     if (edge.incarnation != incarnation) return;
+    if (edge.recalled.contains(model.version)) return;
     if (!bad) edge.models.push_back(model);
     post(edge, incarnation,
          [this, &edge, model, bad] { step_edge(edge, EdgeStagedModel{model, bad ? "golden output 0 differs" : ""}); });

@@ -56,6 +56,7 @@ std::string Cluster::unsettled(bool everybody) {
   for (std::size_t i = 0; i < clients_.size(); ++i) {
     if (clients_[i].request) return "operator " + std::to_string(i) + " waits";
   }
+  if (auto left = unsettled_recalls(everybody); !left.empty()) return left;
   for (const auto& edge : edges_) {
     if (!everybody && !core_edges_.contains(edge->number)) continue;
     const std::string& id = edge->id;
@@ -249,6 +250,10 @@ void Cluster::measure_bounds() {
   for (std::size_t i = 0; i < dead; ++i) start_edge(*edges_[i], true);
   if (!settle("I10", settle_time(), [this] { return unsettled(true); })) return;
 
+  if (plan_.recalls) {
+    measure_recall(way);
+    if (world_.failed()) return;
+  }
   if (plan_.hubs < 3) return;
   if (!publish()) return;
   world_.run_until(world_.now() + kSecond + way);

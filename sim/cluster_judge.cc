@@ -226,6 +226,7 @@ bool Cluster::judge_commit(Index index, const Bytes& command) {
     if (key == current) judge_activation(index);
   }
   judge_rollout(index, effect.changed);
+  if (plan_.recalls) judge_recalls(index);
   return effect.effective;
 }
 
@@ -233,6 +234,7 @@ bool Cluster::judge_commit(Index index, const Bytes& command) {
 void Cluster::judge_activation(Index index) {
   const oracle::Version& newest = judge_.ledger().versions(model_current_key(kModelName)).back();
   std::string activated;
+  if (!newest.value) return;  // M7: recalled, and nothing took its place
   if (newest.value) {
     if (const auto pointer = decode<ModelPointer>(*newest.value, "model pointer")) activated = pointer->version;
   }

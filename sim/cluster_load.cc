@@ -250,7 +250,7 @@ void Cluster::client_turn(int number) {
   if (plan_.roam_per_mille != 0 && world_.chance(plan_.roam_per_mille))
     client.hub = static_cast<int>(world_.rng().below(hubs_.size()));
   if (client.rollout) return rollout_turn(number);
-  if (plan_.waves && number == 1 && meddle(number)) return;
+  if (plan_.waves && number == 1 && (recall_something(number) || meddle(number))) return;
   if (has(Fault::kFleet) && world_.chance(plan_.remove_per_mille)) {
     return ask(number, RemoveEdgeRequest{edge_of(static_cast<int>(world_.rng().below(edges_.size()))).id});
   }
@@ -278,6 +278,7 @@ void Cluster::rollout_turn(int number) {
   Client& client = clients_[static_cast<std::size_t>(number)];
   if (plan_.waves && waves_turn(number)) return;
   const std::string version = model_version(std::max(1, client.model));
+  if (recalled(version) && client.next_step != 0) client.next_step = 0;  // M7: it is of no use any more
   switch (client.next_step) {
     case 0:
       ++client.model;

@@ -58,7 +58,10 @@ void Cluster::model_reader(int number, int app) {
   if (page && world_.now() >= edge.paused_until) {
     const Nanos began = world_.now();
     const PointerInForce look = look_at_pointers(edge, page);
-    if (look.proven && edge.unsound_since == kForever) judge_in_force(edge, look, began);
+    if (look.proven && edge.unsound_since == kForever) {
+      judge_use(edge, look, began);
+      judge_in_force(edge, look, began);
+    }
     if (!look.proven && edge.up && world_.chance(300)) {  // as the library does: the edge brings both into memory
       for (const std::string& key : {model_ring_key(kModelName), model_current_key(kModelName)})
         ask_edge(edge, key, Contract{Consistency::kStrong, {}, {}, {}});
@@ -98,7 +101,7 @@ void Cluster::model_reporter(int number) {
 std::optional<Rollout> Cluster::rollout_of_ledger() const {
   const auto& versions = judge_.ledger().versions(model_rollout_key(kModelName));
   if (versions.empty() || !versions.back().value) return std::nullopt;
-  auto decoded = decode<Rollout>(*versions.back().value, "rollout");
+  auto decoded = decode_rollout(*versions.back().value);
   if (!decoded) return std::nullopt;
   return std::move(*decoded);
 }
@@ -121,7 +124,8 @@ RolloutCommand Cluster::any_start(int model) {
 bool Cluster::waves_turn(int number) {
   Client& client = clients_[static_cast<std::size_t>(number)];
   const auto& current = judge_.ledger().versions(model_current_key(kModelName));
-  if (current.empty()) {  // a first version comes without a rollout: tried until a gateway has staged it
+  if (current.empty() ||
+      !current.back().value) {  // a first version comes without a rollout: tried until a gateway has staged it
     if (client.next_step > 3) client.next_step = 2;
     return false;
   }
@@ -259,6 +263,7 @@ void Cluster::judge_rollout(Index index, const std::vector<std::string>& changed
   }
   if (now->phase == RolloutPhase::kDone && is_bad(now->plan.version))
     return world_.violated(where + now->plan.version + " passes, whose gate fails");
+  if (recalled(now->to.version) || recalled(now->before.version)) return;  // M7: judge_recalls says what must hold
   if (now->phase == RolloutPhase::kAborted || now->phase == RolloutPhase::kRolledBack) {
     for (const auto& edge : edges_) {
       if (in_force_for(*edge) == now->before.version) continue;

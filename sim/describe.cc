@@ -68,6 +68,11 @@ struct Describe {
   }
   std::string operator()(const WriteDone& m) const { return join("done", m.request, code_name(m.code), m.index); }
   std::string operator()(const BatchDone& m) const { return join("batch done", m.number, code_name(m.code), m.index); }
+  std::string operator()(const Recalled& m) const {
+    std::string text = "recalled ";
+    for (const StagedModel& one : m.versions) text += join(one.name, one.version);
+    return text;
+  }
   std::string operator()(const Goodbye& m) const { return join("goodbye", m.reason); }
   // ops
   std::string operator()(const PageOpenBlock&) const { return "page opens block"; }
@@ -103,13 +108,19 @@ std::string describe(const EdgeFrame& frame) { return std::visit(Describe{}, fra
 std::string describe(const HubFrame& frame) { return std::visit(Describe{}, frame.body); }
 std::string describe(const EdgeActions::Op& op) { return std::visit(Describe{}, op); }
 std::string describe(const Command& command) {
-  constexpr const char* kNames[] = {"claim",  "beacon", "put",  "abort", "register",
-                                    "remove", "lease",  "seed", "batch", "version"};
+  constexpr const char* kNames[] = {"claim", "beacon", "put",   "abort",   "register", "remove",
+                                    "lease", "seed",   "batch", "version", "recall",   "certificate"};
   std::string text =
       join(kNames[command.body.index()], "id", command.id.client % 10'000, command.id.sequence, "term", command.term);
   if (const auto* abort = std::get_if<Abort>(&command.body))
     text += join("of", abort->target.client % 10'000, abort->target.sequence);
-  if (const auto* put = std::get_if<Put>(&command.body)) {
+  if (const auto* recall = std::get_if<RecallVersion>(&command.body)) text += join(recall->name, recall->version);
+  const auto* put = std::get_if<Put>(&command.body);
+  if (const auto* certify = std::get_if<CertifyRecall>(&command.body)) {
+    text += join(certify->certificate.name, certify->certificate.version);
+    put = &certify->put;
+  }
+  if (put != nullptr) {
     for (const auto& one : put->writes) text += join(one.key, one.value ? *one.value : std::string("deleted"));
   }
   if (const auto* claim = std::get_if<Claim>(&command.body)) text += claim->hub;

@@ -8,6 +8,7 @@
 
 #include "base/rng.h"
 #include "codec/archive.h"
+#include "protocol/admin.h"
 #include "protocol/map_rows_fixture.h"
 #include "protocol/state_machine.h"
 #include "sim/oracle/ledger_model.h"
@@ -51,6 +52,10 @@ class Writer {
       command.body = SetLease{rng_.one_in(2)};
     } else if (kind < 32) {
       return "not a command";
+    } else if (kind < 36) {
+      command.body = recall();
+    } else if (kind < 40) {
+      command.body = certify();
     } else if (kind < 65) {
       command.body = put();
     } else {
@@ -70,6 +75,10 @@ class Writer {
       KeyWrite write;
       write.key = (rng_.one_in(2) ? "cfg:" : "k") + std::to_string(rng_.below(4));
       if (!rng_.one_in(5)) write.value = value();
+      if (rng_.one_in(4)) {
+        write = pointer();
+        if (rng_.one_in(6)) write.value.reset();
+      }
       if (rng_.one_in(3)) write.ttl_ns = static_cast<Nanos>(rng_.below(200)) - 2;
       write.keep_ttl = rng_.one_in(6);
       write.condition = static_cast<Condition>(rng_.one_in(2) ? 0 : rng_.below(5));
@@ -77,6 +86,44 @@ class Writer {
       put.writes.push_back(write);
     }
     return put;
+  }
+
+  // M7: three versions of two models, so that most of them are recalled before a ledger ends.
+  std::string model() { return rng_.one_in(2) ? "detector" : "tracker"; }
+  std::string version() { return "1.0." + std::to_string(rng_.below(3)); }
+  KeyWrite pointer() {
+    KeyWrite write;
+    const ModelPointer to{version(), "digest", {}};
+    const std::string name = model();
+    write.key = rng_.one_in(2) ? model_current_key(name) : model_staged_key(name);
+    write.value = encode(to);
+    if (rng_.one_in(3)) {
+      write.key = model_ring_key(name);
+      write.value = encode(RingPointer{to, {}});
+    }
+    return write;
+  }
+  RecallVersion recall() {
+    RecallVersion recall;
+    recall.name = model();
+    recall.version = rng_.one_in(9) ? "not a version" : version();
+    if (rng_.one_in(9)) recall.reason.assign(kRecallReasonMax + 1, 'x');
+    return recall;
+  }
+  CertifyRecall certify() {
+    CertifyRecall certify;
+    certify.certificate.name = model();
+    certify.certificate.version = version();
+    if (!rng_.one_in(3)) certify.put = put();
+    for (const std::string& key :
+         {model_current_key(certify.certificate.name), model_ring_key(certify.certificate.name),
+          model_staged_key(certify.certificate.name)}) {
+      if (rng_.one_in(3)) continue;
+      KeyWrite write;
+      write.key = key;
+      certify.put.writes.push_back(write);
+    }
+    return certify;
   }
 
   Batch batch() {
@@ -110,8 +157,8 @@ class Writer {
   std::map<std::uint64_t, std::uint64_t> stamps_;
 };
 
-TEST(ModelAgreement, TheProductAndTheOracleReadALedgerAlike) {  // A1, S1, S4, D5
-  std::uint64_t effective = 0, conflicts = 0, live = 0, perhaps = 0;
+TEST(ModelAgreement, TheProductAndTheOracleReadALedgerAlike) {  // A1, S1, S4, D5, M7
+  std::uint64_t effective = 0, conflicts = 0, live = 0, perhaps = 0, certified = 0;
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     Writer writer(seed);
     MapRows rows;
@@ -130,6 +177,13 @@ TEST(ModelAgreement, TheProductAndTheOracleReadALedgerAlike) {  // A1, S1, S4, D
       ASSERT_EQ(machine.ledger_time(), model.time()) << "seed " << seed << " index " << i;
       effective += effect.effective;
       conflicts += effect.conflict;
+      ASSERT_EQ(machine.recalls().size(), model.recalls().size()) << "seed " << seed << " index " << i;
+      for (const auto& [which, recall] : machine.recalls()) {
+        const auto held = model.recalls().find(which.first + " " + which.second);
+        ASSERT_NE(held, model.recalls().end()) << "seed " << seed << " index " << i;
+        ASSERT_EQ(recall.certified, held->second) << "seed " << seed << " index " << i << " " << held->first;
+        certified += recall.certified == Index{i};
+      }
       for (const auto& [key, versions] : model.keys()) {
         if (versions.back().perhaps) {
           ++perhaps;
@@ -150,6 +204,7 @@ TEST(ModelAgreement, TheProductAndTheOracleReadALedgerAlike) {  // A1, S1, S4, D
   EXPECT_GT(conflicts, 200u);
   EXPECT_GT(live, 50'000u);
   EXPECT_GT(perhaps, 0u);
+  EXPECT_GT(certified, 60u);
 }
 
 }  // namespace

@@ -192,6 +192,17 @@ constexpr std::array kMutants = {
                "a rollback leaves those that went ahead where they are", &kWaves},
     MutantInfo{kRingReadLast, "ring-read-last", "M5", "a reader takes the pointer of the rest before that of its ring",
                &kWaves},
+    MutantInfo{kCertificateBeforeLapse, "certificate-before-lapse", "M7",
+               "a recall is certified although gateways still hold a lease", &kRecalls},
+    MutantInfo{kCertificateForgetsSilent, "certificate-forgets-silent", "M7",
+               "a certificate waits only for gateways that have a session", &kRecalls},
+    MutantInfo{kRecalledComesBack, "recalled-comes-back", "M7", "a recalled version is put in force again", &kRecalls},
+    MutantInfo{kRecallForgetsRing, "recall-forgets-ring", "M7",
+               "a recall leaves those that went ahead with the version where they are", &kRecalls},
+    MutantInfo{kRecallLeavesRollout, "recall-leaves-rollout", "M7",
+               "a rollout of a recalled version, or from one, goes on", &kRecalls},
+    MutantInfo{kRecallNotToldAtOpen, "recall-not-told-at-open", "M7", "a gateway that was away is not told of recalls",
+               &kRecalls},
 };
 static_assert(kMutants.size() + 1 == static_cast<std::size_t>(kCount));
 

@@ -32,9 +32,10 @@ struct Plan {
   std::size_t interest_max = 200'000, interest_sweep_at = 1'024, ring_max = 8'192;
   std::size_t edge_memory_bytes = 1u << 20;
   Nanos rollout_quiet_ns = 4 * kSecond;
-  int keys = 3;        // of each family
+  int keys = 3;                   // of each family
   std::uint64_t look_pauses = 1;  // so many times as often is an app stopped between the two pointers of its look
-  bool waves = false;  // versions come out by rollouts, which two operators hold and stop
+  bool waves = false;             // versions come out by rollouts, which two operators hold and stop
+  bool recalls = false;           // ... and are recalled now and then
 
   // A long and sparse run: the time of load and faults, and every mean gap, times this.
   int stretch = 1;

@@ -36,6 +36,7 @@ void each_number(Report& report, Each each) {
   each(report.clock_faults);
   each(report.broken_clock_answers);
   each(report.lease_lapses_measured);
+  each(report.recalls_measured);
   each(report.faults_ns);
   each(report.virtual_ns);
   each(report.violated_at);
@@ -224,7 +225,8 @@ std::string to_json(const RunReport& report) {
          field("faults", report.sum.faults) + field("terms", report.sum.terms) + field("events", report.sum.events) +
          field("virtual_seconds", static_cast<std::uint64_t>(report.sum.virtual_ns / kSecond)) +
          field("clock_faults_found", report.sum.clock_faults) +
-         field("leases_watched", report.sum.lease_lapses_measured) + "  \"cluster_hours_per_cpu_minute\": " + speed +
+         field("leases_watched", report.sum.lease_lapses_measured) +
+         field("recalls_measured", report.sum.recalls_measured) + "  \"cluster_hours_per_cpu_minute\": " + speed +
          ",\n" + "  \"first_failing_seed\": " +
          (report.violations == 0 ? std::string("null") : std::to_string(report.first_failing_seed)) + "\n}\n";
 }

@@ -145,6 +145,16 @@ void waves(Plan& plan) {
   plan.seed.settings.lease_margin_ns = 0;
 }
 
+// Whoever cannot be reached keeps its lease, and its page when it dies.
+void recalls(Plan& plan) {
+  waves(plan);
+  orphans(plan);
+  only(plan, 500 * kMs,
+       {Fault::kChurn, Fault::kStall, Fault::kUnknown, Fault::kPause, Fault::kCut, Fault::kCrash, Fault::kPartition});
+  plan.faults.set(Fault::kRollout);
+  plan.recalls = true;
+}
+
 void fleet(Plan& plan) {
   failovers(plan);
   orphans(plan);
@@ -282,6 +292,7 @@ const Scenario kRestarts{"restarts", "edges that die and return, often without r
 const Scenario kRollouts{"rollouts", "the lease is shortened and lengthened all the time, between failovers", rollouts};
 const Scenario kWaves{"waves", "versions come out in waves, which two operators hold and stop, between failovers",
                       waves};
+const Scenario kRecalls{"recalls", "and are recalled, in force or not, while gateways are cut off or dead", recalls};
 const Scenario kFleet{"fleet", "edges are registered and removed all the time, between failovers", fleet};
 const Scenario kFewCopies{"few-copies", "small memory, small interest tables, short replay rings", few_copies};
 const Scenario kReplays{"replays", "slow links that break, and all that was missed comes again", replays};
@@ -301,10 +312,10 @@ const Scenario kGivenUp{"given-up", "appends of unknown outcome in long terms", 
 const Scenario kMoved{"moved", "machines of hubs stand still, and their clocks jump", moved};
 
 std::span<const Scenario* const> all_scenarios() {
-  static constexpr std::array kAll = {
-      &kFailovers, &kDeposed,   &kLaggards, &kStragglers, &kFlipFlop,    &kRestarts,    &kRollouts, &kWaves,
-      &kFleet,     &kFewCopies, &kReplays,  &kWrongRates, &kSlowWriters, &kSlowReaders, &kOutboxes, &kLifetimes,
-      &kReturns,   &kPowerCuts, &kFarAway,  &kLossy,      &kWallClocks,  &kGivenUp,     &kMoved};
+  static constexpr std::array kAll = {&kFailovers,  &kDeposed,     &kLaggards,    &kStragglers, &kFlipFlop,  &kRestarts,
+                                      &kRollouts,   &kWaves,       &kRecalls,     &kFleet,      &kFewCopies, &kReplays,
+                                      &kWrongRates, &kSlowWriters, &kSlowReaders, &kOutboxes,   &kLifetimes, &kReturns,
+                                      &kPowerCuts,  &kFarAway,     &kLossy,       &kWallClocks, &kGivenUp,   &kMoved};
   return kAll;
 }
 

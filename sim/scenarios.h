@@ -14,8 +14,8 @@ struct Scenario {
   void (*shape)(Plan&);
 };
 
-extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kFlipFlop, kRestarts, kRollouts, kWaves, kFleet,
-    kFewCopies, kReplays, kWrongRates, kSlowWriters, kSlowReaders, kOutboxes, kLifetimes, kReturns, kPowerCuts,
+extern const Scenario kFailovers, kDeposed, kLaggards, kStragglers, kFlipFlop, kRestarts, kRollouts, kWaves, kRecalls,
+    kFleet, kFewCopies, kReplays, kWrongRates, kSlowWriters, kSlowReaders, kOutboxes, kLifetimes, kReturns, kPowerCuts,
     kFarAway, kLossy, kWallClocks, kGivenUp, kMoved;
 
 std::span<const Scenario* const> all_scenarios();

@@ -4,6 +4,7 @@
 
 #include "codec/archive.h"
 #include "codec/compress.h"
+#include "codec/manifest.h"
 
 namespace tidelock::sim {
 namespace {
@@ -27,9 +28,21 @@ struct Body {
   decltype(Entry::body) operator()(const Put& put) const {
     Entry::Put body;
     for (const KeyWrite& one : put.writes) {
-      body.writes.push_back({one.key, one.value, one.ttl_ns, one.keep_ttl, fact(one.condition), one.expected});
+      const auto named = one.value ? version_named(one.key, *one.value) : std::nullopt;
+      body.writes.push_back({one.key, one.value, one.ttl_ns, one.keep_ttl, fact(one.condition), one.expected,
+                             named ? named->first + " " + named->second : std::string()});
     }
     return body;
+  }
+  decltype(Entry::body) operator()(const RecallVersion& recall) const {
+    const bool sound = validate_model_name(recall.name) && validate_model_version(recall.version) &&
+                       (recall.to.empty() || validate_model_version(recall.to)) &&
+                       recall.reason.size() <= kRecallReasonMax && recall.who.size() <= kNodeIdBytesMax;
+    return Entry::Recall{recall.name + " " + recall.version, sound};
+  }
+  decltype(Entry::body) operator()(const CertifyRecall& certify) const {
+    const RecallCertificate& of = certify.certificate;
+    return Entry::Certify{of.name + " " + of.version, std::get<Entry::Put>((*this)(certify.put)).writes};
   }
   decltype(Entry::body) operator()(const Abort& abort) const { return Entry::Abort{abort.target}; }
   decltype(Entry::body) operator()(const RegisterEdge& edge) const { return Entry::Register{edge.edge}; }

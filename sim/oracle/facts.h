@@ -30,7 +30,8 @@ struct Write {
   Nanos ttl_ns = 0;            // 0: lives until deleted
   bool keep_ttl = false;
   When when = When::kAlways;
-  Index expected;  // kVersionIs; 0: absent
+  Index expected;     // kVersionIs; 0: absent
+  std::string names = {};  // M7: "MODEL VERSION" that this pointer puts in force or stages; empty: it is none
 };
 
 struct BehindRecord {
@@ -76,6 +77,14 @@ struct Entry {
   struct Raise {
     std::uint32_t version = 1;
   };
+  struct Recall {       // M7
+    std::string what;   // "MODEL VERSION"
+    bool sound = true;  // names and reason are within their limits
+  };
+  struct Certify {
+    std::string what;
+    std::vector<Write> writes;
+  };
   struct Batch {
     NodeId edge;
     std::uint64_t incarnation = 0;
@@ -85,7 +94,7 @@ struct Entry {
   CommandId id;
   Term term;  // 0 of a claim
   Nanos ledger_time = 0;
-  std::variant<Claim, Beacon, Put, Abort, Register, Remove, Lease, Seed, Batch, Raise> body;
+  std::variant<Claim, Beacon, Put, Abort, Register, Remove, Lease, Seed, Batch, Raise, Recall, Certify> body;
 };
 
 using PageNo = Number<struct PageTag>;  // one boot of an edge: its page, living or orphaned

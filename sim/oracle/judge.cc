@@ -34,7 +34,8 @@ Effect Judge::committed(Index index, const Entry* entry) {
   // The first claim too, which shows nothing yet: whoever made it drives the clock on, and may claim again much later.
   if (entry->ledger_time > ledger_at_most(at)) fastest_ = Reading{entry->ledger_time, at};
   if (const auto* claim = std::get_if<Entry::Claim>(&entry->body)) claims_[index] = claim->hub;
-  const bool put = std::holds_alternative<Entry::Put>(entry->body);
+  const bool put =
+      std::holds_alternative<Entry::Put>(entry->body) || std::holds_alternative<Entry::Certify>(entry->body);
   if (put && void_.contains(entry->id))
     violated("S1: a write that was declared void took effect at index " + text(index.value));
   if (const auto* batch = std::get_if<Entry::Batch>(&entry->body)) check_stamps(*batch);

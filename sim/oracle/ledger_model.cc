@@ -104,7 +104,8 @@ Effect LedgerModel::commit(Index index, const Entry* entry) {
           return body.version > version_ && (version_ = body.version, true);
         if constexpr (std::is_same_v<Body, Entry::Claim> || std::is_same_v<Body, Entry::Put> ||
                       std::is_same_v<Body, Entry::Abort> || std::is_same_v<Body, Entry::Seed> ||
-                      std::is_same_v<Body, Entry::Batch>)
+                      std::is_same_v<Body, Entry::Batch> || std::is_same_v<Body, Entry::Recall> ||
+                      std::is_same_v<Body, Entry::Certify>)
           return run(effect, *entry, body);
       },
       entry->body);
@@ -127,6 +128,7 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Put& put)
   std::map<std::string, std::optional<Version>> before;  // all conditions speak of the state before this entry
   for (const Write& write : put.writes) {
     if (!sound(write.key, write.value, write.ttl_ns)) return false;
+    if (write.value && recalls_.contains(write.names)) return false;  // M7
     const Version* now = live(write.key);
     before[write.key] = now == nullptr ? std::nullopt : std::optional(*now);
   }
@@ -147,6 +149,7 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Put& put)
     if (write.when == When::kAbsentOrSame && now) continue;
     Version version;
     version.value = write.value;
+    version.names = write.value ? write.names : std::string();
     if (write.value)
       version.expires_at =
           write.keep_ttl ? (now ? now->expires_at : kForever) : expiry(entry.ledger_time, write.ttl_ns);
@@ -171,6 +174,26 @@ bool LedgerModel::run(Effect&, const Entry&, const Entry::Seed& seed) {
   lease_long_ns_ = seed.lease_long_ns;
   lease_short_ns_ = seed.lease_short_ns;
   leases_[last_] = lease_short_ns_;  // nothing has been rolled out yet
+  return true;
+}
+
+bool LedgerModel::run(Effect& effect, const Entry&, const Entry::Recall& recall) {
+  if (!seeded_ || !recall.sound) return false;
+  effect.conflict = !recalls_.try_emplace(recall.what).second;
+  return true;
+}
+
+bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Certify& certify) {
+  const auto recall = recalls_.find(certify.what);
+  if (recall == recalls_.end()) return false;
+  if (recall->second.value != 0) return effect.conflict = true;
+  for (const auto& [key, all] : versions_) {
+    const bool moved =
+        std::any_of(certify.writes.begin(), certify.writes.end(), [&](const Write& write) { return write.key == key; });
+    if (!moved && !all.empty() && all.back().names == certify.what) return false;  // it is in force still
+  }
+  if (!certify.writes.empty() && !run(effect, entry, Entry::Put{certify.writes})) return false;
+  if (!effect.conflict) recall->second = last_;
   return true;
 }
 

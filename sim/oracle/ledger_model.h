@@ -24,6 +24,7 @@ struct Version {
   std::optional<Bytes> value;
   Nanos expires_at = kForever;  // in ledger time
   Stamp stamp;
+  std::string names = {};  // M7: as in Write
   // G9: the record is older than a deletion whose tombstone may be gone, because its edge was not registered all the
   // time since. Whether it took effect cannot be told from the ledger alone.
   bool perhaps = false;
@@ -64,6 +65,8 @@ class LedgerModel {
   };
   std::optional<Counted> batch(const NodeId& edge, std::uint64_t incarnation, std::uint64_t number) const;
   const std::map<std::string, std::vector<Version>, std::less<>>& keys() const { return versions_; }
+  // M7: "MODEL VERSION" -> the index of its certificate; 0: not certified yet.
+  const std::map<std::string, Index>& recalls() const { return recalls_; }
 
  private:
   bool run(Effect& effect, const Entry& entry, const Entry::Claim& claim);
@@ -71,6 +74,8 @@ class LedgerModel {
   bool run(Effect& effect, const Entry& entry, const Entry::Abort& abort);
   bool run(Effect& effect, const Entry& entry, const Entry::Seed& seed);
   bool run(Effect& effect, const Entry& entry, const Entry::Batch& batch);
+  bool run(Effect& effect, const Entry& entry, const Entry::Recall& recall);
+  bool run(Effect& effect, const Entry& entry, const Entry::Certify& certify);
   const Policy* policy(std::string_view key) const;
   const Version* newest(std::string_view key) const;  // that surely took effect
   void add(Effect& effect, const std::string& key, Version version);
@@ -89,6 +94,7 @@ class LedgerModel {
   std::map<CommandId, Outcome> outcomes_;
   std::map<std::pair<NodeId, std::uint64_t>, std::vector<Counted>> lanes_;  // (edge, incarnation): by number, from 1
   std::map<std::string, std::vector<Version>, std::less<>> versions_;
+  std::map<std::string, Index> recalls_;
 };
 
 }  // namespace tidelock::oracle

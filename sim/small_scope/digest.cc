@@ -22,8 +22,8 @@ std::unique_ptr<EdgeCore> StateDigest::copy(const EdgeCore& core, const EdgeMemo
 
 void StateDigest::add(const StateMachine& m) {
   (*this)(m.changed_rows_, m.applied_, m.term_, m.claim_hub_, m.claim_boot_, m.ledger_version_, m.seeded_, m.settings_,
-          m.namespaces_, m.model_key_, m.lease_is_short_, m.ledger_time_, m.edges_, m.floors_, m.ids_first_,
-          m.ids_next_, m.first_expiry_, m.first_tombstone_);
+          m.namespaces_, m.model_key_, m.lease_is_short_, m.ledger_time_, m.edges_, m.floors_, m.recalls_,
+          m.uncertified_, m.ids_first_, m.ids_next_, m.first_expiry_, m.first_tombstone_);
 }
 void StateDigest::add(const HubCore& c) {
   (*this)(c.options_.id, c.options_.boot, c.state_, c.leading_, c.leader_, c.leader_address_, c.raising_, c.active_,
@@ -32,7 +32,7 @@ void StateDigest::add(const HubCore& c) {
           c.outstanding_, c.shortening_, c.lease_change_, c.lease_abort_, c.lease_abort_at_, c.rollout_moved_at_,
           c.seed_, c.registering_, c.waiting_, c.removing_, c.leases_, c.sessions_, c.by_edge_, c.writers_known_,
           c.ops_, c.appends_, c.in_flight_, c.aborts_due_, c.queue_, c.blocks_, c.last_block_, c.parked_, c.deferred_,
-          c.rollouts_, c.rollouts_look_at_, c.ring_, c.ring_from_);
+          c.rollouts_, c.rollouts_look_at_, c.recalls_look_at_, c.ring_, c.ring_from_);
 }
 void StateDigest::add(const HubAsked& a) { (*this)(a.token, a.request, a.who); }
 void StateDigest::add(const HubCore::Session& s) {
@@ -42,8 +42,8 @@ void StateDigest::add(const HubCore::Session& s) {
 }
 void StateDigest::add(const HubCore::EdgeRequest& r) { (*this)(r.edge, r.boot, r.number); }
 void StateDigest::add(const HubCore::Op& op) {
-  (*this)(op.id, op.state, op.began, op.strong, op.block, op.body, op.asked, op.edge_request, op.model_operation,
-          op.append_number, op.keys, op.newest_stamp, op.abort);
+  (*this)(op.id, op.state, op.began, op.strong, op.block, op.body, op.certifies, op.asked, op.edge_request,
+          op.model_operation, op.append_number, op.keys, op.newest_stamp, op.abort);
 }
 void StateDigest::add(const HubCore::OpenBlock& b) { (*this)(b.op, b.keys, b.acked); }
 void StateDigest::add(const HubCore::Parked& p) { (*this)(p.what, p.appends); }

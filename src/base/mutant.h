@@ -120,6 +120,13 @@ enum class Mutant : std::uint8_t {
   kAnyoneGoesOn,
   kRollbackForgetsRing,
   kRingReadLast,
+  // recalls
+  kCertificateBeforeLapse,
+  kCertificateForgetsSilent,
+  kRecalledComesBack,
+  kRecallForgetsRing,
+  kRecallLeavesRollout,
+  kRecallNotToldAtOpen,
   kCount,
 };
 

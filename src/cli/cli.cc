@@ -24,6 +24,7 @@
 #include "cli/model_care.h"
 #include "cli/model_diff.h"
 #include "cli/model_files.h"
+#include "cli/model_recall.h"
 #include "cli/openssf.h"
 #include "cli/operator.h"
 #include "cli/rollout.h"
@@ -440,9 +441,9 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
                     [&](const AdminAnswer&, Json json) { return done(common, json, edge_id + " removed"); });
   });
 
-  auto* model = app.add_subcommand("model", "publish, stage, activate and roll back models");
+  auto* model = app.add_subcommand("model", "publish, stage, activate, roll back and recall models");
   model->require_subcommand(1);
-  model->footer("the life of a version: publish -> stage -> (edges verify) -> activate -> rollback");
+  model->footer("the life of a version: publish -> stage -> (edges verify) -> activate -> rollback or recall");
   add_model_files(*model, common, exit_code);
   add_openssf(*model, common, exit_code);
   add_model_care(*model, common, exit_code);
@@ -508,6 +509,7 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
   });
 
   add_history(*model, common, exit_code);
+  add_recall(*model, common, exit_code);
   add_rollout(app, common, exit_code);
 
   try {

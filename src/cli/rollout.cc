@@ -56,16 +56,23 @@ Result<RolloutView> view_of(Operator& cluster, const std::string& name) {
   if (!answer) return fail(answer.error());
   if (answer->code != Code::kOk) return fail(answer->code, answer->message);
   if (!answer->value) return fail(Code::kCorrupt, "the hub's answer has no rollout in it");
-  return decode<RolloutView>(*answer->value, "rollout view");
+  auto view = decode<RolloutView>(*answer->value, "rollout view");
+  if (!view || !view->rollout) return view;
+  // Which wave a record is of, is in the ledger's own value alone.
+  const auto stored = cluster.ask(ReadKey{model_rollout_key(name)});
+  const auto rollout =
+      stored && stored->value ? decode_rollout(*stored->value) : Result<Rollout>(fail(Code::kNotFound, "no rollout"));
+  for (std::size_t i = 0; i < view->rollout->waves.size(); ++i) {
+    const bool known = rollout && i < rollout->waves.size() && rollout->started_at == view->rollout->started_at;
+    view->rollout->waves[i].wave = known ? rollout->waves[i].wave : static_cast<std::uint32_t>(i);
+  }
+  return view;
 }
 
-std::string date_words(std::uint64_t wall_ms) {
-  const auto seconds = static_cast<std::time_t>(wall_ms / 1'000);
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  char text[32] = {};
-  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &parts);
-  return text;
+const WaveRecord* record_of(const Rollout& rollout, std::size_t wave) {
+  const auto it =
+      std::find_if(rollout.waves.begin(), rollout.waves.end(), [&](const WaveRecord& one) { return one.wave == wave; });
+  return it == rollout.waves.end() ? nullptr : &*it;
 }
 
 std::string wave_words(const Rollout& rollout, std::size_t i) {
@@ -75,8 +82,9 @@ std::string wave_words(const Rollout& rollout, std::size_t i) {
     text += "  foreseen: " + std::to_string(foreseen->edges) + " gateways, " + bytes_words(foreseen->bytes) +
             ", done after " + duration_words(foreseen->ended_ns) + (foreseen->measured ? "" : " (links not measured)");
   }
-  if (i >= rollout.waves.size()) return text;
-  const WaveRecord& was = rollout.waves[i];
+  const WaveRecord* record = record_of(rollout, i);
+  if (record == nullptr) return text + (i < rollout.wave ? "; added nobody" : "");
+  const WaveRecord& was = *record;
   text += "; was: " + std::to_string(was.edges) + " gateways, " + bytes_words(was.bytes);
   if (was.ended_at > 0) text += ", done after " + duration_words(was.ended_at - rollout.started_at);
   if (was.stuck_count > 0) {
@@ -193,6 +201,15 @@ Result<Nanos> parse_span(std::string_view text) {
   return value * nanos;
 }
 
+std::string date_words(std::uint64_t wall_ms) {
+  const auto seconds = static_cast<std::time_t>(wall_ms / 1'000);
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32] = {};
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &parts);
+  return text;
+}
+
 Nanos rollout_eta(const RolloutView& view) {
   if (!view.rollout) return kForever;
   const Rollout& rollout = *view.rollout;
@@ -203,7 +220,7 @@ Nanos rollout_eta(const RolloutView& view) {
     left = std::max<Nanos>(0, rollout.plan.dwell_ns - dwelt);
   }
   const Nanos passed = view.ledger_now - rollout.started_at;
-  for (std::size_t i = rollout.waves.size(); i < rollout.forecast.size(); ++i) {
+  for (std::size_t i = rollout.wave + (rollout.phase == RolloutPhase::kDwelling); i < rollout.forecast.size(); ++i) {
     const WaveForecast& wave = rollout.forecast[i];
     // Edges stage all the time, so what a wave waits for counts from the start.
     left = std::max(left, wave.activated_ns - passed) + (wave.ended_ns - wave.activated_ns);
@@ -266,8 +283,8 @@ Json rollout_json(const std::string& name, const RolloutView& view) {
                           {"ended_ms", foreseen.ended_ns / kMillisecond},
                           {"measured", foreseen.measured}};
     }
-    if (i < rollout.waves.size()) {
-      const WaveRecord& was = rollout.waves[i];
+    if (const WaveRecord* record = record_of(rollout, i)) {
+      const WaveRecord& was = *record;
       const auto after = [&](Nanos at) {
         return at == 0 ? Json(nullptr) : Json((at - rollout.started_at) / kMillisecond);
       };

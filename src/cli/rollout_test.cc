@@ -72,5 +72,19 @@ TEST(RolloutCli, ShowsWavesWithWhatWasForeseenAndWhatCame) {
   EXPECT_FALSE(json["waves"][1].contains("was"));
 }
 
+TEST(RolloutCli, ShowsARecordUnderItsOwnWaveBehindOneThatAddedNobody) {
+  RolloutView view = view_of(RolloutPhase::kDwelling);
+  Rollout& rollout = *view.rollout;
+  rollout.plan.waves = *parse_waves("1,10%,50%");
+  rollout.wave = 2;
+  rollout.waves.push_back({{"edge-1", "edge-2", "edge-3", "edge-4"}, 4, 0, 1'100 * kSecond, 0, {}, 0, 2});
+  const std::string words = rollout_words("detector", view);
+  EXPECT_NE(words.find("wave 2  10%"), std::string::npos) << words;
+  EXPECT_NE(words.find("; added nobody\n  wave 3  50%"), std::string::npos) << words;
+  const Json json = rollout_json("detector", view);
+  EXPECT_FALSE(json["waves"][1].contains("was"));
+  EXPECT_EQ(json["waves"][2]["was"]["gateways"], 4);
+}
+
 }  // namespace
 }  // namespace tidelock

@@ -55,6 +55,7 @@ class CoreLoop {
     // The value of a key changed or was dropped; of any key of a slot. Before the answers that show it.
     std::function<void(const std::string& key)> changed = {};
     std::function<void(std::uint16_t slot)> slot_changed = {};
+    std::function<void(const VersionsRecalled&)> recalled = {};
     std::function<void(Nanos)> round_trip = {};  // of probes, when it is another one
   };
 
@@ -139,6 +140,9 @@ class CoreLoop {
   void one(LinkSend& op) { links_.send(op.link, std::move(op.frame)); }
   void one(const SessionOpened& op);
   void one(const StrongChanged& op) { listener_.strong(op); }
+  void one(const VersionsRecalled& op) {
+    if (listener_.recalled) listener_.recalled(op);
+  }
   void one(ReadDone& op);
   void one(WriteDoneOp& op);
   void one(const EdgeNote& op);

@@ -258,6 +258,7 @@ class Edge::Impl {
     listener.strong = [this](const StrongChanged& changed) {
       keeper_->on_strong_changed(changed.key, changed.value, changed.version);
     };
+    listener.recalled = [this](const VersionsRecalled& op) { keeper_->on_recalled(op.versions); };
     listener.session_lost = [this](const std::string&) { server_->all_keys_changed(); };
     listener.changed = [this](const std::string& key) { server_->key_changed(key); };
     listener.slot_changed = [this](std::uint16_t slot) {
@@ -283,6 +284,9 @@ class Edge::Impl {
       model_server_ = std::move(*beside);
       keeper.in_force = [this](Index activation, std::string folder, Manifest manifest) {
         model_server_->in_force(activation, std::move(folder), std::move(manifest));
+      };
+      keeper.recalled = [this](const std::string& name, const std::string& version) {
+        model_server_->recalled(name, version);
       };
     }
     auto models = ModelKeeper::open(config_, *kv_, clock_, metrics_, std::move(keeper));

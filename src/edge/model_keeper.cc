@@ -49,6 +49,9 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   auto key = kv.get(kMetaFamily, kModelKeyRow);
   if (!key) return fail(key.error());
   if (*key) keeper->model_key_ = std::move(**key);
+  auto recalls = ModelRecalls::open(kv);
+  if (!recalls) return fail(recalls.error());
+  keeper->recalls_ = std::move(*recalls);
   auto trust = ModelTrust::open(kv, {config.models.trust_root, config.models.trust_root_sha256});
   if (!trust) return fail(trust.error());
   keeper->trust_ = std::move(*trust);
@@ -104,6 +107,8 @@ void ModelKeeper::push(Item item) {
 
 void ModelKeeper::on_session(NodeId hub, Bytes model_key) { push(SessionCame{std::move(hub), std::move(model_key)}); }
 
+void ModelKeeper::on_recalled(std::vector<StagedModel> versions) { push(RecallsCame{std::move(versions)}); }
+
 void ModelKeeper::on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version) {
   if (key.starts_with(kTrustPrefix)) return push(ReadFailed{kTrustStateKey, 0});
   auto which = parse_pointer_key(key);
@@ -116,6 +121,9 @@ void ModelKeeper::on_strong_changed(const std::string& key, std::optional<Bytes>
 
 void ModelKeeper::run() {
   look_at_trust();
+  for (const auto& [name, version] : recalls_->all()) {
+    if (links_.recalled) links_.recalled(name, version);
+  }
   verify_placed();
   show();
   for (;;) {
@@ -171,6 +179,7 @@ bool ModelKeeper::go_on(const std::string& name, const std::string& version) {
   }
   take_queue(std::move(items));
   show();
+  if (recalls_->has({name, version})) return false;  // M7
   if (damaged_.contains({name, version})) return true;
   const ModelPointers::Tracked* model = pointers_.of(name);
   return model != nullptr && ((model->staged.value && model->staged.value->version == version) ||
@@ -202,6 +211,25 @@ void ModelKeeper::take(const ReadFailed& failed) {
   const Nanos at = failed.wait_ns == 0 ? 0 : saturating_add(clock_.now(), failed.wait_ns);
   Nanos& due = reads_due_.try_emplace(failed.key, at).first->second;
   due = std::min(due, at);
+}
+
+void ModelKeeper::take(RecallsCame& came) {  // M7
+  const std::vector<VersionKey> fresh = recalls_->take(came.versions);
+  std::set<std::string> models;
+  for (const VersionKey& key : fresh) models.insert(key.first);
+  for (const std::string& name : models) {  // apps first
+    if (const auto listed = room_->list_recalled(name, recalls_->all()); !listed)
+      log(LogLevel::kError, "models", "list of recalls not written", {{"message", listed.error().message}});
+  }
+  for (const VersionKey& key : fresh) {
+    failures_.erase(key);
+    damaged_.erase(key);
+    if (links_.recalled) links_.recalled(key.first, key.second);
+    if (!room_->verified().contains(key)) continue;
+    room_->unmark(key);
+    log(LogLevel::kWarn, "models", "version recalled", {{"model", key.first}, {"version", key.second}});
+    links_.report(EdgeStagedModel{{key.first, key.second}, "it was recalled"});
+  }
 }
 
 void ModelKeeper::read_pointer(const std::string& key) {
@@ -318,8 +346,13 @@ void ModelKeeper::describe_models() {
 void ModelKeeper::verify_placed() {
   for (const PlacedVersion& placed : room_->placed()) {
     if (stopping()) return;
-    if (model_key_.empty()) return;  // no session ever: nothing to check against yet
     const VersionKey key{placed.name, placed.version};
+    if (recalls_->has(key)) {  // M7: a run before this one may have ended before it said so
+      (void)room_->list_recalled(placed.name, recalls_->all());
+      room_->unmark(key);
+      continue;
+    }
+    if (model_key_.empty()) return;  // no session ever: nothing to check against yet
     const auto encoded = room_->signed_manifest(key);
     // X3: again on load. A root alone takes nothing back: what was verified before it stays until there is a
     // catalogue.
@@ -364,6 +397,7 @@ void ModelKeeper::work() {
 
 void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const char* role) {
   const VersionKey key{name, pointer.version};
+  if (recalls_->has(key)) return;  // M7: whatever the pointer says until it has moved
   if (room_->holds(key, pointer.manifest_sha256)) {
     room_->pin(name, role, room_->verified().at(key).manifest);
     damaged_.erase(key);
@@ -495,7 +529,7 @@ void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
 }
 
 void ModelKeeper::prune() {
-  for (const VersionKey& gone : room_->prune(pointers_)) {
+  for (const VersionKey& gone : room_->prune(pointers_, recalls_->all())) {
     fetched_bytes_.erase(gone);
     damaged_.erase(gone);
     links_.report(EdgeStagedModel{{gone.first, gone.second}, "removed: no pointer names it any more"});

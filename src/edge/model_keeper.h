@@ -38,6 +38,7 @@
 #include "edge/model_fetch.h"
 #include "edge/model_figures.h"
 #include "edge/model_pointers.h"
+#include "edge/model_recalls.h"
 #include "edge/model_rehash.h"
 #include "edge/model_room.h"
 #include "edge/model_trust.h"
@@ -58,6 +59,7 @@ class ModelKeeper {
     // The version in force, whenever it is another one and verified here: its activation, and the folder with its
     // files.
     std::function<void(Index activation, std::string folder, Manifest manifest)> in_force = {};
+    std::function<void(const std::string& name, const std::string& version)> recalled = {};  // M7; also at each start
   };
   // `config`, `kv` (with kMetaFamily), `clock` and `metrics` outlive it. Opens the stores; start() begins to work.
   static Result<std::unique_ptr<ModelKeeper>> open(const EdgeConfig& config, Kv& kv, const Clock& clock,
@@ -68,6 +70,7 @@ class ModelKeeper {
 
   void on_session(NodeId hub, Bytes model_key);
   void on_strong_changed(const std::string& key, std::optional<Bytes> value, Index version);
+  void on_recalled(std::vector<StagedModel> versions);  // M7
   void on_round_trip(Nanos ns) { fetch_->on_round_trip(ns); }
   // What this gateway knows of the versions that its pointers name; the apps' part is not in it. Any thread.
   std::vector<ModelHealth> figures() const { return figures_.list(); }
@@ -92,7 +95,10 @@ class ModelKeeper {
   struct Run {  // on the keeper's thread
     std::function<void()> what;
   };
-  using Item = std::variant<SessionCame, PointerCame, ReadFailed, Damaged, Run>;
+  struct RecallsCame {
+    std::vector<StagedModel> versions;
+  };
+  using Item = std::variant<SessionCame, PointerCame, ReadFailed, Damaged, Run, RecallsCame>;
   struct Failure {
     std::string cause;
     Nanos retry_at = 0;
@@ -108,6 +114,7 @@ class ModelKeeper {
   void take(const ReadFailed& failed);
   void take(Damaged& damaged);
   void take(const Run& run) { run.what(); }
+  void take(RecallsCame& came);
   void read_pointer(const std::string& key);
   void refresh_trust();
   void look_at_trust();
@@ -151,6 +158,7 @@ class ModelKeeper {
   std::optional<ModelTrust> trust_;
   bool trust_expired_ = false;
   Nanos trust_look_at_ = 0;
+  std::optional<ModelRecalls> recalls_;
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when

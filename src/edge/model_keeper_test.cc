@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -427,6 +428,57 @@ TEST_F(ModelCareTest, AFullFlashQuotaIsSaidAndTheLastVerifiedVersionStays) {  //
   ASSERT_TRUE(wait([&] { return said("2.0.0", "models.quota_mib = 0: detector 2.0.0 needs"); }));
   EXPECT_TRUE(fs::exists(room("1.0.0") + "/" + kVerifiedMark)) << "in force no more, and the last that was verified";
   expect(care(StoreWork::kVerify), "\"sound\":true,\"ok\":1,");
+}
+
+TEST_F(ModelKeeperTest, ARecalledVersionIsNothingHereAnyMore) {  // M7, M8
+  hub_.have_files();
+  for (const char* version : {"2.0.0", "3.0.0"}) hub_.hold(model_version_key("detector", version), published(version));
+  std::uint64_t index = 0;
+  const auto names = [&](const std::string& pointer_key, const std::string& version) {
+    ModelPointer pointer{version, sha256(published(version)), ""};
+    keeper_->on_strong_changed(
+        pointer_key, pointer_key == model_ring_key("detector") ? encode(RingPointer{pointer, {}}) : encode(pointer),
+        Index{++index});
+  };
+  const auto has_done_all = [&] {  // what was asked of it so far: a round of work lies between two reads
+    for (int round = 0; round < 2; ++round) {
+      int before = 0;
+      change([&] { before = reads_; });
+      keeper_->on_strong_changed(model_staged_key("detector"), std::nullopt, Index{1});
+      ASSERT_TRUE(wait([&] { return reads_ > before; }));
+    }
+  };
+  const auto verified = [&](const std::string& version) {
+    return std::count_if(reports_.begin(), reports_.end(),
+                         [&](const EdgeStagedModel& one) { return one.model.version == version && one.error.empty(); });
+  };
+  start();
+  keeper_->on_session("hub-1", key().public_pem);
+  names(model_current_key("detector"), "2.0.0");
+  ASSERT_TRUE(wait([&] { return verified("2.0.0") == 1; }));
+  keeper_->on_recalled({{"detector", "2.0.0"}});
+  ASSERT_TRUE(wait([&] { return reports_.back().error == "it was recalled"; }));
+  EXPECT_FALSE(fs::exists(room("2.0.0") + "/" + kVerifiedMark)) << "although a pointer names it still";
+  EXPECT_EQ(*files::read_all(config_.data_dir + "/models/room/detector/" + kRecalledList, 100), "2.0.0\n");
+  names(model_staged_key("detector"), "2.0.0");
+  ASSERT_NO_FATAL_FAILURE(has_done_all());
+  EXPECT_TRUE(fs::exists(room("2.0.0")));
+  names(model_staged_key("detector"), "3.0.0");
+  names(model_current_key("detector"), "3.0.0");
+  names(model_ring_key("detector"), "3.0.0");
+  ASSERT_TRUE(wait([&] { return verified("3.0.0") == 1; }));
+  ASSERT_NO_FATAL_FAILURE(has_done_all());
+  EXPECT_FALSE(fs::exists(room("2.0.0"))) << "no pointer names it";
+  EXPECT_TRUE(fs::exists(room("3.0.0") + "/" + kVerifiedMark));
+
+  keeper_.reset();
+  reports_.clear();
+  start();  // and no hub has told it again
+  names(model_staged_key("detector"), "2.0.0");
+  ASSERT_TRUE(wait([&] { return verified("3.0.0") == 1; }));
+  ASSERT_NO_FATAL_FAILURE(has_done_all());
+  EXPECT_EQ(verified("2.0.0"), 0);
+  EXPECT_FALSE(fs::exists(room("2.0.0")));
 }
 
 TEST_F(ModelKeeperTest, RemovesAPlacedVersionThatHoldsTheManifestOfAnother) {  // M4

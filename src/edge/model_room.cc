@@ -1,7 +1,6 @@
 #include "edge/model_room.h"
 
 #include <filesystem>
-#include <set>
 
 #include "store/models/files.h"
 #include "store/models/release.h"
@@ -128,15 +127,36 @@ void ModelRoom::pin(const std::string& name, const char* role, const Manifest& m
 
 void ModelRoom::unpin(const std::string& name, const char* role) { (void)blobs_->pin(name + "." + role, {}); }
 
-std::vector<VersionKey> ModelRoom::prune(const ModelPointers& pointers) {
+Result<void> ModelRoom::list_recalled(const std::string& name, const std::set<VersionKey>& recalled) {
+  std::string list;
+  for (auto it = recalled.lower_bound({name, {}}); it != recalled.end() && it->first == name; ++it)
+    list += it->second + "\n";
+  const std::string folder = std::filesystem::path(layout_->folder(name, "x")).parent_path().string();
+  if (auto made = files::make_folders(folder); !made) return made;
+  return files::replace(folder + "/" + kRecalledList, list);
+}
+
+std::vector<VersionKey> ModelRoom::prune(const ModelPointers& pointers, const std::set<VersionKey>& recalled) {
   std::vector<VersionKey> removed;
   for (const PlacedVersion& placed : layout_->list()) {
     const ModelPointers::Tracked* model = pointers.of(placed.name);
     if (model == nullptr) continue;
     const auto& current = model->current.value;
     const auto& staged = model->staged.value;
-    if (!current) continue;
     const VersionKey key{placed.name, placed.version};
+    if (recalled.contains(key)) {  // M7: nothing keeps it but a pointer that has not moved yet
+      const auto names = [&](const std::optional<ModelPointer>& pointer) {
+        return pointer && pointer->version == placed.version;
+      };
+      if (names(current) || names(staged) || names(model->ring.value)) continue;
+      if (!current) unpin(placed.name, "current");
+      if (!staged) unpin(placed.name, "staged");
+      if (!current || current->previous.empty() || current->previous == placed.version) unpin(placed.name, "previous");
+      remove(key);
+      removed.push_back(key);
+      continue;
+    }
+    if (!current) continue;
     if (!current->previous.empty() && placed.version == current->previous) {
       const auto previous = verified_.find(key);
       if (previous != verified_.end()) pin(placed.name, "previous", previous->second.manifest);

@@ -9,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +26,7 @@ namespace tidelock {
 
 inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
 inline constexpr char kExpiredFlag[] = ".trust-expired";      // beside the models' folders
+inline constexpr char kRecalledList[] = "tidelock.recalled";  // in a model's folder: recalled versions, one a line (M7)
 
 using VersionKey = std::pair<std::string, std::string>;  // name, version
 
@@ -52,6 +54,8 @@ class ModelRoom {
   // Nobody loads it any more; its bytes stay.
   void unmark(const VersionKey& key);
   void remove(const VersionKey& key);
+  // M7: what apps look at before they fall back; those of `recalled` that are of this model.
+  Result<void> list_recalled(const std::string& name, const std::set<VersionKey>& recalled);
 
   const std::map<VersionKey, Verified>& verified() const { return verified_; }
   bool holds(const VersionKey& key, BytesView manifest_sha256) const;
@@ -63,8 +67,9 @@ class ModelRoom {
 
   void pin(const std::string& name, const char* role, const Manifest& manifest);  // M8
   void unpin(const std::string& name, const char* role);
-  // M8: removes what no pointer names; the one in force, the one before it and the staged one stay. Answers what went.
-  std::vector<VersionKey> prune(const ModelPointers& pointers);
+  // M8: removes what no pointer names; the one in force, the one before it and the staged one stay, if they were not
+  // recalled (M7). Answers what went.
+  std::vector<VersionKey> prune(const ModelPointers& pointers, const std::set<VersionKey>& recalled);
   // M8: for want of room, the version before the one in force too, of each model whose version in force is verified.
   std::vector<VersionKey> drop_previous(const ModelPointers& pointers);
 

@@ -75,14 +75,23 @@ void ModelServer::in_force(Index activation, std::string release, Manifest manif
   changed_.notify_one();
 }
 
+void ModelServer::recalled(const std::string& name, const std::string& version) {
+  {
+    const std::lock_guard lock(mutex_);
+    recalls_[name].insert(version);
+  }
+  changed_.notify_one();
+}
+
 void ModelServer::run() {
   for (;;) {
     std::map<std::string, Wanted> fresh;
+    std::map<std::string, std::set<std::string>> recalls;
     {
       std::unique_lock lock(mutex_);
       Nanos due = kForever;
       for (const auto& [name, model] : models_) due = std::min(due, model.due);
-      const auto ready = [this] { return stopping_ || !queue_.empty(); };
+      const auto ready = [this] { return stopping_ || !queue_.empty() || !recalls_.empty(); };
       if (due == kForever) {
         changed_.wait(lock, ready);
       } else {
@@ -91,10 +100,21 @@ void ModelServer::run() {
       }
       if (stopping_) return;
       fresh.swap(queue_);
+      recalls.swap(recalls_);
+    }
+    for (auto& [name, versions] : recalls) {
+      Served& model = models_[name];
+      model.recalled.merge(versions);
+      if (model.wanted && model.recalled.contains(model.wanted->manifest.version)) model.wanted.reset();
+      if (model.gone) continue;
+      model.gone = model.recalled.contains(model.version);
+      model.due = model.backoff_ns = 0;
+      if (model.placed.value == 0 && !model.wanted) model.due = kForever;  // nothing of this run is there
     }
     for (auto& [name, wanted] : fresh) {
       Served& model = models_[name];
-      if (wanted.activation <= model.placed) continue;  // S5: laid out already, or older than that
+      if (wanted.activation <= model.placed) continue;                 // S5: laid out already, or older than that
+      if (model.recalled.contains(wanted.manifest.version)) continue;  // M7
       if (model.gauge == nullptr) {
         model.gauge = &metrics_.gauge("tidelock_model_server_index",
                                       "Activation index of the release that the inference server said to be ready.",
@@ -113,6 +133,15 @@ void ModelServer::tend(const std::string& name, Served& model) {
   const bool was_ready = model.ready && !model.wanted;
   const auto done = bring(name, model);
   const Nanos now = clock_.now();
+  if (done && model.gone) {
+    log(LogLevel::kWarn, "models", "inference server was told to unload what was recalled",
+        {{"model", name}, {"index", model.placed.value}});
+    model.ready = false;
+    model.problem.clear();
+    model.due = kForever;
+    model.gauge->set(0);
+    return;
+  }
   if (done) {
     if (!was_ready) {
       log(LogLevel::kInfo, "models", "inference server serves", {{"model", name}, {"index", model.placed.value}});
@@ -143,7 +172,15 @@ Result<void> ModelServer::bring(const std::string& name, Served& model) {
       return ok;
     }
     model.placed = model.wanted->activation;
+    model.version = model.wanted->manifest.version;
+    model.gone = false;
     model.wanted.reset();
+  }
+  if (model.gone) {  // M7: out of the server first, which reads the folder as long as it serves from it
+    if (!url_.empty()) {
+      if (auto ok = unload(name); !ok) return ok;
+    }
+    return folder_->prune(name, {});
   }
   if (!url_.empty()) {
     auto ready = is_ready(name, model.placed);
@@ -159,12 +196,13 @@ Result<void> ModelServer::bring(const std::string& name, Served& model) {
       }
     }
   }
-  if (model.tidy == model.placed) return {};
+  if (model.tidy == model.placed && model.recalled.empty()) return {};
   std::vector<Index> keep = {model.placed};
   for (const Index version : folder_->versions(name)) {  // the newest of those before it
     if (version < model.placed) keep.push_back(version);
   }
   if (keep.size() > 2) keep = {keep.front(), keep.back()};
+  if (!model.recalled.empty()) keep.resize(1);  // M7: of the one before, nobody knows any more that it was not recalled
   if (auto ok = folder_->prune(name, keep); !ok) return ok;
   model.tidy = model.placed;
   return {};
@@ -178,6 +216,17 @@ Result<bool> ModelServer::is_ready(const std::string& name, Index version) {
   if (!answer) return fail(answer.error());
   // Triton says it by the status; others of this protocol add, or only have, {"ready": false}.
   return answer->status == 200 && answer->body.find("false") == Bytes::npos;
+}
+
+Result<void> ModelServer::unload(const std::string& name) {
+  WebRequest request;
+  request.method = "POST";
+  request.url = url_ + "/v2/repository/models/" + name + "/unload";
+  request.timeout_ms = settings_.timeout_ms;
+  const auto answer = web_->perform(request);
+  if (!answer) return fail(answer.error());
+  if (answer->status == 200) return {};
+  return fail(Code::kUnavailable, "it does not unload '" + name + "': " + said(*answer));
 }
 
 Result<void> ModelServer::load(const std::string& name) {

@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -54,6 +55,9 @@ class ModelServer {
 
   // `release` is a folder with the verified files of `manifest`. An older activation than the last is ignored (S5).
   void in_force(Index activation, std::string release, Manifest manifest);
+  // M7: nobody is to be served this version any more, whatever takes its place. When it is what the server serves, it
+  // is unloaded and leaves the folder; and of this model nothing but what is in force lies there from now on.
+  void recalled(const std::string& name, const std::string& version);
 
  private:
   struct Wanted {
@@ -64,7 +68,10 @@ class ModelServer {
   struct Served {
     std::optional<Wanted> wanted;  // not in the folder yet
     Index placed;                  // the last that was laid out
-    Index tidy;                    // the last behind which older ones were removed
+    std::string version;           // of it; empty: it was placed by a run before this one
+    std::set<std::string> recalled;
+    bool gone = false;  // what was placed was recalled, and nothing was laid out since
+    Index tidy;         // the last behind which older ones were removed
     bool ready = false;
     std::string problem;  // the last that was logged
     Nanos due = 0;
@@ -78,6 +85,7 @@ class ModelServer {
   Result<void> bring(const std::string& name, Served& model);
   Result<bool> is_ready(const std::string& name, Index version);
   Result<void> load(const std::string& name);
+  Result<void> unload(const std::string& name);
   bool stopping() const;
 
   const ModelServerSettings settings_;
@@ -93,6 +101,7 @@ class ModelServer {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, Wanted> queue_;
+  std::map<std::string, std::set<std::string>> recalls_;  // that came since the thread last looked
   bool stopping_ = false;
   std::thread thread_;
 };

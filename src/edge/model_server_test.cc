@@ -202,6 +202,23 @@ TEST_F(ModelServerTest, WhatIsInForceIsServedAndARollbackIsAHigherVersion) {  //
   EXPECT_EQ(triton.loads(), 4u) << "nothing is loaded twice";
 }
 
+TEST_F(ModelServerTest, WhatWasRecalledIsServedToNobody) {  // M7, M11
+  StandIn triton(model_folder());
+  const auto server = open(triton.url());
+  server->recalled("cam", "0.9.0");  // before anything was in force
+  in_force(*server, 12, "1.0.0");
+  ASSERT_TRUE(comes_up([&] { return triton.served("cam") == 12; }));
+  in_force(*server, 20, "2.0.0");
+  ASSERT_TRUE(comes_up([&] { return triton.served("cam") == 20; }));
+  ASSERT_TRUE(comes_up([&] { return laid_out() == "20 "; })) << laid_out() << "who recalls keeps nothing behind";
+  server->recalled("cam", "2.0.0");
+  ASSERT_TRUE(comes_up([&] { return triton.served("cam") == 0 && laid_out().empty(); })) << laid_out();
+  in_force(*server, 25, "2.0.0");  // somebody who has not heard
+  in_force(*server, 31, "1.0.0");
+  ASSERT_TRUE(comes_up([&] { return triton.served("cam") == 31; }));
+  EXPECT_EQ(laid_out(), "31 ");
+}
+
 TEST_F(ModelServerTest, AServerThatCannotLoadKeepsTheOneBeforeUntilItCan) {
   StandIn triton(model_folder());
   const auto server = open(triton.url());

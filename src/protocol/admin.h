@@ -83,6 +83,27 @@ struct RemoveEdgeRequest {  // A6
   }
 };
 
+// M7: answered with the index of the recall once it is in the ledger; the certificate comes later (DescribeRecalls).
+struct RecallModel {
+  std::string name;
+  std::string version;
+  bool to_none = false;
+  std::string to;  // see RecallVersion
+  std::string reason;
+  template <class A>
+  void fields(A& a) {
+    a(name, version, to_none, to, reason);
+  }
+};
+// M7: answered with value = encode(vector<RecallView>), in the order of the recalls.
+struct DescribeRecalls {
+  std::string name;     // empty: of all models
+  std::string version;  // empty: all of the model; else with everything that is known of it
+  template <class A>
+  void fields(A& a) {
+    a(name, version);
+  }
+};
 struct DescribeRollout {  // answered with value = encode(RolloutView)
   std::string name;
   template <class A>
@@ -103,7 +124,8 @@ struct PushTrust {           // X2: what `tidelock key` made; each part may be e
 struct AdminRequest {
   CommandId id;  // the same for every retry
   std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels,
-               DescribeCluster, RemoveEdgeRequest, DescribeStaging, RolloutCommand, DescribeRollout, PushTrust>
+               DescribeCluster, RemoveEdgeRequest, DescribeStaging, RolloutCommand, DescribeRollout, PushTrust,
+               RecallModel, DescribeRecalls>
       body;
   template <class A>
   void fields(A& a) {
@@ -112,7 +134,7 @@ struct AdminRequest {
   bool changes_nothing() const {  // so that a node may ask as well
     return std::holds_alternative<ReadKey>(body) || std::holds_alternative<DescribeModels>(body) ||
            std::holds_alternative<DescribeCluster>(body) || std::holds_alternative<DescribeRollout>(body) ||
-           std::holds_alternative<DescribeStaging>(body);
+           std::holds_alternative<DescribeStaging>(body) || std::holds_alternative<DescribeRecalls>(body);
   }
 };
 struct EdgeView {

@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "base/time.h"
 #include "protocol/policy.h"
+#include "protocol/recall.h"
 
 namespace tidelock {
 
@@ -150,9 +151,10 @@ struct Batch {  // D5: the same (edge, incarnation, number) counts once
 // Which commands a ledger may hold. What came with a version is appended only once the ledger is at that version, which
 // the active hub raises as soon as every hub reads it. 1: all above. 2: RaiseVersion, so a ledger without it is at 1;
 // and a registration takes the floor of the others (G9). 3: rollouts, which are ordinary keys; but a hub that does not
-// know of them would activate beside one (M5).
-inline constexpr std::uint32_t kLedgerVersion = 3;
+// know of them would activate beside one (M5). 4: recalls (M7).
+inline constexpr std::uint32_t kLedgerVersion = 4;
 inline constexpr std::uint32_t kLedgerVersionRings = 3;
+inline constexpr std::uint32_t kLedgerVersionRecalls = 4;
 struct RaiseVersion {
   std::uint32_t version = 0;
   template <class A>
@@ -161,11 +163,24 @@ struct RaiseVersion {
   }
 };
 
+// M7: moves the pointers that still name a recalled version, all at this index, and certifies that nobody can use it as
+// in force any more. Without writes when no pointer names it.
+struct CertifyRecall {
+  Put put;
+  RecallCertificate certificate;
+  template <class A>
+  void fields(A& a) {
+    a(put, certificate);
+  }
+};
+
 struct Command {
   CommandId id;
   Term term;              // 0 for a claim
   Nanos ledger_time = 0;  // the active hub's ledger clock: expiries are judged by it, alike on every hub; never falls
-  std::variant<Claim, Beacon, Put, Abort, RegisterEdge, RemoveEdge, SetLease, Seed, Batch, RaiseVersion> body;
+  std::variant<Claim, Beacon, Put, Abort, RegisterEdge, RemoveEdge, SetLease, Seed, Batch, RaiseVersion, RecallVersion,
+               CertifyRecall>
+      body;
   template <class A>
   void fields(A& a) {
     a(id, term, ledger_time, body);

@@ -204,6 +204,9 @@ struct WriteDoneOp {
   Nanos retry_after_ns = 0;  // kBusy
   bool changed = true;       // a delete found something; a condition held
 };
+struct VersionsRecalled {  // M7: of each there is nothing to keep; in a new session, all that there ever were
+  std::vector<StagedModel> versions;
+};
 struct KeysListedOp {
   ReadToken token;
   Code code = Code::kOk;  // or kUnavailable
@@ -220,7 +223,7 @@ struct EdgeActions {
   using Op = std::variant<PageBeginWrite, PageEndWrite, PageBumpSlot, PageOpenBlock, PageCloseBlock, PageApplied,
                           PageFresh, PageLease, PageDropProofs, PageEpochs, PagePolicies, PageWriters, EntryPut,
                           EntryErase, OutboxPersist, LinkOpen, LinkClose, LinkSend, SessionOpened, StrongChanged,
-                          ReadDone, WriteDoneOp, EdgeNote, KeysListedOp>;
+                          ReadDone, WriteDoneOp, EdgeNote, KeysListedOp, VersionsRecalled>;
   std::vector<Op> ops;
   Nanos wake_at = kForever;  // an EdgeTick is due then
 };

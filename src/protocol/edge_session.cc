@@ -89,6 +89,7 @@ void EdgeCore::on_frame(const EdgeFrameIn& event) {
         }
         if constexpr (std::is_same_v<Body, WriteDone>) on_write_done(body);
         if constexpr (std::is_same_v<Body, KeysListed>) on_keys_listed(body);
+        if constexpr (std::is_same_v<Body, Recalled>) emit(VersionsRecalled{body.versions});  // M7
         if constexpr (std::is_same_v<Body, BatchDone>) {
           OutboxActions actions;
           outbox_.batch_done(now_, body, actions);

@@ -71,6 +71,7 @@ void HubCore::step(const HubEvent& event, HubActions& out) {
     retry_deferred();
     repeat_aborts();
     drive_rollouts();
+    drive_recalls();
     advance_ops();
     retry_parked();
     keep_authority();
@@ -230,7 +231,9 @@ void HubCore::on_committed(const HubCommitted& event) {
   }
   if (seed_ == command.id) seed_.reset();
 
-  if (const auto* put = std::get_if<Put>(&command.body)) {
+  const auto* put = std::get_if<Put>(&command.body);
+  if (const auto* certify = std::get_if<CertifyRecall>(&command.body)) put = &certify->put;
+  if (put != nullptr) {
     const BlockNo block = in_our_term ? put->block : BlockNo{};
     if (applied.effective) {
       keep_for_replay(applied, block);
@@ -255,6 +258,9 @@ void HubCore::on_committed(const HubCommitted& event) {
         finish(op, Code::kUnavailable, "the write was given up; nothing happened", {});
       }
     }
+  } else if (std::holds_alternative<RecallVersion>(command.body)) {
+    on_recalled(applied);
+    on_write_applied(applied);
   } else if (const auto* added = std::get_if<RegisterEdge>(&command.body)) {
     on_registered(added->edge);
   } else if (const auto* removed = std::get_if<RemoveEdge>(&command.body)) {
@@ -282,6 +288,7 @@ void HubCore::become_active(Index index, Nanos tb) {
   ledger_base_h_ = now_;
   last_block_ = {};
   find_rollouts();
+  recalls_look_at_ = kNever;
   shortening_ = !state_.lease_is_short() && rollout_open();  // A5: what the deposed hub had begun
   rollout_moved_at_ = now_;
   last_demand_ = now_;

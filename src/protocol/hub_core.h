@@ -1,5 +1,5 @@
 // HubCore decides everything a hub does: claiming a term and testing authority (A), sessions, feed and proofs (F),
-// blocks and strong writes (S), model operations (M). It owns the state machine.
+// blocks and strong writes (S), model operations and recalls (M). It owns the state machine.
 //
 // Pure:     step(event, actions); the time is in the event and was read after the event was taken from its queue (C6).
 //           Chance is not used. Rows are read through the StateRows given at construction.
@@ -187,14 +187,15 @@ class HubCore {
     Nanos began = 0;  // when the writing node handed it over, or earlier: its times to live count from there
     bool strong = false;
     BlockNo block;
-    std::variant<Put, Batch, RemoveEdge> body;
-    std::optional<AskToken> asked;            // an operator waits
-    std::optional<EdgeRequest> edge_request;  // an edge waits, in its current session
-    std::string model_operation;              // "activate", ... for notes
-    std::uint64_t append_number = 0;          // A3: of its append; 0 before
-    std::vector<std::string> keys;            // of an appended write
-    Stamp newest_stamp{};                     // of a batch
-    std::optional<CommandId> abort;           // kAborting: the attempt on its way
+    std::variant<Put, Batch, RemoveEdge, RecallVersion> body;
+    std::optional<RecallCertificate> certifies;  // M7: the writes of `body` are what it moves
+    std::optional<AskToken> asked;               // an operator waits
+    std::optional<EdgeRequest> edge_request;     // an edge waits, in its current session
+    std::string model_operation;                 // "activate", ... for notes
+    std::uint64_t append_number = 0;             // A3: of its append; 0 before
+    std::vector<std::string> keys;               // of an appended write
+    Stamp newest_stamp{};                        // of a batch
+    std::optional<CommandId> abort;              // kAborting: the attempt on its way
   };
   struct OpenBlock {
     CommandId op;
@@ -248,6 +249,7 @@ class HubCore {
   void start_write(Op op);
   void advance_ops();
   bool block_satisfied(const OpenBlock& block) const;
+  bool lease_holds(const OpenBlock& block, const NodeId& edge, Nanos ends) const;
   void open_block(Op& op);
   void close_block(BlockNo number, bool tell_edges);
   void append_op(Op& op);
@@ -294,6 +296,19 @@ class HubCore {
   void drive_rollouts();
   RolloutView describe_rollout(const std::string& name) const;
   void on_report(Session& session, const EdgeReport& report);
+
+  // recalls (hub_recalls.cc)
+  Result<Op> recall_command(const RecallModel& command, const NodeId& who);
+  Result<void> not_recalled(const std::string& name, const std::string& version) const;
+  void drive_recalls();
+  std::optional<ModelPointer> instead_of(const RecallVersion& recall) const;
+  Op certify_write(const RecallState& recall) const;
+  void complete(RecallCertificate& certificate, const Op& op) const;
+  void on_recalled(const Applied& applied);
+  void tell_recalls(Session& session);
+  bool recall_open(const std::string& name) const;  // one of this model without a certificate; empty: of any
+  std::vector<RecallView> describe_recalls(const DescribeRecalls& request) const;
+  void add_recalls(const std::string& name, std::vector<HistoryEntry>& history) const;
 
   void note(std::string event, std::string detail) { out_->notes.push_back({std::move(event), std::move(detail)}); }
   void wake(Nanos at) { out_->wake_at = out_->wake_at < at ? out_->wake_at : at; }
@@ -350,6 +365,7 @@ class HubCore {
   std::vector<HubAsked> deferred_;  // that wait for edges to come back, or for a write of the same model
   std::set<std::string> rollouts_;  // models with one under way, and perhaps some more
   Nanos rollouts_look_at_ = kNever;
+  Nanos recalls_look_at_ = kNever;
   struct Kept {
     Record record;
     Nanos ledger_time = 0;  // at which its times to live were told

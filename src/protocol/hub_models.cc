@@ -110,6 +110,8 @@ bool HubCore::answer_read(AskToken token, const AdminRequest& request, std::uint
     }
   } else if (const auto* one = std::get_if<DescribeRollout>(&request.body)) {
     reply.value = encode(describe_rollout(one->name));
+  } else if (const auto* recalls = std::get_if<DescribeRecalls>(&request.body)) {
+    reply.value = encode(describe_recalls(*recalls));
   } else {
     reply.models = describe_models();
   }
@@ -147,6 +149,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
   };
   // The digest of one that may be brought into use so.
   const auto published = [&](const std::string& name, const std::string& version, TrustUse use) -> Result<Bytes> {
+    if (const auto ok = not_recalled(name, version); !ok) return fail(ok.error());
     const auto stored = state_.find(model_version_key(name, version));
     if (!stored || !stored->value) {
       return fail(Code::kNotFound, "model '" + name + "' has no published version '" + version + "'; publish it first");
@@ -186,6 +189,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
       return fail(Code::kInvalid, "the manifest names " + manifest->name + " " + manifest->version + ", the request " +
                                       publish->name + " " + publish->version);
     }
+    if (const auto ok = not_recalled(publish->name, publish->version); !ok) return fail(ok.error());
     const std::string key = model_version_key(publish->name, publish->version);
     if (const auto stored = state_.find(key); stored && stored->value && *stored->value != publish->signed_manifest) {
       return fail(Code::kConflict,
@@ -276,6 +280,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     }
     return rollout_command(*command, who);
   }
+  if (const auto* recall = std::get_if<RecallModel>(&request.body)) return recall_command(*recall, who);
   if (const auto* push = std::get_if<PushTrust>(&request.body)) {  // X2
     auto put = plan_trust_push(*push, read);
     if (!put) return fail(put.error());
@@ -334,6 +339,7 @@ std::vector<ModelView> HubCore::describe_models() const {
 }
 
 bool HubCore::rollout_open() const {
+  if (recall_open({})) return true;  // M7: a failover waits for the short lease only (A5)
   for (const std::string& name : rollouts_) {
     const auto held = rollout(name, nullptr);
     if (held && held->under_way() && held->phase != RolloutPhase::kPlanned) return true;

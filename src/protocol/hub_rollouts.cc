@@ -38,7 +38,7 @@ std::optional<Rollout> HubCore::rollout(const std::string& name, Index* version)
   const auto stored = state_.find(model_rollout_key(name));
   if (version != nullptr) *version = stored ? stored->version : Index{};
   if (!stored || !stored->value) return std::nullopt;
-  auto decoded = decode<Rollout>(*stored->value, "rollout");
+  auto decoded = decode_rollout(*stored->value);
   if (!decoded) return std::nullopt;
   return std::move(*decoded);
 }
@@ -105,7 +105,7 @@ HubCore::Op HubCore::rollout_write(const std::string& name, const RolloutStep& s
     writes.push_back({key, std::move(value), 0, false, Condition::kVersionIs, stored ? stored->version : Index{}});
   };
   const Rollout& next = step.next;
-  put(model_rollout_key(name), encode(next));
+  put(model_rollout_key(name), encode_rollout(next, state_.ledger_version()));
   const bool back = step.pointers == Pointers::kBack;
   if (step.pointers == Pointers::kStage || step.pointers == Pointers::kUnstage || back)
     put(model_staged_key(name), encode(step.pointers == Pointers::kStage ? next.to : next.before));
@@ -128,6 +128,7 @@ HubCore::Op HubCore::rollout_write(const std::string& name, const RolloutStep& s
 bool HubCore::model_busy(const std::string& name, CommandId but) const {
   const std::string history = model_history_key(name), record = model_rollout_key(name);
   return std::any_of(ops_.begin(), ops_.end(), [&](const auto& entry) {
+    if (entry.first != but && entry.second.certifies && entry.second.certifies->name == name) return true;
     const auto* put = std::get_if<Put>(&entry.second.body);
     return entry.first != but && put != nullptr &&
            std::any_of(put->writes.begin(), put->writes.end(),
@@ -146,6 +147,7 @@ Result<HubCore::Op> HubCore::rollout_command(const RolloutCommand& command, cons
   const std::string& version = command.plan.version.empty() && held ? held->plan.version : command.plan.version;
   const bool begins = command.what == RolloutCommand::What::kPlan || command.what == RolloutCommand::What::kStart;
   if (begins && !version.empty()) {
+    if (const auto ok = not_recalled(command.name, version); !ok) return fail(ok.error());
     const auto stored = state_.find(model_version_key(command.name, version));
     if (!stored || !stored->value) {
       return fail(Code::kNotFound, "model '" + command.name + "' has no published version '" + version +
@@ -186,6 +188,7 @@ void HubCore::drive_rollouts() {
     ++it;
     if (held->phase == RolloutPhase::kPlanned) continue;
     moving = true;
+    if (recall_open(name)) continue;  // M7: the recall says what becomes of it
     if (model_busy(name, {})) continue;
     const RolloutLook look = advance_rollout(*held, fleet(name, held->plan.version), ledger_now());
     if (!look.step) continue;
@@ -206,6 +209,7 @@ RolloutView HubCore::describe_rollout(const std::string& name) const {
   if (const auto stored = state_.find(model_history_key(name)); stored && stored->value) {
     if (auto history = decode<std::vector<HistoryEntry>>(*stored->value, "history")) view.history = std::move(*history);
   }
+  add_recalls(name, view.history);
   view.rollout = rollout(name, nullptr);
   if (!view.rollout) return view;
   const Fleet all = fleet(name, view.rollout->plan.version);

@@ -1,135 +1,15 @@
 // A rollout at the hub: what it writes, in one write; who may move it; and what a successor makes of it (M5).
 #include <gtest/gtest.h>
 
-#include <deque>
-#include <map>
-
-#include "codec/archive.h"
-#include "codec/manifest.h"
-#include "codec/signature.h"
-#include "protocol/hub_core.h"
-#include "protocol/map_rows_fixture.h"
+#include "protocol/hub_models_fixture.h"
 
 namespace tidelock {
 namespace {
 
 using What = RolloutCommand::What;
 
-// One hub after the other over one ledger, whose edges answer at once.
-struct Bench {
-  Bench() : key(*make_signing_key()) { start("hub-1"); }
-
-  void start(const NodeId& id) {
-    HubOptions options;
-    options.id = id;
-    options.boot = Boot{++boots};
-    options.seed.namespaces = default_namespaces();
-    options.seed.model_key = key.public_pem;
-    core = std::make_unique<HubCore>(options, rows);
-    sessions.clear();
-    step(HubLeadership{true, id});
-    now += 10 * kSecond;  // past A4, and past the time that edges have to come back
-    step(HubTick{});
-  }
-  void step(decltype(HubEvent::what) what) {
-    std::deque<decltype(HubEvent::what)> queue{std::move(what)};
-    while (!queue.empty()) {
-      HubActions actions;
-      core->step(HubEvent{now, std::move(queue.front()), 1'000}, actions);
-      queue.pop_front();
-      rows.commit(actions.rows);
-      for (auto& append : actions.append) {
-        if (!lost) queue.push_back(HubCommitted{Index{++index}, append.command});
-      }
-      for (auto& answer : actions.answers) answers[answer.token.value] = answer.answer;
-      for (auto& send : actions.send) {
-        const auto* block = std::get_if<Block>(&send.frame.body);
-        if (block != nullptr) queue.push_back(frame(send.conn.value, BlockAck{block->term, block->number}));
-      }
-    }
-  }
-  decltype(HubEvent::what) frame(std::uint64_t conn, decltype(EdgeFrame::body) body) {
-    return HubFrameIn{ConnId{conn}, EdgeFrame{SessionNo{1}, ++sessions[conn], std::move(body)}};
-  }
-  void connect(int number, const Labels& labels = {}, std::uint32_t protocol = kProtocolVersion) {
-    const auto conn = static_cast<std::uint64_t>(number);
-    const NodeId id = "edge-" + std::to_string(number);
-    step(HubConnected{ConnId{conn}, id});
-    step(frame(conn, Hello{protocol, id, "site", Boot{1}, {}, {}, staged[id]}));
-    if (protocol >= kProtocolVersionRings) step(frame(conn, EdgeReport{labels, 0, {}}));
-  }
-  void stage(int number, const std::string& version) {
-    const NodeId id = "edge-" + std::to_string(number);
-    staged[id].push_back({"m", version});
-    step(frame(static_cast<std::uint64_t>(number), Staged{{"m", version}, ""}));
-  }
-  void report(int number, std::uint64_t frames, std::uint64_t errors, const std::string& version = "2.0.0") {
-    ModelHealth health;
-    health.name = "m";
-    health.version = version;
-    health.in_force = true;
-    health.frames = frames;
-    health.errors = errors;
-    step(frame(static_cast<std::uint64_t>(number), EdgeReport{{}, 0, {health}}));
-  }
-  AdminAnswer ask(decltype(AdminRequest::body) body, const NodeId& who = "alice") {
-    const std::uint64_t token = ++tokens;
-    step(HubAsked{AskToken{token}, AdminRequest{CommandId{88, token}, std::move(body)}, who});
-    return answers[token];
-  }
-  void publish(const std::string& version) {
-    Manifest manifest;
-    manifest.name = "m";
-    manifest.version = version;
-    manifest.files.push_back({"model.onnx", FileRole::kModel, 3, sha256(version)});
-    ASSERT_EQ(ask(PublishModel{"m", version, encode(*sign_manifest(manifest, key.private_pem))}).code, Code::kOk);
-  }
-  // Four edges on 1.0.0, and 2.0.0 published.
-  void ready() {
-    step(HubVersions{kLedgerVersion});
-    for (int i = 1; i <= 4; ++i) connect(i);
-    publish("1.0.0");
-    ASSERT_EQ(ask(StageModel{"m", "1.0.0"}).code, Code::kOk);
-    for (int i = 1; i <= 4; ++i) stage(i, "1.0.0");
-    ASSERT_EQ(ask(ActivateModel{"m", "1.0.0"}).code, Code::kOk);
-    publish("2.0.0");
-  }
-  RolloutCommand start_of(const std::string& waves) {
-    RolloutCommand command{What::kStart, "m", {}, false};
-    command.plan.version = "2.0.0";
-    command.plan.waves = *parse_waves(waves);
-    command.plan.gates = {*parse_gate("error_rate<0.1")};
-    command.plan.dwell_ns = 10 * kSecond;
-    command.plan.patience_ns = 60 * kSecond;
-    return command;
-  }
-  void after(Nanos span) {
-    for (const Nanos until = now + span; now < until;) {
-      now += 100 * kMillisecond;
-      step(HubTick{});
-    }
-  }
-  std::optional<StoredValue> value(const std::string& name) { return core->state().find(name); }
-  Rollout rollout() { return *decode<Rollout>(*value(model_rollout_key("m"))->value, "rollout"); }
-  std::vector<NodeId> ahead() {
-    const auto stored = value(model_ring_key("m"));
-    return stored ? decode<RingPointer>(*stored->value, "ring")->members : std::vector<NodeId>{};
-  }
-  std::string current() { return decode<ModelPointer>(*value(model_current_key("m"))->value, "pointer")->version; }
-
-  SigningKey key;
-  MapRows rows;
-  std::unique_ptr<HubCore> core;
-  Nanos now = 1'000 * kSecond;
-  std::uint64_t index = 0, boots = 0, tokens = 0;
-  bool lost = false;  // what is appended now never commits
-  std::map<std::uint64_t, std::uint64_t> sessions;
-  std::map<NodeId, std::vector<StagedModel>> staged;
-  std::map<std::uint64_t, AdminAnswer> answers;
-};
-
 TEST(HubRollouts, AWaveMovesRecordPointersAndLogAtOneIndex) {  // M5, S4
-  Bench bench;
+  ModelBench bench;
   bench.ready();
   const AdminAnswer started = bench.ask(bench.start_of("1,3"));
   ASSERT_EQ(started.code, Code::kOk) << started.message;
@@ -163,7 +43,7 @@ TEST(HubRollouts, AWaveMovesRecordPointersAndLogAtOneIndex) {  // M5, S4
 }
 
 TEST(HubRollouts, AFailedGateTakesAllBackAtAHigherIndex) {  // M5, S5, I4
-  Bench bench;
+  ModelBench bench;
   bench.ready();
   ASSERT_EQ(bench.ask(bench.start_of("2")).code, Code::kOk);
   for (int i = 1; i <= 4; ++i) bench.stage(i, "2.0.0");
@@ -180,7 +60,7 @@ TEST(HubRollouts, AFailedGateTakesAllBackAtAHigherIndex) {  // M5, S5, I4
 }
 
 TEST(HubRollouts, WhileOneIsUnderWayNothingElseMovesThePointers) {  // M5
-  Bench bench;
+  ModelBench bench;
   bench.ready();
   bench.publish("3.0.0");
   ASSERT_EQ(bench.ask(bench.start_of("1")).code, Code::kOk);
@@ -197,7 +77,7 @@ TEST(HubRollouts, WhileOneIsUnderWayNothingElseMovesThePointers) {  // M5
 }
 
 TEST(HubRollouts, ASuccessorGoesOnWhereTheFormerHubStopped) {  // M5, A1
-  Bench bench;
+  ModelBench bench;
   bench.ready();
   ASSERT_EQ(bench.ask(bench.start_of("1")).code, Code::kOk);
   for (int i = 1; i <= 4; ++i) bench.stage(i, "2.0.0");
@@ -221,8 +101,42 @@ TEST(HubRollouts, ASuccessorGoesOnWhereTheFormerHubStopped) {  // M5, A1
   EXPECT_EQ(bench.rollout().waves.size(), 2u) << "each wave once";
 }
 
+TEST(HubRollouts, ARingTravelsWithItsRecordWhateverItsSize) {  // M5, I11
+  ModelBench bench;
+  bench.ready();
+  constexpr int kEdges = 700;
+  for (int i = 5; i <= kEdges; ++i) bench.connect(i);
+  for (int i = 1; i <= kEdges; ++i) bench.stage(i, "2.0.0");
+  const auto rings_sent = [&] {
+    std::vector<ChangedKey> found;
+    for (const HubFrame& frame : bench.sent[1]) {
+      const auto* record = std::get_if<Record>(&frame.body);
+      for (const ChangedKey& changed : record == nullptr ? std::vector<ChangedKey>{} : record->keys) {
+        if (changed.key == model_ring_key("m")) found.push_back(changed);
+      }
+    }
+    return found;
+  };
+  bench.sent.clear();
+  ASSERT_EQ(bench.ask(bench.start_of("650")).code, Code::kOk);
+  bench.after(kSecond);
+  ASSERT_EQ(bench.ahead().size(), 650u);
+  auto rings = rings_sent();
+  ASSERT_EQ(rings.size(), 1u);
+  ASSERT_TRUE(rings[0].value) << "or each of them asks for it at once";
+  EXPECT_GT(rings[0].value->size(), kPushValueBytesMax);
+  bench.step(HubDisconnected{ConnId{1}});
+  bench.sessions[1] = 0;
+  bench.sent.clear();
+  bench.connect(1);
+  rings = rings_sent();
+  ASSERT_EQ(rings.size(), 1u) << "it is replayed";
+  EXPECT_FALSE(rings[0].value) << "but thousands of them are not kept for that";
+  EXPECT_FALSE(rings[0].deleted);
+}
+
 TEST(HubRollouts, BuildsOfYesterdayAreNotTakenAhead) {  // M5
-  Bench bench;
+  ModelBench bench;
   EXPECT_EQ(bench.ask(bench.start_of("1")).code, Code::kUnavailable) << "a hub may not know of rollouts";
   bench.ready();
   bench.step(HubDisconnected{ConnId{1}});
@@ -235,7 +149,7 @@ TEST(HubRollouts, BuildsOfYesterdayAreNotTakenAhead) {  // M5
 }
 
 TEST(HubRollouts, ReportsHaveLimits) {
-  Bench bench;
+  ModelBench bench;
   bench.ready();
   EdgeReport report;
   report.labels = {{"Not a label", "x"}};

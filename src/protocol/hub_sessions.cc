@@ -13,6 +13,7 @@ namespace tidelock {
 static constexpr std::size_t kTroubleBytesMax = 512;  // of what an edge says of a version that it has not staged
 namespace {
 std::uint16_t slot_of_key(std::string_view key) { return static_cast<std::uint16_t>(hash64(key) & 0xFFFF); }
+bool is_ring_key(std::string_view key) { return key.starts_with("model:") && key.ends_with(":current@next"); }
 }  // namespace
 
 void HubCore::send(Session& session, decltype(HubFrame::body) body) {
@@ -184,6 +185,7 @@ void HubCore::open_session(Session& session, const Hello& hello) {
   for (const auto& [block_number, block] : blocks_) welcome.open_blocks.emplace_back(term_, block_number);
   const bool replay = !welcome.reset;
   send(session, std::move(welcome));
+  if (!TIDELOCK_MUTANT(kRecallNotToldAtOpen)) tell_recalls(session);  // M7
   if (replay && !TIDELOCK_MUTANT(kNoReplay)) {
     for (const Kept& kept : ring_) {
       if (kept.record.index <= hello.applied) continue;
@@ -351,7 +353,9 @@ ChangedKey HubCore::changed_key(const ChangedValue& change) const {
   changed.key = change.key;
   changed.deleted = !change.now.value.has_value();
   changed.stamp = change.now.stamp;
-  if (change.now.value && change.now.value->size() <= kPushValueBytesMax) changed.value = change.now.value;
+  // M5: who is in a ring goes to every gateway whatever its size: each of them would ask for it at once.
+  const bool pushed = change.now.value && (change.now.value->size() <= kPushValueBytesMax || is_ring_key(change.key));
+  if (pushed) changed.value = change.now.value;
   if (change.now.expires_at != kForever) {
     const Nanos ledger = std::max(state_.ledger_time(), ledger_now());  // C5: the append took its time
     changed.ttl_left_ns = std::max<Nanos>(0, saturating_sub(change.now.expires_at, ledger));
@@ -366,6 +370,8 @@ void HubCore::keep_for_replay(const Applied& applied, BlockNo block) {
   record.block = block;
   for (const ChangedValue& change : applied.changed) {
     if (is_strong(change.key)) record.keys.push_back(changed_key(change));
+    if (!record.keys.empty() && record.keys.back().value && record.keys.back().value->size() > kPushValueBytesMax)
+      record.keys.back().value.reset();  // I11: the ring holds thousands; who was away asks for it
   }
   if (record.keys.empty()) return;
   ring_.push_back({std::move(record), std::max(state_.ledger_time(), ledger_now())});

@@ -12,7 +12,8 @@
 namespace tidelock {
 namespace {
 constexpr std::size_t kBatchBytesMax = 1u << 20;  // DESIGN 5: a batch entry is at most 1 MiB
-}
+constexpr Nanos kRecallAgainAfter = 100 * kMillisecond;
+}  // namespace
 
 bool HubCore::is_strong(std::string_view key) const {
   return namespace_of(state_.namespaces(), key).consistency == Consistency::kStrong;
@@ -121,8 +122,16 @@ bool HubCore::block_satisfied(const OpenBlock& block) const {
     return std::all_of(state_.edges().begin(), state_.edges().end(),
                        [&](const auto& edge) { return block.acked.contains(edge.first); });
   }
-  return std::all_of(leases_.begin(), leases_.end(),
-                     [&](const auto& lease) { return lease.second <= now_ || block.acked.contains(lease.first); });
+  return std::none_of(leases_.begin(), leases_.end(),
+                      [&](const auto& lease) { return lease_holds(block, lease.first, lease.second); });
+}
+
+// S3: whether the lease of that edge, which ends then, stands in the way of the write.
+bool HubCore::lease_holds(const OpenBlock& block, const NodeId& edge, Nanos ends) const {
+  if (TIDELOCK_MUTANT(kCertificateForgetsSilent) && !by_edge_.contains(edge)) {
+    if (const auto op = ops_.find(block.op); op != ops_.end() && op->second.certifies) return false;
+  }
+  return ends > now_ && !block.acked.contains(edge);
 }
 
 // The instant at which a message left its edge, or an earlier one: its answer to our clock had to travel first (C5).
@@ -148,7 +157,14 @@ void HubCore::append_op(Op& op) {
   for (const std::string& key : op.keys) in_flight_[key].insert(op.append_number);
   if (TIDELOCK_MUTANT(kBlockReleasedAtAppend)) close_block(op.block, false);
   if (auto* put = std::get_if<Put>(&op.body)) {
-    append(op.id, *put);
+    if (op.certifies) {  // M7
+      complete(*op.certifies, op);
+      append(op.id, CertifyRecall{*put, *op.certifies});
+    } else {
+      append(op.id, *put);
+    }
+  } else if (const auto* recall = std::get_if<RecallVersion>(&op.body)) {
+    append(op.id, *recall);
   } else if (auto* batch = std::get_if<Batch>(&op.body)) {
     append(op.id, *batch);
     batch->records = {};  // edge and number stay to recognise a repeat
@@ -179,7 +195,8 @@ void HubCore::advance_ops() {
       if (!ready) wake(lapsed);
     } else if (op.strong && (ready || TIDELOCK_MUTANT(kBlockBeforeWindowWait))) {
       if (op.state == Op::State::kQueued) open_block(op);
-      ready = ready && (block_satisfied(blocks_.at(op.block)) || TIDELOCK_MUTANT(kAppendWithoutAcks));
+      ready = ready && (block_satisfied(blocks_.at(op.block)) || TIDELOCK_MUTANT(kAppendWithoutAcks) ||
+                        (op.certifies && TIDELOCK_MUTANT(kCertificateBeforeLapse)));
       if (!ready) {
         if (now_ < strong_wait_until()) wake(strong_wait_until());
         for (const auto& [edge, ends] : leases_) {
@@ -215,6 +232,7 @@ void HubCore::finish(Op& op, Code code, std::string message, Index index) {
   if (code == Code::kOk && !op.model_operation.empty()) {
     note(op.model_operation, "index " + std::to_string(index.value));
   }
+  if (op.certifies && code != Code::kOk) recalls_look_at_ = saturating_add(now_, kRecallAgainAfter);  // M7: anew
   if (const auto* batch = std::get_if<Batch>(&op.body); batch != nullptr && code != Code::kOk) {
     if (Session* session = session_of(batch->edge)) {  // D5: under its number nothing is lost by sending it again
       send(*session, BatchDone{batch->incarnation, batch->number, {}, 0, Code::kBusy, message});

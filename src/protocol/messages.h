@@ -20,10 +20,11 @@ namespace tidelock {
 
 // What edges and hubs say to each other. A build speaks a range of versions, a session uses the highest that both
 // speak, and what came with a version is sent only in sessions that have it. 2: a goodbye's hint may be "ID=ADDRESS".
-// 3: ListKeys. 4: EdgeReport; an edge that speaks it knows of rings (M5).
+// 3: ListKeys. 4: EdgeReport; an edge that speaks it knows of rings (M5). 5: Recalled.
 inline constexpr std::uint32_t kProtocolVersionMin = 1;
-inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersion = 5;
 inline constexpr std::uint32_t kProtocolVersionRings = 4;
+inline constexpr std::uint32_t kProtocolVersionRecalls = 5;
 
 // ------------------------------------------------------------------------------------------------- edge -> hub
 
@@ -310,10 +311,22 @@ struct KeysListed {
   }
 };
 
+// M7: versions that nobody may use any more, not as a fallback either. In a new session all there are, in messages of
+// at most kRecalledInMessage; then each as it is recalled. Since version 5.
+struct Recalled {
+  std::vector<StagedModel> versions;
+  template <class A>
+  void fields(A& a) {
+    a(versions);
+  }
+};
+inline constexpr std::size_t kRecalledInMessage = 256;
+
 struct HubFrame {
   SessionNo session;
   std::uint64_t number = 0;  // from 1 in each session
-  std::variant<Welcome, Record, Mark, Block, Unblock, FetchAnswer, WriteDone, BatchDone, Goodbye, KeysListed> body;
+  std::variant<Welcome, Record, Mark, Block, Unblock, FetchAnswer, WriteDone, BatchDone, Goodbye, KeysListed, Recalled>
+      body;
   template <class A>
   void fields(A& a) {
     a(session, number, body);

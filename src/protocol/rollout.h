@@ -149,6 +149,7 @@ struct WaveRecord {
   Nanos activated_at = 0, ended_at = 0;  // 0: not yet
   std::vector<NodeId> stuck;             // went on without these
   std::uint32_t stuck_count = 0;
+  std::uint32_t wave = 0;  // of the plan, from 0: waves that added nobody have no record (see encode_rollout)
   template <class A>
   void fields(A& a) {
     a(added, edges, bytes, activated_at, ended_at, stuck, stuck_count);
@@ -180,6 +181,11 @@ struct Rollout {
   bool everywhere() const { return !waves.empty() && waves.back().added.empty(); }
   std::vector<NodeId> members() const;  // of the ring: in order
 };
+
+// As the ledger has it. Before ledger version 4 the number of a record's wave was not written: then the place among the
+// records is taken for it, as those hubs did.
+Bytes encode_rollout(const Rollout& rollout, std::uint32_t ledger_version);
+Result<Rollout> decode_rollout(BytesView bytes);
 
 // ---- what is known of the fleet
 struct FleetEdge {

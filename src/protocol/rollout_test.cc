@@ -156,6 +156,47 @@ TEST(Rollout, AGateThatFailsTakesEverybodyBack) {  // M5, S5
   }
 }
 
+TEST(Rollout, ARecordSaysWhichWaveItIsOf) {  // M5
+  Bench bench(10);
+  ASSERT_TRUE(bench.ask(What::kStart, "alice", plan_of("2,20%,50%", "")));
+  bench.look();
+  bench.after(10 * kSecond);
+  ASSERT_EQ(bench.rollout->waves.size(), 2u) << "20 % are ahead already: that wave adds nobody";
+  EXPECT_EQ(bench.rollout->waves[1].wave, 2u);
+  const auto again = decode_rollout(encode_rollout(*bench.rollout, kLedgerVersionRecalls));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(again->waves[1].wave, 2u);
+  // A hub of a build before it must be able to read what is written while one is there.
+  const Bytes before = encode_rollout(*bench.rollout, kLedgerVersionRecalls - 1);
+  EXPECT_TRUE(decode<Rollout>(before, "rollout"));
+  EXPECT_EQ(decode_rollout(before)->waves[1].wave, 1u);
+  EXPECT_FALSE(decode_rollout(encode_rollout(*bench.rollout, kLedgerVersionRecalls) + "x"));
+}
+
+TEST(Rollout, AWaveThatFallsSilentDoesNotPass) {  // M5
+  struct Case {
+    const char* why;
+    std::size_t silent;  // of the four of the wave
+    bool passes;
+  };
+  for (const Case& c : {Case{"all say that they are well", 0, true}, Case{"half of them do", 2, true},
+                        Case{"one of them does", 3, false}, Case{"nobody is left to say so", 4, false}}) {
+    Bench bench(8);
+    ASSERT_TRUE(bench.ask(What::kStart, "alice", plan_of("4", "sick<1")));
+    bench.look();
+    const std::vector<NodeId> wave = bench.rollout->members();
+    ASSERT_EQ(wave.size(), 4u);
+    bench.all_well();
+    for (std::size_t i = 0; i < c.silent; ++i) bench.edges[wave[i]].health.reset();
+    bench.after(11 * kSecond);
+    EXPECT_EQ(bench.rollout->waves.size(), c.passes ? 2u : 1u) << c.why;
+    if (c.passes) continue;
+    bench.after(2 * bench.rollout->plan.patience_ns);
+    EXPECT_EQ(bench.rollout->phase, RolloutPhase::kPaused) << c.why;
+    EXPECT_NE(bench.rollout->reason.find("said nothing"), std::string::npos) << bench.rollout->reason;
+  }
+}
+
 TEST(Rollout, TheLastWaveIsWatchedAlsoBehindOneThatAddedNobody) {  // M5
   Bench bench(10);
   ASSERT_TRUE(bench.ask(What::kStart, "alice", plan_of("2,20%", "error_rate<0.1")));

@@ -1,5 +1,4 @@
-// Rows. The first byte is the kind; numbers in keys are big-endian, so that rows of a kind lie in the order of the
-// number.
+// Rows. The first byte is the kind; numbers in keys are big-endian, so that rows of a kind lie in their order.
 //
 //   a                          applied index, ledger time, ends of the id queue: written by every apply
 //   c                          the newest claim: term, hub, boot
@@ -7,10 +6,10 @@
 //   n                          version of the ledger (RaiseVersion); absent while it is 1
 //   e EDGE                     site of a registered edge (A6)
 //   b EDGE                     its batch numbers by incarnation (D5), and its stamp floor
-//   i CLIENT SEQUENCE          index and outcome of a command that took effect, or kUnavailable and the abort's index
-//   (S1) o NUMBER                   the ids in the order in which they were remembered: the oldest leaves first v KEY
-//   StoredValue x EXPIRY KEY               keys with a value that ends, by ledger time t WALL COUNTER WRITER KEY  keys
-//   with a tombstone, by stamp
+//   i CLIENT SEQUENCE          index and outcome of a command that took effect; kUnavailable: aborted at that index
+//   (S1) o NUMBER                   the ids in the order in which they were remembered: the oldest leaves first x
+//   EXPIRY KEY               keys with a value that ends, by ledger time t WALL COUNTER WRITER KEY  keys with a
+//   tombstone, by stamp v KEY                      StoredValue; r, k: recalls (state_recalls.cc)
 //
 // What is remembered about ids is bounded by number and not by time, so that every hub forgets at the same index. A
 // command that returns after kIdsMax others would count as new; nothing waits that long: an append of an earlier term
@@ -247,6 +246,7 @@ void StateMachine::load() {
     floors_.emplace(key.substr(1), own_row<Lanes>(value).floor);
     return true;
   });
+  load_recalls();
 }
 
 std::optional<Bytes> StateMachine::row(std::string_view key) const {
@@ -480,6 +480,8 @@ void StateMachine::run(Applied&, const Beacon&) { sweep(kSweepMax); }  // A2
 
 void StateMachine::run(Applied& applied, const Put& put) {  // S4
   if (const auto ok = validate_put(put); !ok) return refuse(applied, Code::kInvalid, ok.error().message);
+  if (const auto gone = puts_recalled_in_force(put))  // M7: whoever wrote it, and whatever was known when it was made
+    return refuse(applied, Code::kConflict, gone->first + " " + gone->second + " was recalled");
   std::map<std::string, StoredValue> live_before;  // what the conditions are judged by: the state before this write
   for (const KeyWrite& write : put.writes) {
     if (auto value = find(write.key)) live_before.emplace(write.key, std::move(*value));

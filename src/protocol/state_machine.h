@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -102,6 +103,12 @@ class StateMachine {
   Nanos lease_ns() const { return lease_is_short_ ? settings_.lease_short_ns : settings_.lease_long_ns; }
   Nanos ledger_time() const { return ledger_time_; }
   const std::map<NodeId, std::string>& edges() const { return edges_; }  // A6: id -> site
+
+  // M7: every recall there is; a version once recalled is so for ever.
+  const std::map<ModelVersion, RecallState>& recalls() const { return recalls_; }
+  const std::set<ModelVersion>& uncertified() const { return uncertified_; }
+  bool is_recalled(const std::string& name, const std::string& version) const;
+  std::optional<RecallCertificate> certificate(const std::string& name, const std::string& version) const;
 
   // What a reader would get at applied(): nullopt when absent, deleted or expired by ledger time.
   std::optional<StoredValue> find(std::string_view key) const;
@@ -191,6 +198,12 @@ class StateMachine {
   void run(Applied& applied, const Seed& seed);
   void run(Applied& applied, const Batch& batch);
   void run(Applied& applied, const RaiseVersion& raise);
+  // state_recalls.cc
+  void run(Applied& applied, const RecallVersion& recall);
+  void run(Applied& applied, const CertifyRecall& certify);
+  void load_recalls();
+  std::optional<ModelVersion> puts_recalled_in_force(const Put& put) const;
+  bool still_named(const CertifyRecall& certify) const;
 
   const StateRows* rows_;
   std::map<Bytes, std::optional<Bytes>, std::less<>> changed_rows_;  // by the latest apply
@@ -207,7 +220,9 @@ class StateMachine {
   Nanos ledger_time_ = 0;
   std::map<NodeId, std::string> edges_;
   std::map<NodeId, Stamp> floors_;  // Lanes::floor by edge
-  std::uint64_t ids_first_ = 1;     // of the order rows
+  std::map<ModelVersion, RecallState> recalls_;
+  std::set<ModelVersion> uncertified_;  // of them
+  std::uint64_t ids_first_ = 1;         // of the order rows
   std::uint64_t ids_next_ = 1;
   // No value that waits for its end ends before, no tombstone has an older stamp: what has nothing to sweep reads no
   // rows.
