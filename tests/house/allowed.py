@@ -29,7 +29,7 @@ EXAMPLE_TOOLS = {
 WRAPPED_TWICE = {
     "ssl": ({"wire/resp", "wire/grpc"}, "gRPC brings its own TLS, and its tests speak TLS by hand"),
     "json": ({"cli", "codec", "store/objects"}, "the metadata service of a machine gives its credentials as JSON; so are OpenSSF model signatures"),
-    "crypto": ({"codec", "wire/resp"}, "TLS says what went wrong through the error queue of all OpenSSL"),
+    "crypto": ({"codec", "wire/resp", "wire/grpc"}, "TLS says what went wrong through the error queue of all OpenSSL, and keeps sessions with it"),
 }
 
 # Third-party headers that one of our headers may bring to other rooms: (our header, their header).

@@ -109,7 +109,8 @@ TEST_F(ErrorsTest, AFullHubSaysHowMuchItServes) {  // I11
   const auto stopped = alice->download(
       "900000",
       [&](Bytes) -> Result<void> {
-        refused = bob->download("1", [](Bytes) -> Result<void> { return {}; }, 5'000);
+        refused = bob->download(
+            "1", [](Bytes) -> Result<void> { return {}; }, 5'000);
         upload = bob->upload("model", nothing, 5'000);
         return fail(Code::kInvalid, "enough");
       },
@@ -117,6 +118,156 @@ TEST_F(ErrorsTest, AFullHubSaysHowMuchItServes) {  // I11
   EXPECT_EQ(stopped.error().message, "enough");
   EXPECT_EQ(refused.error(), busy("transfers"));
   EXPECT_EQ(upload.error(), busy("transfers"));
+}
+
+// One fetch of a peer that stays open, on a thread of its own, until the hub or the test ends it.
+class OpenFetch {
+ public:
+  explicit OpenFetch(NodeClient& client, Bytes first = "numbers")
+      : thread_([this, &client, first = std::move(first)] {
+          ended_ = client.fetch(first, [this](std::optional<Bytes> came) -> Result<FetchTurn> {
+            FetchTurn turn;
+            if (came) watched_.change([&] { came_.push_back(std::move(*came)); });
+            if (!came && !std::exchange(asked_, true)) turn.say = "1";
+            turn.wake_ms = 10;
+            watched_.change([&] { turn.done = enough_; });
+            return turn;
+          });
+          watched_.change([&] { over_ = true; });
+        }) {}
+  ~OpenFetch() {
+    watched_.change([&] { enough_ = true; });
+    thread_.join();
+  }
+  bool wait_came(std::size_t frames) {
+    return watched_.wait([&] { return came_.size() >= frames; });
+  }
+  Result<void> wait_over() {
+    EXPECT_TRUE(watched_.wait([&] { return over_; })) << "the fetch goes on";
+    return ended_;
+  }
+  const std::vector<Bytes>& came() const { return came_; }
+
+ private:
+  Watched watched_;
+  std::vector<Bytes> came_;
+  bool asked_ = false, enough_ = false, over_ = false;
+  Result<void> ended_;
+  std::thread thread_;
+};
+
+Result<void> one_frame(NodeClient& client) {
+  bool asked = false;
+  return client.fetch("numbers", [&](std::optional<Bytes> came) -> Result<FetchTurn> {
+    FetchTurn turn{{}, 1'000, came.has_value()};
+    if (!std::exchange(asked, true)) turn.say = "1";
+    return turn;
+  });
+}
+
+// What is left of a peer that lost its link takes no room from what it does now.
+TEST_F(ErrorsTest, OneMoreFetchOfAPeerEndsItsOldest) {
+  EchoService service;
+  NodeServerOptions options;
+  options.tls = ca_->files(NodeRole::kHub, "hub-1");
+  options.fetches_of_peer_max = 2;
+  const auto server = NodeServer::start(options, service).value();
+  const auto alice = client(server->address());
+  const auto edge = [&] {
+    NodeClientOptions of_edge;
+    of_edge.address = server->address();
+    of_edge.tls = ca_->files(NodeRole::kEdge, "edge-1");
+    return std::move(*NodeClient::make(of_edge));
+  }();
+  OpenFetch others(*edge);
+  ASSERT_TRUE(others.wait_came(1));
+  OpenFetch first(*alice);
+  ASSERT_TRUE(first.wait_came(1));
+  OpenFetch second(*alice);
+  ASSERT_TRUE(second.wait_came(1));
+  OpenFetch third(*alice);
+  ASSERT_TRUE(third.wait_came(1));
+  const auto ended = first.wait_over();
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, Code::kUnavailable) << "it may ask again: " << ended.error().message;
+  EXPECT_TRUE(service.watched.wait([&] { return service.fetches == 3; })) << "those of another peer are not touched";
+}
+
+TEST_F(ErrorsTest, AFetchThatIsSilentMakesRoomWhenThereIsNone) {  // I11
+  EchoService service;
+  NodeServerOptions options;
+  options.tls = ca_->files(NodeRole::kHub, "hub-1");
+  options.transfers_max = 1;
+  options.fetch_idle_ns = 0;
+  const auto server = NodeServer::start(options, service).value();
+  const auto alice = client(server->address()), bob = client(server->address());
+  OpenFetch silent(*alice);
+  ASSERT_TRUE(silent.wait_came(1));
+  const auto refused = one_frame(*bob);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kBusy) << refused.error().message;
+  EXPECT_FALSE(silent.wait_over());
+  ASSERT_TRUE(service.watched.wait([&] { return service.fetches == 0; }));
+  Result<void> served;
+  for (int i = 0; i < 1'000 && (i == 0 || !served); ++i) served = one_frame(*bob);  // its place is free a moment later
+  EXPECT_TRUE(served) << served.error().message;
+}
+
+TEST_F(ErrorsTest, WhatTakesLongBeforeItCanBeSentIsSentWhenItIsThere) {
+  EchoService service;
+  NodeServerOptions options;
+  options.tls = ca_->files(NodeRole::kHub, "hub-1");
+  options.bulk_threads = 1;
+  const auto server = NodeServer::start(options, service).value();
+  const auto alice = client(server->address()), bob = client(server->address());
+  std::function<void()> come;
+  {
+    OpenFetch late(*alice, "late");
+    ASSERT_TRUE(service.watched.wait([&] { return service.late != nullptr; }));
+    OpenFetch other(*bob);
+    EXPECT_TRUE(other.wait_came(1)) << "nobody waits behind it, for all that there is one bulk thread";
+    come = service.late;
+    come();
+    ASSERT_TRUE(late.wait_came(1));
+    EXPECT_EQ(late.came()[0], "at last");
+  }
+  come();  // the fetch is gone: nothing happens
+}
+
+TEST_F(ErrorsTest, AnEdgeServesCallsAndFetchesToEdgesOnly) {  // X1
+  EchoService service;
+  NodeServerOptions options;
+  options.role = NodeRole::kEdge;
+  options.tls = ca_->files(NodeRole::kHub, "hub-1");
+  EXPECT_EQ(NodeServer::start(options, service).error().code, Code::kInvalid) << "with a hub's certificate";
+  options.tls = ca_->files(NodeRole::kEdge, "edge-1");
+  const auto server = NodeServer::start(options, service).value();
+  const auto as = [&](NodeRole role, const NodeId& id, const NodeId& expected) {
+    NodeClientOptions of;
+    of.address = server->address();
+    of.tls = ca_->files(role, id);
+    of.expected_hub = expected;
+    of.role = NodeRole::kEdge;
+    return std::move(*NodeClient::make(of));
+  };
+  const auto neighbour = as(NodeRole::kEdge, "edge-2", "edge-1");
+  EXPECT_EQ(neighbour->call("who", 5'000).value(), "edge.edge-2");
+  EXPECT_TRUE(one_frame(*neighbour));
+  EXPECT_FALSE(as(NodeRole::kEdge, "edge-2", "edge-3")->call("who", 5'000)) << "it is not the one that is asked for";
+  EXPECT_EQ(neighbour
+                ->download(
+                    "1", [](Bytes) -> Result<void> { return {}; }, 5'000)
+                .error()
+                .code,
+            Code::kDenied);
+  for (const NodeRole role : {NodeRole::kHub, NodeRole::kClient}) {
+    const auto stranger = as(role, "other-1", "edge-1");
+    EXPECT_EQ(stranger->call("who", 5'000).error().code, Code::kDenied);
+    EXPECT_EQ(one_frame(*stranger).error().code, Code::kDenied);
+  }
+  EdgeEnd session;
+  ASSERT_TRUE(session.connect(server->address(), ca_->files(NodeRole::kEdge, "edge-2")));
+  EXPECT_EQ(session.wait_closed().code, Code::kUnavailable) << "no edge passes for a hub";
 }
 
 // A hub whose disk answers when the test says so.
@@ -168,7 +319,8 @@ TEST_F(ErrorsTest, ADownloadThatStandsStillEndsAndMayBeRepeated) {
   const auto server = serve(service);
   const auto alice = client(server->address());
   ASSERT_EQ(alice->call("who", 5'000).value(), "client.alice") << "what follows waits for chunks, not for a connection";
-  const auto late = alice->download("file", [](Bytes) -> Result<void> { return {}; }, 100);
+  const auto late = alice->download(
+      "file", [](Bytes) -> Result<void> { return {}; }, 100);
   service.disk(true);
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Code::kUnavailable);

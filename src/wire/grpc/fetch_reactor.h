@@ -1,14 +1,20 @@
 // The server's end of one fetch. What the peer says and what is sent meet in `run`, on the pool, never twice at once.
 // Finish is called there, once, when no write is in flight; a peer that has gone is noticed as a read or a write that
 // failed.
+//
+// What takes long before there is anything to send (a file to be pulled from elsewhere, a delta to be made) is not
+// waited for on the pool: the source says later that it has more, by a function that may be called when this object is
+// gone.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <utility>
 
+#include "base/clock.h"
 #include "wire/grpc/bulk_pool.h"
 #include "wire/grpc/internal.h"
 
@@ -16,18 +22,39 @@ namespace tidelock::wire {
 
 class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
  public:
-  using Open = std::function<Result<std::unique_ptr<FetchSource>>(Bytes first)>;
-  // `open` runs on the pool; `left` is the last thing this object does.
-  FetchReactor(BulkPool& pool, Open open, std::function<void()> left)
-      : pool_(pool), open_(std::move(open)), left_(std::move(left)) {
+  using Open = std::function<Result<std::unique_ptr<FetchSource>>(Bytes first, std::function<void()> more)>;
+  // `open` runs on the pool; `gone` before this object is destroyed, `left` is the last thing that it does.
+  FetchReactor(grpc::CallbackServerContext* context, BulkPool& pool, const Clock& clock, Open open,
+               std::function<void(FetchReactor*)> gone, std::function<void()> left)
+      : context_(context),
+        pool_(pool),
+        clock_(clock),
+        open_(std::move(open)),
+        gone_(std::move(gone)),
+        left_(std::move(left)),
+        moved_at_(clock.now()),
+        bell_(std::make_shared<Bell>()) {
+    bell_->reactor = this;
     StartRead(&incoming_);
   }
+  // Ends it from outside: the peer sees a broken stream. Until `gone` has been called.
+  void cut() {
+    const std::lock_guard lock(mutex_);
+    if (!finished_) context_->TryCancel();
+  }
+  // Since when neither end has moved.
+  Nanos moved_at() const { return moved_at_.load(std::memory_order_relaxed); }
 
  private:
+  struct Bell {
+    std::mutex mutex;
+    FetchReactor* reactor = nullptr;  // guarded; null: it is gone
+  };
   static constexpr std::size_t kSaidMax = 8;               // frames that wait for the pool
   static constexpr std::size_t kSaidBytesMax = 64u << 10;  // of one: who says more is not an edge of ours
 
   void OnReadDone(bool ok) override {
+    moved_at_.store(clock_.now(), std::memory_order_relaxed);
     bool again = ok;
     {
       const std::lock_guard lock(mutex_);
@@ -44,6 +71,7 @@ class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
     schedule();
   }
   void OnWriteDone(bool ok) override {
+    moved_at_.store(clock_.now(), std::memory_order_relaxed);
     {
       const std::lock_guard lock(mutex_);
       writing_ = false;
@@ -59,6 +87,11 @@ class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
     schedule();
   }
   void OnDone() override {
+    {
+      const std::lock_guard lock(bell_->mutex);
+      bell_->reactor = nullptr;
+    }
+    gone_(this);
     const std::function<void()> left = std::move(left_);
     delete this;
     left();
@@ -121,7 +154,10 @@ class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
   Result<std::optional<Bytes>> turn(std::deque<Bytes> said, bool writing) {
     for (Bytes& one : said) {
       if (!source_) {
-        auto source = open_(std::move(one));
+        auto source = open_(std::move(one), [bell = bell_] {
+          const std::lock_guard lock(bell->mutex);
+          if (bell->reactor != nullptr) bell->reactor->schedule();
+        });
         if (!source) return fail(source.error());
         source_ = std::move(*source);
       } else if (auto ok = source_->take(std::move(one)); !ok) {
@@ -136,9 +172,14 @@ class FetchReactor final : public grpc::ServerBidiReactor<Frame, Frame> {
     return frame;
   }
 
+  grpc::CallbackServerContext* const context_;
   BulkPool& pool_;
+  const Clock& clock_;
   const Open open_;
+  const std::function<void(FetchReactor*)> gone_;
   std::function<void()> left_;
+  std::atomic<Nanos> moved_at_;
+  const std::shared_ptr<Bell> bell_;
   Frame incoming_;                       // read callbacks
   Frame outgoing_;                       // whoever set writing_
   std::unique_ptr<FetchSource> source_;  // the pool's, as what follows

@@ -4,16 +4,22 @@
 #include <grpc/grpc_security_constants.h>
 #include <grpc/support/log.h>
 #include <grpcpp/security/credentials.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <future>
 #include <iterator>
 #include <mutex>
 
 #include "codec/archive.h"
+#include "wire/grpc/tls_sessions.h"
 
 namespace tidelock {
 namespace {
@@ -211,8 +217,9 @@ Result<std::shared_ptr<grpc::Channel>> make_channel(const LoadedTls& tls, const 
   grpc::ChannelArguments arguments;
   // TLS itself checks the name: the expected hub, or at least a hub.
   arguments.SetSslTargetNameOverride(options.expected_hub.empty()
-                                         ? any_of_role_name(NodeRole::kHub)
-                                         : identity_name({NodeRole::kHub, options.expected_hub}));
+                                         ? any_of_role_name(options.role)
+                                         : identity_name({options.role, options.expected_hub}));
+  keep_sessions(tls, arguments);
   set_keepalive(arguments, options.keepalive);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -264,6 +271,31 @@ Error from_status(const grpc::Status& status, const std::string& address) {
     case grpc::StatusCode::UNIMPLEMENTED: return Error{Code::kInvalid, address + ": " + text, {}, 0};
     default: return Error{Code::kMaybeApplied, address + ": " + text, {}, 0};
   }
+}
+
+Error why_not_listening(const std::string& host, int port) {
+  const std::string address = host + ":" + std::to_string(port);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  if (const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found); error != 0) {
+    return Error{Code::kInvalid, "listen address " + address + ": " + gai_strerror(error), {}, 0};
+  }
+  int error = 0;
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int one = 1;
+  if (fd < 0) {
+    error = errno;
+  } else {
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd, 1) != 0) error = errno;
+    ::close(fd);
+  }
+  freeaddrinfo(found);
+  if (error == EADDRINUSE) return Error{Code::kConflict, "listen address " + address + " is in use", {}, 0};
+  if (error != 0) return Error{Code::kInvalid, "listen address " + address + ": " + std::strerror(error), {}, 0};
+  return Error{Code::kConflict, "listen address " + address + " could not be had; it was free a moment later", {}, 0};
 }
 
 }  // namespace wire

@@ -41,6 +41,7 @@ struct ChannelOptions {
   NodeId expected_hub;
   Keepalive keepalive;
   int connect_timeout_ms = 3'000;
+  NodeRole role = NodeRole::kHub;  // of the expected one
 };
 // A channel of its own: no connection, back-off or DNS answer is shared with another, so a new channel tries at once.
 Result<std::shared_ptr<grpc::Channel>> make_channel(const LoadedTls& tls, const ChannelOptions& options);
@@ -56,6 +57,9 @@ grpc::Status to_status(const Error& error);
 // `address` is for the message. What does not carry an Error of ours is judged by when it failed: before the connection
 // stood it is kUnavailable, later kMaybeApplied.
 Error from_status(const grpc::Status& status, const std::string& address);
+
+// Why a listener could not be had: gRPC does not say.
+Error why_not_listening(const std::string& host, int port);
 
 inline Result<void> check_frame_size(std::size_t size) {
   if (size <= kFrameBytesMax) return {};

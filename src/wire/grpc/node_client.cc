@@ -1,6 +1,7 @@
 // Requests on a completion queue of their own, so that each step of a transfer has a deadline of its own and the
 // caller's thread does the polling: no other thread is woken.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <mutex>
@@ -53,6 +54,7 @@ struct NodeClient::Impl {
   NodeClientOptions options;
   std::mutex mutex;
   std::shared_ptr<grpc::Channel> channel;  // guarded; null: the next request makes one
+  std::atomic<std::uint64_t> connections{0};
 
   // A channel whose first attempt to connect is over, well or not: in the second case a request on it fails at once
   // with the cause. kUnavailable when it is not over in time.
@@ -69,7 +71,7 @@ Result<std::shared_ptr<grpc::Channel>> NodeClient::Impl::connected(int timeout_m
       const auto tls = wire::load_tls(options.tls);
       if (!tls) return fail(tls.error());
       auto made = wire::make_channel(
-          *tls, {options.address, options.expected_hub, options.keepalive, options.connect_timeout_ms});
+          *tls, {options.address, options.expected_hub, options.keepalive, options.connect_timeout_ms, options.role});
       if (!made) return fail(made.error());
       channel = std::move(*made);
     }
@@ -77,9 +79,12 @@ Result<std::shared_ptr<grpc::Channel>> NodeClient::Impl::connected(int timeout_m
   }
   const int wait_ms = std::min(timeout_ms, options.connect_timeout_ms);
   const SystemTime deadline = after_ms(wait_ms);
+  bool opened = false;
   for (;;) {
     const grpc_connectivity_state state = current->GetState(true);
+    if (state == GRPC_CHANNEL_READY && opened) connections.fetch_add(1, std::memory_order_relaxed);
     if (state != GRPC_CHANNEL_IDLE && state != GRPC_CHANNEL_CONNECTING) return current;
+    opened = true;
     if (!current->WaitForStateChange(state, deadline)) {
       return fail(Code::kUnavailable, options.address + ": no connection within " + std::to_string(wait_ms) + " ms");
     }
@@ -110,6 +115,7 @@ Result<std::unique_ptr<NodeClient>> NodeClient::make(NodeClientOptions options) 
 }
 
 const std::string& NodeClient::address() const { return impl_->options.address; }
+std::uint64_t NodeClient::connections() const { return impl_->connections.load(std::memory_order_relaxed); }
 
 Result<Bytes> NodeClient::call(Bytes request, int timeout_ms) {
   if (auto ok = wire::check_frame_size(request.size()); !ok) return fail(ok.error());

@@ -4,20 +4,18 @@
 // A session's writes: started outside its mutex by the one thread that set write_in_flight_. Finish is called once,
 // when the session has ended and no write is in flight; a write that the peer does not take is cut off by an alarm.
 #include <grpcpp/alarm.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
 
+#include "base/elapsed_clock.h"
 #include "wire/grpc/bulk_pool.h"
 #include "wire/grpc/fetch_reactor.h"
 #include "wire/grpc/internal.h"
+#include "wire/grpc/tls_sessions.h"
 
 namespace tidelock {
 
@@ -32,9 +30,11 @@ class Hall {
  public:
   Hall(const NodeServerOptions& options, NodeService& what)
       : service(what), limits(options), pool(options.bulk_threads) {}
+  std::string name() const { return "this " + std::string(role_name(limits.role)); }
 
   NodeService& service;
   const NodeServerOptions limits;
+  const ElapsedClock clock;
   wire::BulkPool pool;
 
   // Counts one more reactor of a kind, unless there are `limit`.
@@ -55,6 +55,30 @@ class Hall {
     std::unique_lock lock(mutex_);
     empty_.wait(lock, [this] { return all_ == 0; });
   }
+  // ---- the fetches that run; each is counted as a transfer, too
+  void fetch_begins(const PeerIdentity& peer, wire::FetchReactor* fetch) {
+    const std::lock_guard lock(mutex_);
+    int before = 0;
+    for (const auto& [other, running] : fetches_) before += other == peer ? 1 : 0;
+    for (auto it = fetches_.begin(); it != fetches_.end() && before >= limits.fetches_of_peer_max; ++it) {
+      if (it->first != peer) continue;
+      it->second->cut();
+      --before;
+    }
+    fetches_.emplace_back(peer, fetch);
+  }
+  void fetch_gone(wire::FetchReactor* fetch) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(fetches_, [&](const auto& one) { return one.second == fetch; });
+  }
+  // Whoever comes next finds room.
+  void cut_idle_fetches() {
+    const std::lock_guard lock(mutex_);
+    const Nanos now = clock.now();
+    for (const auto& [peer, fetch] : fetches_) {
+      if (saturating_sub(now, fetch->moved_at()) >= limits.fetch_idle_ns) fetch->cut();
+    }
+  }
   SessionId next_session() { return next_session_.fetch_add(1) + 1; }
 
   int sessions = 0;   // through enter and leave
@@ -67,6 +91,7 @@ class Hall {
   std::mutex mutex_;
   std::condition_variable empty_;
   int all_ = 0;
+  std::deque<std::pair<PeerIdentity, wire::FetchReactor*>> fetches_;  // the oldest first
   std::atomic<SessionId> next_session_{0};
 };
 
@@ -511,7 +536,7 @@ class Door final : public v1::Node::CallbackService {
     return new RaftReactor(hall_, std::move(peer->id));
   }
   grpc::ServerUnaryReactor* Call(grpc::CallbackServerContext* context, const Frame* request, Frame* response) override {
-    auto peer = admit(context, "a call", {NodeRole::kHub, NodeRole::kEdge, NodeRole::kClient});
+    auto peer = admit(context, "a call", {NodeRole::kHub, NodeRole::kEdge, NodeRole::kClient}, {NodeRole::kEdge});
     if (!peer) return refuse<grpc::ServerUnaryReactor>(hall_, peer.error());
     if (!hall_.enter(hall_.calls, hall_.limits.calls_max)) {
       return refuse<grpc::ServerUnaryReactor>(hall_, busy("calls", hall_.limits.calls_max));
@@ -531,15 +556,21 @@ class Door final : public v1::Node::CallbackService {
   }
   grpc::ServerBidiReactor<Frame, Frame>* Fetch(grpc::CallbackServerContext* context) override {
     using Reactor = grpc::ServerBidiReactor<Frame, Frame>;
-    auto peer = admit(context, "a fetch", {NodeRole::kHub, NodeRole::kEdge, NodeRole::kClient});
+    auto peer = admit(context, "a fetch", {NodeRole::kHub, NodeRole::kEdge, NodeRole::kClient}, {NodeRole::kEdge});
     if (!peer) return refuse<Reactor>(hall_, peer.error());
     if (!hall_.enter(hall_.transfers, hall_.limits.transfers_max)) {
+      hall_.cut_idle_fetches();
       return refuse<Reactor>(hall_, busy("transfers", hall_.limits.transfers_max));
     }
-    return new wire::FetchReactor(
-        hall_.pool,
-        [this, peer = std::move(*peer)](Bytes first) { return hall_.service.on_fetch(peer, std::move(first)); },
+    auto* fetch = new wire::FetchReactor(
+        context, hall_.pool, hall_.clock,
+        [this, who = *peer](Bytes first, std::function<void()> more) {
+          return hall_.service.on_fetch(who, std::move(first), std::move(more));
+        },
+        [hall = &hall_](wire::FetchReactor* gone) { hall->fetch_gone(gone); },
         [hall = &hall_] { hall->leave(hall->transfers); });
+    hall_.fetch_begins(*peer, fetch);
+    return fetch;
   }
   grpc::ServerReadReactor<Frame>* Upload(grpc::CallbackServerContext* context, Frame* response) override {
     using Reactor = grpc::ServerReadReactor<Frame>;
@@ -554,11 +585,14 @@ class Door final : public v1::Node::CallbackService {
  private:
   static constexpr int kRaftStreamsMax = 64;  // 4 peers, and old streams of theirs that are about to end
 
-  static Error busy(const char* what, int limit) {
-    return Error{Code::kBusy, "this hub serves " + std::to_string(limit) + " " + what + " already", {}, 1'000'000'000};
+  Error busy(const char* what, int limit) const {
+    return Error{
+        Code::kBusy, hall_.name() + " serves " + std::to_string(limit) + " " + what + " already", {}, 1'000'000'000};
   }
+  // Who may ask a hub for it, and who an edge. On a resumed connection, too, each request is judged by the name (X1).
   Result<PeerIdentity> admit(grpc::CallbackServerContext* context, const char* what,
-                             std::initializer_list<NodeRole> roles) {
+                             std::initializer_list<NodeRole> of_hub, std::initializer_list<NodeRole> of_edge = {}) {
+    const auto& roles = hall_.limits.role == NodeRole::kHub ? of_hub : of_edge;
     auto peer = wire::peer_identity(*context->auth_context());
     if (peer && std::find(roles.begin(), roles.end(), peer->role) == roles.end()) {
       peer = fail(Code::kDenied, identity_name(*peer) + " may not open " + what);
@@ -568,32 +602,6 @@ class Door final : public v1::Node::CallbackService {
   }
   Hall& hall_;
 };
-
-// Why a listener could not be had: gRPC does not say.
-Error why_not_listening(const std::string& host, int port) {
-  const std::string address = host + ":" + std::to_string(port);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found); error != 0) {
-    return Error{Code::kInvalid, "listen address " + address + ": " + gai_strerror(error), {}, 0};
-  }
-  int error = 0;
-  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int one = 1;
-  if (fd < 0) {
-    error = errno;
-  } else {
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || ::listen(fd, 1) != 0) error = errno;
-    ::close(fd);
-  }
-  freeaddrinfo(found);
-  if (error == EADDRINUSE) return Error{Code::kConflict, "listen address " + address + " is in use", {}, 0};
-  if (error != 0) return Error{Code::kInvalid, "listen address " + address + ": " + std::strerror(error), {}, 0};
-  return Error{Code::kConflict, "listen address " + address + " could not be had; it was free a moment later", {}, 0};
-}
 
 }  // namespace
 
@@ -617,9 +625,10 @@ Result<std::unique_ptr<NodeServer>> NodeServer::start(NodeServerOptions options,
   }
   const auto tls = wire::load_tls(options.tls);
   if (!tls) return fail(tls.error());
-  if (tls->self.role != NodeRole::kHub) {
+  if (options.role == NodeRole::kClient || tls->self.role != options.role) {
     return fail(Code::kInvalid, "certificate file \"" + options.tls.certificate_file + "\" is of " +
-                                    identity_name(tls->self) + ": only a hub serves");
+                                    identity_name(tls->self) + ": only a hub serves" +
+                                    (options.role == NodeRole::kEdge ? ", or an edge its neighbours" : ""));
   }
   grpc::SslServerCredentialsOptions credentials(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   credentials.pem_root_certs = tls->ca;
@@ -627,6 +636,7 @@ Result<std::unique_ptr<NodeServer>> NodeServer::start(NodeServerOptions options,
 
   wire::pin_callback_queue();
   auto impl = std::make_unique<Impl>(options, service);
+  const wire::ServerSessions sessions(wire::kServerSessionsMax);
   grpc::ServerBuilder builder;
   const bool v6 = options.host.find(':') != std::string::npos;
   builder.AddListeningPort((v6 ? "[" + options.host + "]" : options.host) + ":" + std::to_string(options.port),
@@ -645,7 +655,7 @@ Result<std::unique_ptr<NodeServer>> NodeServer::start(NodeServerOptions options,
   impl->server = builder.BuildAndStart();
   if (!impl->server || impl->port == 0) {
     if (impl->server) impl->server->Shutdown();
-    return fail(why_not_listening(options.host, options.port));
+    return fail(wire::why_not_listening(options.host, options.port));
   }
   return std::unique_ptr<NodeServer>(new NodeServer(std::move(impl)));
 }

@@ -3,7 +3,8 @@
 //
 // Identity: TLS checks both certificates against the CA; the name in a certificate binds it to a role and a node id
 // (codec/certificate.h). The server refuses a session from anything but an edge and a Raft stream from anything but a
-// hub; clients accept only a hub, and only the expected one where an id is given.
+// hub; clients accept only a hub, and only the expected one where an id is given. An edge serves calls and fetches to
+// other edges; who asks it expects it by its id. Connections resume the TLS session of the one before (tls_sessions.h).
 //
 // Threads:  methods may be called from any thread unless said otherwise. Callbacks come from gRPC's threads (few: they
 //           must not block) except those marked *bulk*, which come from a small pool of their own and may read disks.
@@ -25,6 +26,7 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/time.h"
 #include "codec/certificate.h"
 
 namespace tidelock {
@@ -89,17 +91,18 @@ class UploadConsumer {
   virtual void finish(Reply reply) = 0;         // the peer has sent everything
 };
 
-// The hub's end of one fetch (*bulk*, one call at a time): frames to the peer, as many as it has asked for.
+// The serving end of one fetch (*bulk*, one call at a time): frames to the peer, as many as it has asked for.
 class FetchSource {
  public:
   virtual ~FetchSource() = default;
   // What the peer says after its first frame. An error ends the fetch with that error.
   virtual Result<void> take(Bytes said) = 0;
-  // The next frame; nullopt: none until the peer says more. At most one is in memory.
+  // The next frame; nullopt: none until the peer says more, or `more` (see on_fetch) is called. At most one is in
+  // memory.
   virtual Result<std::optional<Bytes>> next() = 0;
 };
 
-// What a hub does with what arrives. Must outlive the NodeServer.
+// What a hub, or an edge, does with what arrives. Must outlive the NodeServer.
 class NodeService {
  public:
   virtual ~NodeService() = default;
@@ -110,7 +113,9 @@ class NodeService {
   virtual void on_call(const PeerIdentity& peer, Bytes request, Reply reply) = 0;
   virtual Result<ChunkSource> on_download(const PeerIdentity& peer, Bytes request) = 0;                  // *bulk*
   virtual Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity& peer, Bytes first) = 0;  // *bulk*
-  virtual Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes) {                    // *bulk*
+  // *bulk*. What takes long is done elsewhere; then `more` says that next() may have a frame: from any thread but
+  // inside of next() and take(), and also when the fetch is over.
+  virtual Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes, std::function<void()> /*more*/) {
     return fail(Code::kInvalid, "this node serves no fetches");
   }
   // A peer with a valid certificate was turned away: wrong role for what it asked. For the log.
@@ -118,15 +123,21 @@ class NodeService {
 };
 
 struct NodeServerOptions {
+  NodeRole role = NodeRole::kHub;  // kEdge: serves calls and fetches, to edges
   std::string host = "127.0.0.1";
   int port = 0;  // 0: the system picks; see NodeServer::port()
   TlsFiles tls;
   Keepalive keepalive;
   std::size_t session_queue_bytes = 16u << 20;  // cap on what waits to be sent to one session
   int bulk_threads = 4;                         // one may make a delta, others may wait for an object store
-  int transfers_max = 64;                       // uploads and downloads at once; more are refused with kBusy
-  int calls_max = 1'024;                        // calls without an answer yet; more are refused with kBusy
-  int sessions_max = 10'000;                    // more are refused with kBusy
+  int transfers_max = 64;                       // uploads, downloads and fetches at once; more are refused with kBusy
+  // Of one peer: it has one fetch at a time, and what else there is of it lost its link without a word. One more ends
+  // the oldest.
+  int fetches_of_peer_max = 4;
+  // When all transfers are taken, fetches that were silent for so long end to make room.
+  Nanos fetch_idle_ns = 60 * kSecond;
+  int calls_max = 1'024;      // calls without an answer yet; more are refused with kBusy
+  int sessions_max = 10'000;  // more are refused with kBusy
 };
 
 class NodeServer {
@@ -223,7 +234,8 @@ class RaftPeers {
 struct NodeClientOptions {
   std::string address;  // host:port
   TlsFiles tls;
-  NodeId expected_hub;  // empty: any hub of this cluster
+  NodeId expected_hub;             // empty: any hub of this cluster
+  NodeRole role = NodeRole::kHub;  // of the node with that id
   Keepalive keepalive;
   int connect_timeout_ms = 3'000;
 };
@@ -248,6 +260,8 @@ class NodeClient {
   Result<void> download(Bytes request, const std::function<Result<void>(Bytes chunk)>& on_chunk, int idle_timeout_ms);
   // Opens the connection if there is none. kUnavailable: nothing that could be asked now would reach the hub.
   Result<void> connect(int timeout_ms);
+  // How many were opened so far: each costs the link a handshake.
+  std::uint64_t connections() const;
   // A conversation: sends `first`, then calls `turn` on this thread: once at the beginning with nothing, with each
   // frame that came, and with nothing when none came for as long as it wanted to wait. An error of `turn` ends the
   // fetch and is returned. kUnavailable: the link broke, or the hub was never reached. `unknown`, if given, becomes

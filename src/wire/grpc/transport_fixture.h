@@ -8,11 +8,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -65,8 +67,9 @@ class Authority {
   explicit Authority(std::string name) : name_(std::move(name)), ca_(make_ca(name_, validity()).value()) {
     ca_file_ = folder_.write("ca.pem", ca_.certificate_pem);
   }
-  TlsFiles files(NodeRole role, const NodeId& id) const {
-    const KeyPair pair = issue_certificate(ca_, {role, id}, {{"localhost"}, {"127.0.0.1"}}, validity()).value();
+  TlsFiles files(NodeRole role, const NodeId& id) const { return files_valid(role, id, validity()); }
+  TlsFiles files_valid(NodeRole role, const NodeId& id, Validity valid) const {
+    const KeyPair pair = issue_certificate(ca_, {role, id}, {{"localhost"}, {"127.0.0.1"}}, valid).value();
     const std::string stem = identity_name({role, id});
     return {ca_file_, folder_.write(stem + ".pem", pair.certificate_pem), folder_.write(stem + ".key", pair.key_pem)};
   }
@@ -186,7 +189,8 @@ class EchoService : public NodeService {
     if (first == "no") return fail(Code::kConflict, "same version with other content");
     return std::make_unique<Sum>(*this);
   }
-  // Sends "1", "2", ... as many as the peer has asked for by then: "3" and "2" are five.
+  // Sends "1", "2", ... as many as the peer has asked for by then: "3" and "2" are five. "late" asks for what comes
+  // when the test says so.
   class Counting : public FetchSource {
    public:
     explicit Counting(EchoService& owner) : owner_(owner) {
@@ -209,8 +213,29 @@ class EchoService : public NodeService {
     EchoService& owner_;
     int sent_ = 0, until_ = 0;
   };
-  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first) override {
+  class Late : public FetchSource {
+   public:
+    explicit Late(std::shared_ptr<std::atomic<bool>> here) : here_(std::move(here)) {}
+    Result<void> take(Bytes) override { return {}; }
+    Result<std::optional<Bytes>> next() override {
+      return here_->exchange(false) ? std::optional<Bytes>("at last") : std::nullopt;
+    }
+
+   private:
+    const std::shared_ptr<std::atomic<bool>> here_;
+  };
+  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first, std::function<void()> more) override {
     if (first == "none") return fail(Code::kNotFound, "no such thing");
+    if (first == "late") {
+      const auto here = std::make_shared<std::atomic<bool>>(false);
+      watched.change([&] {
+        late = [here, more = std::move(more)] {
+          here->store(true);
+          more();
+        };
+      });
+      return std::make_unique<Late>(here);
+    }
     return std::make_unique<Counting>(*this);
   }
   void on_refused(const std::string&, const std::string& why) override {
@@ -231,6 +256,7 @@ class EchoService : public NodeService {
   int uploads_finished = 0;
   int uploads_broken = 0;
   int fetches = 0;
+  std::function<void()> late;  // lets it come
 };
 
 // One edge's session, remembering what it heard.
