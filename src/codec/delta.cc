@@ -8,6 +8,7 @@
 #include "codec/delta.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -68,6 +69,12 @@ struct Written {
   std::size_t part = 0;
 };
 
+// What travels for the orders beside the orders themselves.
+std::uint64_t payload_of(const std::vector<Written>& orders) {
+  std::uint64_t bytes = 0;
+  for (const Written& order : orders) bytes += order.order == Order::kPlain ? order.bytes : order.payload.size();
+  return bytes;
+}
 std::uint64_t size_of(const std::vector<Written>& orders) {
   std::uint64_t bytes = 0;
   for (const Written& order : orders) {
@@ -546,8 +553,13 @@ Result<Delta> make_delta(std::span<const DeltaSource> bases, const DeltaSource& 
   // Hashes are jobs beside the others.
   std::vector<Bytes> hashes(bases.size() + 1);
   const auto jobs = jobs_of(items);
+  std::atomic<std::uint64_t> bytes_so_far{0};
+  std::atomic<bool> stopped{false};
+  const auto too_large = [&] { return options.bytes_max > 0 && bytes_so_far.load() > options.bytes_max; };
   std::vector<std::vector<Written>> written(jobs.size());
   const auto job = [&](std::size_t number) {
+    if (options.go_on && !options.go_on()) stopped.store(true);
+    if (stopped.load() || too_large()) return;
     if (number < hashes.size()) {
       const DeltaSource& source = number < bases.size() ? bases[number] : target;
       hashes[number] = source.sha256.empty() ? sha256(source.bytes) : source.sha256;
@@ -555,8 +567,10 @@ Result<Delta> make_delta(std::span<const DeltaSource> bases, const DeltaSource& 
     }
     number -= hashes.size();
     Writer writer(views, target.bytes, options.patch_level);
-    for (std::size_t i = jobs[number].first; i < jobs[number].second; ++i) {
-      for (Written& order : writer.write(items[i])) written[number].push_back(std::move(order));
+    for (std::size_t i = jobs[number].first; i < jobs[number].second && !too_large(); ++i) {
+      std::vector<Written> orders = writer.write(items[i]);
+      bytes_so_far.fetch_add(payload_of(orders));
+      for (Written& order : orders) written[number].push_back(std::move(order));
     }
   };
   const std::size_t count = hashes.size() + jobs.size();
@@ -564,6 +578,10 @@ Result<Delta> make_delta(std::span<const DeltaSource> bases, const DeltaSource& 
     options.run_jobs(count, job);
   } else {
     for (std::size_t i = 0; i < count; ++i) job(i);
+  }
+  if (stopped.load()) return fail(Code::kUnavailable, "interrupted while a delta was made");
+  if (too_large()) {
+    return fail(Code::kNotFound, "a delta would have more than " + std::to_string(options.bytes_max) + " bytes");
   }
 
   std::vector<Written> orders;

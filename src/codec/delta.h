@@ -91,6 +91,10 @@ using RunJobs = std::function<void(std::size_t count, const std::function<void(s
 struct DeltaOptions {
   RunJobs run_jobs;      // none: one after the other
   int patch_level = 19;  // of zstd, 1..19: what is left when numbers are taken out is small
+  // A delta of more is of no use: making it ends as soon as that is certain, with kNotFound. 0: of any size.
+  std::uint64_t bytes_max = 0;
+  // Asked between jobs, on their threads; false ends it with kUnavailable. None: it goes on.
+  std::function<bool()> go_on;
 };
 
 struct Delta {

@@ -197,6 +197,34 @@ TEST(Delta, JobsMayRunAtOnce) {
   EXPECT_EQ(*applied({base}, at_once.bytes), target);
 }
 
+TEST(Delta, OneThatIsTooLargeEndsAsSoonAsThatIsCertain) {
+  Rng rng(4);
+  const Bytes base = onnx(network(1, ElementType::kF16, 2'000'000));
+  Bytes target = onnx(network(2, ElementType::kF16, 2'000'000));
+  const std::uint64_t needed = delta_of({base}, target).bytes.size();
+  DeltaOptions options;
+  int asked = 0, asked_before = 0;
+  options.go_on = [&] {
+    ++asked;
+    return true;
+  };
+  options.bytes_max = needed;
+  const DeltaSource bases[] = {{base, {}}};
+  ASSERT_TRUE(make_delta(bases, {target, {}}, options)) << "it is what it needs";
+  asked_before = std::exchange(asked, 0);
+  options.bytes_max = needed / 8;
+  const auto refused = make_delta(bases, {target, {}}, options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kNotFound);
+  EXPECT_EQ(refused.error().message, "a delta would have more than " + std::to_string(needed / 8) + " bytes");
+  int left = 3;
+  options.go_on = [&] { return --left > 0; };
+  const auto stopped = make_delta(bases, {target, {}}, options);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, Code::kUnavailable);
+  EXPECT_GT(asked_before, 3) << "there was more to do";
+}
+
 TEST(Delta, RandomEditsComeBack) {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     Rng rng(seed);
@@ -284,8 +312,8 @@ TEST(DeltaApplier, RefusesEveryCutAndEveryFlippedBit) {
   for (std::size_t at = 0; at < c.delta.size(); ++at) {
     Bytes flipped = c.delta;
     flipped[at] ^= static_cast<char>(1u << (at % 8));
-    const auto refused =
-        apply_delta(flipped, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(c.base); }, 1u << 20);
+    const auto refused = apply_delta(
+        flipped, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(c.base); }, 1u << 20);
     ASSERT_FALSE(refused) << "flipped at " << at;
     ASSERT_EQ(refused.error().code, Code::kCorrupt) << "flipped at " << at;
   }
@@ -296,13 +324,13 @@ TEST(DeltaApplier, RefusesTheWrongBase) {
   const Case c = with_all_orders();
   Bytes other = c.base;
   other[other.size() / 2] ^= 1;
-  const auto refused =
-      apply_delta(c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(other); }, 1u << 20);
+  const auto refused = apply_delta(
+      c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(other); }, 1u << 20);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kCorrupt);
   const Bytes shorter = c.base.substr(1);
-  const auto short_one =
-      apply_delta(c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(shorter); }, 1u << 20);
+  const auto short_one = apply_delta(
+      c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(shorter); }, 1u << 20);
   ASSERT_FALSE(short_one);
   EXPECT_NE(short_one.error().message.find("it was made for"), std::string::npos);
 }

@@ -1,5 +1,7 @@
 #include "hub/delta_store.h"
 
+#include <algorithm>
+
 #include "codec/delta.h"
 
 namespace tidelock {
@@ -15,6 +17,12 @@ Result<std::unique_ptr<DeltaStore>> DeltaStore::open(const std::string& director
 namespace {
 Error nothing() { return {Code::kNotFound, "a delta would save nothing, or is more than this hub keeps", {}, 0}; }
 }  // namespace
+
+bool DeltaStore::known(BytesView base_sha256, BytesView target_sha256) {
+  const std::lock_guard lock(mutex_);
+  const auto it = known_.find({Bytes(base_sha256), Bytes(target_sha256)});
+  return making_ || (it != known_.end() && (it->second.empty() || blobs_->has(it->second)));
+}
 
 Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base, BytesView target_sha256,
                                            BytesView target) {
@@ -40,7 +48,11 @@ Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base
 
 Result<DeltaStore::Made> DeltaStore::make(const std::pair<Bytes, Bytes>& key, BytesView base, BytesView target) {
   const DeltaSource bases[] = {{base, key.first}};
-  const auto made = make_delta(bases, {target, key.second});
+  DeltaOptions options;
+  options.bytes_max = std::max<std::uint64_t>(1, std::min<std::uint64_t>(blobs_->quota_bytes() / 2, target.size()));
+  options.go_on = [this] { return !stopping_.load(); };
+  const auto made = make_delta(bases, {target, key.second}, options);
+  if (!made && made.error().code == Code::kNotFound) return fail(nothing());
   if (!made) return fail(made.error());
   if (made->bytes.size() >= target.size() || made->bytes.size() > blobs_->quota_bytes() / 2) return fail(nothing());
   if (const auto room = blobs_->make_room(made->bytes.size()); !room) return fail(room.error());

@@ -1,12 +1,14 @@
 // DeltaStore makes deltas between published files and keeps them (M3): once for each pair, however many edges ask, in a
 // folder that holds so much and no more. What it holds can be made anew, so it goes when room is needed.
 //
-// Threads:  any. One delta is made at a time, by its caller, for as long as that takes (codec/delta.h): bulk threads
-//           only. Whoever asks meanwhile for one that is not there is told kBusy: no second thread waits.
-// Errors:   kNotFound a delta would save nothing, or is more than half of what is kept; that is remembered too. Else as
-//           BlobStore and make_delta.
+// Threads:  any. One delta is made at a time, by its caller, for as long as that takes (codec/delta.h): threads that
+// may
+//           be slow only. Whoever asks meanwhile for one that is not there is told kBusy: no second thread waits.
+// Errors:   kNotFound a delta would save nothing, or is more than half of what is kept; that is remembered too, and
+//           making it ends as soon as it is certain. kUnavailable after stop(). Else as BlobStore and make_delta.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -23,6 +25,8 @@ namespace tidelock {
 class DeltaStore {
  public:
   static constexpr std::uint64_t kQuotaBytes = 512u << 20;
+  // What is being made ends soon, and nothing is made any more.
+  void stop() { stopping_.store(true); }
   static Result<std::unique_ptr<DeltaStore>> open(const std::string& directory,
                                                   std::uint64_t quota_bytes = kQuotaBytes);
 
@@ -31,6 +35,8 @@ class DeltaStore {
     BlobMapping mapping;
   };
   // Digests are of the two files, whose bytes the caller vouches for.
+  // That delta() answers at once: it is here, or known to be of no use, or another is being made (kBusy).
+  bool known(BytesView base_sha256, BytesView target_sha256);
   Result<Made> delta(BytesView base_sha256, BytesView base, BytesView target_sha256, BytesView target);
 
  private:
@@ -41,6 +47,7 @@ class DeltaStore {
   const std::unique_ptr<BlobStore> blobs_;
   std::mutex mutex_;
   bool making_ = false;
+  std::atomic<bool> stopping_{false};
   std::map<std::pair<Bytes, Bytes>, Bytes> known_;  // (base, target) -> delta; empty: it saves nothing
 };
 

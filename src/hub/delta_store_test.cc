@@ -63,6 +63,20 @@ TEST(DeltaStoreTest, WhatSavesNothingIsSaidTwice) {
   }
 }
 
+TEST(DeltaStoreTest, NothingIsMadeAnyMoreOnceItIsStopped) {
+  const TestFolder folder;
+  const auto store = DeltaStore::open(folder.path() + "/deltas");
+  ASSERT_TRUE(store) << store.error().message;
+  const Bytes base = noise(8, 50'000);
+  EXPECT_FALSE((*store)->known(sha256(base), sha256(base + "x")));
+  ASSERT_TRUE(ask(**store, base, base + "x"));
+  EXPECT_TRUE((*store)->known(sha256(base), sha256(base + "x")));
+  (*store)->stop();
+  EXPECT_EQ(ask(**store, base, base + "y").error().code, Code::kUnavailable);
+  EXPECT_FALSE((*store)->known(sha256(base), sha256(base + "y"))) << "which says nothing of the two files";
+  EXPECT_TRUE(ask(**store, base, base + "x")) << "what is there is given";
+}
+
 TEST(DeltaStoreTest, OldDeltasGoWhenRoomIsNeeded) {
   const TestFolder folder;
   constexpr std::uint64_t kQuota = 100'000;

@@ -134,6 +134,44 @@ TEST_F(ModelOriginTest, AVersionOfTheInboxIsPublishedOnceItsFilesRestInTheStore)
   EXPECT_EQ(too_early.load(), 0);
 }
 
+// A store that says nothing holds up one fetch, not those of what is here; and a hub that stops does not wait for it.
+TEST_F(ModelOriginTest, AFetchThatWaitsForTheStoreHoldsUpNobodyAndEndsWithTheHub) {
+  const Mute silent;
+  HubConfig settings = config();
+  settings.models.store.engine = ObjectEngine::kS3;
+  settings.models.store.url = "http://" + silent.address() + "/models";
+  settings.models.store.credentials = CredentialKind::kMetadata;
+  settings.models.store.metadata_url = "http://" + silent.address();
+  const auto one = hub("hub-1", settings);
+  ASSERT_TRUE(one);
+  const Bytes here = upload(*one, "here");
+  std::atomic<int> calls{0};
+  std::vector<std::unique_ptr<FetchSource>> waiting;
+  for (int i = 0; i < 8; ++i) {  // more than there are threads for it
+    auto source = one->fetch(encode(FetchRequest{FetchBlob{sha256("f" + std::to_string(i))}, {0, 0, 1'024}}),
+                             [&calls] { ++calls; });
+    ASSERT_TRUE(source) << source.error().message;
+    const auto nothing = (*source)->next();
+    ASSERT_TRUE(nothing) << nothing.error().message;
+    EXPECT_FALSE(*nothing);
+    waiting.push_back(std::move(*source));
+  }
+  const auto source = one->fetch(encode(FetchRequest{FetchBlob{here}, {0, 4, 1'024}}), [] {});
+  ASSERT_TRUE(source) << source.error().message;
+  ASSERT_TRUE((*source)->next().value()) << "its head";
+  EXPECT_EQ((*source)->next().value(), std::optional<Bytes>("here"));
+  const auto nonsense = one->fetch(encode(FetchRequest{FetchBlob{"no digest"}, {0, 0, 1}}), [] {});
+  EXPECT_EQ(nonsense.error().code, Code::kInvalid) << "at once";
+  waiting.pop_back();  // its edge has gone
+  one->stop();
+  EXPECT_EQ(calls, 7) << "each hears that it is over, but the one that nobody waits for";
+  for (const auto& one_of_them : waiting) {
+    const auto end = one_of_them->next();
+    ASSERT_FALSE(end);
+    EXPECT_EQ(end.error().code, Code::kUnavailable) << end.error().message;
+  }
+}
+
 TEST_F(ModelOriginTest, WhatTheStoreHoldsIsNotTrusted) {
   const auto one = hub("hub-1", config());
   const Bytes model = some_bytes(100'000);

@@ -54,6 +54,47 @@ class Upload : public UploadConsumer {
   std::uint64_t skip_;
 };
 
+// A fetch whose bytes have to be brought here first.
+class SlowFetch : public FetchSource {
+ public:
+  struct Opening {  // shared with whoever brings them
+    std::mutex mutex;
+    std::optional<Result<std::unique_ptr<FetchSource>>> done;
+    bool given_up = false;  // nobody waits for it any more
+  };
+  explicit SlowFetch(std::shared_ptr<Opening> opening) : opening_(std::move(opening)) {}
+  ~SlowFetch() override {
+    const std::lock_guard lock(opening_->mutex);
+    opening_->given_up = true;
+  }
+  Result<void> take(Bytes said) override {
+    if (source_) return source_->take(std::move(said));
+    if (said_.size() >= kSaidMax) return fail(Code::kInvalid, "more was asked for before there was anything to send");
+    said_.push_back(std::move(said));
+    return {};
+  }
+  Result<std::optional<Bytes>> next() override {
+    if (!source_) {
+      {
+        const std::lock_guard lock(opening_->mutex);
+        if (!opening_->done) return std::optional<Bytes>{};
+        if (!*opening_->done) return fail(opening_->done->error());
+        source_ = std::move(**opening_->done);
+      }
+      for (Bytes& said : said_) {
+        if (const auto ok = source_->take(std::move(said)); !ok) return fail(ok.error());
+      }
+    }
+    return source_->next();
+  }
+
+ private:
+  static constexpr std::size_t kSaidMax = 64;
+  const std::shared_ptr<Opening> opening_;
+  std::unique_ptr<FetchSource> source_;
+  std::vector<Bytes> said_;
+};
+
 }  // namespace
 
 HubModelStore::~HubModelStore() = default;
@@ -93,6 +134,8 @@ AdminAnswer HubModelStore::care(const PeerIdentity& peer, const StoreCall& call)
 void HubModelStore::stop() {
   if (origin_) origin_->stop();
   if (care_) care_->stop();
+  deltas_->stop();
+  slow_.stop();
   watch_.reset();
 }
 
@@ -281,14 +324,44 @@ Result<BlobMapping> HubModelStore::have(BytesView sha256) {
   return blobs_->map(sha256);
 }
 
-Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first) {
-  const auto request = decode<FetchRequest>(first, "fetch");
+Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first, std::function<void()> more) {
+  auto request = decode<FetchRequest>(first, "fetch");
   if (!request) return fail(request.error());
-  if (const auto* delta = std::get_if<FetchDelta>(&request->what)) return fetch_delta(*delta, request->more);
-  const auto& blob = std::get<FetchBlob>(request->what);
+  if (at_hand(*request)) return open_fetch(*request);
+  auto opening = std::make_shared<SlowFetch::Opening>();
+  slow_.post([this, opening, more = std::move(more), request = std::move(*request)] {
+    {
+      const std::lock_guard lock(opening->mutex);
+      if (opening->given_up) return;
+    }
+    auto opened = open_fetch(request);
+    {
+      const std::lock_guard lock(opening->mutex);
+      opening->done = std::move(opened);
+    }
+    more();
+  });
+  return std::unique_ptr<FetchSource>(std::make_unique<SlowFetch>(std::move(opening)));
+}
+
+// What is wrong with a request is said at once, too.
+bool HubModelStore::at_hand(const FetchRequest& request) const {
+  if (const auto* blob = std::get_if<FetchBlob>(&request.what))
+    return blob->sha256.size() != kSha256Bytes || blobs_->has(blob->sha256);
+  const auto& delta = std::get<FetchDelta>(request.what);
+  if (delta.target.size() != kSha256Bytes || delta.bases.size() > kFetchBasesMax) return true;
+  if (!blobs_->has(delta.target)) return false;
+  const auto base =
+      std::find_if(delta.bases.begin(), delta.bases.end(), [&](const Bytes& one) { return blobs_->has(one); });
+  return base == delta.bases.end() || deltas_->known(*base, delta.target);
+}
+
+Result<std::unique_ptr<FetchSource>> HubModelStore::open_fetch(const FetchRequest& request) {
+  if (const auto* delta = std::get_if<FetchDelta>(&request.what)) return fetch_delta(*delta, request.more);
+  const auto& blob = std::get<FetchBlob>(request.what);
   auto mapping = have(blob.sha256);
   if (!mapping) return fail(mapping.error());
-  return BlobFetch::open(blob.sha256, std::move(*mapping), request->more);
+  return BlobFetch::open(blob.sha256, std::move(*mapping), request.more);
 }
 
 Result<std::unique_ptr<FetchSource>> HubModelStore::fetch_delta(const FetchDelta& wanted, const FetchMore& more) {

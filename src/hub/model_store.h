@@ -2,7 +2,8 @@
 // and pulling what is missing from the other hubs, or from the object store below (model_origin.h).
 //
 // Threads: any. One file is pulled once, however many ask for it. Blocking: download, upload and check_published read
-// disks and ask other hubs; call them from bulk threads.
+// disks and ask other hubs; call them from bulk threads. A fetch of what has to be pulled or made first does so on
+// threads of its own, so that it holds up no other.
 #pragma once
 
 #include <condition_variable>
@@ -21,6 +22,7 @@
 #include "hub/model_watch.h"
 #include "protocol/admin.h"
 #include "store/models/blob_store.h"
+#include "wire/grpc/bulk_pool.h"
 #include "wire/grpc/transport.h"
 
 namespace tidelock {
@@ -49,7 +51,8 @@ class HubModelStore {
   AdminAnswer care(const PeerIdentity& peer, const StoreCall& call);
   void stop();  // what waits for the object store ends, and nothing is asked any more
   Result<ChunkSource> download(Bytes request);
-  Result<std::unique_ptr<FetchSource>> fetch(Bytes first);
+  // `more` as in NodeService::on_fetch.
+  Result<std::unique_ptr<FetchSource>> fetch(Bytes first, std::function<void()> more);
   Result<std::unique_ptr<UploadConsumer>> upload(const PeerIdentity& peer, Bytes first);
 
  private:
@@ -65,7 +68,9 @@ class HubModelStore {
   Result<BlobMapping> have(BytesView sha256);
   Result<void> pull_from(Peer& peer, BytesView sha256);
   Result<void> bring(const ManifestFile& file);
+  Result<std::unique_ptr<FetchSource>> open_fetch(const FetchRequest& request);
   Result<std::unique_ptr<FetchSource>> fetch_delta(const FetchDelta& wanted, const FetchMore& more);
+  bool at_hand(const FetchRequest& request) const;
 
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<DeltaStore> deltas_;
@@ -77,7 +82,8 @@ class HubModelStore {
   Peers peers_;
   std::condition_variable pulled_;
   std::set<Bytes> pulling_;
-  std::unique_ptr<HubModelCare> care_;  // last: its thread uses all of the above
+  std::unique_ptr<HubModelCare> care_;  // its thread uses all of the above
+  wire::BulkPool slow_{3};              // as care_. One task per fetch waits for it, and those are capped
 };
 
 }  // namespace tidelock

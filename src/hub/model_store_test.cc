@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <future>
 #include <string>
 
+#include "base/rng.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
@@ -134,6 +136,43 @@ TEST_F(ModelStoreTest, AReleaseIsPublishedOnlyWhenAMajorityHoldsItsFiles) {  // 
   store_->set_peers({});
   const auto all = store_->check_published(release, key.public_pem, true);
   EXPECT_TRUE(all) << all.error().message;
+}
+
+// M3: a delta that has to be made first is made beside the other transfers, and told of when it is there.
+TEST_F(ModelStoreTest, ADeltaIsMadeBesideOtherFetches) {
+  Rng rng(1);
+  Bytes base(3'000'000, '\0');
+  for (char& byte : base) byte = static_cast<char>(rng.next());
+  Bytes target = base;
+  target.insert(1'000'000, "a few bytes that the base does not have");
+  const Bytes base_digest = put(base), target_digest = put(target);
+  const auto head_of = [](FetchSource& source) {
+    const auto frame = source.next();
+    EXPECT_TRUE(frame && *frame);
+    return decode<FetchHead>(frame && *frame ? **frame : Bytes(), "head").value_or(FetchHead{});
+  };
+  std::promise<void> made;
+  const FetchDelta wanted{target_digest, {sha256("nobody's"), base_digest}};
+  const auto delta = store_->fetch(encode(FetchRequest{wanted, {0, 0, 4'096}}), [&made] { made.set_value(); });
+  ASSERT_TRUE(delta) << delta.error().message;
+  const auto whole = store_->fetch(encode(FetchRequest{FetchBlob{target_digest}, {0, 0, 4'096}}), [] {});
+  ASSERT_TRUE(whole) << "whoever wants the file itself is served at once: " << whole.error().message;
+  EXPECT_EQ(head_of(**whole).size_bytes, target.size());
+  ASSERT_EQ(made.get_future().wait_for(kHang), std::future_status::ready);
+  const FetchHead head = head_of(**delta);
+  EXPECT_LT(head.size_bytes, 10'000u);
+  // What was asked for meanwhile counts, and the next one has it at once.
+  const auto again = store_->fetch(encode(FetchRequest{wanted, {0, 0, 4'096}}), [] {});
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(head_of(**again).sha256, head.sha256);
+  ASSERT_TRUE((*again)->take(encode(FetchMore{0, head.size_bytes, 1u << 20})));
+  Bytes came;
+  for (auto frame = (*again)->next(); frame && *frame; frame = (*again)->next()) came += **frame;
+  EXPECT_EQ(sha256(came), head.sha256);
+  const FetchDelta none{target_digest, {sha256("nobody's")}};
+  const auto nowhere = store_->fetch(encode(FetchRequest{none, {0, 0, 4'096}}), [] {});
+  ASSERT_FALSE(nowhere);
+  refused(nowhere.error(), Code::kNotFound, "has none of the 1 files to start from", "at once");
 }
 
 TEST_F(ModelStoreTest, WhatAnotherHubGivesIsKeptOnlyUnderItsOwnHash) {
