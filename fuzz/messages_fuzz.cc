@@ -5,6 +5,7 @@
 #include "hub/join.h"
 #include "protocol/admin.h"
 #include "protocol/messages.h"
+#include "protocol/site_source.h"
 
 namespace tidelock::fuzz {
 namespace {
@@ -17,9 +18,9 @@ struct Kinds {
     (void)((at++ == kind ? (void)decode_checked<T>(bytes) : void()), ...);
   }
 };
-using All =
-    Kinds<EdgeFrame, HubFrame, Command, AdminRequest, AdminAnswer, NodeCall, BlobUpload, BlobDownload, StoredValue,
-          ModelPointer, JoinRequest, JoinReply, std::vector<BatchRecord>, std::vector<Bytes>, Namespace>;
+using All = Kinds<EdgeFrame, HubFrame, Command, AdminRequest, AdminAnswer, NodeCall, BlobUpload, BlobDownload,
+                  StoredValue, ModelPointer, JoinRequest, JoinReply, std::vector<BatchRecord>, std::vector<Bytes>,
+                  Namespace, FetchRequest, FetchMore, FetchHead, SiteAsk, SiteTell, SiteView>;
 
 template <class T>
 Seed seed(std::string name, int kind, const T& value) {
@@ -119,7 +120,15 @@ std::vector<Seed> seeds() {
       seed("join", 10, JoinRequest{"0123456789abcdef", "csr", "proof"}),
       seed("records", 12,
            std::vector<BatchRecord>{{"feature:a", "v", stamp, 0}, {"feature:b", std::nullopt, stamp, 0}}),
-      seed("namespace", 14, default_namespaces()[1])};
+      seed("namespace", 14, default_namespaces()[1]),
+      seed("site_call", 5, NodeCall{SiteCall{"10.0.0.7:7430", {{"cam", "1.0.0", "hub-1", 4096}}}}),
+      seed("fetch_blob", 15, FetchRequest{FetchBlob{Bytes(32, 'x')}, {0, 65'536, 4'096}}),
+      seed("fetch_delta", 15, FetchRequest{FetchDelta{Bytes(32, 'x'), {Bytes(32, 'y')}}, {0, 0, 2'048}}),
+      seed("fetch_more", 16, FetchMore{4'096, 131'072, 65'536}),
+      seed("fetch_head", 17, FetchHead{Bytes(32, 'x'), 30'000'000}),
+      seed("site_ask", 18, SiteAsk{Bytes(32, 'x')}),
+      seed("site_tell", 19, SiteTell{SiteState::kFetching, 77}),
+      seed("site_view", 20, SiteView{{{"edge-1", "10.0.0.7:7430", {{"cam", "1.0.0", "edge-2", 9}}}}})};
   // What went wrong: a number padded with zero bytes was a second encoding of the same value.
   out.push_back({"padded_number", number(8, 1) + Bytes("\x87\x00\x00\x00\x00\x00\x00", 7)});
   return out;

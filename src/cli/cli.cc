@@ -220,6 +220,19 @@ int model_status(const Common& common, const std::string& name) {
       why += "\n  " + one.edge + " has not staged " + one.model.version + ": " + one.why;
     }
     json["waiting"] = waiting;
+    Json came = Json::array();
+    const SiteView sites = (*cluster)->ask_sites(models->hub, common.timeout_ms);
+    for (const SiteMember& edge : sites.members) {
+      std::string from;
+      for (const ModelBytes& one : edge.bytes) {
+        if (one.name != name || (one.version != model.staged && one.version != model.current)) continue;
+        came.push_back({{"edge", edge.edge}, {"version", one.version}, {"from", one.from}, {"bytes", one.bytes}});
+        from +=
+            (from.empty() ? "" : ", ") + std::to_string(one.bytes) + " bytes of " + one.version + " from " + one.from;
+      }
+      if (!from.empty()) why += "\n  " + edge.edge + " got " + from;
+    }
+    json["came"] = came;
     return done(common, json,
                 name + ": in force " + (model.current.empty() ? "none" : model.current) + " (index " +
                     std::to_string(model.activation.value) + "), staged " +

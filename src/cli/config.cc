@@ -549,6 +549,9 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.number("transfer.monthly_budget_bytes", edge.transfer.monthly_budget_bytes, 0, kTransferBytesMax);
   reader.windows("transfer.windows", edge.transfer.windows);
   reader.flag("transfer.full_fallback", edge.transfer_full_fallback);
+  reader.flag("transfer.neighbours", edge.site_neighbours);
+  reader.text("transfer.listen", edge.site_listen);
+  reader.text("transfer.address", edge.site_address);
   reader.number("models.quota_mib", edge.models.quota_bytes, 0, 1'000'000'000, std::int64_t{1} << 20);
   reader.number("models.rehash_kib_per_s", edge.models.rehash_bytes_per_s, 0, 1 << 20, 1 << 10);
   std::string root, root_sha256;
@@ -672,7 +675,10 @@ std::string print_config(const EdgeSettings& settings) {
         {"daily_budget_bytes", edge.transfer.daily_budget_bytes},
         {"monthly_budget_bytes", edge.transfer.monthly_budget_bytes},
         {"windows", windows_json(edge.transfer.windows)},
-        {"full_fallback", edge.transfer_full_fallback}}},
+        {"full_fallback", edge.transfer_full_fallback},
+        {"neighbours", edge.site_neighbours},
+        {"listen", edge.site_listen},
+        {"address", edge.site_address}}},
       {"trust", {{"root_sha256", pinned_sha256(edge.models)}}},
       {"models",
        {{"quota_mib", edge.models.quota_bytes >> 20}, {"rehash_kib_per_s", edge.models.rehash_bytes_per_s >> 10}}},

@@ -133,12 +133,18 @@ TEST(Config, AnEdgesFileLimitsTheTransferOfModels) {  // M3
   const auto limited = read_edge_config(folder.write(
       kGoodEdge +
       "[transfer]\nrate_bytes_per_s = 100000\ndaily_budget_bytes = 50_000_000\n"
-      "monthly_budget_bytes = 1_000_000_000\nwindows = [\"22:00-06:00\", \"12:00-13:30\"]\nfull_fallback = false\n"));
+      "monthly_budget_bytes = 1_000_000_000\nwindows = [\"22:00-06:00\", \"12:00-13:30\"]\nfull_fallback = false\n"
+      "neighbours = false\nlisten = \"0.0.0.0:7430\"\naddress = \"10.0.0.7:7430\"\n"));
   ASSERT_TRUE(limited.has_value()) << limited.error().message;
   EXPECT_EQ(limited->edge.transfer, (TransferLimits{100'000, 50'000'000, 1'000'000'000, {{1'320, 360}, {720, 810}}}));
   EXPECT_NE(print_config(*limited).find("\"12:00-13:30\""), std::string::npos);
   EXPECT_TRUE(plain->edge.transfer_full_fallback);
+  EXPECT_TRUE(plain->edge.site_neighbours);
+  EXPECT_EQ(plain->edge.site_listen + plain->edge.site_address, "") << "it serves nobody";
   EXPECT_FALSE(limited->edge.transfer_full_fallback);
+  EXPECT_FALSE(limited->edge.site_neighbours);
+  EXPECT_EQ(limited->edge.site_listen, "0.0.0.0:7430");
+  EXPECT_EQ(limited->edge.site_address, "10.0.0.7:7430");
   const struct {
     const char* why;
     const char* text;

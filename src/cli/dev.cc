@@ -175,8 +175,10 @@ Result<void> make_dev_cluster(const DevOptions& options) {
     if (auto ok = write_identity(*ca, {NodeRole::kEdge, id}, home + "/tls"); !ok) return ok;
     auto redis = ports.next();
     auto http = ports.next();
+    auto listen = ports.next();
     if (!redis) return fail(redis.error());
     if (!http) return fail(http.error());
+    if (!listen) return fail(listen.error());
     const int site = 1 + (i - 1) * options.sites / std::max(options.edges, 1);
     const std::string toml =
         "# A Tidelock edge. `tidelock edge --config FILE --print-config` shows every key with its value.\n"
@@ -203,9 +205,15 @@ Result<void> make_dev_cluster(const DevOptions& options) {
         "\"\n"
         "hubs = [" +
         hubs + "]\n" + tls_section(home + "/tls") +
-        "\n# Models over a metered link; 0 = unlimited, hours are UTC. Docs: configuration.md, operations.md\n"
-        "# [transfer]\n# rate_bytes_per_s = 0\n# daily_budget_bytes = 50000000\n# monthly_budget_bytes = 0\n"
-        "# windows = [\"22:00-06:00\"]\n";
+        "\n[transfer]                            # of models. Docs: configuration.md, operations.md\n"
+        "listen = \"" +
+        *listen +
+        "\"           # gateways of this site take files from here; without it this one only takes\n"
+        "# address = \"10.0.0.7:7430\"         # by which they reach it, where that is another one\n"
+        "# neighbours = false                 # every gateway fetches for itself\n"
+        "# rate_bytes_per_s = 0               # over the link to the hubs; 0 = unlimited\n"
+        "# daily_budget_bytes = 50000000\n# monthly_budget_bytes = 0\n"
+        "# windows = [\"22:00-06:00\"]          # UTC\n";
     if (auto ok = write_file(home + "/edge.toml", toml, 0644); !ok) return ok;
   }
   if (auto ok = write_identity(*ca, {NodeRole::kClient, "operator"}, root + "/client/tls"); !ok) return ok;

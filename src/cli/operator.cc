@@ -79,6 +79,12 @@ Result<AdminAnswer> Operator::ask_store(const NodeId& id, const StoreCall& call,
   return call_one(id, encode(NodeCall{call}), timeout_ms);
 }
 
+SiteView Operator::ask_sites(const NodeId& active, int timeout_ms) {
+  const auto answer = call_one(active, encode(NodeCall{SiteCall{}}), timeout_ms);
+  if (!answer || answer->code != Code::kOk || !answer->value) return {};
+  return decode<SiteView>(*answer->value, "sites").value_or(SiteView{});
+}
+
 Result<AdminAnswer> Operator::call_one(const NodeId& id, const Bytes& call, int timeout_ms) {
   for (Hub& hub : hubs_) {
     if (hub.id != id) continue;

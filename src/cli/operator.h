@@ -34,6 +34,9 @@ class Operator {
   Result<AdminAnswer> ask_one_hub(const NodeId& hub, int timeout_ms);  // what one hub knows of the hubs
   // Of one hub's own store of models.
   Result<AdminAnswer> ask_store(const NodeId& hub, const StoreCall& call, int timeout_ms);
+  // M3: where edges reach each other, and where the bytes of their models came from, as the active hub knows it. Empty
+  // from a hub of a build that does not.
+  SiteView ask_sites(const NodeId& active, int timeout_ms);
   std::vector<NodeId> hubs() const;
   // Adds the hubs that came after the configuration was written, as far as any hub tells of them.
   void learn();

@@ -19,6 +19,7 @@
 
 #include "base/wall_clock.h"
 #include "codec/certificate.h"
+#include "edge/addresses.h"
 #include "edge/commands.h"
 #include "edge/core_loop.h"
 #include "edge/edge_metrics.h"
@@ -61,21 +62,6 @@ Result<void> make_folder(const char* field, const std::string& path) {
   std::filesystem::create_directories(path, error);
   if (error) return fail(Code::kInvalid, std::string(field) + " = \"" + path + "\": " + error.message());
   return {};
-}
-
-Result<std::pair<std::string, int>> split_address(const char* field, const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  int port = 0;
-  bool good = colon != std::string::npos && colon > 0 && colon + 1 < address.size() && address.size() - colon <= 6;
-  for (std::size_t i = colon + 1; good && i < address.size(); ++i) {
-    good = address[i] >= '0' && address[i] <= '9';
-    port = port * 10 + (address[i] - '0');
-  }
-  if (!good || port > 65535) {
-    return fail(Code::kInvalid,
-                std::string(field) + " = \"" + address + "\": must be host:port, for example 127.0.0.1:6380");
-  }
-  return std::pair{address.substr(0, colon), port};
 }
 
 // F11: two live processes with one edge id must not be.
@@ -243,7 +229,9 @@ class Edge::Impl {
     loop_ = std::move(*loop);
     disk_ = std::make_unique<OutboxDisk>(
         *kv_, clock_,
-        [this](std::uint64_t number, AckLevel level) { core_loop_->post(EdgeOutboxPersisted{number, level}); },
+        [this](std::uint64_t number, AckLevel level) {
+          core_loop_->post(EdgeOutboxPersisted{number, level});
+        },
         [this](const std::string& why) {
           log(LogLevel::kError, "edge", "outbox store failed", {{"message", why}});
           core_loop_->post(EdgeOutboxFailed{why});

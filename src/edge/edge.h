@@ -81,6 +81,9 @@ struct EdgeConfig {
   ModelServerSettings model_server;    // M11
   TransferLimits transfer;             // M3: of models, over the link to the hubs
   bool transfer_full_fallback = true;  // M3: a file comes whole when there is no delta for it
+  bool site_neighbours = true;         // M3: gateways of this site are asked before a hub
+  std::string site_listen;             // host:port where they may ask this one; empty: nowhere
+  std::string site_address;            // host:port by which they reach it; empty: as site_listen
   EdgeModelSettings models;
   std::string requirepass;         // of the Redis protocol; empty: none, local peers only
   std::vector<std::string> users;  // beside `default`, or in place of it; see EdgeRedisSettings

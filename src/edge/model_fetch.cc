@@ -25,13 +25,15 @@ constexpr std::size_t kBasesMax = 8;
 constexpr std::uint64_t kDeltaFrom = 64u << 10;  // smaller files come whole
 constexpr int kLookMs = 250;                     // how often `go_on` is asked while nothing comes
 // What goes over the wire beside the bytes themselves, measured on loopback: a TLS handshake with both certificates and
-// a new stream; each frame; each time more is asked for.
-constexpr std::uint64_t kOpenBytes = 5'000;
+// a new stream (of a resumed session half of it); a stream alone; each frame; each time more is asked for.
+constexpr std::uint64_t kOpenBytes = 4'000;
+constexpr std::uint64_t kStreamBytes = 600;
 constexpr std::uint64_t kFrameBytes = 48;
 constexpr std::uint64_t kAskBytes = 64;
 constexpr std::size_t kApplyBytes = 256u << 10;
 constexpr std::uint64_t kPieceBytesMin = 2'048;
 constexpr std::uint64_t kPayloadLeast = 512;  // less is not worth asking for
+constexpr Nanos kSiteLook = 300 * kSecond;    // a pause ends early when a neighbour has the file
 
 std::uint64_t wire_bytes(std::uint64_t payload, std::uint64_t piece) {
   return payload + (payload + piece - 1) / piece * kFrameBytes + kAskBytes;
@@ -60,9 +62,16 @@ int to_ms(Nanos ns) { return static_cast<int>(std::clamp<Nanos>(ns / kMillisecon
 
 class ModelFetch::Conversation {
  public:
+  enum class With : std::uint8_t { kHub, kNeighbour };
   // Of the file itself, or of a delta that makes it out of one of `bases`.
-  Conversation(ModelFetch& owner, const ManifestFile& file, std::vector<Bytes> bases, const GoOn& go_on)
-      : owner_(owner), file_(file), bases_(std::move(bases)), go_on_(go_on), heard_at_(owner.clock_.now()) {}
+  Conversation(ModelFetch& owner, With with, const ManifestFile& file, std::vector<Bytes> bases, const GoOn& go_on)
+      : owner_(owner),
+        near_(with == With::kNeighbour),
+        pace_(near_ ? owner.near_pace_ : owner.pace_),
+        file_(file),
+        bases_(std::move(bases)),
+        go_on_(go_on),
+        heard_at_(owner.clock_.now()) {}
 
   // The first frame; with what may be sent at once. What a delta is, the hub says first.
   Result<Bytes> first() {
@@ -93,12 +102,13 @@ class ModelFetch::Conversation {
     FetchTurn turn;
     if (!writer_) {  // a delta that nobody has named yet
       turn.wake_ms = kLookMs;
+      owner_.site_->got_on(file_.sha256);
       if (saturating_sub(now, heard_at_) >= kMakeTimeoutMs * kMillisecond) {
         return fail(Code::kUnavailable, "no delta was made within " + std::to_string(kMakeTimeoutMs) + " ms");
       }
       return turn;
     }
-    turn.done = head_seen_ && writer_->offset() == writer_->size_bytes();
+    turn.done = head_seen_ && writer_->offset() == size_bytes_;
     if (turn.done) return turn;
     const std::uint64_t before = asked_;
     if (const auto ok = want(); !ok && asked_ == writer_->offset()) return fail(ok.error());
@@ -110,7 +120,8 @@ class ModelFetch::Conversation {
     if (asked_ > writer_->offset()) {
       const Nanos silent = saturating_sub(now, heard_at_);
       // Before its head the hub may have to bring the file from elsewhere.
-      const int patience_ms = head_seen_ ? kIdleTimeoutMs : kMakeTimeoutMs;
+      const int patience_ms = head_seen_ || near_ ? kIdleTimeoutMs : kMakeTimeoutMs;
+      if (!head_seen_ && !near_) owner_.site_->got_on(file_.sha256);
       if (silent >= patience_ms * kMillisecond) {
         return fail(Code::kUnavailable, "nothing came for " + std::to_string(patience_ms) + " ms");
       }
@@ -121,6 +132,11 @@ class ModelFetch::Conversation {
     return turn;
   }
   bool heard() const { return head_seen_; }
+  bool near() const { return near_; }
+  bool all_here() const { return writer_ && writer_->offset() == size_bytes_; }
+  TransferPace& pace() { return pace_; }
+  std::uint64_t came_bytes() const { return came_bytes_; }
+  bool resumed() const { return start_ > 0; }
   // Null before the head of a delta.
   BlobStore::Writer* writer() { return writer_.get(); }
   const Bytes& delta_sha256() const { return delta_sha256_; }
@@ -132,9 +148,19 @@ class ModelFetch::Conversation {
   };
 
   Result<void> write_to(BytesView sha256, std::uint64_t size_bytes) {
-    auto writer = owner_.blobs_.put_stream(sha256, size_bytes);
+    // Without its length a file lies apart: what came from a hub and what came from a neighbour never mix.
+    const auto open = [&] {
+      return near_ ? owner_.blobs_.put_stream(sha256) : owner_.blobs_.put_stream(sha256, size_bytes);
+    };
+    auto writer = open();
+    if (writer && (*writer)->offset() > size_bytes) {
+      (*writer)->discard();
+      writer->reset();
+      writer = open();
+    }
     if (!writer) return fail(writer.error());
     writer_ = std::move(*writer);
+    size_bytes_ = size_bytes;
     start_ = asked_ = writer_->offset();
     return {};
   }
@@ -142,17 +168,21 @@ class ModelFetch::Conversation {
 
   // Asks for more if pace and budget let it. An error is a pause, or the store's.
   Result<void> want() {
-    const std::uint64_t beside = open_charged_ ? 0 : kOpenBytes;
+    const std::uint64_t beside = open_charged_ ? 0 : owner_.open_bytes_;
     rate_wait_ns_ = 0;
-    owner_.learn_round_trip();
-    const std::uint64_t window = owner_.pace_.window_bytes(), outstanding = asked_ - writer_->offset();
+    if (!near_) owner_.learn_round_trip();
+    const std::uint64_t window = pace_.window_bytes(), outstanding = asked_ - writer_->offset();
     // A piece is an eighth of the window at most: the wait for it shall tell of the queue, not of its own length.
     piece_ = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>(owner_.pace_.piece_bytes(), std::max<std::uint64_t>(window / 8, kPieceBytesMin)));
-    const std::uint64_t left = writer_->size_bytes() - asked_;
+        std::min<std::uint64_t>(pace_.piece_bytes(), std::max<std::uint64_t>(window / 8, kPieceBytesMin)));
+    const std::uint64_t left = size_bytes_ - asked_;
     const std::uint64_t step = std::max<std::uint64_t>(piece_, window / 4);  // saying more often costs more
     if (left == 0 || (outstanding > 0 && outstanding + std::min(step, left) > window)) return {};
     const std::uint64_t wanted = std::min(left, outstanding == 0 ? std::max<std::uint64_t>(window / 2, piece_) : step);
+    if (near_) {  // M3: the LAN costs nothing
+      ask_for(wanted);
+      return {};
+    }
     const auto grant = owner_.take(beside + wire_bytes(wanted, piece_));
     if (!grant) return fail(grant.error());
     if (grant->why == TransferWait::kRate) {
@@ -160,15 +190,19 @@ class ModelFetch::Conversation {
       return {};
     }
     open_charged_ = true;
+    owner_.open_bytes_ = kStreamBytes;  // of another conversation on this connection
     const std::uint64_t payload =
         grant->bytes > beside ? std::min(wanted, payload_of(grant->bytes - beside, piece_)) : 0;
     if (payload < std::min(wanted, kPayloadLeast)) {  // M3: the end of a budget; its last bytes are of no use
       const TransferGrant no = owner_.budget_.look(owner_.clocks());
       return fail(paused(no.why != TransferWait::kNone ? no : *grant, owner_.budget_.limits()));
     }
+    ask_for(payload);
+    return {};
+  }
+  void ask_for(std::uint64_t payload) {
     under_way_.push_back({asked_, asked_ + payload, owner_.clock_.now()});
     asked_ += payload;
-    return {};
   }
 
   Result<void> take(Nanos now, const Bytes& came) {
@@ -183,12 +217,12 @@ class ModelFetch::Conversation {
       }
       if (head->sha256 != file_.sha256 || head->size_bytes != file_.size_bytes) {  // X2
         return fail(Code::kCorrupt,
-                    file_.path + ": the hub offers " + std::to_string(head->size_bytes) + " bytes of another file");
+                    file_.path + ": " + std::to_string(head->size_bytes) + " bytes of another file are offered");
       }
       return {};
     }
     if (came.empty() || came.size() > asked_ - writer_->offset()) {
-      return fail(Code::kCorrupt, file_.path + ": the hub sent " + std::to_string(came.size()) + " bytes, " +
+      return fail(Code::kCorrupt, file_.path + ": " + std::to_string(came.size()) + " bytes came, " +
                                       std::to_string(asked_ - writer_->offset()) + " were asked for");
     }
     std::optional<Asked> begins;  // this is the first piece of what was asked then
@@ -197,20 +231,28 @@ class ModelFetch::Conversation {
       under_way_.pop_front();
     }
     if (begins) {
-      owner_.pace_.on_arrival(now, saturating_sub(now, begins->at), begins->end - begins->begin);
-      owner_.window_bytes_.set(static_cast<double>(owner_.pace_.window_bytes()));
+      pace_.on_arrival(now, saturating_sub(now, begins->at), begins->end - begins->begin);
+      if (!near_) owner_.window_bytes_.set(static_cast<double>(pace_.window_bytes()));
     }
-    owner_.downloaded_.add(came.size());
-    (bases_.empty() ? owner_.full_bytes_ : owner_.delta_bytes_).add(came.size());
+    came_bytes_ += came.size();
+    if (!near_) {
+      owner_.site_->got_on(file_.sha256);
+      owner_.downloaded_.add(came.size());
+    }
+    (near_ ? owner_.neighbour_bytes_ : bases_.empty() ? owner_.full_bytes_ : owner_.delta_bytes_).add(came.size());
     return writer_->write(came);
   }
 
   ModelFetch& owner_;
+  const bool near_;
+  TransferPace& pace_;
   const ManifestFile& file_;
   const std::vector<Bytes> bases_;  // none: the file itself
   const GoOn& go_on_;
   std::unique_ptr<BlobStore::Writer> writer_;
   Bytes delta_sha256_;
+  std::uint64_t size_bytes_ = 0;  // of what is sent
+  std::uint64_t came_bytes_ = 0;
   std::uint64_t start_ = 0;
   std::uint64_t asked_ = 0;  // up to where
   std::uint32_t piece_ = 0;
@@ -225,7 +267,7 @@ class ModelFetch::Conversation {
 // ---- the fetch
 
 ModelFetch::ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs,
-                       const TransferSpent& spent)
+                       const TransferSpent& spent, std::unique_ptr<SiteExchange> site)
     : config_(config),
       kv_(kv),
       clock_(clock),
@@ -236,14 +278,22 @@ ModelFetch::ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Met
                                   {{"kind", "full"}})),
       delta_bytes_(metrics.counter("tidelock_edge_transfer_bytes_total", "Bytes of model transfers, by how they came.",
                                    {{"kind", "delta"}})),
+      neighbour_bytes_(metrics.counter("tidelock_edge_transfer_bytes_total",
+                                       "Bytes of model transfers, by how they came.", {{"kind", "neighbour"}})),
       fallbacks_(metrics.counter("tidelock_edge_delta_fallbacks_total",
                                  "Files that came whole although the gateway had one to start from.")),
+      site_fallbacks_(metrics.counter("tidelock_edge_site_fallbacks_total",
+                                      "Files for which a hub was asked although neighbours of the site could have "
+                                      "brought them.")),
+      lies_(metrics.counter("tidelock_edge_site_lies_total",
+                            "Files that a neighbour of the site sent other bytes for; they were not used.")),
       day_bytes_(metrics.gauge("tidelock_edge_transfer_day_bytes", "Charged to the transfer budget of this day, UTC.")),
       month_bytes_(
           metrics.gauge("tidelock_edge_transfer_month_bytes", "Charged to the transfer budget of this month, UTC.")),
       window_bytes_(metrics.gauge("tidelock_edge_transfer_window_bytes",
                                   "What a model transfer may have asked for and not got, so that the link's queue "
                                   "stays short.")),
+      site_(std::move(site)),
       budget_(config.transfer, spent) {
   show();
 }
@@ -251,7 +301,7 @@ ModelFetch::ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Met
 ModelFetch::~ModelFetch() = default;
 
 Result<std::unique_ptr<ModelFetch>> ModelFetch::open(const EdgeConfig& config, Kv& kv, const Clock& clock,
-                                                     Metrics& metrics, BlobStore& blobs) {
+                                                     Metrics& metrics, BlobStore& blobs, std::function<void()> wake) {
   const auto row = kv.get(kMetaFamily, kSpentRow);
   if (!row) return fail(row.error());
   TransferSpent spent;
@@ -261,7 +311,29 @@ Result<std::unique_ptr<ModelFetch>> ModelFetch::open(const EdgeConfig& config, K
     if (!stored) return fail(stored.error());
     spent = *stored;
   }
-  return std::unique_ptr<ModelFetch>(new ModelFetch(config, kv, clock, metrics, blobs, spent));
+  auto site = SiteExchange::open(config, clock, blobs, std::move(wake));
+  if (!site) return fail(site.error());
+  return std::unique_ptr<ModelFetch>(new ModelFetch(config, kv, clock, metrics, blobs, spent, std::move(*site)));
+}
+
+void ModelFetch::stop() { site_->stop(); }
+
+void ModelFetch::begin_version(std::string name, std::string version) {
+  name_ = std::move(name);
+  version_ = std::move(version);
+}
+
+void ModelFetch::tend(const NodeId& session_hub) {
+  if (session_hub.empty() || site_->due_at() > clock_.now()) return;
+  site_->tend([&](SiteCall say) -> Result<AdminAnswer> {
+    const auto hub = client(session_hub);
+    if (!hub) return fail(hub.error());
+    const auto raw = (*hub)->call(encode(NodeCall{std::move(say)}), kConnectTimeoutMs);
+    if (!raw) return fail(raw.error());
+    auto answer = decode<AdminAnswer>(*raw, "answer");
+    if (answer && answer->code != Code::kOk) return fail(answer->code, answer->message);
+    return answer;
+  });
 }
 
 TransferBudget::Time ModelFetch::clocks() const { return {clock_.now(), wall_ms_now()}; }
@@ -315,9 +387,97 @@ Result<NodeClient*> ModelFetch::client(const NodeId& hub) {
   return clients_.emplace(hub, std::move(*made)).first->second.get();
 }
 
-// Each hub holds published files or pulls them.
 Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& file, const std::vector<Bytes>& bases,
                                const GoOn& go_on) {
+  if (blobs_.has(file.sha256)) return {};
+  own_trouble_ = true;
+  const auto near = from_site(session_hub, file, go_on);
+  if (!near) return fail(near.error());
+  auto got = *near ? Result<void>() : from_hubs(session_hub, file, bases, go_on);
+  if (got) {
+    site_->came(file.sha256);
+  } else if (own_trouble_ && got.error().code == Code::kBusy) {
+    site_->fetching(file.sha256, true);
+    // A neighbour may bring it while this gateway may not.
+    if (Error why = got.error(); why.detail_ns > kSiteLook && !site_->alone()) {
+      why.detail_ns = kSiteLook;
+      got = fail(std::move(why));
+    }
+  }
+  return got;
+}
+
+// ---- the site
+
+Result<bool> ModelFetch::from_site(const NodeId& session_hub, const ManifestFile& file, const GoOn& go_on) {
+  site_->want_neighbours();
+  tend(session_hub);
+  if (!config_.site_neighbours || site_->alone()) return false;
+  SiteSource source(config_.id, file.sha256, file.size_bytes, site_->serving(), clock_.now());
+  for (;;) {
+    if (!go_on()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
+    const SiteSource::Next next = source.next(clock_.now());
+    switch (next.step) {
+      case SiteSource::Step::kWait: site_->wait(std::min<Nanos>(next.wait_ns, kLookMs * kMillisecond)); break;
+      case SiteSource::Step::kAsk: {
+        const auto tell = site_->ask(next.from, file.sha256);
+        if (tell)
+          source.told(clock_.now(), next.from, *tell);
+        else
+          source.silent(clock_.now(), next.from);
+        break;
+      }
+      case SiteSource::Step::kTake: {
+        const auto got = from_neighbour(next.from, file, go_on);
+        if (got) return true;
+        if (own_trouble_) return fail(got.error());
+        const bool lie = got.error().code == Code::kCorrupt;
+        if (lie) lies_.add();
+        log(lie ? LogLevel::kWarn : LogLevel::kInfo, "models", "a file did not come from a neighbour",
+            {{"file", file.path}, {"neighbour", next.from}, {"message", got.error().message}});
+        source.failed(clock_.now(), next.from,
+                      lie                               ? SiteSource::Failure::kWrong
+                      : got.error().code == Code::kBusy ? SiteSource::Failure::kBusy
+                                                        : SiteSource::Failure::kBroke);
+        break;
+      }
+      case SiteSource::Step::kHub:
+        if (next.why == SiteSource::Why::kElected) return false;
+        site_fallbacks_.add();  // M3: never in silence
+        log(LogLevel::kInfo, "models", "a hub is asked, for no neighbour brought it",
+            {{"file", file.path}, {"why", site_why_text(next.why)}});
+        return false;
+    }
+  }
+}
+
+// An error is this gateway's own (own_trouble_), or kCorrupt: the neighbour sent what it must not, or it had no time,
+// or broke off.
+Result<void> ModelFetch::from_neighbour(const NodeId& neighbour, const ManifestFile& file, const GoOn& go_on) {
+  own_trouble_ = false;
+  const auto from = site_->client(neighbour);
+  if (!from) return fail(from.error());
+  if (const auto ok = (*from)->connect(kConnectTimeoutMs); !ok) return ok;
+  Conversation conversation(*this, Conversation::With::kNeighbour, file, {}, go_on);
+  bool unknown = false;
+  if (const auto got = converse(**from, neighbour, conversation, &unknown); !got) {
+    own_trouble_ =
+        conversation.ours() && got.error().code != Code::kCorrupt && (got.error().code == Code::kBusy || !go_on());
+    return got;
+  }
+  // M4: whatever came is hashed, and other content is not kept. Whose it was is certain only where all of it came now.
+  auto whole = conversation.writer()->commit();
+  if (!whole && whole.error().code == Code::kCorrupt && conversation.resumed())
+    return fail(Code::kUnavailable, "what came in pieces is not the file: it comes anew");
+  own_trouble_ = !whole && whole.error().code != Code::kCorrupt;
+  return whole;
+}
+
+// ---- the hubs
+
+// Each hub holds published files or pulls them.
+Result<void> ModelFetch::from_hubs(const NodeId& session_hub, const ManifestFile& file, const std::vector<Bytes>& bases,
+                                   const GoOn& go_on) {
   std::vector<NodeId> order{session_hub};
   for (const auto& [id, address] : config_.hubs) {
     if (id != session_hub) order.push_back(id);
@@ -330,7 +490,7 @@ Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& fi
       last = hub.error();
       continue;
     }
-    const auto done = from_hub(**hub, file, bases, go_on);
+    const auto done = from_hub(**hub, id, file, bases, go_on);
     if (done) return {};
     last = done.error();
     if (last.code == Code::kBusy && own_trouble_) break;  // ours, not the hub's: another one helps as little
@@ -338,10 +498,9 @@ Result<void> ModelFetch::fetch(const NodeId& session_hub, const ManifestFile& fi
   return fail(last);
 }
 
-Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases,
-                                  const GoOn& go_on) {
+Result<void> ModelFetch::from_hub(NodeClient& hub, const NodeId& id, const ManifestFile& file,
+                                  const std::vector<Bytes>& bases, const GoOn& go_on) {
   own_trouble_ = true;
-  if (blobs_.has(file.sha256)) return {};
   if (const TransferGrant no = budget_.look(clocks()); no.why != TransferWait::kNone) {
     return fail(paused(no, budget_.limits()));
   }
@@ -349,8 +508,10 @@ Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, con
   own_trouble_ = false;
   if (const auto ok = hub.connect(kConnectTimeoutMs); !ok) return ok;
   own_trouble_ = true;
+  open_bytes_ = std::exchange(connections_[id], hub.connections()) == hub.connections() ? kStreamBytes : kOpenBytes;
+  site_->fetching(file.sha256);
   if (!bases.empty() && file.size_bytes >= kDeltaFrom) {
-    auto done = by_delta(hub, file, bases, go_on);
+    auto done = by_delta(hub, id, file, bases, go_on);
     if (done || done.error().code == Code::kUnavailable || done.error().code == Code::kBusy) return done;
     // M3: never in silence.
     if (!config_.transfer_full_fallback) {
@@ -361,9 +522,9 @@ Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, con
     log(LogLevel::kWarn, "models", "no delta: the file comes whole",
         {{"file", file.path}, {"bytes", file.size_bytes}, {"why", done.error().message}});
   }
-  Conversation conversation(*this, file, {}, go_on);
+  Conversation conversation(*this, Conversation::With::kHub, file, {}, go_on);
   bool unknown = false;
-  auto got = converse(hub, conversation, &unknown);
+  auto got = converse(hub, id, conversation, &unknown);
   if (!got && unknown && conversation.writer() != nullptr)
     got = plain_download(hub, *conversation.writer(), file, go_on);
   if (!got) return got;
@@ -371,30 +532,30 @@ Result<void> ModelFetch::from_hub(NodeClient& hub, const ManifestFile& file, con
 }
 
 // `unknown` becomes true where the hub is of a build without fetches.
-Result<void> ModelFetch::converse(NodeClient& hub, Conversation& conversation, bool* unknown) {
-  pace_.begin();
+Result<void> ModelFetch::converse(NodeClient& from, const NodeId& id, Conversation& conversation, bool* unknown) {
+  conversation.pace().begin();
   auto first = conversation.first();
   if (!first) return fail(first.error());
-  if (conversation.writer() != nullptr && conversation.writer()->offset() == conversation.writer()->size_bytes())
-    return {};  // all of it came before a kill
-  auto got = hub.fetch(
+  if (conversation.all_here()) return {};  // all of it came before a kill
+  auto got = from.fetch(
       std::move(*first), [&](std::optional<Bytes> came) { return conversation.turn(std::move(came)); }, unknown);
+  site_->arrived(name_, version_, id, conversation.came_bytes());
   if (got) return got;
   own_trouble_ = conversation.ours();
   // A pause is what we make of our own budget: how long the hub is busy is no such thing.
   if (!own_trouble_) got = fail(got.error().code, got.error().message);
   *unknown = *unknown || (!conversation.heard() && got.error().code == Code::kInvalid);
-  if (conversation.heard() && got.error().code == Code::kUnavailable) pace_.on_break();
+  if (conversation.heard() && got.error().code == Code::kUnavailable) conversation.pace().on_break();
   return got;
 }
 
-Result<void> ModelFetch::by_delta(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases,
-                                  const GoOn& go_on) {
+Result<void> ModelFetch::by_delta(NodeClient& hub, const NodeId& id, const ManifestFile& file,
+                                  const std::vector<Bytes>& bases, const GoOn& go_on) {
   Conversation conversation(
-      *this, file, {bases.begin(), bases.begin() + static_cast<std::ptrdiff_t>(std::min(bases.size(), kBasesMax))},
-      go_on);
+      *this, Conversation::With::kHub, file,
+      {bases.begin(), bases.begin() + static_cast<std::ptrdiff_t>(std::min(bases.size(), kBasesMax))}, go_on);
   bool unknown = false;
-  if (const auto got = converse(hub, conversation, &unknown); !got) return got;
+  if (const auto got = converse(hub, id, conversation, &unknown); !got) return got;
   if (const auto whole = conversation.writer()->commit(); !whole) return whole;
   auto applied = apply(conversation.delta_sha256(), file);
   own_trouble_ = true;

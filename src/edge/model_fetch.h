@@ -1,12 +1,17 @@
-// ModelFetch brings files of models from hubs into the blob store, for as few bytes as it can and never for more than
-// the gateway may spend (M3).
+// ModelFetch brings files of models into the blob store, for as few bytes over the link to the hubs as it can and never
+// for more than the gateway may spend (M3).
+//
+// A neighbour of the site that has the file gives it, over the LAN and for nothing; else one of the site asks a hub,
+// and the others wait for it, for a bounded time (protocol/site_source.h, site_exchange.h). What comes from a neighbour
+// is kept apart from what came from a hub until it is whole: a neighbour that lies costs time, and no byte of the
+// budget.
 //
 // A file is asked for piece by piece: the hub sends what was asked for and no more, so budget and pace are decided here
 // (protocol/transfer_budget.h, transfer_pace.h). What came lies in a partial file at once; after a lost link or a kill
 // the transfer goes on at the byte. Calls and transfers have a connection of their own beside the session's, so that a
 // heartbeat never waits behind their bytes in a socket.
 //
-// Threads:  one, but for on_round_trip. Blocks on network and disk.
+// Threads:  one, but for on_round_trip and stop. Blocks on network and disk.
 // Durable:  what may be spent is stored before it is asked for.
 // Errors:   kBusy with detail_ns > 0: a pause by budget or hours, and how long it lasts; the message says so. What a
 // hub
@@ -29,6 +34,7 @@
 #include "base/clock.h"
 #include "codec/manifest.h"
 #include "edge/edge.h"
+#include "edge/site_exchange.h"
 #include "protocol/transfer_budget.h"
 #include "protocol/transfer_pace.h"
 #include "store/kv/kv.h"
@@ -43,14 +49,22 @@ class ModelFetch {
   using GoOn = std::function<bool()>;  // asked often, on the fetching thread; false ends the fetch with kUnavailable
   // Everything handed in outlives it; `kv` has kMetaFamily.
   static Result<std::unique_ptr<ModelFetch>> open(const EdgeConfig& config, Kv& kv, const Clock& clock,
-                                                  Metrics& metrics, BlobStore& blobs);
+                                                  Metrics& metrics, BlobStore& blobs, std::function<void()> wake);
   ~ModelFetch();
+  void stop();  // serves no neighbour any more; a fetch that waits for one ends soon
 
-  // From the hub of the session first, then from any other. Done when the store has the file, verified. `bases`: files
-  // in the store that the file may be like, the likest first.
+  // What follows is of this version, in what an operator is told of where bytes came from.
+  void begin_version(std::string name, std::string version);
+  // The exchange with the site, by way of this hub, if something is due; `wake` says so, and due_at() when.
+  void on_session() { site_->on_session(); }
+  void tend(const NodeId& session_hub);
+  Nanos due_at() const { return site_->due_at(); }
+
+  // From a neighbour, else from the hub of the session, then from any other. Done when the store has the file,
+  // verified. `bases`: files in the store that the file may be like, the likest first.
   Result<void> fetch(const NodeId& session_hub, const ManifestFile& file, const std::vector<Bytes>& bases,
                      const GoOn& go_on);
-  // Of files, in this run.
+  // Of files, from hubs, in this run.
   std::uint64_t fetched_bytes() const { return downloaded_.value(); }
   // For calls; not the session's connection.
   Result<NodeClient*> client(const NodeId& hub);
@@ -62,14 +76,21 @@ class ModelFetch {
  private:
   class Conversation;
   ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs,
-             const TransferSpent& spent);
+             const TransferSpent& spent, std::unique_ptr<SiteExchange> site);
   TransferBudget::Time clocks() const;
   Result<TransferGrant> take(std::uint64_t bytes);
   Result<void> store();
-  Result<void> from_hub(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases, const GoOn& go_on);
-  Result<void> by_delta(NodeClient& hub, const ManifestFile& file, const std::vector<Bytes>& bases, const GoOn& go_on);
+  // True: it is here. False: a hub is to be asked.
+  Result<bool> from_site(const NodeId& session_hub, const ManifestFile& file, const GoOn& go_on);
+  Result<void> from_neighbour(const NodeId& neighbour, const ManifestFile& file, const GoOn& go_on);
+  Result<void> from_hubs(const NodeId& session_hub, const ManifestFile& file, const std::vector<Bytes>& bases,
+                         const GoOn& go_on);
+  Result<void> from_hub(NodeClient& hub, const NodeId& id, const ManifestFile& file, const std::vector<Bytes>& bases,
+                        const GoOn& go_on);
+  Result<void> by_delta(NodeClient& hub, const NodeId& id, const ManifestFile& file, const std::vector<Bytes>& bases,
+                        const GoOn& go_on);
   Result<void> apply(BytesView delta_sha256, const ManifestFile& file);
-  Result<void> converse(NodeClient& hub, Conversation& conversation, bool* unknown);
+  Result<void> converse(NodeClient& from, const NodeId& id, Conversation& conversation, bool* unknown);
   Result<void> plain_download(NodeClient& hub, BlobStore::Writer& writer, const ManifestFile& file, const GoOn& go_on);
   void learn_round_trip();
   void show();
@@ -82,13 +103,21 @@ class ModelFetch {
   Counter& downloaded_;
   Counter& full_bytes_;
   Counter& delta_bytes_;
+  Counter& neighbour_bytes_;
   Counter& fallbacks_;
+  Counter& site_fallbacks_;
+  Counter& lies_;
   Gauge& day_bytes_;
   Gauge& month_bytes_;
   Gauge& window_bytes_;
   std::map<NodeId, std::unique_ptr<NodeClient>> clients_;
+  std::map<NodeId, std::uint64_t> connections_;  // of each hub, that are charged
+  std::uint64_t open_bytes_ = 0;                 // to be charged with the first bytes of the next conversation
+  std::unique_ptr<SiteExchange> site_;
+  std::string name_, version_;
   TransferBudget budget_;
   TransferPace pace_;
+  TransferPace near_pace_;  // on the LAN
   std::atomic<Nanos> round_trip_{0};
   Nanos round_trip_seen_ = 0;
   bool own_trouble_ = false;  // the last error was this gateway's: another hub helps as little

@@ -43,7 +43,8 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   auto room = ModelRoom::open(config.data_dir, config.models.quota_bytes);
   if (!room) return fail(room.error());
   keeper->room_ = std::move(*room);
-  auto fetch = ModelFetch::open(config, kv, clock, metrics, keeper->room_->blobs());
+  auto fetch = ModelFetch::open(config, kv, clock, metrics, keeper->room_->blobs(),
+                                [keeper = keeper.get()] { keeper->push(Run{[] {}}); });
   if (!fetch) return fail(fetch.error());
   keeper->fetch_ = std::move(*fetch);
   auto key = kv.get(kMetaFamily, kModelKeyRow);
@@ -81,6 +82,7 @@ void ModelKeeper::stop() {
   changed_.notify_all();
   if (care_) care_->stop();
   if (rehash_) rehash_->stop();
+  if (fetch_) fetch_->stop();
   if (!thread_.joinable()) return;
   thread_.join();
   fetch_->settle();
@@ -129,6 +131,7 @@ void ModelKeeper::run() {
   for (;;) {
     Nanos due = kForever;
     if (describe_due_) due = std::min(due, describe_at_);
+    if (!hub_.empty()) due = std::min(due, fetch_->due_at());
     for (const auto& [key, at] : reads_due_) due = std::min(due, at);
     for (const auto& [version, failure] : failures_) due = std::min(due, failure.retry_at);
     if (repair_due()) due = 0;
@@ -159,6 +162,7 @@ void ModelKeeper::take_queue(std::deque<Item> items) {
   }
   if (describe_due_ && clock_.now() >= describe_at_) describe_models();
   if (clock_.now() >= trust_look_at_) look_at_trust();
+  fetch_->tend(hub_);
   std::vector<std::string> keys;
   for (const auto& [key, at] : reads_due_) {
     if (clock_.now() >= at) keys.push_back(key);
@@ -197,6 +201,7 @@ void ModelKeeper::take(SessionCame& session) {
     }
   }
   failures_.clear();
+  fetch_->on_session();
   describe_due_ = true;
   describe_at_ = 0;
   reads_due_[kTrustStateKey] = 0;
@@ -471,6 +476,7 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   room_->pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
   if (const auto room = make_room(name, *manifest); !room) return room;
   const std::uint64_t before = fetch_->fetched_bytes();
+  fetch_->begin_version(name, pointer.version);
   Result<void> got;
   for (const ManifestFile& file : manifest->files) {
     if (!got || room_->blobs().has(file.sha256)) continue;
@@ -529,11 +535,15 @@ void ModelKeeper::measure_link(std::uint64_t bytes, Nanos took) {
 }
 
 void ModelKeeper::prune() {
-  for (const VersionKey& gone : room_->prune(pointers_, recalls_->all())) {
+  const auto removed = room_->prune(pointers_, recalls_->all());
+  for (const VersionKey& gone : removed) {
     fetched_bytes_.erase(gone);
     damaged_.erase(gone);
     links_.report(EdgeStagedModel{{gone.first, gone.second}, "removed: no pointer names it any more"});
   }
+  // What nobody will go on with: files of those versions that never became whole. A delta that is under way has no pin,
+  // so none goes while there is something to go on with.
+  if (!removed.empty() && failures_.empty()) (void)room_->blobs().make_room(0);
 }
 
 // ---- for others to see

@@ -27,6 +27,7 @@
 #include "hub/ledger_clock.h"
 #include "hub/model_store.h"
 #include "hub/restore.h"
+#include "hub/site_table.h"
 #include "hub/state_rows.h"
 #include "hub/work_thread.h"
 #include "ledger/raft/raft_ledger.h"
@@ -49,13 +50,6 @@ std::uint64_t random_number() {
 }
 
 constexpr Nanos kVersionsEvery = 5 * kSecond;
-
-AdminAnswer answer_of(const Error& error) {
-  AdminAnswer answer;
-  answer.code = error.code;
-  answer.message = error.message;
-  return answer;
-}
 
 }  // namespace
 
@@ -302,6 +296,10 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (const auto* has = std::get_if<HasBlobs>(&call->body)) return reply(encode(models_->answer(*has)));
     if (const auto* care = std::get_if<StoreCall>(&call->body)) return reply(encode(models_->care(peer, *care)));
     if (auto* hubs = std::get_if<HubsCall>(&call->body)) return on_hubs_call(peer, std::move(*hubs), std::move(reply));
+    if (auto* site = std::get_if<SiteCall>(&call->body)) {  // M3
+      const auto describe = [this](Reply described) { ask({{}, DescribeCluster{}}, {}, std::move(described)); };
+      return site_.answer(peer, std::move(*site), describe, std::move(reply));
+    }
     auto& admin = std::get<AdminRequest>(call->body);
     if (peer.role != NodeRole::kClient && !admin.changes_nothing()) {
       reply(encode(
@@ -327,8 +325,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity& peer, Bytes first) override {
     return models_->upload(peer, std::move(first));
   }
-  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first) override {
-    return models_->fetch(std::move(first));
+  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first, std::function<void()> more) override {
+    return models_->fetch(std::move(first), std::move(more));
   }
   void on_refused(const std::string& peer_address, const std::string& why) override {
     log(LogLevel::kWarn, "hub", "peer refused", {{"peer", peer_address}, {"why", why}});
@@ -653,6 +651,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   std::unique_ptr<Kv> kv_;
   std::unique_ptr<HubModelStore> models_;
   WorkThread models_work_;
+  SiteTable site_;
 
   // owned by the core's thread
   std::unique_ptr<KvStateRows> rows_;

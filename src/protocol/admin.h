@@ -308,8 +308,48 @@ struct StoreCall {
   }
 };
 constexpr StoreCall::What last_enumerator(StoreCall::What) { return StoreCall::What::kCollect; }
+// ---- the gateways of a site, to each other (M3). An edge says where its neighbours can reach it and where the bytes
+// of its models came from, and is told who else of its site there is. An operator is told of all edges. The answer's
+// value is an encoded SiteView. Only the active hub answers, from memory; a hub of a build before this refuses the
+// call.
+inline constexpr std::size_t kSiteSourcesMax = 64, kSiteMembersMax = 256;
+struct ModelBytes {
+  std::string name, version;
+  NodeId from;              // a hub, or an edge
+  std::uint64_t bytes = 0;  // since the gateway started
+  friend bool operator==(const ModelBytes&, const ModelBytes&) = default;
+  template <class A>
+  void fields(A& a) {
+    a(name, version, from, bytes);
+  }
+};
+struct SiteCall {
+  std::string address;  // host:port; empty: nowhere
+  std::vector<ModelBytes> bytes;
+  template <class A>
+  void fields(A& a) {
+    a(address, bytes);
+  }
+};
+struct SiteMember {
+  NodeId edge;
+  std::string address;
+  std::vector<ModelBytes> bytes;  // told to operators only
+  template <class A>
+  void fields(A& a) {
+    a(edge, address, bytes);
+  }
+};
+struct SiteView {
+  std::vector<SiteMember> members;  // with a session; to an edge: those of its site
+  template <class A>
+  void fields(A& a) {
+    a(members);
+  }
+};
+
 struct NodeCall {  // what travels in one call to a hub; the answer is an AdminAnswer
-  std::variant<AdminRequest, HasBlobs, HubsCall, StoreCall> body;
+  std::variant<AdminRequest, HasBlobs, HubsCall, StoreCall, SiteCall> body;
   template <class A>
   void fields(A& a) {
     a(body);

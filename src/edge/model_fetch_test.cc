@@ -1,0 +1,393 @@
+// M3 at one gateway: from whom a file comes, what that costs, and what a hub or a neighbour that is busy, lies or goes
+// away does to it. Real connections on loopback; the hub and the neighbour say what the test wants.
+#include "edge/model_fetch.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/elapsed_clock.h"
+#include "base/rng.h"
+#include "base/wall_clock.h"
+#include "codec/archive.h"
+#include "codec/certificate.h"
+#include "codec/signature.h"
+#include "edge/l2_store.h"
+#include "protocol/fetch_window.h"
+#include "store/models/files.h"
+
+namespace tidelock {
+namespace {
+
+Bytes noise(std::uint64_t seed, std::size_t size) {
+  Rng rng(seed);
+  Bytes bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(rng.next());
+  return bytes;
+}
+
+// Serves fetches of what it has, and counts the bytes; a hub, or a neighbour.
+class Node : public NodeService {
+ public:
+  void have(const Bytes& bytes) { have_as(sha256(bytes), bytes); }
+  void have_as(const Bytes& digest, const Bytes& bytes) {  // other bytes than it says
+    const std::lock_guard lock(mutex_);
+    files_[digest] = bytes;
+  }
+  void site(std::vector<SiteMember> members) {
+    const std::lock_guard lock(mutex_);
+    site_.members = std::move(members);
+  }
+  void say_busy(bool is) { busy_ = is; }
+  std::uint64_t sent_bytes() const { return sent_bytes_; }
+  int asked() const { return asked_; }
+  SiteCall said() const {
+    const std::lock_guard lock(mutex_);
+    return said_;
+  }
+
+  void on_session_open(SessionPtr) override {}
+  void on_session_frame(SessionId, Bytes) override {}
+  void on_session_closed(SessionId, const std::string&) override {}
+  void on_raft_frame(const NodeId&, Bytes) override {}
+  void on_refused(const std::string&, const std::string&) override {}
+  void on_call(const PeerIdentity&, Bytes request, Reply reply) override {
+    const std::lock_guard lock(mutex_);
+    if (const auto call = decode<NodeCall>(request, "call"); call && std::holds_alternative<SiteCall>(call->body)) {
+      said_ = std::get<SiteCall>(call->body);
+      AdminAnswer answer;
+      answer.value = encode(site_);
+      return reply(encode(answer));
+    }
+    const auto ask = decode<SiteAsk>(request, "question");
+    if (!ask) return reply(fail(ask.error()));
+    ++asked_;
+    reply(encode(SiteTell{files_.contains(ask->sha256) ? SiteState::kHas : SiteState::kNothing, 0}));
+  }
+  Result<ChunkSource> on_download(const PeerIdentity&, Bytes) override { return fail(Code::kInvalid, "no downloads"); }
+  Result<std::unique_ptr<UploadConsumer>> on_upload(const PeerIdentity&, Bytes) override {
+    return fail(Code::kInvalid, "no uploads");
+  }
+  Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first, std::function<void()>) override {
+    if (busy_) return fail(Error{Code::kBusy, "this hub serves 64 transfers already", {}, 10 * kSecond});
+    const auto request = decode<FetchRequest>(first, "fetch");
+    const auto* blob = request ? std::get_if<FetchBlob>(&request->what) : nullptr;
+    if (blob == nullptr) return fail(Code::kNotFound, "no delta here");
+    const std::lock_guard lock(mutex_);
+    const auto found = files_.find(blob->sha256);
+    if (found == files_.end()) return fail(Code::kNotFound, "no such file");
+    auto window = FetchWindow::open(blob->sha256, found->second.size(), request->more);
+    if (!window) return fail(window.error());
+    return std::make_unique<Source>(*this, found->second, std::move(*window));
+  }
+
+ private:
+  class Source : public FetchSource {
+   public:
+    Source(Node& node, Bytes file, FetchWindow window)
+        : node_(node), file_(std::move(file)), window_(std::move(window)) {}
+    Result<void> take(Bytes said) override { return window_.take(said); }
+    Result<std::optional<Bytes>> next() override {
+      auto frame = window_.next(file_);
+      if (frame && std::exchange(head_seen_, true)) node_.sent_bytes_ += frame->size();
+      return frame;
+    }
+
+   private:
+    Node& node_;
+    const Bytes file_;
+    FetchWindow window_;
+    bool head_seen_ = false;
+  };
+  mutable std::mutex mutex_;
+  std::map<Bytes, Bytes> files_;
+  SiteView site_;
+  SiteCall said_;
+  std::atomic<bool> busy_{false};
+  std::atomic<std::uint64_t> sent_bytes_{0};
+  std::atomic<int> asked_{0};
+};
+
+class ModelFetchTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string path = (std::filesystem::temp_directory_path() / "tidelock-fetch-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(path.data()), nullptr);
+    home_ = path;
+    ca_ = make_ca("test", validity()).value();
+    hub_server_ = serve(hub_, {NodeRole::kHub, "hub-1"});
+    neighbour_server_ = serve(neighbour_, {NodeRole::kEdge, "edge-2"});
+    config_.id = "edge-1";
+    config_.data_dir = home_ + "/data";
+    config_.tls = papers({NodeRole::kEdge, "edge-1"});
+    config_.hubs = {{"hub-1", hub_server_->address()}};
+    kv_ = Kv::open(home_ + "/db", {kMetaFamily}).value();
+    blobs_ = BlobStore::open(home_ + "/blobs").value();
+  }
+  void TearDown() override {
+    fetch_.reset();
+    hub_server_.reset();
+    neighbour_server_.reset();
+    blobs_.reset();
+    kv_.reset();
+    std::filesystem::remove_all(home_);
+  }
+  static Validity validity() {
+    const auto now = static_cast<std::int64_t>(wall_ms_now() / 1000);
+    return {now - 3'600, now + 3'600};
+  }
+  TlsFiles papers(const PeerIdentity& who) {
+    const auto pair = issue_certificate(ca_, who, {{"localhost"}, {"127.0.0.1"}}, validity());
+    const std::string stem = home_ + "/" + who.id;
+    EXPECT_TRUE(pair && files::replace(home_ + "/ca.pem", ca_.certificate_pem) &&
+                files::replace(stem + ".pem", pair->certificate_pem) && files::replace(stem + ".key", pair->key_pem));
+    return {home_ + "/ca.pem", stem + ".pem", stem + ".key"};
+  }
+  std::unique_ptr<NodeServer> serve(Node& node, const PeerIdentity& who) {
+    NodeServerOptions options;
+    options.role = who.role;
+    options.tls = papers(who);
+    auto server = NodeServer::start(options, node);
+    EXPECT_TRUE(server) << server.error().message;
+    return std::move(*server);
+  }
+  // The hub names the neighbour, who serves, and this gateway, who does not.
+  void with_neighbour() { hub_.site({{"edge-1", "", {}}, {"edge-2", neighbour_server_->address(), {}}}); }
+  void start() {
+    fetch_.reset();
+    auto fetch = ModelFetch::open(config_, *kv_, clock_, metrics_, *blobs_, [] {});
+    ASSERT_TRUE(fetch) << fetch.error().message;
+    fetch_ = std::move(*fetch);
+    fetch_->on_session();
+    fetch_->tend("hub-1");
+  }
+  static ManifestFile file_of(const Bytes& bytes) {
+    return {"weights.bin", FileRole::kOther, bytes.size(), sha256(bytes)};
+  }
+  Result<void> get(const Bytes& bytes) {
+    fetch_->begin_version("detector", "1.0.0");
+    return fetch_->fetch("hub-1", file_of(bytes), {}, [] { return true; });
+  }
+  // Until so many bytes of it have come; then something more urgent comes.
+  Result<void> get_some(const Bytes& bytes, std::uint64_t some) {
+    const std::uint64_t before = came("full");
+    return fetch_->fetch("hub-1", file_of(bytes), {}, [&, before] { return came("full") - before < some; });
+  }
+  std::uint64_t came(const std::string& kind) {
+    return metrics_.counter("tidelock_edge_transfer_bytes_total", "", {{"kind", kind}}).value();
+  }
+  std::uint64_t count(const std::string& name) { return metrics_.counter(name, "").value(); }
+  std::uint64_t charged() {
+    return static_cast<std::uint64_t>(metrics_.gauge("tidelock_edge_transfer_day_bytes", "").value());
+  }
+
+  std::string home_;
+  KeyPair ca_;
+  Node hub_, neighbour_;
+  EdgeConfig config_;
+  ElapsedClock clock_;
+  Metrics metrics_;
+  std::unique_ptr<NodeServer> hub_server_, neighbour_server_;
+  std::unique_ptr<Kv> kv_;
+  std::unique_ptr<BlobStore> blobs_;
+  std::unique_ptr<ModelFetch> fetch_;
+};
+
+const std::size_t kSize = 300'000;
+
+TEST_F(ModelFetchTest, WhatANeighbourHasComesFromItAndCostsNothing) {
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  neighbour_.have(file);
+  with_neighbour();
+  start();
+  const auto got = get(file);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_TRUE(blobs_->has(sha256(file)));
+  EXPECT_EQ(neighbour_.sent_bytes(), kSize);
+  EXPECT_EQ(hub_.sent_bytes(), 0u) << "not a byte crossed the wide-area link";
+  EXPECT_EQ(charged(), 0u);
+  EXPECT_EQ(came("neighbour"), kSize);
+  // And the hub is told where it came from.
+  fetch_->on_session();
+  fetch_->tend("hub-1");
+  EXPECT_EQ(hub_.said().bytes, (std::vector<ModelBytes>{{"detector", "1.0.0", "edge-2", kSize}}));
+}
+
+TEST_F(ModelFetchTest, ANeighbourThatLiesCostsTimeOnly) {  // X1, M4
+  const Bytes file = noise(1, kSize), other = noise(2, kSize);
+  hub_.have(file);
+  start();
+  // Half of it came from the hub before there was a neighbour.
+  ASSERT_EQ(get_some(file, kSize / 2).error().code, Code::kUnavailable);
+  const std::uint64_t before = came("full");
+  ASSERT_GE(before, kSize / 2);
+  neighbour_.have_as(sha256(file), other);
+  with_neighbour();
+  fetch_->on_session();
+  const auto got = get(file);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(blobs_->map(sha256(file)).value().bytes(), file) << "the right bytes";
+  EXPECT_EQ(neighbour_.sent_bytes(), kSize) << "it was believed once";
+  EXPECT_EQ(neighbour_.asked(), 1);
+  EXPECT_EQ(came("full"), kSize) << "what came from the hub before is not lost by it";
+  EXPECT_EQ(count("tidelock_edge_site_lies_total"), 1u);
+  EXPECT_EQ(count("tidelock_edge_site_fallbacks_total"), 1u) << "never in silence";
+  EXPECT_FALSE(blobs_->has(sha256(other)));
+}
+
+TEST_F(ModelFetchTest, ANeighbourThatIsGoneHoldsUpNothing) {
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  with_neighbour();
+  neighbour_server_->stop();
+  start();
+  const auto got = get(file);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(came("full"), kSize);
+}
+
+TEST_F(ModelFetchTest, NeighboursAreNotAskedWhereTheConfigurationSaysSo) {
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  neighbour_.have(file);
+  with_neighbour();
+  config_.site_neighbours = false;
+  start();
+  ASSERT_TRUE(get(file));
+  EXPECT_EQ(neighbour_.asked(), 0);
+  EXPECT_EQ(hub_.sent_bytes(), kSize);
+}
+
+// A gateway serves what it holds, to those that its hub names, and nothing that is not whole.
+TEST_F(ModelFetchTest, AGatewayServesItsNeighboursOnly) {  // X1
+  const Bytes file = noise(1, kSize), half = noise(2, kSize);
+  hub_.have(file);
+  hub_.have(half);
+  config_.site_listen = "127.0.0.1:0";
+  start();
+  ASSERT_TRUE(get(file));
+  ASSERT_FALSE(get_some(half, kSize / 2));
+  const std::string address = hub_.said().address;
+  ASSERT_FALSE(address.empty()) << "it told the hub where it serves";
+  NodeClientOptions options;
+  options.address = address;
+  options.tls = papers({NodeRole::kEdge, "edge-2"});
+  options.expected_hub = "edge-1";
+  options.role = NodeRole::kEdge;
+  const auto neighbour = NodeClient::make(options).value();
+  const auto tell = [&](const Bytes& of) -> Result<SiteTell> {
+    const auto raw = neighbour->call(encode(SiteAsk{sha256(of)}), 5'000);
+    if (!raw) return fail(raw.error());
+    return decode<SiteTell>(*raw, "answer");
+  };
+  EXPECT_EQ(tell(file).error().code, Code::kBusy) << "nobody has named it as a neighbour";
+  hub_.site({{"edge-1", address, {}}, {"edge-2", "", {}}});
+  fetch_->on_session();
+  fetch_->tend("hub-1");
+  EXPECT_EQ(tell(file).value().state, SiteState::kHas);
+  EXPECT_EQ(tell(half).value().state, SiteState::kFetching);
+  EXPECT_EQ(tell(noise(3, 10)).value().state, SiteState::kNothing);
+  const auto fetched = [&](const Bytes& of, FetchMore more) {
+    const auto got = neighbour->fetch(encode(FetchRequest{FetchBlob{sha256(of)}, more}),
+                                      [](std::optional<Bytes> frame) -> Result<FetchTurn> {
+                                        return FetchTurn{{}, 5'000, frame.has_value()};
+                                      });
+    return got ? Error{Code::kOk, {}, {}, 0} : got.error();
+  };
+  EXPECT_EQ(fetched(file, {0, 10, 10}).code, Code::kOk);
+  EXPECT_EQ(fetched(half, {0, 10, 10}).code, Code::kNotFound) << "what is not whole is served to nobody";
+  EXPECT_EQ(fetched(file, {0, kSize + 1, 10}).code, Code::kInvalid);
+  hub_.site({{"edge-1", address, {}}});  // removed from the cluster
+  fetch_->on_session();
+  fetch_->tend("hub-1");
+  EXPECT_EQ(tell(file).error().code, Code::kBusy);
+  EXPECT_EQ(fetched(file, {0, 10, 10}).code, Code::kBusy);
+}
+
+// A pause says how long it lasts, and only a gateway's own is one.
+TEST_F(ModelFetchTest, AHubThatIsBusyIsNoPauseAndASpentBudgetIs) {
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  hub_.say_busy(true);
+  config_.transfer.daily_budget_bytes = 50'000;
+  start();
+  const auto busy = get(file);
+  ASSERT_FALSE(busy);
+  EXPECT_EQ(busy.error().code, Code::kBusy);
+  EXPECT_EQ(busy.error().detail_ns, 0) << "the hub's word is not taken for a pause of this gateway";
+  hub_.say_busy(false);
+  const auto spent = get(file);
+  ASSERT_FALSE(spent);
+  EXPECT_EQ(spent.error().code, Code::kBusy);
+  EXPECT_GT(spent.error().detail_ns, 0);
+  EXPECT_NE(spent.error().message.find("paused: the daily budget of 50000 bytes is spent"), std::string::npos);
+  EXPECT_LE(charged(), 50'000u);
+  EXPECT_LE(hub_.sent_bytes(), 50'000u);
+  // A neighbour may bring it meanwhile, so the pause is looked at again before the day ends.
+  with_neighbour();
+  fetch_->on_session();
+  const auto again = get(file);
+  ASSERT_FALSE(again);
+  EXPECT_LE(again.error().detail_ns, 300 * kSecond);
+  neighbour_.have(file);
+  ASSERT_TRUE(get(file)) << "and what a neighbour gives needs no budget";
+}
+
+// A version that is withdrawn while it comes: the transfer ends, what came stays, and it goes on there if it is wanted
+// again.
+TEST_F(ModelFetchTest, ATransferThatIsNotWantedAnyMoreEndsAndMayGoOnAtTheByte) {
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  start();
+  const auto ended = get_some(file, 100'000);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, Code::kUnavailable);
+  EXPECT_FALSE(blobs_->has(sha256(file)));
+  const std::uint64_t here = came("full");
+  EXPECT_LT(here, kSize);
+  ASSERT_TRUE(get(file));
+  EXPECT_EQ(came("full"), kSize) << "no byte came twice";
+}
+
+// What a connection costs is charged once, with the first bytes that are asked for on it.
+TEST_F(ModelFetchTest, AConnectionIsChargedOnce) {
+  const Bytes first = noise(1, 6'000), second = noise(2, 6'000);
+  hub_.have(first);
+  hub_.have(second);
+  start();
+  ASSERT_TRUE(get(first));
+  const std::uint64_t of_first = charged();
+  EXPECT_GE(of_first, first.size() + 4'000) << "a handshake, a stream and the bytes";
+  ASSERT_TRUE(get(second));
+  EXPECT_GE(charged() - of_first, second.size() + 600) << "a stream and the bytes";
+  EXPECT_LT(charged() - of_first, second.size() + 1'500) << "the connection was there already";
+  EXPECT_EQ(came("full"), first.size() + second.size());
+}
+
+TEST_F(ModelFetchTest, NothingIsChargedWhileTheRateSaysWait) {
+  const Bytes first = noise(1, 6'000), second = noise(2, 6'000);
+  hub_.have(first);
+  hub_.have(second);
+  config_.transfer.rate_bytes_per_s = 500;  // what the first takes is 20 s of it
+  start();
+  ASSERT_TRUE(get(first));
+  const std::uint64_t of_first = charged();
+  int looks = 0;
+  const auto waited = fetch_->fetch("hub-1", file_of(second), {}, [&] { return ++looks < 5; });
+  ASSERT_FALSE(waited);
+  EXPECT_EQ(waited.error().code, Code::kUnavailable) << waited.error().message;
+  EXPECT_EQ(charged(), of_first) << "nothing was asked for";
+  EXPECT_EQ(came("full"), first.size());
+}
+
+}  // namespace
+}  // namespace tidelock
