@@ -52,7 +52,7 @@ def budget(cluster, releases, options):
     cluster.stop(EDGE)
     path = cluster.config_file(EDGE)
     with open(path, "a", encoding="utf-8") as out:
-        out.write(f"\n[transfer]\ndaily_budget_bytes = {allowed}\n")
+        out.write(f"daily_budget_bytes = {allowed}\n")  # into [transfer], the last of the file
     releases.publish("4.0.0", releases.noise(size))
     cluster.start(EDGE)
     # What the edge spent earlier today counts: it has no budget left if the runs before took more than this one.

@@ -80,7 +80,7 @@ class Transfer(unittest.TestCase):
             self.assertIn("no delta: the file comes whole", cluster.processes[EDGE].last_words(60))
             cluster.stop(EDGE)
             with open(cluster.config_file(EDGE), "a", encoding="utf-8") as out:
-                out.write("\n[transfer]\nfull_fallback = false\n")
+                out.write("full_fallback = false\n")  # into [transfer], the last of the file
             cluster.start(EDGE)
             releases.publish("4.0.0", releases.noise(SIZE // 10))
             releases.stage("4.0.0")
@@ -90,7 +90,7 @@ class Transfer(unittest.TestCase):
     def test_a_budget_stops_a_transfer_and_is_seen(self):
         budget = 1_000_000
         with Scratch() as folder:
-            cluster, releases = self.cluster(folder, f"\n[transfer]\ndaily_budget_bytes = {budget}\n")
+            cluster, releases = self.cluster(folder, f"daily_budget_bytes = {budget}\n")
             releases.publish("1.0.0", releases.noise(SIZE))
             before = link(cluster)[0]
             releases.stage("1.0.0")

@@ -24,13 +24,14 @@ class Releases:
 
     def __init__(self, cluster, folder, seed=1):
         self.cluster, self.folder, self.random = cluster, folder, random.Random(seed)
-        self.base = os.path.join(folder, "release")
+        self.base, self.payloads = os.path.join(folder, "release"), {}
         out = subprocess.run([os.path.join(cluster.bin, "camera-assets"), "--release", self.base, "--version", "1.0.0"], capture_output=True,
                              text=True, timeout=300, stdin=subprocess.DEVNULL)
         if out.returncode:
             raise Failure(f"camera-assets: {out.stderr.strip() or out.returncode}")
 
     def publish(self, version, payload=b""):
+        self.payloads[version] = payload
         made = os.path.join(self.folder, f"release-{version}")
         shutil.copytree(self.base, made)
         if payload:
@@ -44,15 +45,22 @@ class Releases:
         """Bytes that nothing makes smaller."""
         return self.random.randbytes(size)
 
+    def changed(self, version, size):
+        """The payload of that version with so many bytes in its middle replaced."""
+        payload = bytearray(self.payloads[version])
+        middle = (len(payload) - size) // 2
+        payload[middle:middle + size] = self.noise(size)
+        return payload
+
     def stage(self, version):
         must(self.cluster.cli_json("model", "stage", MODEL, version), f"stage {version}")
 
     def status(self):
         return self.cluster.cli_json("model", "status", MODEL, timeout_ms=3_000)
 
-    def staged(self, version):
+    def staged(self, version, edges=(EDGE,)):
         status = self.status()
-        return status["ok"] and status["staged"] == version and EDGE in status["staged_edges"]
+        return status["ok"] and status["staged"] == version and set(edges) <= set(status["staged_edges"])
 
     def wait_staged(self, version, seconds):
         wait_until(f"{version} verified by {EDGE}", lambda: self.staged(version), seconds, step=0.2)
@@ -64,6 +72,15 @@ class Releases:
             return sum(entry.stat().st_size for entry in os.scandir(folder))
         except FileNotFoundError:
             return 0
+
+
+def wait_staged_by(releases, version, edges, seconds):
+    wait_until(f"{version} verified by {' '.join(edges)}", lambda: releases.staged(version, edges), seconds, step=0.2)
+
+
+def carried(cluster):
+    """Bytes that the links of all edges carried, either way."""
+    return sum(up + down for up, down in cluster.links.carried().values())
 
 
 def link(cluster):
