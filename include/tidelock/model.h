@@ -15,8 +15,9 @@
 // Threads:   acquire may be called from any thread and takes no lock beyond one atomic shared_ptr load.
 // Proof:     acquire reads the pointer itself: `proven` is true only if the pointer was read under its contract and
 // names
-//            exactly the version whose loaded model is returned. Otherwise the last verified version is returned,
-//            flagged.
+//            exactly the version whose loaded model is returned, that is verified on this gateway still, and its trust
+//            files are fresh (X2, X3: the edge says so, looked at ten times a second). Otherwise the last verified
+//            version is returned, flagged.
 // Verified:  a version is loaded only after the edge verified signature, hashes and golden outputs (M4), and its file
 // is
 //            hashed again before it is parsed.
@@ -47,6 +48,7 @@ struct ModelReceipt {
   bool fallback = false;      // last verified version, not provably the one in force
   Nanos bound_ns = kForever;  // true bound on the pointer's age
   Basis basis = Basis::kNone;
+  bool trust_expired = false;  // this gateway's trust files have expired: the version may be an old one (X2)
 };
 
 struct ModelUse {

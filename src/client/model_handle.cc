@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/wall_clock.h"
 #include "client/client_impl.h"
+#include "client/model_doubts.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
@@ -52,7 +53,8 @@ class Handle : public ModelHandle {
         ring_key_(model_ring_key(name_)),
         staged_key_(model_staged_key(name_)),
         options_(std::move(options)),
-        engine_(std::move(engine)) {}
+        engine_(std::move(engine)),
+        doubts_(client_.run_dir() + "/models", name_) {}
 
   ~Handle() override {
     {
@@ -91,12 +93,13 @@ class Handle : public ModelHandle {
         receipt.activation = look.receipt.version;
         receipt.bound_ns = look.receipt.bound_ns;
         receipt.basis = look.receipt.basis;
-        receipt.proven = look.proven;
+        receipt.proven = look.proven && !doubts_.any();  // X2, X3
         if (look.proven) last_proven_ns_.store(monotonic_ns_now() - look.receipt.bound_ns, std::memory_order_relaxed);
       }
     }
     receipt.version = use->version;
     receipt.digest = use->manifest_sha256;
+    receipt.trust_expired = doubts_.trust_expired();
     receipt.fallback = !receipt.proven;  // M6: never unmarked
     if (receipt.fallback) {
       // This version was in force when it was last proven; that is what can be said about it now.
@@ -263,6 +266,7 @@ class Handle : public ModelHandle {
         if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) return;
       }
       const std::int64_t now_ns = monotonic_ns_now();
+      if (const auto use = std::atomic_load(&in_use_)) doubts_.look(now_ns, use->version);
       const PointerInForce look = pointer();
       if (look.proven && look.pointer) {
         follow(*look.pointer, look.receipt.version);
@@ -293,6 +297,7 @@ class Handle : public ModelHandle {
   const std::string name_, current_key_, ring_key_, staged_key_;
   const ModelOptions options_;
   const std::unique_ptr<Engine> engine_;
+  ModelDoubts doubts_;
 
   std::shared_ptr<const Loaded> in_use_;  // std::atomic_load / std::atomic_store
   std::shared_ptr<const NodeId> edge_;    // likewise; null until the edge has said which gateway this is

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "client/scripted_edge_fixture.h"
 #include "codec/archive.h"
@@ -101,6 +102,24 @@ TEST_F(ModelHandleTest, WithoutAPageTheVersionIsGivenAndFlagged) {  // M6
   const auto swaps = (*handle)->take_swaps();
   ASSERT_EQ(swaps.size(), 1u);
   EXPECT_EQ(swaps[0].version, "1.0.0");
+}
+
+TEST_F(ModelHandleTest, ReceiptsSayThatTheTrustFilesHaveExpired) {  // X2
+  const auto handle = ModelHandle::open(*client_, "detector", {});
+  ASSERT_TRUE(handle) << handle.error().message;
+  EXPECT_FALSE((*handle)->acquire()->receipt.trust_expired);
+  const std::string flag = edge_.run_dir() + "/models/.trust-expired";
+  const auto says = [&](bool expired) {  // the watcher's next look, or one after it
+    for (int i = 0; i < 20'000'000 && (*handle)->acquire()->receipt.trust_expired != expired; ++i)
+      std::this_thread::yield();
+    return (*handle)->acquire()->receipt.trust_expired == expired;
+  };
+  write(flag, "timestamp expired\n");
+  EXPECT_TRUE(says(true));
+  const auto use = (*handle)->acquire();
+  EXPECT_TRUE(use->receipt.fallback) << "flagged (M6)";
+  fs::remove(flag);
+  EXPECT_TRUE(says(false));
 }
 
 TEST_F(ModelHandleTest, TakesNoVersionThatDoesNotHoldAndSaysWhy) {  // M4, X3

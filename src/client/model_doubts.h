@@ -1,0 +1,43 @@
+// ModelDoubts is what an edge says about a version that is in use, beside the models it lays out: that the trust files
+// have expired, so that an old release may have been put in force (X2, freeze); or that the version is verified no
+// more: it was damaged on disk (X3), or withdrawn. Whoever uses it goes on and is told: its frames are not proven.
+//
+// Threads: look is the watcher's; the others are for any. Cost: look is two stats at most every kEvery.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+namespace tidelock {
+
+class ModelDoubts {
+ public:
+  static constexpr std::int64_t kEveryNs = 100'000'000;
+
+  // `folder` holds the versions of all models: RUN_DIR/models.
+  ModelDoubts(std::string folder, const std::string& name)
+      : flag_(folder + "/.trust-expired"), versions_(std::move(folder) + "/" + name + "/") {}
+
+  // `version`: the one that is in use.
+  void look(std::int64_t now_ns, const std::string& version) {
+    if (now_ns < next_ns_) return;
+    next_ns_ = now_ns + kEveryNs;
+    std::error_code ignored;
+    expired_.store(std::filesystem::exists(flag_, ignored), std::memory_order_relaxed);
+    unverified_.store(!std::filesystem::exists(versions_ + version + "/tidelock.verified", ignored),
+                      std::memory_order_relaxed);
+  }
+  bool trust_expired() const { return expired_.load(std::memory_order_relaxed); }
+  bool unverified() const { return unverified_.load(std::memory_order_relaxed); }
+  bool any() const { return trust_expired() || unverified(); }
+
+ private:
+  const std::string flag_, versions_;
+  std::int64_t next_ns_ = 0;
+  std::atomic<bool> expired_{false}, unverified_{false};
+};
+
+}  // namespace tidelock
