@@ -370,15 +370,22 @@ void ModelKeeper::verify_placed() {
       room_->unmark(key);
       continue;
     }
-    auto checked =
-        encoded ? room_->check_placed(key, *encoded, model_key_) : Result<ModelRoom::Verified>(fail(encoded.error()));
+    auto manifest = encoded ? room_->open_placed(key, *encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
+    if (manifest) {
+      if (const auto whole = room_->check_files(*manifest); !whole) {
+        unverified(key, whole.error());
+        continue;
+      }
+    }
+    const Result<void> checked = manifest ? room_->check_outputs(key, *manifest) : Result<void>(fail(manifest.error()));
     if (!checked) {
       log(LogLevel::kWarn, "models", "placed version no longer verifies, removed",
           {{"model", placed.name}, {"version", placed.version}, {"message", checked.error().message}});
       room_->remove(key);
       continue;
     }
-    if (room_->mark(key, std::move(*checked))) links_.report(EdgeStagedModel{{placed.name, placed.version}, {}});
+    if (room_->mark(key, {sha256(*encoded), std::move(*manifest)}))
+      links_.report(EdgeStagedModel{{placed.name, placed.version}, {}});
   }
 }
 

@@ -138,6 +138,7 @@ class ModelKeeper {
   Result<std::vector<StoredRelease>> releases() const;
   std::vector<std::string> mend(const std::vector<CheckedFile>& broken);
   Result<std::vector<Garbage>> collect(bool remove);
+  void unverified(const VersionKey& key, const Error& error);
   bool repair_due() const;
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();

@@ -100,6 +100,18 @@ void ModelKeeper::take(Damaged& damaged) {
   if (damaged.mending) mendings_.push_back(damaged.mending);
 }
 
+// Found at the start: what cannot be read now (M8: that is no reason to delete it) or is damaged comes the ordinary
+// way.
+void ModelKeeper::unverified(const VersionKey& key, const Error& error) {
+  if (error.code == Code::kCorrupt) damaged_files_.add();
+  log(error.code == Code::kCorrupt ? LogLevel::kError : LogLevel::kWarn, "models",
+      error.code == Code::kCorrupt ? "file damaged on disk" : "file not read",
+      {{"model", key.first}, {"version", key.second}, {"message", error.message}});
+  room_->unmark(key);
+  damaged_.insert(key);
+  links_.report(EdgeStagedModel{{key.first, key.second}, "it is fetched again: " + error.message});
+}
+
 bool ModelKeeper::repair_due() const {
   return !hub_.empty() && std::any_of(damaged_.begin(), damaged_.end(),
                                       [this](const VersionKey& key) { return !failures_.contains(key); });

@@ -385,6 +385,26 @@ TEST_F(ModelCareTest, ARepairBringsBackWhatNoPointerNamesToo) {  // X3, M8
   }
 }
 
+TEST_F(ModelCareTest, WhatWentBadWhileNobodyLookedComesBackAfterTheNextStart) {  // X3, M8
+  config_.models.rehash_bytes_per_s = 0;
+  start();
+  bring("1.0.0");
+  bring("2.0.0", "1.0.0");
+  keeper_.reset();
+  flip_a_bit("1.0.0");  // one file with that of 2.0.0
+  change([&] { reports_.clear(); });
+  start();
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "it is fetched again: ") && said("2.0.0", "it is fetched again: "); }));
+  for (const char* version : {"1.0.0", "2.0.0"}) {
+    EXPECT_FALSE(fs::exists(room(version) + "/" + kVerifiedMark)) << version;
+    EXPECT_TRUE(fs::exists(room(version) + "/tidelock.manifest")) << version << ": it knows what it needs";
+  }
+  // No pointer has come yet, and none ever names 1.0.0: its own manifest does.
+  keeper_->on_session("hub-1", key().public_pem);
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "") && said("2.0.0", ""); }));
+  for (const char* version : {"1.0.0", "2.0.0"}) EXPECT_EQ(model_in(version), small_model()) << version;
+}
+
 TEST_F(ModelCareTest, ADamagedManifestIsBroughtBackByItsPointer) {  // X3
   config_.models.rehash_bytes_per_s = 0;
   start();

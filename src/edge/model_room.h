@@ -45,8 +45,13 @@ class ModelRoom {
   Result<Bytes> signed_manifest(const VersionKey& key) const { return layout_->signed_manifest(key.first, key.second); }
   std::string folder(const VersionKey& key) const { return layout_->folder(key.first, key.second); }
 
-  // X3: what is placed, from its signature to its golden outputs, as if it had come just now. Changes nothing.
-  Result<Verified> check_placed(const VersionKey& key, BytesView encoded, BytesView model_key);
+  // X3: what is placed, from its signature to its golden outputs, as if it had come just now. In this order: the
+  // manifest, each file (one that is damaged is set aside), the outputs.
+  Result<Manifest> open_placed(const VersionKey& key, BytesView encoded, BytesView model_key) const;
+  Result<void> check_files(const Manifest& manifest);
+  Result<void> check_outputs(const VersionKey& key, const Manifest& manifest) {
+    return run_golden(folder(key), manifest);
+  }
   // Lays out a version whose files are all here, and runs its golden inputs; without its mark when they do not hold.
   Result<void> place(BytesView encoded, const Manifest& manifest);
   // From here on apps load it.
