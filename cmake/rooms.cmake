@@ -70,6 +70,8 @@ function(tidelock_library name target)
       target_link_libraries(${library} INTERFACE curl)
     elseif(name STREQUAL "expat")
       target_link_libraries(${library} INTERFACE expat)
+    elseif(name STREQUAL "uring")
+      target_link_libraries(${library} INTERFACE uring)
     elseif(name STREQUAL "cli11" OR name STREQUAL "tomlplusplus" OR name STREQUAL "json")  # header only
     else()
       message(FATAL_ERROR "unknown library ${name}")

@@ -40,6 +40,7 @@ LIBRARIES = {
     "archive": r"archive\.h|archive_entry\.h",
     "curl": r"curl/.*",
     "expat": r"expat\.h",
+    "uring": r"liburing\.h|liburing/.*",
 }
 EVERYWHERE = {"expected"}  # header only, and part of what Result is
 TEST_LIBRARIES = r"gtest/.*|gmock/.*|benchmark/.*"

@@ -55,7 +55,7 @@ class Promises : public CommandHandler {
 
 class Settling : public testing::Test {
  protected:
-  Settling() : loop_(*EventLoop::create(clock_)), server_(*loop_, promises_, {}) {
+  Settling() : loop_(*EventLoop::create(clock_, back_end_under_test())), server_(*loop_, promises_, {}) {
     port_ = server_.listen_tcp("127.0.0.1", 0).value();
     thread_ = std::thread([this] { loop_->run(); });
   }
@@ -87,6 +87,20 @@ TEST_F(Settling, IsAskedOnceForWhatArrivedTogether) {
   for (int i = 0; i < 3; ++i) ASSERT_EQ(to_text(client.receive(kPatience).value()), "OK");
   stop();
   EXPECT_EQ(promises_.commands_settled, std::vector<int>{3});
+}
+
+TEST_F(Settling, IsAskedOnceForAPipelineOfSeveralBuffers) {
+  stop();  // so that all of it is there when the loop looks
+  RespClient client = connect();
+  const std::string request = "*2\r\n$3\r\nGET\r\n$1000\r\n" + std::string(1000, 'k') + "\r\n";
+  constexpr int kRequests = 30;  // 30 KB: one recv of 64 KiB, two buffers of io_uring
+  std::string all;
+  for (int i = 0; i < kRequests; ++i) all += request;
+  ASSERT_TRUE(client.send_raw(all, kPatience));
+  thread_ = std::thread([this] { loop_->run(); });
+  for (int i = 0; i < kRequests; ++i) ASSERT_EQ(to_text(client.receive(kPatience).value()), "OK");
+  stop();
+  EXPECT_EQ(promises_.commands_settled, std::vector<int>{kRequests});
 }
 
 TEST_F(Settling, AnAnswerThatIsNotStoodByIsNeverSent) {

@@ -1,4 +1,4 @@
-// The life of a connection. Bytes in -> read_some -> process: commands are taken and answered into `out` until one
+// The life of a connection. Bytes in -> take_bytes -> process: commands are taken and answered into `out` until one
 // defers, the output is full, or the turn's share is used -> flush: one write for all answers -> settle: interest,
 // deadlines, memory. Whoever leaves work behind (a deferred answer that came, a share used up) enqueues the connection;
 // run_ready goes on with it at the end of the turn, so process never runs inside complete() or handle().
@@ -53,7 +53,7 @@ ReplyToken RespConnection::defer() {
 }
 
 RespServerImpl::RespServerImpl(EventLoop& l, CommandHandler& h, RespServerOptions o)
-    : loop(l), handler(h), options(std::move(o)), read_buffer(std::make_unique_for_overwrite<char[]>(kReadBytes)) {
+    : loop(l), handler(h), options(std::move(o)) {
   waker = loop.add_waker([this](Nanos now) { sweep(now); });
   pause_waker = loop.add_waker([this](Nanos) { end_pause(); });
   expiry_waker = loop.add_waker([this](Nanos now) { expire_tracked(now); });
@@ -192,9 +192,14 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   connection->created_at = connection->last_at = loop.clock().now();
   connection->interest = EPOLLIN;
   const std::weak_ptr<RespConnection> weak = connection;
-  const auto watch = loop.watch(fd, EPOLLIN, [this, weak](std::uint32_t events) {
-    if (const auto alive = weak.lock()) on_event(alive, events);
-  });
+  const auto watch = connection->tls != nullptr
+                         ? loop.watch(fd, EPOLLIN,
+                                      [this, weak](std::uint32_t events) {
+                                        if (const auto alive = weak.lock()) on_tls_event(alive, events);
+                                      })
+                         : loop.receive(fd, EPOLLIN, [this, weak](const EventLoop::Arrival& arrival) {
+                             if (const auto alive = weak.lock()) on_arrival(alive, arrival);
+                           });
   if (!watch) {
     ::close(fd);
     return;
@@ -208,50 +213,63 @@ void RespServerImpl::admit(int fd, const Listener& listener, const sockaddr* pee
   settle(*connection);
 }
 
-void RespServerImpl::on_event(const std::shared_ptr<RespConnection>& connection, std::uint32_t events) {
+void RespServerImpl::on_arrival(const std::shared_ptr<RespConnection>& connection, const EventLoop::Arrival& arrival) {
+  RespConnection& c = *connection;
+  if (c.dead) return;
+  if ((arrival.events & (EPOLLHUP | EPOLLERR)) != 0 && (c.interest & EPOLLIN) == 0) return close(c);
+  if (arrival.error != 0) return close(c);
+  if (!c.authenticated && acl.open()) set_authenticated(c, true);  // there is no password any more
+  if (!arrival.bytes.empty() && !take_bytes(c, arrival.bytes)) return;
+  if (arrival.end && !take_end(c)) return;
+  if (!arrival.more) process(connection);  // else with what follows, so that its answers leave together
+}
+
+void RespServerImpl::on_tls_event(const std::shared_ptr<RespConnection>& connection, std::uint32_t events) {
   if (connection->dead) return;
   const bool reading = (connection->interest & EPOLLIN) != 0;
   if (!reading && (events & (EPOLLHUP | EPOLLERR)) != 0) return close(*connection);
   std::uint32_t readable = EPOLLIN | EPOLLHUP | EPOLLERR;
-  if (connection->tls != nullptr && connection->tls->recv_wants_write()) readable |= EPOLLOUT;
-  if (reading && (events & readable) != 0 && !read_some(*connection)) return;
+  if (connection->tls->recv_wants_write()) readable |= EPOLLOUT;
+  if (reading && (events & readable) != 0 && !read_tls(*connection)) return;
   process(connection);
 }
 
-// False: the connection is gone.
-bool RespServerImpl::read_some(RespConnection& connection) {
-  TlsStream* const tls = connection.tls.get();
-  const ssize_t got = tls != nullptr ? tls->recv(read_buffer.get(), kReadBytes)
-                                     : ::recv(connection.fd, read_buffer.get(), kReadBytes, 0);
+// These three: false: the connection is gone.
+bool RespServerImpl::read_tls(RespConnection& connection) {
+  TlsStream& tls = *connection.tls;
+  if (tls_buffer == nullptr) tls_buffer = std::make_unique_for_overwrite<char[]>(kReadBytes);
+  const ssize_t got = tls.recv(tls_buffer.get(), kReadBytes);
   const int why = errno;
   // Its handshake is over, whether or not it has asked for anything yet.
-  if (!connection.authenticated && acl.open() && (tls == nullptr || tls->established())) {
-    set_authenticated(connection, true);
-  }
-  if (got < 0) {
-    if (why == EAGAIN || why == EINTR) return true;
-    if (tls != nullptr && !tls->established()) ++stats.refused_tls;
-    close(connection);
-    return false;
-  }
-  if (got == 0) {
-    if (connection.linger_until != kForever) {
-      close(connection);
-      return false;
-    }
-    connection.input_closed = true;  // answers to what was sent before are still wanted
-    return true;
-  }
-  const auto bytes = static_cast<std::size_t>(got);
-  stats.bytes_in += bytes;
+  if (!connection.authenticated && acl.open() && tls.established()) set_authenticated(connection, true);
+  if (got > 0) return take_bytes(connection, {tls_buffer.get(), static_cast<std::size_t>(got)});
+  if (got == 0) return take_end(connection);
+  if (why == EAGAIN || why == EINTR) return true;
+  if (!tls.established()) ++stats.refused_tls;
+  close(connection);
+  return false;
+}
+
+bool RespServerImpl::take_bytes(RespConnection& connection, std::string_view bytes) {
+  stats.bytes_in += bytes.size();
   connection.last_at = cheap_now();
   if (connection.linger_until != kForever) {
-    connection.lingered_bytes += bytes;
+    connection.lingered_bytes += bytes.size();
     if (connection.lingered_bytes <= kLingerBytesMax) return true;
     close(connection);
     return false;
   }
-  connection.parser.feed({read_buffer.get(), bytes});
+  // Of a connection that is about to end, bytes may come that were on their way when it was said.
+  if (!connection.close_when_sent) connection.parser.feed(bytes);
+  return true;
+}
+
+bool RespServerImpl::take_end(RespConnection& connection) {
+  if (connection.linger_until != kForever) {
+    close(connection);
+    return false;
+  }
+  connection.input_closed = true;  // answers to what was sent before are still wanted
   return true;
 }
 
@@ -363,7 +381,7 @@ void RespServerImpl::run_ready() {
     const std::shared_ptr<RespConnection> connection = found->second;
     connection->queued = false;
     const bool more = connection->tls != nullptr && connection->tls->has_more();
-    if (more && (connection->interest & EPOLLIN) != 0 && !read_some(*connection)) continue;
+    if (more && (connection->interest & EPOLLIN) != 0 && !read_tls(*connection)) continue;
     process(connection);
   }
 }

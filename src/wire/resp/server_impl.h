@@ -163,8 +163,11 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void accept_all(const Listener& listener);
   void admit(int fd, const Listener& listener, const sockaddr* peer);
   std::string refusal(const RespConnection& connection);
-  void on_event(const std::shared_ptr<RespConnection>& connection, std::uint32_t events);
-  bool read_some(RespConnection& connection);
+  void on_arrival(const std::shared_ptr<RespConnection>& connection, const EventLoop::Arrival& arrival);
+  void on_tls_event(const std::shared_ptr<RespConnection>& connection, std::uint32_t events);
+  bool read_tls(RespConnection& connection);
+  bool take_bytes(RespConnection& connection, std::string_view bytes);
+  bool take_end(RespConnection& connection);
   void process(const std::shared_ptr<RespConnection>& connection);
   bool can_execute(const RespConnection& connection) const;
   void settle(RespConnection& connection);
@@ -310,7 +313,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   std::vector<std::uint64_t> ready;  // connections with something to do at the end of the turn
   bool ready_scheduled = false;
   int spare_fd = -1;  // given up for a moment to refuse a connection when descriptors run out
-  std::unique_ptr<char[]> read_buffer;
+  std::unique_ptr<char[]> tls_buffer;
   // Where connections write their answers until they are sent, one after the other: so it stays in the processor's
   // cache, and a connection that waits keeps no room for answers.
   std::string spare_output, spare_copy;

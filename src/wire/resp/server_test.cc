@@ -522,49 +522,6 @@ TEST(RespServer, FewUnauthenticatedConnectionsPerRemoteAddress) {  // X6
   ASSERT_TRUE(d) << d.error().message;
 }
 
-TEST(EventLoop, TasksWakersAndWatches) {
-  MovedClock clock;
-  auto loop = std::move(*EventLoop::create(clock));
-  std::vector<std::string> seen;
-  EventLoop::Waker first = 0;
-  first = loop->add_waker([&](Nanos now) {
-    seen.push_back("rang");
-    EXPECT_EQ(now, clock.now());
-    loop->soon([&] { seen.push_back("soon"); });
-    loop->soon([&] { loop->stop(); });
-  });
-  const EventLoop::Waker removed = loop->add_waker([&](Nanos) { seen.push_back("removed"); });
-  loop->wake_at(first, clock.now() + kSecond);
-  loop->wake_at(removed, clock.now() + kSecond);
-  loop->remove_waker(removed);
-  std::thread outside([&] {
-    for (int i = 0; i < 1000; ++i) {
-      loop->post([&seen, i] {
-        if (i == 999) seen.push_back("posted");
-      });
-    }
-    loop->post([&] { clock.advance(2 * kSecond); });
-  });
-  loop->run();
-  outside.join();
-  EXPECT_EQ(seen, (std::vector<std::string>{"posted", "rang", "soon"}));
-  EXPECT_FALSE(loop->in_loop_thread());
-}
-
-TEST(EventLoop, ATimerOfTheRealClockWakesIt) {
-  const ElapsedClock clock;
-  auto loop = std::move(*EventLoop::create(clock));
-  const Nanos due = clock.now() + 2 * kMillisecond;
-  Nanos rang = 0;
-  const auto waker = loop->add_waker([&](Nanos now) {
-    rang = now;
-    loop->stop();
-  });
-  loop->wake_at(waker, due);
-  loop->run();
-  EXPECT_GE(rang, due);
-}
-
 TEST(RespClient, SaysWhatHappened) {
   const TemporaryFolder folder;
   EXPECT_EQ(RespClient::connect({.address = "nonsense"}).error().code, Code::kInvalid);
