@@ -371,6 +371,7 @@ constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
 constexpr const char* kScope[] = {"gateway", "site", "region"};
 constexpr const char* kL2Engine[] = {"rocksdb", "redis", "memcached"};
 constexpr const char* kTlsClients[] = {"any", "optional", "certified"};
+constexpr const char* kRedisIo[] = {"auto", "epoll", "io_uring"};
 constexpr const char* kMode[] = {"local", "through", "behind"};
 
 // What ships, with [[namespace]] tables in place of, or beside, what has their prefix (DESIGN 2: a hub's file seeds an
@@ -534,6 +535,7 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("redis_door.key", edge.redis_tls.key_file);
   reader.text("redis_door.ca", edge.redis_tls.ca_file);
   reader.choice("redis_door.clients", edge.redis_tls.clients, kTlsClients);
+  reader.choice("redis_door.io", edge.redis_io, kRedisIo);
   reader.number("memory.arena_mib", edge.arena_bytes, 1, 1'048'576, 1 << 20);
   reader.choice("l2.engine", edge.l2.engine, kL2Engine);
   reader.text("l2.address", edge.l2.address);
@@ -658,7 +660,8 @@ std::string print_config(const EdgeSettings& settings) {
        {{"certificate", edge.redis_tls.certificate_file},
         {"key", edge.redis_tls.key_file},
         {"ca", edge.redis_tls.ca_file},
-        {"clients", kTlsClients[static_cast<int>(edge.redis_tls.clients)]}}},
+        {"clients", kTlsClients[static_cast<int>(edge.redis_tls.clients)]},
+        {"io", kRedisIo[static_cast<int>(edge.redis_io)]}}},
       {"memory", {{"arena_mib", edge.arena_bytes >> 20}}},
       {"l2",
        {{"engine", kL2Engine[static_cast<int>(edge.l2.engine)]},

@@ -196,6 +196,20 @@ TEST(Config, TheDoorForTlsIsReadAndCheckedAsAWhole) {
   }
 }
 
+TEST(Config, WhatTheRedisProtocolWaitsOnNeedsNoTls) {
+  const Folder folder;
+  EXPECT_EQ(read_edge_config(folder.write(kGoodEdge))->edge.redis_io, LoopBackEnd::kAuto);
+  const auto chosen = read_edge_config(folder.write(kGoodEdge + std::string("[redis_door]\nio = \"epoll\"\n")));
+  ASSERT_TRUE(chosen) << chosen.error().message;
+  EXPECT_EQ(chosen->edge.redis_io, LoopBackEnd::kEpoll);
+  EXPECT_NE(print_config(*chosen).find("\"io\": \"epoll\""), std::string::npos);
+  const auto wrong = read_edge_config(folder.write(kGoodEdge + std::string("[redis_door]\nio = \"kqueue\"\n")));
+  ASSERT_FALSE(wrong);
+  EXPECT_NE(wrong.error().message.find("redis_door.io = \"kqueue\": must be one of auto, epoll, io_uring"),
+            std::string::npos)
+      << wrong.error().message;
+}
+
 TEST(Config, MistakesAreNamedByLineKeyAndValue) {
   struct Case {
     const char* why;

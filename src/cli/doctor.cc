@@ -74,6 +74,12 @@ Result<EdgeAnswer> ask_edge(const EdgePlace& place, int timeout_ms) {
   EdgeAnswer answer;
   answer.process_id = number("process_id");
   answer.clients_max = static_cast<std::uint64_t>(std::max<std::int64_t>(0, number("maxclients")));
+  const auto text = [&](const char* name) {
+    const auto it = sample->redis_info.find(name);
+    return it == sample->redis_info.end() ? std::string() : it->second;
+  };
+  answer.io = text("multiplexing_api");
+  answer.io_refusal = text("multiplexing_refusal");
   const Json& info = sample->info;
   const auto is = [&](const char* name) {
     return info.contains(name) && info[name].is_boolean() && info[name].get<bool>();
@@ -375,6 +381,7 @@ Findings examine(const DoctorPlan& plan, int timeout_ms) {
   take(judge_clock(clock));
   take(look_at_memory("/dev/shm", plan, answer));
   take(judge_limits(look_at_limits(answer)));
+  if (answer) take(judge_io(answer->io, answer->io_refusal));
   if (plan.tls)
     take(check_certificates(*plan.tls, plan.identity, static_cast<std::int64_t>(wall_ms_now() / 1'000)));
   else
@@ -415,9 +422,10 @@ void add_doctor(CLI::App& app, const Common& common, int& exit_code) {
   const auto place = std::make_shared<EdgePlace>();
   auto* doctor = app.add_subcommand("doctor", "what this machine lacks for the promises to hold, and what to do");
   doctor->footer(
-      "Looks at clock, shared memory, limits, certificates, hubs (with round trip), disk (with the cost of a sync), "
-      "and\n"
-      "at what each bound costs on this link. --config is an edge.toml, hub.toml or client.toml.\n"
+      "Looks at clock, shared memory, limits, what the Redis protocol waits on, certificates, hubs (with round trip),\n"
+      "disk (with the cost of a sync), and at what each bound costs on this link. --config is an edge.toml, hub.toml "
+      "or\n"
+      "client.toml.\n"
       "Exit codes: 0 all good, 1 something breaks a promise, 2 something could not be looked at.\n"
       "example: tidelock doctor --config first/edge-1/edge.toml\n"
       "example: tidelock doctor --run-dir first/edge-1/run --json");

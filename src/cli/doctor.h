@@ -42,6 +42,7 @@ Result<DoctorPlan> plan_of_config(const std::string& path);
 struct EdgeAnswer {
   std::int64_t process_id = 0;
   std::uint64_t clients_max = 0;
+  std::string io, io_refusal;  // its multiplexing_api, and why not io_uring
   bool session_open = false, clock_fault = false;
   std::string hub;
   Nanos renewal = kIdleRenewal;                       // of its lease while nobody reads (F9)

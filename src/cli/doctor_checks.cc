@@ -167,6 +167,18 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> limit_of(const std::strin
   return std::nullopt;
 }
 
+Findings judge_io(const std::string& back_end, const std::string& refusal) {
+  if (back_end.empty()) return {};  // an edge of before
+  Json facts{{"io", back_end}, {"refusal", refusal.empty() ? Json(nullptr) : Json(refusal)}};
+  if (refusal.empty()) {
+    return {{"io", Health::kGood, "the Redis protocol of the edge waits on " + back_end, "", std::move(facts)}};
+  }
+  return {{"io", Health::kNote, "the Redis protocol of the edge waits on " + back_end + ": " + refusal,
+           "allow io_uring_setup, io_uring_enter and io_uring_register (seccomp profile of the container, sysctl "
+           "kernel.io_uring_disabled) on Linux 6.1 or newer; or io = \"epoll\" under [redis_door], which costs little",
+           std::move(facts)}};
+}
+
 Findings judge_limits(const LimitFacts& facts) {
   const auto files = limit_of(facts.limits, "Max open files");
   if (!files) {

@@ -61,6 +61,9 @@ struct LimitFacts {
 };
 Findings judge_limits(const LimitFacts& facts);
 
+// What the Redis protocol of an edge waits on, and why not on io_uring although it may. `back_end` empty: no finding.
+Findings judge_io(const std::string& back_end, const std::string& refusal);
+
 // `expected` is who the configuration says this node is; unset for an operator.
 Findings check_certificates(const TlsFiles& tls, const std::optional<PeerIdentity>& expected, std::int64_t now_s);
 

@@ -145,6 +145,16 @@ class DoctorFolder : public testing::Test {
   const std::int64_t now_s_ = static_cast<std::int64_t>(wall_ms_now() / 1'000);
 };
 
+TEST(Doctor, WhatTheRedisProtocolWaitsOn) {
+  EXPECT_TRUE(judge_io("", "").empty()) << "an edge that does not say";
+  EXPECT_EQ(bad(judge_io("io_uring", "")), "");
+  EXPECT_EQ(bad(judge_io("epoll", "")), "") << "as it was told to";
+  const Findings refused = judge_io("epoll", "io_uring: setup: Operation not permitted");
+  EXPECT_TRUE(
+      holds(bad(refused), "note the Redis protocol of the edge waits on epoll: io_uring: setup: Operation not"));
+  EXPECT_EQ(exit_code_of(refused), 0) << "nothing is broken by it";
+}
+
 TEST_F(DoctorFolder, Certificates) {
   const Findings good = check_certificates(files_, edge_, now_s_);
   EXPECT_EQ(bad(good), "");

@@ -224,9 +224,13 @@ class Edge::Impl {
     core_ = std::make_unique<EdgeCore>(options, *arena_, *l2_, std::move(*outbox), Rng(random_number()));
     l2_->keep([core = core_.get()](const std::string& key) { return core->outbox().pending(key).has_value(); });
 
-    auto loop = EventLoop::create(clock_);
+    auto loop = EventLoop::create(clock_, config_.redis_io);
     if (!loop) return fail(loop.error());
     loop_ = std::move(*loop);
+    loop_->post([this] {  // once it runs, what it runs on is settled
+      if (loop_->refusal().empty()) return;
+      log(LogLevel::kWarn, "edge", "the Redis protocol runs on epoll", {{"why", loop_->refusal()}});
+    });
     disk_ = std::make_unique<OutboxDisk>(
         *kv_, clock_,
         [this](std::uint64_t number, AckLevel level) {

@@ -26,6 +26,7 @@
 #include "protocol/messages.h"
 #include "protocol/transfer_budget.h"
 #include "wire/grpc/transport.h"
+#include "wire/resp/loop_back_end.h"
 #include "wire/resp/tls.h"
 
 namespace tidelock {
@@ -74,7 +75,8 @@ struct EdgeConfig {
   std::string redis_tls_address;       // host:port; empty: no TLS
   RespTls redis_tls;                   // what is empty in it is taken from `tls`
   std::string redis_unix;              // beside run_dir/redis.sock, which is always there
-  std::string http_address;            // host:port; empty: no HTTP
+  LoopBackEnd redis_io = LoopBackEnd::kAuto;
+  std::string http_address;  // host:port; empty: no HTTP
   TlsFiles tls;
   std::size_t arena_bytes = 64u << 20;
   L2Settings l2;

@@ -185,6 +185,20 @@ TEST_F(EdgeTest, NamesWhatIsWrongWithTheConfiguration) {
             std::string::npos);
 }
 
+TEST_F(EdgeTest, SaysWhatItsClientsWaitOn) {
+  for (const LoopBackEnd asked : {LoopBackEnd::kEpoll, LoopBackEnd::kIoUring}) {
+    config_.redis_io = asked;
+    start();
+    EXPECT_EQ(text({"SET", "key", "value"}), "OK");
+    EXPECT_EQ(text({"GET", "key"}), "\"value\"");
+    const std::string info = ask({"INFO", "server"}).text;
+    const bool refused = info.find("multiplexing_refusal:io_uring: ") != std::string::npos;
+    if (asked == LoopBackEnd::kIoUring && refused) GTEST_SKIP() << "NOT TESTED: " << info;
+    EXPECT_FALSE(refused) << info;
+    EXPECT_NE(info.find("multiplexing_api:" + std::string(back_end_name(asked)) + "\r\n"), std::string::npos) << info;
+  }
+}
+
 TEST_F(EdgeTest, TellsPeopleHowItIs) {
   start();
   (void)ask({"SET", "a", "1"});

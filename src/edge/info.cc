@@ -87,15 +87,17 @@ std::string EdgeCommands::info(const Arguments& args) const {
   };
   if (wants("server")) {
     const auto uptime = static_cast<std::uint64_t>((now - started_at_) / kSecond);
-    add("# Server\r\n" + Text()
-                             .line("redis_version", "7.0.15")
-                             .line("redis_mode", "standalone")
-                             .line("os", "Linux")
-                             .line("arch_bits", 64)
-                             .line("process_id", static_cast<std::uint64_t>(::getpid()))
-                             .line("uptime_in_seconds", uptime)
-                             .line("uptime_in_days", uptime / 86400)
-                             .take());
+    Text server;
+    server.line("redis_version", "7.0.15")
+        .line("redis_mode", "standalone")
+        .line("os", "Linux")
+        .line("arch_bits", 64)
+        .line("multiplexing_api", back_end_name(core_.loop().back_end()));
+    if (const std::string& why = core_.loop().refusal(); !why.empty()) server.line("multiplexing_refusal", why);
+    server.line("process_id", static_cast<std::uint64_t>(::getpid()))
+        .line("uptime_in_seconds", uptime)
+        .line("uptime_in_days", uptime / 86400);
+    add("# Server\r\n" + server.take());
   }
   if (wants("clients") || wants("stats")) add(server_->info_sections());
   if (wants("memory")) {
