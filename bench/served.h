@@ -73,20 +73,24 @@ inline int free_port() {
   return ntohs(address.sin_port);
 }
 
-inline void run_redis(const Place& place, const char* appendonly) {
+inline void run_redis(const Place& place, const char* appendonly, const char* io_threads = "1") {
   const std::string port = std::to_string(place.port);
   ::execlp("redis-server", "redis-server", "--bind", "127.0.0.1", "--port", port.c_str(), "--unixsocket",
            place.unix_path.c_str(), "--save", "", "--appendonly", appendonly, "--appendfsync", "everysec", "--dir",
-           place.folder.c_str(), "--logfile", (place.folder + "/redis.log").c_str(), static_cast<char*>(nullptr));
+           place.folder.c_str(), "--logfile", (place.folder + "/redis.log").c_str(), "--io-threads", io_threads,
+           "--io-threads-do-reads", "yes", static_cast<char*>(nullptr));
   give_up("redis-server is not installed: ./dev setup --with peers");
 }
 
 inline void serve_redis(const Place& place) { run_redis(place, "no"); }
 // With a file that is synced each second: what an edge does with a key of its own.
 inline void serve_keeping_redis(const Place& place) { run_redis(place, "yes"); }
+// With a thread beside its core that parses and writes.
+inline void serve_redis_with_threads(const Place& place) { run_redis(place, "no", "2"); }
 
-inline void serve_edge(const Place& place) {
+inline void serve_edge(const Place& place, LoopBackEnd redis_io) {
   EdgeConfig config;
+  config.redis_io = redis_io;
   config.id = "edge-1";
   config.data_dir = place.folder + "/data";
   config.run_dir = place.folder + "/run";
@@ -101,17 +105,19 @@ inline void serve_edge(const Place& place) {
   int signal = 0;
   ::sigwait(&ends, &signal);
 }
+inline void serve_edge(const Place& place) { serve_edge(place, LoopBackEnd::kAuto); }
 
 class Server {
  public:
-  Server(std::string folder, void (*serve)(const Place&)) {
+  // `bound`: to the first processor.
+  Server(std::string folder, void (*serve)(const Place&), bool bound = true) {
     std::filesystem::create_directories(folder);
     place_ = {folder, folder + "/resp.sock", free_port()};
     child_ = ::fork();
     if (child_ < 0) give_up("fork failed");
     if (child_ > 0) return;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    bind_to(0);
+    if (bound) bind_to(0);
     if (std::freopen((folder + "/output").c_str(), "w", stdout) == nullptr) give_up("cannot write below " + folder);
     serve(place_);
     std::_Exit(0);
