@@ -544,6 +544,13 @@ Result<EdgeSettings> read_edge_config(const std::string& path) {
   reader.text("model_server.folder", edge.model_server.folder);
   reader.text("model_server.url", edge.model_server.url);
   reader.number("model_server.timeout_ms", edge.model_server.timeout_ms, 100, 3'600'000);
+  reader.number("breaker.window_ms", edge.breaker.window_ns, 1'000, 3'600'000, kMillisecond);
+  reader.number("breaker.frames_min", edge.breaker.frames_min, 1, 1'000'000);
+  reader.number("breaker.failed_percent", edge.breaker.failed_percent, 0, 100);
+  reader.number("breaker.late_after_ms", edge.breaker.late_after_ns, 0, 3'600'000, kMillisecond);
+  reader.number("breaker.late_percent", edge.breaker.late_percent, 0, 100);
+  reader.number("breaker.open_ms", edge.breaker.open_ns, 100, 3'600'000, kMillisecond);
+  reader.number("breaker.probes", edge.breaker.probes, 1, 1'000);
   reader.number("l2.max_bytes", edge.l2.bytes_max, 1 << 20, std::int64_t{1} << 50);
   constexpr std::int64_t kTransferBytesMax = std::int64_t{1} << 50;
   reader.number("transfer.rate_bytes_per_s", edge.transfer.rate_bytes_per_s, 0, kTransferBytesMax);
@@ -673,6 +680,14 @@ std::string print_config(const EdgeSettings& settings) {
        {{"folder", edge.model_server.folder},
         {"url", edge.model_server.url},
         {"timeout_ms", edge.model_server.timeout_ms}}},
+      {"breaker",
+       {{"window_ms", edge.breaker.window_ns / kMillisecond},
+        {"frames_min", edge.breaker.frames_min},
+        {"failed_percent", edge.breaker.failed_percent},
+        {"late_after_ms", edge.breaker.late_after_ns / kMillisecond},
+        {"late_percent", edge.breaker.late_percent},
+        {"open_ms", edge.breaker.open_ns / kMillisecond},
+        {"probes", edge.breaker.probes}}},
       {"transfer",
        {{"rate_bytes_per_s", edge.transfer.rate_bytes_per_s},
         {"daily_budget_bytes", edge.transfer.daily_budget_bytes},

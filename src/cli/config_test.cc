@@ -125,6 +125,24 @@ TEST(Config, AnEdgesFileSaysWhereItsCopiesLie) {
   }
 }
 
+TEST(Config, AnEdgesFileSaysWhenFramesAreRefused) {  // M10
+  Folder folder;
+  const auto plain = read_edge_config(folder.write(kGoodEdge));
+  ASSERT_TRUE(plain.has_value()) << plain.error().message;
+  EXPECT_EQ(plain->edge.breaker, BreakerSettings{});
+  const auto strict = read_edge_config(
+      folder.write(kGoodEdge + "[breaker]\nwindow_ms = 2000\nframes_min = 5\nfailed_percent = 0\nlate_after_ms = 40\n"
+                               "late_percent = 20\nopen_ms = 1000\nprobes = 3\n"));
+  ASSERT_TRUE(strict.has_value()) << strict.error().message;
+  EXPECT_EQ(strict->edge.breaker, (BreakerSettings{2 * kSecond, 5, 0, 40 * kMillisecond, 20, kSecond, 3}));
+  EXPECT_TRUE(validate_breaker(strict->edge.breaker));
+  EXPECT_NE(print_config(*strict).find("\"late_after_ms\": 40"), std::string::npos) << print_config(*strict);
+  for (const char* wrong : {"window_ms = 999", "frames_min = 0", "failed_percent = 101", "late_after_ms = -1",
+                            "late_percent = 101", "open_ms = 99", "probes = 0", "probe = 1"}) {
+    EXPECT_FALSE(read_edge_config(folder.write(kGoodEdge + "[breaker]\n" + wrong + "\n"))) << wrong;
+  }
+}
+
 TEST(Config, AnEdgesFileLimitsTheTransferOfModels) {  // M3
   Folder folder;
   const auto plain = read_edge_config(folder.write(kGoodEdge));

@@ -304,6 +304,18 @@ Findings look_at_memory(const std::string& shm, const DoctorPlan& plan, const st
         "see `hubs` below; its log says why it is refused or cannot connect", facts);
     return out;
   }
+  if (const auto namespaces = view.policies()) {
+    for (std::size_t n = 0; n < namespaces->size(); ++n) {
+      const Breaker state = view.breaker(static_cast<std::uint16_t>(n));
+      if (state == Breaker::kClosed) continue;
+      const std::string& prefix = (*namespaces)[n].prefix;
+      add(Health::kNote,
+          "the breaker of '" + prefix + "' is " + std::string(breaker_name(state)) +
+              (state == Breaker::kOpen ? ": apps' frames are refused (overloaded)" : ": a few frames probe"),
+          "tidelock top shows how many failed or came late; the edge's log says when and why it opened",
+          {{"namespace", prefix}, {"breaker", breaker_name(state)}});
+    }
+  }
   add(Health::kGood,
       "page and arena are mapped and alive: session with " + answer->hub + ", newest proof " +
           (bound == kForever ? std::string("not there yet") : duration_words(bound) + " old"),

@@ -326,6 +326,11 @@ TEST_F(DoctorFolder, Memory) {
     auto page = PageWriter::create(options);
     ASSERT_TRUE(page) << page.error().message;
     page->publish_fresh_at(ElapsedClock().now());
+    page->set_breaker(namespace_number(default_namespaces(), "model:m:current@default"), Breaker::kOpen);  // M10
+    EXPECT_EQ(exit_code_of(looked(answer)), 0) << "to refuse is no broken promise";
+    EXPECT_TRUE(holds(bad(looked(answer)), "note the breaker of 'model:' is open: apps' frames are refused"))
+        << bad(looked(answer));
+    page->set_breaker(namespace_number(default_namespaces(), "model:m:current@default"), Breaker::kClosed);
   }
   const Findings alive = looked(answer);
   EXPECT_EQ(exit_code_of(alive), 0) << bad(alive);

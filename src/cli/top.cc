@@ -173,6 +173,18 @@ void edge_rows(Frame& frame, const Json& view) {
   frame.row("feed", "invalidations " + count(feed, "invalidations_per_s") + "/s   fetches " +
                         count(feed, "fetches_per_s") + "/s   probes " + count(feed, "probes_per_s") + "/s   sessions " +
                         count(feed, "sessions"));
+  const char* breakers_head = "breakers";
+  for (const auto& [prefix, breaker] : part_of(view, "breakers").items()) {  // M10
+    if (!breaker.is_object()) continue;
+    const std::string state = word_of(breaker, "state"), why = word_of(breaker, "why");
+    frame.row(breakers_head,
+              (prefix.empty() ? "(other keys)" : prefix) + "  " +
+                  (state == "open" ? "OPEN: frames are refused" : state) + (why.empty() ? "" : ", " + why) +
+                  "   opened " + count(breaker, "opened") + " times   of the last " + count(breaker, "frames") +
+                  " frames " + count(breaker, "failed") + " failed, " + count(breaker, "late") + " late",
+              state != "closed");
+    breakers_head = "";
+  }
   const Json& models = part_of(view, "models");
   if (models.empty()) frame.row("models", "none");
   const char* head = "models";
@@ -437,6 +449,7 @@ Json edge_view(const EdgeSample& now, const EdgeSample* before, const std::vecto
                   {"probes_per_s", rate_of("probes")},
                   {"sessions", number_of(info, "sessions")}};
   view["models"] = part_of(info, "models");
+  view["breakers"] = part_of(info, "breakers");
   return view;
 }
 

@@ -86,6 +86,20 @@ TEST(Top, WhatBreaksAPromiseStandsOut) {
   EXPECT_EQ(joined(top_frame(edge_view(bad, nullptr, {-1}), options)).find('\x1b'), std::string::npos);
 }
 
+TEST(Top, BreakersAreShownWhereFramesAreToldOf) {  // M10
+  EdgeSample told = sample();
+  told.info["breakers"] = {{"model:", {{"state", "open"}, {"opened", 2}, {"frames", 40}, {"failed", 31}, {"late", 0}}},
+                           {"x", 5}};
+  FrameOptions options;
+  options.width = 200;
+  EXPECT_NE(joined(top_frame(edge_view(told, nullptr, {1}), options))
+                .find("breakers  model:  OPEN: frames are refused, 31 of 40 frames failed   opened 2 times   of the "
+                      "last 40 frames 31 failed, 0 "
+                      "late\n"),
+            std::string::npos);
+  EXPECT_EQ(edge_view(told, nullptr, {1})["breakers"]["model:"]["opened"], 2);
+}
+
 TEST(Top, BoundsOfTheEdgeItselfAreShownWhereItTellsThem) {
   EdgeSample told = sample();
   told.info["bounds_us"] = {{"p50", 800}, {"p99", 45'000}};

@@ -11,11 +11,12 @@
 namespace tidelock {
 
 EdgeCommands::EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Store& l2, EdgeWorker& worker,
-                           std::function<std::string()> models_json, StoreCare& model_care)
+                           Breakers& breakers, std::function<std::string()> models_json, StoreCare& model_care)
     : config_(config),
       core_(core),
       l2_(l2),
       worker_(worker),
+      breakers_(breakers),
       models_json_(std::move(models_json)),
       model_care_(model_care),
       started_at_(core.clock().now()) {}

@@ -39,6 +39,8 @@
 
 namespace tidelock {
 
+class Breakers;  // breakers.h
+
 class EdgeCommands : public CommandHandler {
  public:
   static constexpr std::size_t kCursorsMax = 4096;
@@ -46,7 +48,7 @@ class EdgeCommands : public CommandHandler {
   static constexpr std::size_t kListedMax = 1'000'000;  // keys of one KEYS
 
   // Everything outlives it but the server, which is told with `serve`.
-  EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Store& l2, EdgeWorker& worker,
+  EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Store& l2, EdgeWorker& worker, Breakers& breakers,
                std::function<std::string()> models_json, StoreCare& model_care);
   void serve(RespServer* server) { server_ = server; }
   HealthTable& health() { return health_; }
@@ -231,6 +233,7 @@ class EdgeCommands : public CommandHandler {
   CoreLoop& core_;
   const L2Store& l2_;
   EdgeWorker& worker_;
+  Breakers& breakers_;
   const std::function<std::string()> models_json_;
   StoreCare& model_care_;
   const Nanos started_at_;

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "base/wall_clock.h"
 #include "codec/certificate.h"
 #include "edge/addresses.h"
+#include "edge/breakers.h"
 #include "edge/commands.h"
 #include "edge/core_loop.h"
 #include "edge/edge_metrics.h"
@@ -150,6 +152,7 @@ class Edge::Impl {
   }
   Result<void> open_store() {
     if (const auto good = check_l2(config_.l2); !good) return good;
+    if (const auto good = validate_breaker(config_.breaker); !good) return good;
     had_data_ = std::filesystem::exists(config_.data_dir + "/db");
     if (const auto made = make_folder("data_dir", config_.data_dir); !made) return made;
     if (const auto locked = lock_.take(config_.data_dir); !locked) return locked;
@@ -260,6 +263,7 @@ class Edge::Impl {
       KvBatch batch;
       keep_policies(batch, {policies.settings, policies.namespaces});
       (void)kv_->commit(batch, Sync::kNone);  // lost: the next run waits for its first welcome
+      if (breakers_) breakers_->place(policies.namespaces);
     };
     listener.round_trip = [this](Nanos ns) { keeper_->on_round_trip(ns); };
     core_loop_ =
@@ -288,8 +292,11 @@ class Edge::Impl {
   }
 
   Result<void> open_faces() {
+    breaker_waker_ = loop_->add_waker([this](Nanos now) { breakers_->tick(now); });
+    breakers_ = std::make_unique<Breakers>(config_.breaker, *page_, metrics_,
+                                           [this](Nanos at) { loop_->wake_at(breaker_waker_, at); });
     commands_ = std::make_unique<EdgeCommands>(
-        config_, *core_loop_, *l2_, worker_, [this] { return keeper_->json(); }, keeper_->care());
+        config_, *core_loop_, *l2_, worker_, *breakers_, [this] { return keeper_->json(); }, keeper_->care());
     RespServerOptions options;
     options.password = config_.requirepass;
     options.cheap_now = [clock = HotClock(config_.shim)] { return clock.now().latest; };
@@ -359,7 +366,14 @@ class Edge::Impl {
   // M5: what a rollout is judged by. On the loop's thread.
   void report(Nanos now) {
     loop_->wake_at(reporter_, saturating_add(now, kReportEvery));
-    EdgeReport next{config_.labels, keeper_->link_bytes_per_s(), commands_->health().report(keeper_->figures())};
+    std::vector<ModelHealth> figures = keeper_->figures();
+    for (const ModelHealth& figure : figures) {  // M10: another version is judged by itself
+      if (!figure.in_force) continue;
+      const auto [known, fresh] = in_force_.try_emplace(figure.name, figure.version);
+      if (!fresh && std::exchange(known->second, figure.version) != figure.version)
+        breakers_->renewed(core_->namespaces(), figure.name, now);
+    }
+    EdgeReport next{config_.labels, keeper_->link_bytes_per_s(), commands_->health().report(std::move(figures))};
     if (reported_ && *reported_ == next) return;
     reported_ = next;
     core_loop_->take(EdgeReported{std::move(next)});
@@ -377,6 +391,7 @@ class Edge::Impl {
     disk_.reset();
     keeper_.reset();
     commands_.reset();
+    breakers_.reset();
     core_loop_.reset();
     core_.reset();
     loop_.reset();
@@ -408,10 +423,12 @@ class Edge::Impl {
   std::unique_ptr<CoreLoop> core_loop_;
   std::unique_ptr<ModelServer> model_server_;  // outlives the keeper, which tells it
   std::unique_ptr<ModelKeeper> keeper_;
+  std::unique_ptr<Breakers> breakers_;
   std::unique_ptr<EdgeCommands> commands_;
   std::unique_ptr<RespServer> server_;
   std::unique_ptr<HttpServer> web_;
-  EventLoop::Waker reporter_{};
+  EventLoop::Waker reporter_{}, breaker_waker_{};
+  std::map<std::string, std::string> in_force_;  // model -> version, as last reported
   std::optional<EdgeReport> reported_;
   std::thread thread_;
 };

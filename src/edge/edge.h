@@ -23,6 +23,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "edge/model_server.h"
+#include "protocol/breaker.h"
 #include "protocol/messages.h"
 #include "protocol/transfer_budget.h"
 #include "wire/grpc/transport.h"
@@ -81,6 +82,7 @@ struct EdgeConfig {
   std::size_t arena_bytes = 64u << 20;
   L2Settings l2;
   ModelServerSettings model_server;    // M11
+  BreakerSettings breaker;             // M10: when the apps' frames are refused
   TransferLimits transfer;             // M3: of models, over the link to the hubs
   bool transfer_full_fallback = true;  // M3: a file comes whole when there is no delta for it
   bool site_neighbours = true;         // M3: gateways of this site are asked before a hub

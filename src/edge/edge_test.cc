@@ -16,6 +16,7 @@
 #include "edge/model_keeper.h"
 #include "memory/local_reader.h"
 #include "wire/http/server.h"
+#include "wire/http/server_fixture.h"
 
 namespace tidelock {
 namespace {
@@ -145,6 +146,27 @@ TEST_F(EdgeTest, AppsReadTheGatewaysKeysFromSharedMemory) {
   EXPECT_TRUE(outcome.found);
   EXPECT_EQ(value, "value");
   EXPECT_EQ(outcome.receipt.basis, Basis::kLocal);
+}
+
+TEST_F(EdgeTest, TooManyFramesThatFailOpenTheBreaker) {  // M10
+  config_.breaker.open_ns = 100 * kMillisecond;
+  start();
+  LocalReader reader({config_.run_dir + "/page", config_.run_dir + "/arena", {}, 64u << 10});
+  const std::string key = "model:detector:current@default";
+  ASSERT_EQ(reader.breaker(key), Breaker::kClosed);
+  EXPECT_EQ(text({"TL.HEALTH", "detector", "1.0.0", "BAD", "COUNT", "20"}), "OK");
+  // It was open before the answer, and is half-open by itself a moment later.
+  EXPECT_NE(ask({"TL.INFO"}).text.find("\"breakers\":{\"model:\":{\"state\":\""), std::string::npos);
+  EXPECT_NE(ask({"INFO", "tidelock"}).text.find("open_breakers:1"), std::string::npos);
+  ASSERT_TRUE(comes_up([&] { return reader.breaker(key) == Breaker::kHalfOpen; }));
+  EXPECT_EQ(reader.breaker("feature:x"), Breaker::kClosed);
+  EXPECT_EQ(text({"TL.HEALTH", "detector", "1.0.0", "OK", "COUNT", "5"}), "OK");
+  EXPECT_EQ(reader.breaker(key), Breaker::kClosed);
+  EXPECT_EQ(reader.policy_of(key)->consistency, Consistency::kStrong);
+  config_.breaker.probes = 0;
+  const auto refused = Edge::start(config_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "breaker.probes = 0: must be 1 to 1000");
 }
 
 TEST_F(EdgeTest, OneProcessPerFolder) {  // F11

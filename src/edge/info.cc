@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 
+#include "edge/breakers.h"
 #include "edge/commands.h"
 #include "edge/tl_reply.h"
 #include "wire/resp/numbers.h"
@@ -144,6 +145,7 @@ std::string EdgeCommands::info(const Arguments& args) const {
                                                       : ms_between(core.lease_until(), now)))
             .line("open_blocks", core.open_blocks())
             .line("clock_fault", core.clock_fault() ? 1 : 0)
+            .line("open_breakers", breakers_.open())
             .line("reads", counters.reads_total)
             .line("hits", counters.hits_total)
             .line("fallbacks", counters.fallbacks_total)
@@ -214,6 +216,7 @@ std::string EdgeCommands::tl_info() const {
                            .field("lost", outbox.lost)
                            .take())
       .raw("models", models_json_())
+      .raw("breakers", breakers_.json())
       .raw("namespaces", namespaces)
       .take();
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "codec/typed_value.h"
+#include "edge/breakers.h"
 #include "edge/commands.h"
 #include "edge/gather.h"
 #include "edge/tl_reply.h"
@@ -169,6 +170,7 @@ void EdgeCommands::tl_health(const Arguments& args, RespReply& reply) {
   if (!sample) return reply.error(sample.error().message);
   if (const auto added = health_.add(*sample); !added)
     return reply.error(error_reply(added.error().code, added.error().message));
+  breakers_.told(core_.core().namespaces(), *sample, core_.clock().now());  // M10
   reply.ok();
 }
 

@@ -352,6 +352,23 @@ bool LocalReader::maintain() {
   return attach().has_value();
 }
 
+Breaker LocalReader::breaker(std::string_view key) {
+  Visit visit(*this);
+  visit.count_more_reads(~std::uint64_t{0});  // each visit counts as a read; this is none
+  const Attachment* at = visit.usable();
+  return at == nullptr ? Breaker::kClosed : at->page.breaker(at->prefix_of(key).ns);
+}
+
+std::optional<Namespace> LocalReader::policy_of(std::string_view key) {
+  Visit visit(*this);
+  visit.count_more_reads(~std::uint64_t{0});  // each visit counts as a read; this is none
+  const Attachment* at = visit.usable();
+  if (at == nullptr) return std::nullopt;
+  auto namespaces = at->page.policies();
+  if (!namespaces) return std::nullopt;
+  return namespace_of(*namespaces, key);
+}
+
 Boot LocalReader::edge_boot() const {
   Visit visit(const_cast<LocalReader&>(*this));
   return visit.at() == nullptr ? Boot{} : visit.at()->page.edge_boot();

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -83,6 +84,12 @@ class LocalReader {
   // To be called now and then, and after kDetached: attaches anew when the page was revoked or replaced, or its
   // policies changed, and unmaps what nobody reads any more. True when something changed.
   bool maintain();
+
+  // Of the key's namespace, as the page shows it now: whether frames may run (M10). Closed without a page. No lock, no
+  // system call.
+  Breaker breaker(std::string_view key);
+  // The policy of the key's namespace. Nothing without a page, or while it changes.
+  std::optional<Namespace> policy_of(std::string_view key);
 
   bool attached() const { return current_.load(std::memory_order_acquire) != nullptr; }
   Boot edge_boot() const;  // 0 when detached

@@ -23,14 +23,13 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "memory/page_layout.h"
+#include "protocol/breaker.h"
 #include "protocol/policy.h"
 #include "protocol/read_order.h"
 
 namespace tidelock {
 
 class SharedMapping;  // shared_mapping.h
-
-enum class Breaker : std::uint8_t { kClosed, kOpen, kHalfOpen };  // DESIGN 9
 
 // The loads. Each is an acquire load of one word.
 class PageView {
