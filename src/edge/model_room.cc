@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "edge/model_weights.h"
 #include "store/models/files.h"
 #include "store/models/release.h"
 #include "telemetry/log.h"
@@ -56,7 +57,10 @@ Result<void> ModelRoom::place(BytesView encoded, const Manifest& manifest) {
 Result<void> ModelRoom::run_golden(const std::string& folder, const Manifest& manifest) {
   auto model = engine_->load_file(folder + "/" + std::string(kModelFileName));
   if (!model) return fail(model.error());
-  return verify_golden(manifest, **model, [&](const ManifestFile& file) { return read_release_file(folder, file); });
+  const auto ok =
+      verify_golden(manifest, **model, [&](const ManifestFile& file) { return read_release_file(folder, file); });
+  if (ok) place_weights(folder);  // M9
+  return ok;
 }
 
 Result<void> ModelRoom::mark(const VersionKey& key, Verified verified) {

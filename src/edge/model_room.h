@@ -1,6 +1,6 @@
 // ModelRoom is what this gateway has of models (M4, M8): blobs, the versions that are laid out of them, and which of
 // those are verified. A verified version carries the mark `tidelock.verified` in its folder, which is what apps look
-// for.
+// for, and the file of weights that they map (model_weights.h).
 //
 // Threads: one, blocking on disk; BlobStore itself is for any.
 // Never:   asks a hub, reads a pointer, decides which releases are allowed.

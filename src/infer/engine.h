@@ -25,6 +25,8 @@
 
 namespace tidelock {
 
+class SharedWeights;  // shared_weights.h
+
 inline constexpr std::uint64_t kOnnxBytesMax = 2ull << 30;  // protobuf's own limit
 
 struct TensorView {  // dense, row-major float32
@@ -61,6 +63,11 @@ class Engine {
   virtual std::string_view name() const = 0;       // "opencv", "onnxruntime"
   virtual const std::string& version() const = 0;  // of the library
   virtual Result<std::unique_ptr<Model>> load(BytesView onnx) = 0;
+  // M9: as load, and the large weights lie in pages that every process of the machine that does the same has in common.
+  // `weights` is of this model (shared_weights.h); the model keeps it as long as it needs it.
+  // With ONNX Runtime it costs speed: weights are not reordered for the processor, which would be a copy.
+  virtual Result<std::unique_ptr<Model>> load_shared(BytesView onnx, std::shared_ptr<const SharedWeights> weights) = 0;
+  virtual bool shares_for_free() const = 0;
   Result<std::unique_ptr<Model>> load_file(const std::string& path);
 };
 

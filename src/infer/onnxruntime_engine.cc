@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "infer/onnx_file.h"
+#include "infer/shared_weights.h"
 
 namespace tidelock {
 namespace {
@@ -55,8 +56,13 @@ class Owned {
 
 class OnnxruntimeModel final : public Model {
  public:
-  OnnxruntimeModel(const Library& library, Owned<OrtSession> session, OnnxPorts ports)
-      : library_(library), session_(std::move(session)), ports_(std::move(ports)) {
+  OnnxruntimeModel(const Library& library, OnnxPorts ports, std::shared_ptr<const SharedWeights> weights,
+                   std::vector<Owned<OrtValue>> shared, Owned<OrtSession> session)
+      : library_(library),
+        weights_(std::move(weights)),
+        shared_(std::move(shared)),
+        session_(std::move(session)),
+        ports_(std::move(ports)) {
     for (const ModelPort& port : ports_.outputs) output_names_.push_back(port.name.c_str());
   }
   const std::vector<ModelPort>& inputs() const override { return ports_.inputs; }
@@ -126,6 +132,8 @@ class OnnxruntimeModel final : public Model {
   }
 
   const Library& library_;
+  const std::shared_ptr<const SharedWeights> weights_;  // null: the session has copies of its own
+  const std::vector<Owned<OrtValue>> shared_;           // tensors over `weights_`, which the session reads
   const Owned<OrtSession> session_;
   const OnnxPorts ports_;
   std::vector<const char*> output_names_;
@@ -137,22 +145,48 @@ class OnnxruntimeEngine final : public Engine {
   std::string_view name() const override { return "onnxruntime"; }
   const std::string& version() const override { return library_.version; }
 
-  Result<std::unique_ptr<Model>> load(BytesView onnx) override {
+  bool shares_for_free() const override { return false; }
+  Result<std::unique_ptr<Model>> load(BytesView onnx) override { return load_shared(onnx, nullptr); }
+  Result<std::unique_ptr<Model>> load_shared(BytesView onnx, std::shared_ptr<const SharedWeights> weights) override {
     auto ports = scan_onnx(onnx);
     if (!ports) return fail(ports.error());
     const OrtApi& api = *library_.api;
     Owned<OrtSessionOptions> options(api.ReleaseSessionOptions);
     if (const auto ok = check(api, api.CreateSessionOptions(options.out()), Code::kUnavailable, "options"); !ok)
       return fail(ok.error());
+    // The last level lays weights out anew for the processor: a copy of them in each process.
+    const GraphOptimizationLevel level = weights ? ORT_ENABLE_EXTENDED : ORT_ENABLE_ALL;
     for (OrtStatus* status : {api.SetIntraOpNumThreads(options.get(), 1), api.SetInterOpNumThreads(options.get(), 1),
-                              api.SetSessionGraphOptimizationLevel(options.get(), ORT_ENABLE_ALL)}) {
+                              api.SetSessionGraphOptimizationLevel(options.get(), level)}) {
       if (const auto ok = check(api, status, Code::kUnavailable, "options"); !ok) return fail(ok.error());
+    }
+    std::vector<Owned<OrtValue>> shared;
+    if (weights) {
+      // So would weights packed ahead be.
+      if (const auto ok = check(api, api.AddSessionConfigEntry(options.get(), "session.disable_prepacking", "1"),
+                                Code::kUnavailable, "options");
+          !ok)
+        return fail(ok.error());
+      for (const SharedWeights::Piece& piece : weights->pieces()) {
+        if (piece.tensor.type != ElementType::kF32 || piece.tensor.name.empty()) continue;
+        OrtValue** value = shared.emplace_back(api.ReleaseValue).out();
+        // The session only reads its weights; the cast satisfies an API without a const form.
+        OrtStatus* made = api.CreateTensorWithDataAsOrtValue(
+            library_.cpu_memory, const_cast<void*>(weights->data(piece)), piece.tensor.size_bytes,
+            piece.tensor.shape.data(), piece.tensor.shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, value);
+        if (const auto ok = check(api, made, Code::kCorrupt, "weights"); !ok) return fail(ok.error());
+        if (const auto ok = check(api, api.AddInitializer(options.get(), piece.tensor.name.c_str(), *value),
+                                  Code::kCorrupt, "weights");
+            !ok)
+          return fail(ok.error());
+      }
     }
     Owned<OrtSession> session(api.ReleaseSession);
     OrtStatus* status =
         api.CreateSessionFromArray(library_.env, onnx.data(), onnx.size(), options.get(), session.out());
     if (const auto ok = check(api, status, Code::kCorrupt, "load"); !ok) return fail(ok.error());
-    return std::make_unique<OnnxruntimeModel>(library_, std::move(session), std::move(*ports));
+    return std::make_unique<OnnxruntimeModel>(library_, std::move(*ports), std::move(weights), std::move(shared),
+                                              std::move(session));
   }
 
  private:

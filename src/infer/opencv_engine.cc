@@ -2,9 +2,11 @@
 #include <opencv2/core.hpp>
 #include <opencv2/core/utils/logger.hpp>
 #include <opencv2/dnn.hpp>
+#include <optional>
 
 #include "infer/engines_internal.h"
 #include "infer/onnx_file.h"
+#include "infer/opencv_pages.h"
 
 namespace tidelock {
 namespace {
@@ -12,13 +14,15 @@ namespace {
 int swallow(int, const char*, const char*, const char*, int, void*) { return 0; }
 
 // OpenCV's switches are of the whole process: one thread per inference (two are slower on a busy box, and apps share
-// the machine), and silence: what goes wrong comes back as an Error, not as lines on stderr.
+// the machine), an allocator that can share weights (M9), and silence: what goes wrong comes back as an Error, not as
+// lines on stderr.
 void set_up_once() {
   static std::once_flag once;
   std::call_once(once, [] {
     cv::setNumThreads(1);
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
     cv::redirectError(swallow);
+    install_opencv_pages();
   });
 }
 
@@ -80,11 +84,22 @@ class OpencvEngine final : public Engine {
   std::string_view name() const override { return "opencv"; }
   const std::string& version() const override { return version_; }
 
-  Result<std::unique_ptr<Model>> load(BytesView onnx) override {
+  Result<std::unique_ptr<Model>> load(BytesView onnx) override { return load_with(onnx, nullptr); }
+  Result<std::unique_ptr<Model>> load_shared(BytesView onnx, std::shared_ptr<const SharedWeights> weights) override {
+    return load_with(onnx, weights.get());
+  }
+  bool shares_for_free() const override { return true; }
+
+ private:
+  static Result<std::unique_ptr<Model>> load_with(BytesView onnx, const SharedWeights* weights) {
     auto ports = scan_onnx(onnx);
     if (!ports) return fail(ports.error());
     return guarded(Code::kCorrupt, "load", [&]() -> Result<std::unique_ptr<Model>> {
+      std::optional<PagesScope> pages;
+      if (weights != nullptr) pages.emplace();
       cv::dnn::Net net = cv::dnn::readNetFromONNX(onnx.data(), onnx.size());
+      if (pages) (void)weights->take_place_of(pages->live());
+      pages.reset();
       if (net.empty()) return fail(Code::kCorrupt, "opencv: load: the model has no layers");
       net.setPreferableBackend(cv::dnn::DNN_BACKEND_OPENCV);
       net.setPreferableTarget(cv::dnn::DNN_TARGET_CPU);
@@ -98,7 +113,6 @@ class OpencvEngine final : public Engine {
     });
   }
 
- private:
   // The importer names a layer after the first output of its node, with a prefix since 4.5.5.
   static Result<cv::String> layer_of(const cv::dnn::Net& net, const std::string& output) {
     for (const std::string& candidate : {output, "onnx_node_output_0!" + output, "onnx_node!" + output}) {
