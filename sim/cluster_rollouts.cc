@@ -44,6 +44,7 @@ PointerInForce Cluster::look_at_pointers(Edge& edge, std::shared_ptr<Page> page)
         PointerRead read;
         read.proven = outcome.must_ask == MustAsk::kNo;
         read.found = outcome.found && values.value.has_value();
+        read.absent = outcome.negative;
         if (read.found) read.value = *values.value;
         read.receipt = outcome.receipt;
         world_.maybe_pause(60 / plan_.look_pauses);  // an app may be stopped between two reads as well

@@ -3,6 +3,7 @@
 //   auto handle = tidelock::ModelHandle::open(*client, "detector", {});
 //   for (;;) {
 //     auto use = (*handle)->acquire();                 // never waits
+//     if (!use) continue;                              // overloaded, or no version may be used: this frame is dropped
 //     auto outputs = use->model->run({{"images", shape, pixels}});
 //     log(use->receipt.version, use->receipt.fallback, use->receipt.bound_ns);
 //   }
@@ -12,6 +13,13 @@
 // staged version beside the one in use, and swaps one pointer; frames in flight finish on the version they began with
 // and name it.
 //
+// Health:    every run of a model that acquire gave is a frame: how many there were, how many failed and what they took
+// is
+//            told to the edge about twice a second, by version (TL.HEALTH), without the app's doing. The gates of a
+//            rollout and the gateway's breaker judge by it. About 0.1 us a frame; the telling is the watcher's.
+// Overload:  while the namespace's breaker is open acquire refuses with kBusy (`is_overloaded`): too many frames on
+// this
+//            gateway failed or came late. Half-open, each handle lets one frame through every kProbeEvery.
 // Threads:   acquire may be called from any thread and takes no lock beyond one atomic shared_ptr load.
 // Proof:     acquire reads the pointer itself: `proven` is true only if the pointer was read under its contract and
 // names
@@ -25,6 +33,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -38,6 +47,10 @@ struct ModelOptions {
   std::string engine = "opencv";           // or "onnxruntime"
   std::int64_t poll_us = 1'000;            // how often the watcher looks at the pointer
   std::int64_t first_timeout_ms = 30'000;  // open() waits this long for a first version
+  // M9: whether large weights lie in memory once for all processes of the gateway that say so. Unset: with opencv,
+  // where it costs nothing, yes; with onnxruntime, which then runs slower, no.
+  std::optional<bool> share_weights = {};
+  bool report_health = true;  // false: the app tells of its frames itself (TL.HEALTH), or nobody does
 };
 
 struct ModelReceipt {
@@ -63,11 +76,30 @@ struct ModelSwap {  // what the watcher saw, for logs: times are CLOCK_MONOTONIC
   std::int64_t swapped_ns = 0;
 };
 
+// What only the app can tell of a frame, or of a version.
+enum class FrameVerdict : std::uint8_t {
+  kBad,   // the model ran, and its outputs are of no use: the frame counts as failed
+  kSick,  // this app is not well with this version; counts beside the frames
+};
+
+inline constexpr Nanos kProbeEvery = 100 * kMillisecond;  // frames of a handle while the breaker is half-open
+// Whether acquire refused because of the breaker; detail_ns says when to ask again.
+inline bool is_overloaded(const Error& error) {
+  return error.code == Code::kBusy && error.message.starts_with("overloaded: ");
+}
+
 class ModelHandle {
  public:
+  // Waits for a first version; kNotFound after first_timeout_ms says why there is none. While it cannot be told whether
+  // a rollout took this gateway ahead, the version is the last that was in force on this gateway, flagged, if the
+  // namespace allows a fallback; never the one that the other gateways run.
   static Result<std::unique_ptr<ModelHandle>> open(Client& client, std::string name, ModelOptions options);
   virtual ~ModelHandle() = default;
+  // kBusy: overloaded. kStale: the pointer cannot be proven, and the namespace allows no fallback, or none so old (M6);
+  // detail_ns is the bound.
   virtual Result<ModelUse> acquire() = 0;
+  // Of the frame that was run with `use`. May be called from any thread, and after another version was swapped in.
+  virtual void report(const ModelUse& use, FrameVerdict verdict) = 0;
   // Swaps since the last call, oldest first.
   virtual std::vector<ModelSwap> take_swaps() = 0;
 };

@@ -37,6 +37,8 @@ class ClientImpl : public Client {
   ReadOutcome peek(std::string_view key, const Contract& contract, std::string& out) {
     return reader_.read(key, contract, out);
   }
+  Breaker breaker(std::string_view key) { return reader_.breaker(key); }
+  std::optional<Namespace> policy_of(std::string_view key) { return reader_.policy_of(key); }
   const std::string& run_dir() const { return options_.run_dir; }
   // One question to the edge, on a connection of the pool. Waits at most `wait_ns`, and never longer than the options
   // say.

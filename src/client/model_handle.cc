@@ -1,5 +1,10 @@
 // A handle keeps up to three versions loaded: the one in use, the one that is staged, the one before (for a rollback).
 // The watcher loads and warms; acquire only compares the pointer with what is loaded and flips one shared_ptr.
+//
+// What the frames did is counted where they run (frame_tally.h) and told by the watcher; when the edge does not answer
+// it is kept and told later.
+
+#include <malloc.h>
 
 #include <algorithm>
 #include <atomic>
@@ -16,11 +21,14 @@
 #include "base/assert.h"
 #include "base/wall_clock.h"
 #include "client/client_impl.h"
+#include "client/frame_tally.h"
 #include "client/model_doubts.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
+#include "infer/shared_weights.h"
 #include "protocol/admin.h"
+#include "protocol/in_force_mark.h"
 #include "protocol/pointer_in_force.h"
 #include "tidelock/model.h"
 
@@ -29,6 +37,13 @@ namespace {
 
 constexpr std::size_t kLoadedMax = 3;
 constexpr std::int64_t kStagedEveryMs = 20;
+constexpr std::int64_t kTellEveryNs = 500'000'000;    // how the frames went
+constexpr std::int64_t kTellTroubleNs = 100'000'000;  // when some failed
+constexpr std::int64_t kPolicyEveryNs = 100'000'000;
+constexpr std::int64_t kLoadAgainNs = 1'000'000'000;  // what the engine cannot run costs a whole load to try
+constexpr std::size_t kHeldBackMax = 16;
+constexpr Nanos kTellWait = 50 * kMillisecond;
+constexpr std::size_t kPartsAtOnceMax = 64;  // of what is told, at a time
 
 Result<std::string> read_all(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -41,7 +56,8 @@ Result<std::string> read_all(const std::string& path) {
 struct Loaded {
   std::string version;
   Bytes manifest_sha256;
-  std::shared_ptr<Model> model;
+  std::shared_ptr<CountedModel> model;
+  std::shared_ptr<FrameTally> tally;
 };
 
 class Handle : public ModelHandle {
@@ -54,7 +70,10 @@ class Handle : public ModelHandle {
         staged_key_(model_staged_key(name_)),
         options_(std::move(options)),
         engine_(std::move(engine)),
-        doubts_(client_.run_dir() + "/models", name_) {}
+        doubts_(client_.run_dir() + "/models", name_) {
+    const std::vector<Namespace> shipped = default_namespaces();  // until a page has told
+    take_policy(client_.policy_of(current_key_).value_or(namespace_of(shipped, current_key_)));
+  }
 
   ~Handle() override {
     {
@@ -76,6 +95,14 @@ class Handle : public ModelHandle {
   }
 
   Result<ModelUse> acquire() override {
+    if (const Breaker breaker = client_.breaker(current_key_); breaker != Breaker::kClosed && !may_probe(breaker)) {
+      Error overloaded;
+      overloaded.code = Code::kBusy;
+      overloaded.message = "overloaded: the breaker of '" + current_key_ + "' is " +
+                           std::string(breaker_name(breaker)) + ": too many frames on this gateway failed or came late";
+      overloaded.detail_ns = kProbeEvery;
+      return fail(std::move(overloaded));
+    }
     const PointerInForce look = pointer();
     std::shared_ptr<const Loaded> use = std::atomic_load(&in_use_);
     TIDELOCK_ASSERT(use != nullptr);  // start() gave no handle without a version, and a version is only ever replaced
@@ -107,8 +134,23 @@ class Handle : public ModelHandle {
       if (receipt.basis == Basis::kNone)
         receipt.bound_ns = proven_ns == 0 ? kForever : stretch(monotonic_ns_now() - proven_ns, 1'000);
       if (receipt.activation.value == 0) receipt.activation = Index{activation_.load(std::memory_order_relaxed)};
+      if (receipt.bound_ns >
+          fallback_cap_ns_.load(std::memory_order_relaxed)) {  // M6: or a refusal, as the namespace says
+        Error stale;
+        stale.code = Code::kStale;
+        stale.message = "model '" + name_ + "': version " + use->version +
+                        " cannot be proven to be in force, and its namespace allows no such fallback";
+        stale.detail_ns = receipt.bound_ns;
+        return fail(std::move(stale));
+      }
     }
     return ModelUse{use->model, std::move(receipt)};
+  }
+
+  void report(const ModelUse& use, FrameVerdict verdict) override {
+    auto* counted = dynamic_cast<CountedModel*>(use.model.get());
+    if (counted == nullptr) return;  // not from here
+    verdict == FrameVerdict::kBad ? counted->tally().was_bad() : counted->tally().sick();
   }
 
   std::vector<ModelSwap> take_swaps() override {
@@ -117,6 +159,19 @@ class Handle : public ModelHandle {
   }
 
  private:
+  // No fallback is never younger than nothing: a cap below zero refuses all of them.
+  void take_policy(const Namespace& ns) {
+    const bool allowed = std::find(ns.on_stale.begin(), ns.on_stale.end(), OnStale::kFallback) != ns.on_stale.end();
+    fallback_cap_ns_.store(allowed ? ns.fallback_cap_ns : -1, std::memory_order_relaxed);
+  }
+  // M10: half-open, one frame of this handle now and then.
+  bool may_probe(Breaker breaker) {
+    if (breaker != Breaker::kHalfOpen) return false;
+    const std::int64_t now_ns = monotonic_ns_now();
+    std::int64_t last_ns = last_probe_ns_.load(std::memory_order_relaxed);
+    return now_ns - last_ns >= kProbeEvery && last_probe_ns_.compare_exchange_strong(last_ns, now_ns);
+  }
+
   // M5: what counts for this gateway, from its own memory.
   PointerInForce pointer() {
     const auto edge = std::atomic_load(&edge_);
@@ -125,6 +180,7 @@ class Handle : public ModelHandle {
       const ReadOutcome outcome = client_.peek(key, Contract{Consistency::kStrong, {}, {}, {}}, read.value);
       read.proven = outcome.must_ask == MustAsk::kNo;
       read.found = outcome.found;
+      read.absent = outcome.negative;
       read.receipt = outcome.receipt;
       return read;
     });
@@ -142,8 +198,13 @@ class Handle : public ModelHandle {
     const auto edge = std::atomic_load(&edge_);
     return pointer_in_force(ring_key_, current_key_, edge ? *edge : NodeId{}, [this](const std::string& key) {
       PointerRead read;
-      auto asked = client_.get(key, Contract{Consistency::kStrong, {}, 50 * kMillisecond, {}}, &read.receipt);
-      if (!asked) return read;
+      const Contract contract{Consistency::kStrong, {}, 50 * kMillisecond, {}};
+      auto asked = client_.get(key, contract, &read.receipt);
+      if (!asked) {  // absent, or not to be had; memory may know that it was absent, too
+        std::string ignored;
+        read.absent = asked.error().code == Code::kNotFound || client_.peek(key, contract, ignored).negative;
+        return read;
+      }
       read.found = true;
       read.value = std::move(asked->bytes);
       read.receipt = asked->receipt;
@@ -190,7 +251,12 @@ class Handle : public ModelHandle {
   // Loads and warms a version from the model room, once.
   std::shared_ptr<const Loaded> load(const ModelPointer& pointer, bool in_force) {
     if (auto here = loaded(pointer)) return here;
+    if (const auto held = held_back_.find(pointer.manifest_sha256);
+        held != held_back_.end() && monotonic_ns_now() < held->second)
+      return nullptr;
     auto result = try_load(pointer);
+    if (result)
+      ::malloc_trim(0);  // M9: loading took a few times the model's size for a moment; back to the machine with it
     const std::lock_guard lock(mutex_);
     if (!result) {
       if (in_force) last_problem_ = result.error().message;
@@ -201,6 +267,7 @@ class Handle : public ModelHandle {
     while (loaded_.size() > kLoadedMax) {  // the oldest that is not in use; frames in flight keep theirs alive (M10)
       const auto victim =
           std::find_if(loaded_.begin(), loaded_.end(), [&](const auto& model) { return model != in_use; });
+      leaving_.push_back((*victim)->tally);
       loaded_.erase(victim);
     }
     return *result;
@@ -226,13 +293,27 @@ class Handle : public ModelHandle {
     if (bytes->size() != file->size_bytes || sha256(*bytes) != file->sha256) {  // X3: verified again on load
       return fail(Code::kCorrupt, folder + "/model.onnx does not hash to what its manifest says");
     }
-    auto model = engine_->load(*bytes);
-    if (!model) return fail(model.error());
-    if (const auto warm = warm_up(**model); !warm) return fail(warm.error());
     auto loaded = std::make_shared<Loaded>();
     loaded->version = pointer.version;
     loaded->manifest_sha256 = pointer.manifest_sha256;
-    loaded->model = std::move(*model);
+    loaded->tally = std::make_shared<FrameTally>(name_, pointer.version);
+    // M9: without the edge's file of weights it costs memory only.
+    auto weights = options_.share_weights.value_or(engine_->shares_for_free())
+                       ? SharedWeights::open(*bytes, folder + "/" + kWeightsFileName)
+                       : Result<std::shared_ptr<const SharedWeights>>(fail(Code::kNotFound, ""));
+    auto model = weights ? engine_->load_shared(*bytes, std::move(*weights)) : engine_->load(*bytes);
+    auto warm = model ? warm_up(**model) : Result<void>(fail(model.error()));
+    if (!warm) {  // it verified at the edge, and this process cannot run it: that counts against the version (M5)
+      if (held_back_.size() >= kHeldBackMax) held_back_.clear();
+      const bool first = !held_back_.contains(pointer.manifest_sha256);
+      held_back_[pointer.manifest_sha256] = monotonic_ns_now() + kLoadAgainNs;
+      if (first) {
+        loaded->tally->sick();
+        tell(*loaded->tally);
+      }
+      return fail(warm.error());
+    }
+    loaded->model = std::make_shared<CountedModel>(std::move(*model), loaded->tally);
     return std::shared_ptr<const Loaded>(std::move(loaded));
   }
 
@@ -260,10 +341,11 @@ class Handle : public ModelHandle {
     std::string bytes;  // of the staged pointer
     std::int64_t next_staged_ns = 0;
     std::int64_t next_ask_ns = 0;
+    std::int64_t next_policy_ns = 0;
     for (;;) {
       {
         std::unique_lock lock(mutex_);
-        if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) return;
+        if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) break;
       }
       const std::int64_t now_ns = monotonic_ns_now();
       if (const auto use = std::atomic_load(&in_use_)) doubts_.look(now_ns, use->version);
@@ -273,8 +355,18 @@ class Handle : public ModelHandle {
       } else if (now_ns >= next_ask_ns) {  // not in this gateway's memory yet, or not provable: let the edge look
         next_ask_ns = now_ns + 100'000'000;
         const PointerInForce asked = asked_pointer();
-        if (asked.pointer && std::atomic_load(&in_use_) == nullptr) follow(*asked.pointer, asked.receipt.version);
+        if (std::atomic_load(&in_use_) == nullptr) {
+          if (asked.pointer)
+            follow(*asked.pointer, asked.receipt.version);
+          else if (asked.ring_unknown)
+            follow_mark();
+        }
       }
+      if (now_ns >= next_policy_ns) {
+        next_policy_ns = now_ns + kPolicyEveryNs;
+        if (const auto policy = client_.policy_of(current_key_)) take_policy(*policy);
+      }
+      tell_all(now_ns);
       if (now_ns >= next_staged_ns) {
         next_staged_ns = now_ns + kStagedEveryMs * 1'000'000;
         const ReadOutcome staged = client_.peek(staged_key_, Contract{Consistency::kEventual, {}, {}, {}}, bytes);
@@ -283,6 +375,61 @@ class Handle : public ModelHandle {
         }
       }
     }
+    for (const auto& tally : tallies()) {
+      if (!tell(*tally)) break;
+    }
+  }
+
+  // M6: nobody can tell whether this gateway went ahead. What was last in force here, if the namespace allows that.
+  void follow_mark() {
+    const auto refuse = [&](const std::string& why) {
+      const std::lock_guard lock(mutex_);
+      last_problem_ = "whether a rollout took this gateway ahead cannot be read (" + ring_key_ + "), and " + why;
+    };
+    if (fallback_cap_ns_.load(std::memory_order_relaxed) != kForever)
+      return refuse("its namespace allows no fallback of unknown age");
+    const std::string path = client_.run_dir() + "/models/" + name_ + "/" + std::string(kInForceMark);
+    const auto bytes = read_all(path);
+    if (!bytes) return refuse("no version was in force here before: " + bytes.error().message);
+    const auto mark = decode<InForceMark>(*bytes, "mark of the version in force");
+    if (!mark || mark->format != InForceMark{}.format) return refuse(path + " is not what this library can read");
+    follow(mark->pointer, mark->activation);
+  }
+
+  std::vector<std::shared_ptr<FrameTally>> tallies() {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<FrameTally>> all = std::exchange(leaving_, {});
+    for (const auto& model : loaded_) all.push_back(model->tally);
+    return all;
+  }
+  // What was counted, if it is time. An edge that does not answer is asked for no more than one wait at a time.
+  void tell_all(std::int64_t now_ns) {
+    if (!options_.report_health || now_ns < tell_not_before_ns_) return;
+    const bool all =
+        now_ns >= next_tell_ns_ || client_.breaker(current_key_) == Breaker::kHalfOpen;  // its probes are waited for
+    if (!all && now_ns < next_trouble_ns_) return;
+    next_trouble_ns_ = now_ns + kTellTroubleNs;
+    if (all) next_tell_ns_ = now_ns + kTellEveryNs;
+    for (const auto& tally : tallies()) {
+      if ((all || tally->trouble()) && !tell(*tally)) {
+        tell_not_before_ns_ = now_ns + kTellEveryNs;
+        return;
+      }
+    }
+  }
+  // False when the edge was not there; what is not told is kept.
+  bool tell(FrameTally& tally) {
+    if (!options_.report_health) return true;
+    for (std::size_t parts = 0; parts < kPartsAtOnceMax; ++parts) {
+      const auto part = tally.take();
+      if (!part) return true;
+      const auto answer = client_.ask(part->command, kTellWait);
+      if (answer) continue;  // an edge that refuses it once refuses it again
+      // With an unknown outcome it is not told again: rather too few frames than some twice.
+      if (answer.error().code == Code::kUnavailable) tally.keep(*part);
+      return false;
+    }
+    return true;
   }
 
   void follow(const ModelPointer& pointer, Index activation) {
@@ -303,10 +450,17 @@ class Handle : public ModelHandle {
   std::shared_ptr<const NodeId> edge_;    // likewise; null until the edge has said which gateway this is
   std::atomic<std::uint64_t> activation_{0};
   std::atomic<std::int64_t> last_proven_ns_{0};
+  std::atomic<std::int64_t> last_probe_ns_{0};
+  std::atomic<Nanos> fallback_cap_ns_{kForever};  // -1: no fallback at all
+
+  // the watcher's
+  std::int64_t next_tell_ns_ = 0, next_trouble_ns_ = 0, tell_not_before_ns_ = 0;
+  std::map<Bytes, std::int64_t> held_back_;  // manifests of versions that cannot be run here, and when to try again
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::shared_ptr<const Loaded>> loaded_;
+  std::vector<std::shared_ptr<FrameTally>> leaving_;  // of versions that are loaded no more: to be told once more
   std::vector<ModelSwap> swaps_;
   Index seen_activation_;
   std::int64_t seen_ns_ = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -60,10 +61,23 @@ class ScriptedEdge : public CommandHandler {
     return last_command_;
   }
 
+  // Those that came so far and begin with these words, oldest first; of all together the last kCommandsKept.
+  static constexpr std::size_t kCommandsKept = 10'000;
+  std::vector<std::string> commands(std::string_view words) const {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> found;
+    for (const std::string& command : commands_) {
+      if (command.starts_with(words)) found.push_back(command);
+    }
+    return found;
+  }
+
   void handle(ConnectionContext&, const std::vector<std::string_view>& args, RespReply& reply) override {
     const std::lock_guard lock(mutex_);
     last_command_.clear();
+    if (commands_.size() == kCommandsKept) commands_.erase(commands_.begin());
     for (const std::string_view arg : args) last_command_ += (last_command_.empty() ? "" : " ") + std::string(arg);
+    commands_.push_back(last_command_);
     const std::string name(args[0]);
     for (const std::string& words : {args.size() > 1 ? name + " " + std::string(args[1]) : name, name}) {
       const auto found = answers_.find(words);
@@ -78,6 +92,7 @@ class ScriptedEdge : public CommandHandler {
   mutable std::mutex mutex_;
   std::map<std::string, std::string> answers_;
   std::string last_command_;
+  std::deque<std::string> commands_;
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<RespServer> server_;
   std::thread thread_;

@@ -33,6 +33,7 @@ ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, M
       clock_(clock),
       metrics_(metrics),
       links_(std::move(links)),
+      marks_(config.data_dir + "/models/room"),
       figures_(clock, metrics),
       damaged_files_(metrics.counter("tidelock_edge_model_files_damaged_total",
                                      "Files of models that were found damaged on disk, and set aside (X3).")) {}
@@ -553,9 +554,28 @@ void ModelKeeper::prune() {
   if (!removed.empty() && failures_.empty()) (void)room_->blobs().make_room(0);
 }
 
+// A model that was published in the middle of a session: nobody has looked yet whether there is a ring (M5). Once it is
+// known that there is none, the session tells when one comes.
+void ModelKeeper::ask_for_ring(const std::string& name) {
+  links_.read(model_ring_key(name), [this, name](ReadDone done) {
+    if (done.code == Code::kNotFound) return push(Run{[this, name] { no_ring_.insert(name); }});
+    push(ReadFailed{model_ring_key(name), done.code == Code::kOk ? 0 : kReadAgain});
+  });
+}
+
 // ---- for others to see
 
 void ModelKeeper::show() {
+  for (const auto& [name, model] : pointers_.all()) {  // M6
+    const ModelPointers::Pointer& counts = model.in_force();
+    if (!model.current.known || !counts.value ||
+        !room_->holds({name, counts.value->version}, counts.value->manifest_sha256))
+      continue;
+    if (model.ring.known || no_ring_.contains(name))
+      marks_.note(name, *counts.value, counts.version);
+    else if (ring_asked_.insert(name).second)
+      ask_for_ring(name);
+  }
   for (const ModelFigures::Adopted& one : figures_.show(pointers_, room_->verified(), damaged_, fetched_bytes_)) {
     if (!links_.in_force) continue;  // M11
     links_.in_force(one.activation, room_->folder(one.key), room_->verified().at(one.key).manifest);

@@ -35,6 +35,7 @@
 #include "base/clock.h"
 #include "codec/manifest.h"
 #include "edge/edge.h"
+#include "edge/in_force_marks.h"
 #include "edge/model_fetch.h"
 #include "edge/model_figures.h"
 #include "edge/model_pointers.h"
@@ -142,6 +143,7 @@ class ModelKeeper {
   bool repair_due() const;
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();
+  void ask_for_ring(const std::string& name);
   void show();
   bool stopping() const;
 
@@ -169,6 +171,8 @@ class ModelKeeper {
   std::map<VersionKey, std::uint64_t> fetched_bytes_;
   std::set<VersionKey> damaged_;                    // on their way back: until verified again, or no longer allowed
   std::vector<std::shared_ptr<Mending>> mendings_;  // who waits for that
+  InForceMarks marks_;
+  std::set<std::string> ring_asked_, no_ring_;      // models whose ring was asked for here, and that have none
   std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement
 
   ModelFigures figures_;

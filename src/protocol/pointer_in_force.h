@@ -6,6 +6,7 @@
 //          force for it at some instant between the two: either the other pointer did not change since, or the write
 //          that changed it put it in force for all. The other order would let a reader that is stopped in between take
 //          a version that the ring has never followed.
+// Unknown: a read of the ring's pointer that failed answers with no pointer at all, rather than with that of the rest.
 // Cost:    two reads, one for a member.
 #pragma once
 
@@ -26,12 +27,14 @@ namespace tidelock {
 struct PointerRead {
   bool proven = false;  // read under the strong contract; an absence may be proven as well
   bool found = false;
+  bool absent = false;  // known to be absent, though it may not be proven; a read that failed is neither
   Bytes value;
   Receipt receipt;
 };
 struct PointerInForce {
   bool proven = false;
   std::optional<ModelPointer> pointer;  // without `proven`: what was found
+  bool ring_unknown = false;            // whether this gateway went ahead cannot be told: then there is no pointer
   Receipt receipt;                      // of the pointer that counts
 };
 
@@ -44,16 +47,19 @@ PointerInForce pointer_in_force(const std::string& ring_key, const std::string& 
   PointerRead ring = read(ring_key);
   PointerInForce answer;
   answer.proven = ring.proven;
+  if (!ring.found && !ring.proven && !ring.absent) answer.ring_unknown = true;
   if (ring.found) {
     auto decoded = decode<RingPointer>(ring.value, "ring pointer");
     if (!decoded || (edge.empty() && !decoded->members.empty())) {
       answer.proven = false;
+      answer.ring_unknown = true;
     } else if (decoded->has(edge)) {
       answer.pointer = std::move(decoded->pointer);
       answer.receipt = ring.receipt;
       return answer;
     }
   }
+  if (answer.ring_unknown) return answer;  // what the rest runs may be what this gateway has left behind (M6)
   PointerRead rest = early ? std::move(*early) : read(rest_key);
   answer.proven = answer.proven && rest.proven;
   answer.receipt = rest.receipt;

@@ -93,6 +93,8 @@ class ModelServer(unittest.TestCase):
     def test_from_publishing_to_a_rollback(self):
         first = self.bring("1.0.0")
         self.served(first)
+        noted = os.path.join(self.cluster.config["edge-1"]["run_dir"], "models", MODEL, "tidelock.in_force")
+        wait_until("the version in force to be noted for apps that start in the dark", lambda: os.path.exists(noted), 30)
         with open(os.path.join(self.folder, "assets", "1.0.0", "model.onnx"), "rb") as file:
             original = file.read()
         with open(os.path.join(self.models, MODEL, str(first), "model.onnx"), "rb") as file:
