@@ -139,6 +139,59 @@ class Writer:
         raise Failure(f"{self.process.name}: no acknowledged write within {seconds} s")
 
 
+class Tool:
+    """A program of bench/tools that answers one line for each line it is told."""
+
+    def __init__(self, bin_dir, name, arguments, log, env=None):
+        self.process = Process(name, [os.path.join(bin_dir, name), *arguments], log, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               env=env or {})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+
+    def listen(self, seconds):
+        """The next line it says."""
+        ready, _, _ = select.select([self.process.child.stdout], [], [], seconds)
+        line = self.process.child.stdout.readline().decode().strip() if ready else ""
+        if not line:
+            raise Failure(f"{self.process.name} said nothing within {seconds} s; {self.process.log} ends:\n{self.process.last_words()}")
+        return line
+
+    def tell(self, words):
+        self.process.child.stdin.write(words.encode() + b"\n")
+        self.process.child.stdin.flush()
+
+    def ask(self, words, seconds=120):
+        self.tell(words)
+        return self.listen(seconds)
+
+
+def must(answer, what):
+    if not answer["ok"]:
+        raise Failure(f"{what}: {answer['code']}: {answer['message']}")
+    return answer
+
+
+def publish_and_stage(cluster, model, version, made, staged_edges):
+    """A release of the folder `made`, verified by so many gateways."""
+    must(cluster.cli_json("model", "publish", made, "--name", model, "--version", version, "--key",
+                          os.path.join(cluster.folder, "model-key.pem"), timeout_ms=60_000), f"publish {version}")
+    must(cluster.cli_json("model", "stage", model, version), f"stage {version}")
+    def staged():
+        status = cluster.cli_json("model", "status", model, timeout_ms=3_000)
+        return status["ok"] and len(status["staged_edges"]) == staged_edges
+    wait_until(f"{version} verified by {staged_edges} gateways", staged, 120, step=0.2)
+
+
+def pss_bytes(pid):
+    """The process's share of memory: what only it uses, and of what several use its part of each page."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as rollup:
+        return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
+
+
 def milliseconds(writes):
     return [(end - begin) / 1e6 for begin, end, _ in writes]
 

@@ -1,7 +1,13 @@
-"""Model swaps under load, all edges alive: activation latency, adoption lag, and the gap in the stream of frames.
+"""Model swaps under load, all edges alive: activation latency, adoption lag, frames around a swap, memory of the processes.
 
 Three hubs and four edges, an inference app on each (as in the demo, without its faults); two versions are staged once and then
-put in force in turns, over one connection of an operator, every fifth time by a new `tidelock` process with its own. All of them share this machine, so on few processors the frames compete with each other.
+put in force in turns, over one connection of an operator, every fifth time by a new `tidelock` process with its own. All of them
+share this machine, so on few processors the frames compete with each other.
+
+Memory: processes on one gateway open a handle on a model of 30 MB whose weights are nearly all of it. What they take together
+is the sum of their proportional shares (Pss of /proc/PID/smaps_rollup, all of them alive) after frames ran, less the same sum
+before the handle was opened, over the bytes of the weights; once for each engine that is there, told to share. Each process has
+run and closed a small model before, so that libraries and buffers that any model needs are not counted.
 """
 
 import json
@@ -10,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from rig import Failure, Process, Writer, arguments, main, percentile, row, wait_until
+from rig import Failure, Process, Tool, Writer, arguments, main, must, percentile, pss_bytes, publish_and_stage, row, wait_until
 from harness import Cluster
 import figures
 import judge
@@ -60,25 +66,13 @@ class Apps:
             process.stop()
 
 
-def must(answer, what):
-    if not answer["ok"]:
-        raise Failure(f"{what}: {answer['code']}: {answer['message']}")
-    return answer
-
-
 def release(options, cluster, folder, version):
     made = os.path.join(folder, "assets", version)
     out = subprocess.run([os.path.join(options.bin, "camera-assets"), "--release", made, "--version", version], capture_output=True,
                          text=True, timeout=300, stdin=subprocess.DEVNULL)
     if out.returncode:
         raise Failure(f"camera-assets: {out.stderr.strip() or out.returncode}")
-    must(cluster.cli_json("model", "publish", made, "--name", MODEL, "--version", version, "--key",
-                          os.path.join(cluster.folder, "model-key.pem")), f"publish {version}")
-    must(cluster.cli_json("model", "stage", MODEL, version), f"stage {version}")
-    def staged():
-        status = cluster.cli_json("model", "status", MODEL, timeout_ms=3_000)
-        return status["ok"] and len(status["staged_edges"]) == len(cluster.edges)
-    wait_until(f"{version} verified by every edge", staged, 120, step=0.2)
+    publish_and_stage(cluster, MODEL, version, made, len(cluster.edges))
 
 
 def swap(cluster, writer, by_command):
@@ -135,6 +129,7 @@ def run(options, folder):
     if found["swaps"] < options.swaps * options.edges:
         raise Failure(f"{found['swaps']} of {options.swaps * options.edges} swaps were seen by the apps")
     swapped, calm = list(gaps(measured, True)), list(gaps(measured, False))
+    steady = percentile(calm, 99.9)
     who = f"{options.edges} edges alive, {options.swaps} swaps"
     return [
         row(f"activation p50, {who}", percentile(elapsed[False], 50), "ms"),
@@ -145,14 +140,59 @@ def run(options, folder):
         row("swap frame gap, max", max(swapped), "ms", round(2 * found["frame_ms_p50"], 3), None, "frames without a swap, max", max(calm)),
         row("swap frame gap, p50", percentile(swapped, 50), "ms", None, None, "frames without a swap, p50", percentile(calm, 50)),
         row("swap frame gap, p99", percentile(swapped, 99), "ms", None, None, "frames without a swap, p99", percentile(calm, 99)),
+        row("frames p99.9, with the swaps among them", percentile(swapped + calm, 99.9), "ms", round(2 * steady, 3), None,
+            "frames without a swap, p99.9", steady),
         row("frame p50", found["frame_ms_p50"], "ms"),
-    ]
+    ] + memory_rows(options, folder)
+
+
+HELD, HELD_MIB = "held", 30
+
+
+def memory_rows(options, folder):
+    """What --processes processes take of memory together for one model."""
+    rows = []
+    with Cluster(options.bin, os.path.join(folder, "gateway"), hubs=1, edges=1, sites=1) as cluster:
+        cluster.start_all()
+        cluster.active_hub()
+        for name, mib in (("small", 1), (HELD, HELD_MIB)):
+            made = os.path.join(folder, "assets", name)
+            subprocess.run([os.path.join(options.bin, "bench-holder"), "release", made, "1.0.0", str(mib)], check=True, timeout=300,
+                           stdin=subprocess.DEVNULL)
+            publish_and_stage(cluster, name, "1.0.0", made, 1)
+            must(cluster.cli_json("model", "activate", name, "1.0.0"), "activate")
+        engines = ["opencv"] + (["onnxruntime"] if os.environ.get("TIDELOCK_ONNXRUNTIME") else [])
+        for engine in engines:
+            tools = []
+            def all_do(words):
+                for tool in tools:
+                    tool.tell(words)
+                for tool in tools:
+                    tool.listen(120)
+            try:
+                for number in range(options.processes):
+                    log = os.path.join(folder, f"holder-{engine}-{number}.log")
+                    tools.append(Tool(options.bin, "bench-holder", ["hold", cluster.config["edge-1"]["run_dir"], engine], log))
+                    tools[-1].listen(60)
+                pids = [tool.process.pid for tool in tools]
+                all_do("open small")  # what the first model of a process costs, whatever its size
+                all_do("close")
+                before = sum(map(pss_bytes, pids))
+                all_do(f"open {HELD}")
+                after = sum(map(pss_bytes, pids))
+            finally:
+                for tool in tools:
+                    tool.process.kill()
+            rows.append(row(f"memory of {options.processes} processes, {HELD_MIB} MiB of weights, {engine}",
+                            (after - before) / (HELD_MIB << 20), "x", 1.1, 1.1))
+    return rows
 
 
 def options_of(parser):
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--edges", type=int, default=4)
     parser.add_argument("--fps", type=int, default=6)
+    parser.add_argument("--processes", type=int, default=4, help="of the part that measures memory")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -26,7 +27,7 @@ class Triton(http.server.ThreadingHTTPServer):
 
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Answers)
-        self.folder, self.loaded = folder, {}
+        self.folder, self.loaded, self.load_seconds, self.loads = folder, {}, 0, 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def url(self):
@@ -54,6 +55,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         asked = re.fullmatch(r"/v2/repository/models/([^/]+)/load", self.path)
         version = self.server.latest(asked[1]) if asked else None
+        self.server.loads += 1
+        time.sleep(self.server.load_seconds)  # a large model: nothing is said until it is loaded
         if version is not None:
             self.server.loaded[asked[1]] = version
         self.answer(200 if version is not None else 400)
@@ -87,8 +90,18 @@ class ModelServer(unittest.TestCase):
         wait_until(f"{version} to be verified", lambda: self.cli("status", MODEL)["staged_edges"] == ["edge-1"], 30)
         return self.cli("activate", MODEL, version)["index"]
 
-    def served(self, index):
-        wait_until(f"the server to serve activation {index}", lambda: self.triton.loaded.get(MODEL) == index, 30)
+    def served(self, index, seconds=30):
+        wait_until(f"the server to serve activation {index}", lambda: self.triton.loaded.get(MODEL) == index, seconds)
+
+    def test_a_load_that_says_nothing_for_longer_than_15_seconds(self):
+        self.triton.load_seconds = 17  # after 15 s of silence a transfer from a store is cut; a load is waited for
+        index = self.bring("1.0.0")
+        self.served(index, 60)
+        def told():
+            return self.cluster.metrics("edge-1").get(f'tidelock_model_server_index{{model="{MODEL}"}}') == index
+        wait_until("the edge to know", told, 30)
+        self.assertEqual(self.triton.loads, 1, "it was told once, and nobody gave up on it")
+        self.assertEqual(self.cluster.metrics("edge-1")["tidelock_model_server_failures_total"], 0)
 
     def test_from_publishing_to_a_rollback(self):
         first = self.bring("1.0.0")
