@@ -47,6 +47,13 @@ TEST(ModelDoubts, AreWhatTheEdgeSaysOfTheVersionInUse) {  // X2, X3
     EXPECT_EQ(doubts.trust_expired(), step.expired) << step.why;
     EXPECT_EQ(doubts.any(), step.unverified || step.expired) << step.why;
   }
+  EXPECT_FALSE(doubts.recalled("1.0.0"));
+  std::ofstream(folder + "/detector/tidelock.recalled") << "0.9.0\n1.0.0\n";  // M7
+  doubts.look(now_ns + ModelDoubts::kEveryNs, "1.0.0");
+  EXPECT_TRUE(doubts.recalled("1.0.0") && doubts.recalled("0.9.0"));
+  EXPECT_FALSE(doubts.recalled("1.0"));
+  doubts.look(now_ns + 2 * ModelDoubts::kEveryNs, "");
+  EXPECT_FALSE(doubts.unverified()) << "nothing is in use";
   fs::remove_all(folder);
 }
 

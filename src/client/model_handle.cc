@@ -58,6 +58,7 @@ struct Loaded {
   Bytes manifest_sha256;
   std::shared_ptr<CountedModel> model;
   std::shared_ptr<FrameTally> tally;
+  mutable std::atomic<bool> recalled{false};  // M7: the edge knows that it was
 };
 
 class Handle : public ModelHandle {
@@ -129,6 +130,12 @@ class Handle : public ModelHandle {
     receipt.trust_expired = doubts_.trust_expired();
     receipt.fallback = !receipt.proven;  // M6: never unmarked
     if (receipt.fallback) {
+      // M7: until its pointer has moved it is in force, doubted; behind that it is no fallback either.
+      const bool in_force = look.proven && look.pointer && same(*use, *look.pointer);
+      if (!in_force && use->recalled.load(std::memory_order_relaxed)) {
+        return fail(Code::kDenied, "model '" + name_ + "': version " + use->version +
+                                       " was recalled, and what is in force instead cannot be proven here yet");
+      }
       // This version was in force when it was last proven; that is what can be said about it now.
       const std::int64_t proven_ns = last_proven_ns_.load(std::memory_order_relaxed);
       if (receipt.basis == Basis::kNone)
@@ -273,7 +280,16 @@ class Handle : public ModelHandle {
     return *result;
   }
 
+  void mark_recalled() {  // M7
+    const std::lock_guard lock(mutex_);
+    for (const auto& model : loaded_) {
+      if (doubts_.recalled(model->version)) model->recalled.store(true, std::memory_order_relaxed);
+    }
+  }
+
   Result<std::shared_ptr<const Loaded>> try_load(const ModelPointer& pointer) {
+    if (doubts_.recalled(pointer.version))
+      return fail(Code::kDenied, "version " + pointer.version + " was recalled");  // M7
     const std::string folder = client_.run_dir() + "/models/" + name_ + "/" + pointer.version;
     // M4: the edge leaves this mark after signature, hashes and golden outputs held.
     if (!std::filesystem::exists(folder + "/tidelock.verified"))
@@ -348,7 +364,9 @@ class Handle : public ModelHandle {
         if (changed_.wait_for(lock, std::chrono::microseconds(options_.poll_us), [this] { return stopping_; })) break;
       }
       const std::int64_t now_ns = monotonic_ns_now();
-      if (const auto use = std::atomic_load(&in_use_)) doubts_.look(now_ns, use->version);
+      const auto use = std::atomic_load(&in_use_);
+      doubts_.look(now_ns, use ? use->version : std::string());
+      mark_recalled();
       const PointerInForce look = pointer();
       if (look.proven && look.pointer) {
         follow(*look.pointer, look.receipt.version);

@@ -19,6 +19,7 @@
 #include "memory/page.h"
 #include "protocol/admin.h"
 #include "protocol/in_force_mark.h"
+#include "protocol/recalled_list.h"
 #include "tidelock/model.h"
 
 namespace tidelock {
@@ -137,6 +138,19 @@ TEST_F(ModelHandleTest, WithoutAPageTheVersionIsGivenAndFlagged) {  // M6
   const auto swaps = (*handle)->take_swaps();
   ASSERT_EQ(swaps.size(), 1u);
   EXPECT_EQ(swaps[0].version, "1.0.0");
+}
+
+TEST_F(ModelHandleTest, ARecalledVersionIsNoFallback) {  // M7
+  const auto handle = ModelHandle::open(*client_, "detector", {});
+  ASSERT_TRUE(handle) << handle.error().message;
+  EXPECT_TRUE((*handle)->acquire()) << "a fallback, since there is no page";
+  write(folder_ + "/../" + kRecalledList, "1.0.0\n");
+  EXPECT_TRUE(comes_to(**handle, [](const Result<ModelUse>& use) {
+    return !use && use.error().code == Code::kDenied &&
+           use.error().message.find("version 1.0.0 was recalled") != std::string::npos;
+  }));
+  EXPECT_NE(open_until("version 1.0.0 was recalled").find("version 1.0.0 was recalled"), std::string::npos)
+      << "who starts behind it does not load it";
 }
 
 TEST_F(ModelHandleTest, ReceiptsSayThatTheTrustFilesHaveExpired) {  // X2

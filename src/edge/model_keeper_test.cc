@@ -28,6 +28,7 @@
 #include "codec/trust_fixture.h"
 #include "edge/l2_store.h"
 #include "infer/onnx_file.h"
+#include "protocol/recalled_list.h"
 #include "protocol/trust_push.h"
 #include "store/models/files.h"
 #include "store/models/store_care.h"

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "edge/model_weights.h"
+#include "protocol/recalled_list.h"
 #include "store/models/files.h"
 #include "store/models/release.h"
 #include "telemetry/log.h"

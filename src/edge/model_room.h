@@ -26,7 +26,6 @@ namespace tidelock {
 
 inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
 inline constexpr char kExpiredFlag[] = ".trust-expired";      // beside the models' folders
-inline constexpr char kRecalledList[] = "tidelock.recalled";  // in a model's folder: recalled versions, one a line (M7)
 
 using VersionKey = std::pair<std::string, std::string>;  // name, version
 
