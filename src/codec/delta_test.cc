@@ -312,8 +312,8 @@ TEST(DeltaApplier, RefusesEveryCutAndEveryFlippedBit) {
   for (std::size_t at = 0; at < c.delta.size(); ++at) {
     Bytes flipped = c.delta;
     flipped[at] ^= static_cast<char>(1u << (at % 8));
-    const auto refused = apply_delta(
-        flipped, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(c.base); }, 1u << 20);
+    const auto refused =
+        apply_delta(flipped, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(c.base); }, 1u << 20);
     ASSERT_FALSE(refused) << "flipped at " << at;
     ASSERT_EQ(refused.error().code, Code::kCorrupt) << "flipped at " << at;
   }
@@ -324,13 +324,13 @@ TEST(DeltaApplier, RefusesTheWrongBase) {
   const Case c = with_all_orders();
   Bytes other = c.base;
   other[other.size() / 2] ^= 1;
-  const auto refused = apply_delta(
-      c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(other); }, 1u << 20);
+  const auto refused =
+      apply_delta(c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(other); }, 1u << 20);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Code::kCorrupt);
   const Bytes shorter = c.base.substr(1);
-  const auto short_one = apply_delta(
-      c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(shorter); }, 1u << 20);
+  const auto short_one =
+      apply_delta(c.delta, [&](const DeltaBase&) -> Result<BytesView> { return BytesView(shorter); }, 1u << 20);
   ASSERT_FALSE(short_one);
   EXPECT_NE(short_one.error().message.find("it was made for"), std::string::npos);
 }

@@ -236,9 +236,7 @@ class Edge::Impl {
     });
     disk_ = std::make_unique<OutboxDisk>(
         *kv_, clock_,
-        [this](std::uint64_t number, AckLevel level) {
-          core_loop_->post(EdgeOutboxPersisted{number, level});
-        },
+        [this](std::uint64_t number, AckLevel level) { core_loop_->post(EdgeOutboxPersisted{number, level}); },
         [this](const std::string& why) {
           log(LogLevel::kError, "edge", "outbox store failed", {{"message", why}});
           core_loop_->post(EdgeOutboxFailed{why});

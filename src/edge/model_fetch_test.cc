@@ -297,10 +297,9 @@ TEST_F(ModelFetchTest, AGatewayServesItsNeighboursOnly) {  // X1
   EXPECT_EQ(tell(half).value().state, SiteState::kFetching);
   EXPECT_EQ(tell(noise(3, 10)).value().state, SiteState::kNothing);
   const auto fetched = [&](const Bytes& of, FetchMore more) {
-    const auto got = neighbour->fetch(encode(FetchRequest{FetchBlob{sha256(of)}, more}),
-                                      [](std::optional<Bytes> frame) -> Result<FetchTurn> {
-                                        return FetchTurn{{}, 5'000, frame.has_value()};
-                                      });
+    const auto got = neighbour->fetch(
+        encode(FetchRequest{FetchBlob{sha256(of)}, more}),
+        [](std::optional<Bytes> frame) -> Result<FetchTurn> { return FetchTurn{{}, 5'000, frame.has_value()}; });
     return got ? Error{Code::kOk, {}, {}, 0} : got.error();
   };
   EXPECT_EQ(fetched(file, {0, 10, 10}).code, Code::kOk);

@@ -6,10 +6,11 @@
 //   n                          version of the ledger (RaiseVersion); absent while it is 1
 //   e EDGE                     site of a registered edge (A6)
 //   b EDGE                     its batch numbers by incarnation (D5), and its stamp floor
-//   i CLIENT SEQUENCE          index and outcome of a command that took effect; kUnavailable: aborted at that index
-//   (S1) o NUMBER                   the ids in the order in which they were remembered: the oldest leaves first x
-//   EXPIRY KEY               keys with a value that ends, by ledger time t WALL COUNTER WRITER KEY  keys with a
-//   tombstone, by stamp v KEY                      StoredValue; r, k: recalls (state_recalls.cc)
+//   i CLIENT SEQUENCE          index and outcome of a command; kUnavailable: aborted at that index (S1)
+//   o NUMBER, v KEY            those ids in the order in which they leave; StoredValue
+//   x EXPIRY KEY               keys with a value that ends, by ledger time
+//   t WALL COUNTER WRITER KEY  keys with a tombstone, by stamp
+//   r, k NAME VERSION          recalls and their certificates (state_recalls.cc)
 //
 // What is remembered about ids is bounded by number and not by time, so that every hub forgets at the same index. A
 // command that returns after kIdsMax others would count as new; nothing waits that long: an append of an earlier term

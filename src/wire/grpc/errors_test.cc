@@ -109,8 +109,7 @@ TEST_F(ErrorsTest, AFullHubSaysHowMuchItServes) {  // I11
   const auto stopped = alice->download(
       "900000",
       [&](Bytes) -> Result<void> {
-        refused = bob->download(
-            "1", [](Bytes) -> Result<void> { return {}; }, 5'000);
+        refused = bob->download("1", [](Bytes) -> Result<void> { return {}; }, 5'000);
         upload = bob->upload("model", nothing, 5'000);
         return fail(Code::kInvalid, "enough");
       },
@@ -254,12 +253,7 @@ TEST_F(ErrorsTest, AnEdgeServesCallsAndFetchesToEdgesOnly) {  // X1
   EXPECT_EQ(neighbour->call("who", 5'000).value(), "edge.edge-2");
   EXPECT_TRUE(one_frame(*neighbour));
   EXPECT_FALSE(as(NodeRole::kEdge, "edge-2", "edge-3")->call("who", 5'000)) << "it is not the one that is asked for";
-  EXPECT_EQ(neighbour
-                ->download(
-                    "1", [](Bytes) -> Result<void> { return {}; }, 5'000)
-                .error()
-                .code,
-            Code::kDenied);
+  EXPECT_EQ(neighbour->download("1", [](Bytes) -> Result<void> { return {}; }, 5'000).error().code, Code::kDenied);
   for (const NodeRole role : {NodeRole::kHub, NodeRole::kClient}) {
     const auto stranger = as(role, "other-1", "edge-1");
     EXPECT_EQ(stranger->call("who", 5'000).error().code, Code::kDenied);
@@ -319,8 +313,7 @@ TEST_F(ErrorsTest, ADownloadThatStandsStillEndsAndMayBeRepeated) {
   const auto server = serve(service);
   const auto alice = client(server->address());
   ASSERT_EQ(alice->call("who", 5'000).value(), "client.alice") << "what follows waits for chunks, not for a connection";
-  const auto late = alice->download(
-      "file", [](Bytes) -> Result<void> { return {}; }, 100);
+  const auto late = alice->download("file", [](Bytes) -> Result<void> { return {}; }, 100);
   service.disk(true);
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Code::kUnavailable);
