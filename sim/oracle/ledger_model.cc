@@ -190,7 +190,8 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Certify& 
   for (const auto& [key, all] : versions_) {
     const bool moved =
         std::any_of(certify.writes.begin(), certify.writes.end(), [&](const Write& write) { return write.key == key; });
-    if (!moved && !all.empty() && all.back().names == certify.what) return false;  // it is in force still
+    const Version* now = moved ? nullptr : live(key);
+    if (now != nullptr && now->names == certify.what) return false;  // it is in force still
   }
   if (!certify.writes.empty() && !run(effect, entry, Entry::Put{certify.writes})) return false;
   if (!effect.conflict) recall->second = last_;

@@ -390,7 +390,7 @@ TEST_F(DoctorFolder, OfTheCommandLine) {
     seen.insert(one["check"]);
     if (one["health"] == "broken") broken.insert(one["check"]);
   }
-  EXPECT_EQ(seen, (std::set<std::string>{"clock", "memory", "limits", "certificates", "hubs", "disk", "bounds"}))
+  EXPECT_EQ(seen, (std::set<std::string>{"clock", "memory", "limits", "io", "certificates", "hubs", "disk", "bounds"}))
       << json;
   EXPECT_TRUE(broken.contains("memory") && broken.contains("hubs")) << json;
   EXPECT_FALSE(broken.contains("certificates")) << json;

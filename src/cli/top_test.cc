@@ -88,7 +88,13 @@ TEST(Top, WhatBreaksAPromiseStandsOut) {
 
 TEST(Top, BreakersAreShownWhereFramesAreToldOf) {  // M10
   EdgeSample told = sample();
-  told.info["breakers"] = {{"model:", {{"state", "open"}, {"opened", 2}, {"frames", 40}, {"failed", 31}, {"late", 0}}},
+  told.info["breakers"] = {{"model:",
+                            {{"state", "open"},
+                             {"opened", 2},
+                             {"frames", 40},
+                             {"failed", 31},
+                             {"late", 0},
+                             {"why", "31 of 40 frames failed"}}},
                            {"x", 5}};
   FrameOptions options;
   options.width = 200;

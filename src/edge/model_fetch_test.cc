@@ -182,11 +182,11 @@ class ModelFetchTest : public testing::Test {
     return fetch_->fetch("hub-1", file_of(bytes), {}, [&, before] { return came("full") - before < some; });
   }
   std::uint64_t came(const std::string& kind) {
-    return metrics_.counter("tidelock_edge_transfer_bytes_total", "", {{"kind", kind}}).value();
+    return metrics_.counter("tidelock_edge_transfer_bytes_total", "As the product says.", {{"kind", kind}}).value();
   }
-  std::uint64_t count(const std::string& name) { return metrics_.counter(name, "").value(); }
+  std::uint64_t count(const std::string& name) { return metrics_.counter(name, "As the product says.").value(); }
   std::uint64_t charged() {
-    return static_cast<std::uint64_t>(metrics_.gauge("tidelock_edge_transfer_day_bytes", "").value());
+    return static_cast<std::uint64_t>(metrics_.gauge("tidelock_edge_transfer_day_bytes", "As the product says.").value());
   }
 
   std::string home_;
