@@ -414,6 +414,7 @@ Result<bool> ModelFetch::from_site(const NodeId& session_hub, const ManifestFile
   tend(session_hub);
   if (!config_.site_neighbours || site_->alone()) return false;
   SiteSource source(config_.id, file.sha256, file.size_bytes, site_->serving(), clock_.now());
+  bool tried = false;  // a neighbour that said it had the file
   for (;;) {
     if (!go_on()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
     const SiteSource::Next next = source.next(clock_.now());
@@ -423,11 +424,14 @@ Result<bool> ModelFetch::from_site(const NodeId& session_hub, const ManifestFile
         const auto tell = site_->ask(next.from, file.sha256);
         if (tell)
           source.told(clock_.now(), next.from, *tell);
+        else if (tell.error().code == Code::kBusy)  // it does not know us yet, and asks its hub who we are
+          source.told(clock_.now(), next.from, SiteTell{});
         else
           source.silent(clock_.now(), next.from);
         break;
       }
       case SiteSource::Step::kTake: {
+        tried = true;
         const auto got = from_neighbour(next.from, file, go_on);
         if (got) return true;
         if (own_trouble_) return fail(got.error());
@@ -442,7 +446,7 @@ Result<bool> ModelFetch::from_site(const NodeId& session_hub, const ManifestFile
         break;
       }
       case SiteSource::Step::kHub:
-        if (next.why == SiteSource::Why::kElected) return false;
+        if (next.why == SiteSource::Why::kElected && !tried) return false;
         site_fallbacks_.add();  // M3: never in silence
         log(LogLevel::kInfo, "models", "a hub is asked, for no neighbour brought it",
             {{"file", file.path}, {"why", site_why_text(next.why)}});

@@ -12,9 +12,9 @@
 namespace tidelock {
 namespace {
 
-constexpr Nanos kListOld = 30 * kSecond;    // then the hub is asked again before a file is
-constexpr Nanos kAgainAfter = 2 * kSecond;  // at the earliest
-constexpr Nanos kToldAfter = 5 * kSecond;   // where bytes came from is no hurry
+constexpr Nanos kAgainAfter =
+    2 * kSecond;                           // the list is asked for anew at the earliest, and is as old before a file is
+constexpr Nanos kToldAfter = 5 * kSecond;  // where bytes came from is no hurry
 constexpr int kNeighbourTimeoutMs = 1'000;  // on a LAN
 constexpr std::size_t kComingMax = 64;
 
@@ -76,7 +76,7 @@ void SiteExchange::on_session() {
 
 void SiteExchange::want_neighbours() {
   const std::lock_guard lock(mutex_);
-  if (heard_at_ == kNever || saturating_sub(clock_.now(), heard_at_) >= kListOld) due_at_ = 0;
+  if (heard_at_ == kNever || saturating_sub(clock_.now(), heard_at_) >= kAgainAfter) due_at_ = 0;
 }
 
 Nanos SiteExchange::due_at() const {

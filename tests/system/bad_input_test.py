@@ -199,9 +199,10 @@ class Commands(Base):
                 text = text.replace(config["run_dir"], os.path.join(self.folder, "twin-run"))
             with open(copy, "w", encoding="utf-8") as out:
                 out.write(text)
-            port = config["grpc" if node == "hub-1" else "redis"].split(":")[1]
+            ports = [config["grpc" if node == "hub-1" else "redis"].split(":")[1], config["http"].split(":")[1]]
+            ports += re.findall(r'^listen = "[^"]*:(\d+)"', text, re.MULTILINE)  # for its neighbours
             twin = Process("twin", [self.cluster.binary(), node.split("-")[0], "--config", copy], os.path.join(self.folder, f"twin-{node}.log"))
-            self.ends(twin, f"127.0.0.1:({port}|{config['http'].split(':')[1]})", "in use|already|bind|listen")
+            self.ends(twin, f"127.0.0.1:({'|'.join(ports)})", "in use|already|bind|listen")
 
     def test_two_processes_with_one_data_folder(self):
         for node in ("hub-1", "edge-1"):
