@@ -120,7 +120,19 @@ int recall(const Common& common, const RecallOptions& options) {
   if (!cluster) return report(common, cluster.error());
   const auto known = views_of(**cluster, options.name, options.version);
   if (!known) return report(common, known.error());
-  if (known->empty()) {  // else somebody did it before, and what is left is to wait
+  if (!known->empty()) {
+    const RecallVersion& asked = known->front().recall.asked;
+    if ((options.none && !asked.to_none) || (!options.to.empty() && options.to != asked.to)) {
+      return report(common, Error{Code::kConflict,
+                                  options.name + " " + options.version + " was recalled before, by " + asked.who +
+                                      (asked.to_none      ? ", to none"
+                                       : asked.to.empty() ? ", to the version before it"
+                                                          : ", to " + asked.to) +
+                                      "; a recall cannot be changed",
+                                  {},
+                                  0});
+    }
+  } else {
     const auto answer =
         (*cluster)->ask(RecallModel{options.name, options.version, options.none, options.to, options.reason});
     if (!answer) return report(common, answer.error());

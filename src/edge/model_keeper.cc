@@ -221,11 +221,13 @@ void ModelKeeper::take(const ReadFailed& failed) {
 
 void ModelKeeper::take(RecallsCame& came) {  // M7
   const std::vector<VersionKey> fresh = recalls_->take(came.versions);
-  std::set<std::string> models;
+  std::set<std::string> models = std::exchange(unlisted_, {});
   for (const VersionKey& key : fresh) models.insert(key.first);
   for (const std::string& name : models) {  // apps first
-    if (const auto listed = room_->list_recalled(name, recalls_->all()); !listed)
+    if (const auto listed = room_->list_recalled(name, recalls_->all()); !listed) {
       log(LogLevel::kError, "models", "list of recalls not written", {{"message", listed.error().message}});
+      unlisted_.insert(name);  // again with the next session
+    }
   }
   for (const VersionKey& key : fresh) {
     failures_.erase(key);
@@ -410,7 +412,11 @@ void ModelKeeper::work() {
 
 void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const char* role) {
   const VersionKey key{name, pointer.version};
-  if (recalls_->has(key)) return;  // M7: whatever the pointer says until it has moved
+  if (recalls_->has(key)) {  // M7: whatever the pointer says until it has moved
+    failures_.erase(key);    // of a transfer that the recall ended
+    damaged_.erase(key);
+    return;
+  }
   if (room_->holds(key, pointer.manifest_sha256)) {
     room_->pin(name, role, room_->verified().at(key).manifest);
     damaged_.erase(key);

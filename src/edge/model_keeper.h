@@ -162,6 +162,7 @@ class ModelKeeper {
   bool trust_expired_ = false;
   Nanos trust_look_at_ = 0;
   std::optional<ModelRecalls> recalls_;
+  std::set<std::string> unlisted_;  // models whose list of recalls could not be written
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when

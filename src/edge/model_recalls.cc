@@ -28,14 +28,15 @@ std::vector<VersionKey> ModelRecalls::take(const std::vector<StagedModel>& versi
     VersionKey key{model.name, model.version};
     if (recalled_.insert(key).second) fresh.push_back(std::move(key));
   }
-  if (fresh.empty()) return fresh;
+  if (fresh.empty() && !unstored_) return fresh;
   std::vector<StagedModel> all;
   all.reserve(recalled_.size());
   for (const auto& [name, version] : recalled_) all.push_back({name, version});
   KvBatch batch;
   batch.put(kMetaFamily, kRecalledRow, encode(all));
-  if (const auto stored = kv_->commit(batch, Sync::kDisk); !stored)
-    log(LogLevel::kError, "models", "recalls not stored", {{"message", stored.error().message}});
+  const auto stored = kv_->commit(batch, Sync::kDisk);
+  unstored_ = !stored;
+  if (!stored) log(LogLevel::kError, "models", "recalls not stored", {{"message", stored.error().message}});
   return fresh;
 }
 

@@ -1,7 +1,7 @@
 // ModelRecalls is what this gateway was told of recalled versions (M7): of each, nothing is fetched, verified or kept
 // verified any more, whatever a pointer still says. It is on disk, so that a gateway that starts without any hub knows.
 //
-// Threads: one. Errors: those of the store; what could not be stored the next session tells again.
+// Threads: one. Errors: those of the store; what could not be stored is stored with what the next session tells.
 #pragma once
 
 #include <set>
@@ -28,6 +28,7 @@ class ModelRecalls {
   explicit ModelRecalls(Kv& kv) : kv_(&kv) {}
   Kv* kv_;
   std::set<VersionKey> recalled_;
+  bool unstored_ = false;
 };
 
 }  // namespace tidelock

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kChunkBytes = 1u << 20;
 constexpr int kPeerTimeoutMs = 2'000;
 constexpr int kIdleTimeoutMs = 10'000;
+constexpr int kSlowWaitingMax = 256;
+constexpr Nanos kSlowAgainAfter = 5 * kSecond;
 constexpr int kPublishTimeoutMs = 5'000;
 constexpr std::size_t kFetchBasesMax = 8;
 
@@ -132,6 +134,7 @@ AdminAnswer HubModelStore::care(const PeerIdentity& peer, const StoreCall& call)
 }
 
 void HubModelStore::stop() {
+  stopping_ = true;
   if (origin_) origin_->stop();
   if (care_) care_->stop();
   deltas_->stop();
@@ -268,12 +271,13 @@ Result<void> HubModelStore::pull(BytesView sha256) {
   }
   Result<void> end = fail(Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub");
   for (const auto& peer : peers()) {  // a neighbour before the object store
-    if (!peer->client) continue;
+    if (stopping_) end = fail(Code::kUnavailable, "this hub stops");
+    if (!peer->client || stopping_) continue;
     const auto got = pull_from(*peer, sha256);
     if (got || got.error().code != Code::kNotFound) end = got;
     if (got) break;
   }
-  if (!end && origin_) {
+  if (!end && origin_ && !stopping_) {
     const auto got = origin_->pull(sha256);
     // What a hub said is worth more than the absence of an object.
     if (got || got.error().code != Code::kNotFound || end.error().code == Code::kNotFound) end = got;
@@ -301,6 +305,7 @@ Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
   auto got = peer.client->download(
       encode(BlobDownload{Bytes(sha256), (*writer)->offset()}),
       [&](const Bytes& chunk) -> Result<void> {
+        if (stopping_) return fail(Code::kUnavailable, "this hub stops");
         auto ok = (*writer)->write(chunk);
         if (ok || ok.error().code != Code::kBusy || !blobs_->make_room(chunk.size())) return ok;
         return (*writer)->write(chunk);  // it stood at the quota
@@ -328,13 +333,23 @@ Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first, std::func
   auto request = decode<FetchRequest>(first, "fetch");
   if (!request) return fail(request.error());
   if (at_hand(*request)) return open_fetch(*request);
+  if (stopping_) return fail(Code::kUnavailable, "this hub stops");
+  if (slow_waiting_ >= kSlowWaitingMax) {
+    return fail(Error{Code::kBusy,
+                      "this hub brings or makes " + std::to_string(kSlowWaitingMax) + " files already",
+                      {},
+                      kSlowAgainAfter});
+  }
+  ++slow_waiting_;
   auto opening = std::make_shared<SlowFetch::Opening>();
   slow_.post([this, opening, more = std::move(more), request = std::move(*request)] {
+    --slow_waiting_;
     {
       const std::lock_guard lock(opening->mutex);
       if (opening->given_up) return;
     }
-    auto opened = open_fetch(request);
+    auto opened = stopping_ ? Result<std::unique_ptr<FetchSource>>(fail(Code::kUnavailable, "this hub stops"))
+                            : open_fetch(request);
     {
       const std::lock_guard lock(opening->mutex);
       opening->done = std::move(opened);

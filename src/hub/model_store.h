@@ -6,6 +6,7 @@
 // threads of its own, so that it holds up no other.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -83,7 +84,9 @@ class HubModelStore {
   std::condition_variable pulled_;
   std::set<Bytes> pulling_;
   std::unique_ptr<HubModelCare> care_;  // its thread uses all of the above
-  wire::BulkPool slow_{3};              // as care_. One task per fetch waits for it, and those are capped
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> slow_waiting_{0};  // tasks of slow_, those of fetches that were given up among them
+  wire::BulkPool slow_{3};            // as care_
 };
 
 }  // namespace tidelock

@@ -298,6 +298,7 @@ class HubCore {
   void on_report(Session& session, const EdgeReport& report);
 
   // recalls (hub_recalls.cc)
+  std::optional<std::string> recall_into(const RecallModel& command) const;
   Result<Op> recall_command(const RecallModel& command, const NodeId& who);
   Result<void> not_recalled(const std::string& name, const std::string& version) const;
   void drive_recalls();

@@ -63,8 +63,11 @@ void HubCore::on_asked(const HubAsked& asked) {
     }
     return;
   }
-  if (const auto* activate = std::get_if<ActivateModel>(&request.body);
-      activate != nullptr && !state_.outcome(request.id) && edges_ready(*activate) == 0 && now_ < edges_back_until() &&
+  std::optional<ActivateModel> needs;  // somebody who has verified it
+  if (const auto* activate = std::get_if<ActivateModel>(&request.body)) needs = *activate;
+  if (const auto* recall = std::get_if<RecallModel>(&request.body); recall != nullptr && !recall->to.empty())
+    needs = ActivateModel{recall->name, recall->to};
+  if (needs && !state_.outcome(request.id) && edges_ready(*needs) == 0 && now_ < edges_back_until() &&
       by_edge_.size() < state_.edges().size()) {
     // Who has staged what is told by the edges, and after a failover they are still on their way here.
     deferred_.push_back(asked);

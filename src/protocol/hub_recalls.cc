@@ -18,11 +18,13 @@
 
 namespace tidelock {
 namespace {
+constexpr std::size_t kNamesMax = 1'024;  // by name: with the record of a large rollout it fits one command
+static_assert(kNamesMax <= kCertificateNamesMax);
 constexpr int kHopsMax = 64;  // from one recalled version to what it was to be replaced by
 
 void name_in(std::vector<NodeId>& list, std::uint32_t& count, const NodeId& edge) {
   ++count;
-  if (list.size() < kCertificateNamesMax) list.push_back(edge);
+  if (list.size() < kNamesMax) list.push_back(edge);
 }
 }  // namespace
 
@@ -39,6 +41,19 @@ bool HubCore::recall_open(const std::string& name) const {
   if (name.empty()) return !open.empty();
   const auto it = open.lower_bound({name, {}});
   return it != open.end() && it->first == name;
+}
+
+// The version, being recalled, that this one is to replace.
+std::optional<std::string> HubCore::recall_into(const RecallModel& command) const {
+  const auto current = pointer(model_current_key(command.name), nullptr);
+  for (const auto& [name, version] : state_.uncertified()) {
+    if (name != command.name) continue;
+    const RecallVersion& asked = state_.recalls().at({name, version}).asked;
+    if (asked.to_none) continue;
+    const bool before = current && current->version == version && current->previous == command.version;
+    if (asked.to.empty() ? before : asked.to == command.version) return version;
+  }
+  return std::nullopt;
 }
 
 Result<HubCore::Op> HubCore::recall_command(const RecallModel& command, const NodeId& who) {
@@ -87,6 +102,10 @@ Result<HubCore::Op> HubCore::recall_command(const RecallModel& command, const No
                                        ", so none could go on with it; stage it first, or name another version, or "
                                        "recall to none");
     }
+  } else if (const auto into = command.to_none ? std::nullopt : recall_into(command)) {
+    return fail(Code::kConflict, what + " is what gateways are to follow instead of " + *into +
+                                     ", whose recall is on its way; say what takes its place (--to VERSION), or that "
+                                     "nothing does (--none)");
   } else if (!command.to_none && current && current->version == command.version && !usable(before)) {
     return fail(Code::kConflict, what + " is in force and " +
                                      (before.empty() ? "no version was before it"

@@ -92,8 +92,10 @@ class Recall:
             behind = now_ns()
             check("it is certified", certified["state"] == "certified", certified)
             certificate = certified["certificate"]
-            check("two answered", certificate["answered"] == ["edge-1", "edge-3"], certificate)
-            check("one only lapsed", certificate["lapsed"] == [SILENT], certificate)
+            # A lease that is renewed late may have lapsed beside it: then nobody waited for that one either.
+            check("each is in one list", sorted(certificate["answered"] + certificate["lapsed"] + certificate["without"])
+                  == ["edge-1", "edge-2", "edge-3"], certificate)
+            check("the silent one did not answer", SILENT not in certificate["answered"], certificate)
             check("its index is above the recall's", certificate["index"] > certified["index"], certified)
             self.follows("edge-1", "1.0.0")
             wait_until("frames behind the certificate", lambda: self.frames(SILENT)[-1][0] > behind + 500_000_000, 30)
