@@ -472,7 +472,7 @@ Result<void> ModelFetch::from_neighbour(const NodeId& neighbour, const ManifestF
   // M4: whatever came is hashed, and other content is not kept. Whose it was is certain only where all of it came now.
   auto whole = conversation.writer()->commit();
   if (!whole && whole.error().code == Code::kCorrupt && conversation.resumed())
-    return fail(Code::kUnavailable, "what came in pieces is not the file: it comes anew");
+    return fail(Code::kBusy, "what came in pieces is not the file: it comes anew");  // nobody's fault that is known
   own_trouble_ = !whole && whole.error().code != Code::kCorrupt;
   return whole;
 }

@@ -63,6 +63,17 @@ void ModelKeeper::take(Damaged& damaged) {
   for (const CheckedFile& file : damaged.files) {
     if (file.sha256.empty()) {  // a manifest: whoever names the version brings it back whole
       const VersionKey key{file.model, file.version};
+      // Looked at again: only what is damaged goes. A disk that does not answer, or another key, damages nothing (M8).
+      const auto encoded = room_->signed_manifest(key);
+      const auto manifest = encoded ? open_manifest(*encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
+      const bool another = manifest && (manifest->name != key.first || manifest->version != key.second);
+      const Code why = manifest ? Code::kOk : manifest.error().code;
+      if (!another && why != Code::kCorrupt && why != Code::kNotFound) {
+        if (!manifest)
+          log(LogLevel::kWarn, "models", "manifest not believed",
+              {{"model", key.first}, {"version", key.second}, {"message", manifest.error().message}});
+        continue;
+      }
       log(LogLevel::kError, "models", "manifest damaged on disk",
           {{"model", key.first}, {"version", key.second}, {"message", file.why}});
       damaged_files_.add();

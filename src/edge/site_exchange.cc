@@ -13,8 +13,11 @@ namespace tidelock {
 namespace {
 
 constexpr Nanos kAgainAfter =
-    2 * kSecond;                           // the list is asked for anew at the earliest, and is as old before a file is
-constexpr Nanos kToldAfter = 5 * kSecond;  // where bytes came from is no hurry
+    2 * kSecond;                          // the list is asked for anew at the earliest, and is as old before a file is
+constexpr Nanos kListOld = 30 * kSecond;  // it is asked for anew when somebody comes who is in it
+constexpr Nanos kListDead = 300 * kSecond;  // nobody is served by it any more
+constexpr Nanos kFailedAfter = 60 * kSecond;
+constexpr Nanos kToldAfter = 5 * kSecond;   // where bytes came from is no hurry
 constexpr int kNeighbourTimeoutMs = 1'000;  // on a LAN
 constexpr std::size_t kComingMax = 64;
 
@@ -99,10 +102,12 @@ void SiteExchange::tend(const std::function<Result<AdminAnswer>(SiteCall)>& call
                                             : Result<SiteView>(fail(answer.error()));
   const std::lock_guard lock(mutex_);
   heard_at_ = clock_.now();
-  if (!view) {  // a hub of a build before this, or one that is not active any more: as if there were none
-    log(LogLevel::kDebug, "models", "no neighbours are known", {{"message", view.error().message}});
+  if (!view) {  // a hub of a build before this, or one that is not active any more: the list grows old
+    log(LogLevel::kDebug, "models", "no neighbours are told", {{"message", view.error().message}});
+    due_at_ = std::min(due_at_, saturating_add(heard_at_, kFailedAfter));
     return;
   }
+  good_at_ = heard_at_;
   members_.clear();
   for (const SiteMember& member : view->members) {
     if (members_.size() < kSiteMembersMax && check_node_id(member.edge)) members_[member.edge] = member.address;
@@ -194,17 +199,20 @@ void SiteExchange::arrived(const std::string& name, const std::string& version, 
 // ---- serving
 
 bool SiteExchange::admits(const PeerIdentity& peer) {
-  bool look = false;
+  bool look = false, known_still = false;
   {
     const std::lock_guard lock(mutex_);
-    if (peer.role == NodeRole::kEdge && members_.contains(peer.id)) return true;
-    // It may be new here.
+    const Nanos age = good_at_ == kNever ? kForever : saturating_sub(clock_.now(), good_at_);
+    const bool known = peer.role == NodeRole::kEdge && members_.contains(peer.id);
+    if (known && age < kListOld) return true;
+    // It may be new here, or not be one of us any more (X1).
     const Nanos earliest = heard_at_ == kNever ? clock_.now() : saturating_add(heard_at_, kAgainAfter);
     look = due_at_ > earliest;
     due_at_ = std::min(due_at_, earliest);
+    known_still = known && age < kListDead;
   }
   if (look) wake_();
-  return false;
+  return known_still;
 }
 
 SiteTell SiteExchange::here(BytesView sha256) const {

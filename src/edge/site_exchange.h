@@ -2,8 +2,8 @@
 // that lie here, verified, says how far it is with those that come from a hub, and asks its neighbours the same.
 //
 // Who its neighbours are it hears from the hub of the session, and serves nobody else: an edge of another site, or one
-// that was removed, has a good certificate but no session as a member of this site (X1). The list may be some seconds
-// old.
+// that was removed, has a good certificate but no session as a member of this site (X1). The list is asked
+// for anew when it is half a minute old and somebody comes, and nobody is served by one of more than five minutes.
 //
 // Threads:  tend, ask, take and wait belong to one thread, the keeper's; they block on the network, on a LAN. The rest
 //           is for any thread.
@@ -87,8 +87,8 @@ class SiteExchange : private NodeService {
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   bool stopping_ = false;
-  std::map<NodeId, std::string> members_;  // of the site, and where they serve, as the hub said last
-  Nanos heard_at_ = kNever;
+  std::map<NodeId, std::string> members_;       // of the site, and where they serve, as the hub said last
+  Nanos heard_at_ = kNever, good_at_ = kNever;  // an answer; a list
   Nanos due_at_ = kForever;
   struct Coming {
     std::uint64_t progress = 0;

@@ -164,6 +164,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     server.host = grpc->first;
     server.port = grpc->second;
     server.tls = config_.tls;
+    server.fetch_idle_ns = 180 * kSecond;  // an edge waits two minutes for what is brought or made first
     auto listening = NodeServer::start(server, *this);
     if (!listening) return fail(listening.error());
     server_ = std::move(*listening);

@@ -3,7 +3,8 @@
 //
 // ONNX packs its tensors without any alignment and engines copy them on load, so model.onnx itself cannot be mapped.
 // The edge makes this file when it has verified a version. A process that loads the version compares it with the
-// model's own file, which it has hashed: a weights file that is missing, old or damaged costs memory, never a result.
+// model's own file, which it has hashed: a weights file that is missing, old or damaged then costs memory, never a
+// result. (What rots on disk later, and is read again for want of memory, nobody sees: keep flash that tells.)
 // Pages are mapped privately: what an engine writes to is its own from then on.
 //
 // Threads: any. Limits: tensors below kSharedTensorBytesMin are not worth a page of their own, and are left out.

@@ -97,8 +97,12 @@ void CircuitBreaker::judge(BreakerActions& out) {
 void CircuitBreaker::step(const BreakerEvent& event, BreakerActions& out) {
   now_ = std::max(now_, event.now);
   drop_old();
-  if (state_ == Breaker::kOpen && now_ >= saturating_add(since_, settings_.open_ns))
+  if (state_ == Breaker::kOpen && now_ >= saturating_add(since_, settings_.open_ns)) {
     go(Breaker::kHalfOpen, "it was open for its time", out);
+  } else if (state_ == Breaker::kHalfOpen && good_ == 0 && now_ >= probed_until()) {
+    // Whoever failed has gone, or nobody tells how frames went: there is nothing to protect from.
+    go(Breaker::kClosed, "nobody told of a frame that probed", out);
+  }
   if (std::holds_alternative<BreakerEvent::Renewed>(event.what)) {
     slices_ = {};
     good_ = 0;
@@ -121,7 +125,9 @@ void CircuitBreaker::step(const BreakerEvent& event, BreakerActions& out) {
       }
     }
   }
-  out.wake_at = state_ == Breaker::kOpen ? saturating_add(since_, settings_.open_ns) : kForever;
+  out.wake_at = state_ == Breaker::kOpen                     ? saturating_add(since_, settings_.open_ns)
+                : state_ == Breaker::kHalfOpen && good_ == 0 ? probed_until()
+                                                             : kForever;
 }
 
 }  // namespace tidelock

@@ -13,6 +13,7 @@
 // Pure: an event with its time in, what to show out. Cost: O(kSlices). Time that goes back is taken for no time.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -73,6 +74,7 @@ class CircuitBreaker {
     BreakerEvent::Frames frames;
   };
   void add(const BreakerEvent::Frames& frames);
+  Nanos probed_until() const { return saturating_add(since_, std::max(settings_.window_ns, settings_.open_ns)); }
   void drop_old();
   void go(Breaker state, std::string why, BreakerActions& out);
   void judge(BreakerActions& out);

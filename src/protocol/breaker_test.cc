@@ -117,7 +117,8 @@ TEST(CircuitBreaker, ProbesCloseItOrOpenItAgain) {  // M10
     const BreakerActions half = bench.step(6 * kSecond, BreakerEvent::Tick{});
     ASSERT_EQ(bench.breaker.state(), Breaker::kHalfOpen);
     EXPECT_TRUE(half.changed);
-    EXPECT_EQ(half.wake_at, kForever) << "it waits for frames, not for time";
+    const BreakerSettings of = settings();
+    EXPECT_EQ(half.wake_at, 6 * kSecond + std::max(of.window_ns, of.open_ns)) << "nobody may be there to probe";
     for (const Frames& probe : c.probes) bench.step(7 * kSecond, probe);
     EXPECT_EQ(bench.breaker.state(), c.state) << c.why;
     EXPECT_EQ(bench.breaker.opened(), c.opened) << c.why;
@@ -173,6 +174,19 @@ TEST(CircuitBreaker, SettingsAreHeldToTheirRange) {
   }
 }
 
+TEST(CircuitBreaker, ClosesWhenNobodyIsThereToProbe) {  // M10: the app that failed has gone, the others do not tell
+  Bench bench;
+  bench.open();
+  const BreakerActions half = bench.step(6 * kSecond, BreakerEvent::Tick{});
+  ASSERT_EQ(bench.breaker.state(), Breaker::kHalfOpen);
+  bench.step(half.wake_at - 1, BreakerEvent::Tick{});
+  EXPECT_EQ(bench.breaker.state(), Breaker::kHalfOpen);
+  const BreakerActions over = bench.step(half.wake_at, BreakerEvent::Tick{});
+  EXPECT_EQ(bench.breaker.state(), Breaker::kClosed);
+  EXPECT_TRUE(over.changed);
+  EXPECT_EQ(over.wake_at, kForever);
+}
+
 // Against a plain twin that keeps every frame it was told of.
 TEST(CircuitBreaker, AgreesWithATwinThatForgetsNothing) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
@@ -200,7 +214,11 @@ TEST(CircuitBreaker, AgreesWithATwinThatForgetsNothing) {
       if (frames.count > 0 && rng.one_in(2)) frames.failed = rng.below(frames.count + 1);
       if (rng.one_in(2)) frames.late = rng.below(frames.count - frames.failed + 1);
       bench.step(now, frames);
-      if (state == Breaker::kOpen && now >= since + of.open_ns) go(Breaker::kHalfOpen);
+      if (state == Breaker::kOpen && now >= since + of.open_ns) {
+        go(Breaker::kHalfOpen);
+      } else if (state == Breaker::kHalfOpen && good == 0 && now >= since + std::max(of.window_ns, of.open_ns)) {
+        go(Breaker::kClosed);
+      }
       if (frames.count > 0 && state == Breaker::kClosed) {
         kept.push_back({now, frames});
         Frames sum;

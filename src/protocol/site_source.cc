@@ -119,6 +119,7 @@ void SiteSource::told(Nanos now, const NodeId& neighbour, const SiteTell& tell) 
   }
   one->asked_at = now;
   one->answers = true;
+  one->silences = 0;
   one->tell = tell;
 }
 
@@ -126,7 +127,9 @@ void SiteSource::silent(Nanos now, const NodeId& neighbour) {
   Candidate* one = find(neighbour);
   if (one == nullptr) return;
   one->asked_at = now;
-  one->answers = false;
+  // One lost answer must not make a second gateway fetch what the first is about to have.
+  const bool counts = one->tell.state == SiteState::kFetching || one->tell.state == SiteState::kHas;
+  if (!one->answers || !counts || ++one->silences >= kSilencesMax) one->answers = false;
 }
 
 void SiteSource::failed(Nanos now, const NodeId& neighbour, Failure how) {

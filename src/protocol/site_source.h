@@ -60,6 +60,7 @@ struct SiteTimes {
 class SiteSource {
  public:
   static constexpr int kBrokeMax = 5;
+  static constexpr int kSilencesMax = 3;             // of one that has it or fetches it; another is gone with the first
   static constexpr std::size_t kCandidatesMax = 16;  // the first of the order; who is none waits and is never elected
 
   // `serving`: those of the site that serve their neighbours, this gateway among them if it does.
@@ -100,6 +101,7 @@ class SiteSource {
     std::uint64_t taste = 0;  // so that not all take from the same one
     Nanos asked_at = kNever;
     bool answers = false;
+    int silences = 0;  // in a row
     bool wrong = false;
     int broke = 0;
     SiteTell tell;

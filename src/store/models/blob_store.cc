@@ -175,6 +175,10 @@ Result<void> BlobStore::Writer::commit() {
     if (ok = files::sync_folder(changed); !ok) return ok;
   }
   const std::lock_guard lock(store_.mutex_);
+  std::error_code ignored;  // of another source the same file may have begun as well: that part is of no use any more
+  for (const auto& entry : fs::directory_iterator(store_.directory_ + "/partial", ignored)) {
+    if (entry.path().filename().string().starts_with(hex_ + ".")) fs::remove(entry.path(), ignored);
+  }
   store_.writing_.erase(hex_);
   reserved_ = false;
   if (store_.blobs_.emplace(hex_, offset_).second) store_.used_bytes_ += offset_;

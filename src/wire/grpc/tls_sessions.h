@@ -8,8 +8,9 @@
 //
 // What a resumed session proves (X1): that the peer holds the secret of a session in which it has shown its
 // certificate. Its name is that of the certificate, and everything that is judged by the name is judged again. A
-// certificate that has expired since ends its sessions at the server; at a client they end within kClientSessionsMs.
-// Sessions are forgotten by the end of the process, and by a client when it is given another certificate, key or CA.
+// certificate that has expired since ends its sessions at the server; at a client they end with the channel, or
+// kClientSessionsMs before a new one. Sessions are forgotten by the end of the process, and by a client when it is
+// given another certificate, key or CA.
 //
 // Threads: any. Cost: a session is under 1 KB here. Errors: none; without sessions a handshake is a whole one.
 #pragma once

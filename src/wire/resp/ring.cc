@@ -164,6 +164,8 @@ void Ring::cancel(std::uint64_t id) {
   io_uring_sqe* const sqe = impl_->request();
   io_uring_prep_cancel64(sqe, id, 0);
   io_uring_sqe_set_data64(sqe, kOwn);
+  // At once: a receive that was not told yet would find whoever has the descriptor's number by the next wait.
+  (void)io_uring_submit(&impl_->ring);
 }
 
 void Ring::cancel_all() {
