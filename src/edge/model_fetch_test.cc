@@ -186,7 +186,8 @@ class ModelFetchTest : public testing::Test {
   }
   std::uint64_t count(const std::string& name) { return metrics_.counter(name, "As the product says.").value(); }
   std::uint64_t charged() {
-    return static_cast<std::uint64_t>(metrics_.gauge("tidelock_edge_transfer_day_bytes", "As the product says.").value());
+    return static_cast<std::uint64_t>(
+        metrics_.gauge("tidelock_edge_transfer_day_bytes", "As the product says.").value());
   }
 
   std::string home_;

@@ -95,11 +95,12 @@ class Story:
         print(f"membership_test: {time.monotonic() - self.begun:5.1f} s  {text}", file=sys.stderr, flush=True)
 
     def hubs(self, *words, timeout_ms=60_000):
-        """As an operator does: what is answered with "busy: repeat in a second" is repeated."""
+        """As an operator does: what is answered with "busy", or "repeat in a moment", is repeated."""
         give_up = time.monotonic() + 30
         while True:
             answer = self.cluster.cli_json("hub", *words, timeout_ms=timeout_ms)
-            if answer.get("code") != "busy" or time.monotonic() > give_up:
+            again = answer.get("code") == "busy" or "repeat in a moment" in answer.get("message", "")
+            if not again or time.monotonic() > give_up:
                 return answer
             time.sleep(0.5)
 
