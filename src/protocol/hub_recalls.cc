@@ -286,8 +286,13 @@ void HubCore::add_recalls(const std::string& name, std::vector<HistoryEntry>& hi
                                                      counted(certificate->lapsed_count, " had lapsed")
                                                : std::string("no pointer named it"))});
   }
-  std::stable_sort(history.begin(), history.end(),
-                   [](const HistoryEntry& a, const HistoryEntry& b) { return a.wall_ms < b.wall_ms; });
+  std::vector<std::pair<std::uint64_t, std::size_t>> order;  // of one instant, in the order they were in
+  for (const HistoryEntry& entry : history) order.emplace_back(entry.wall_ms, order.size());
+  std::sort(order.begin(), order.end());
+  std::vector<HistoryEntry> sorted;
+  sorted.reserve(history.size());
+  for (const auto& [wall_ms, at] : order) sorted.push_back(std::move(history[at]));
+  history = std::move(sorted);
   if (history.size() > kHistoryMax)
     history.erase(history.begin(), history.begin() + static_cast<std::ptrdiff_t>(history.size() - kHistoryMax));
 }

@@ -176,9 +176,12 @@ std::string StoreCare::json() const {
            ",\"sound\":" + (report.sound() ? "true" : "false");
     for (std::size_t i = 0; i < kFileStates; ++i)
       out += "," + field(file_state_name(static_cast<FileState>(i)), report.counts[i]);
-    std::vector<CheckedFile> files = report.files;
-    std::stable_sort(files.begin(), files.end(),
-                     [](const CheckedFile& a, const CheckedFile& b) { return rank(a.state) < rank(b.state); });
+    std::vector<std::pair<int, std::size_t>> order;  // the worst first, else as they were
+    for (const CheckedFile& file : report.files) order.emplace_back(rank(file.state), order.size());
+    std::sort(order.begin(), order.end());
+    std::vector<CheckedFile> files;
+    files.reserve(order.size());
+    for (const auto& [how_bad, at] : order) files.push_back(report.files[at]);
     out += "," + field("left_off", files.size() - std::min(files.size(), kRowsMax)) + ",\"files\":" + rows(files);
   }
   if (state.work == StoreWork::kCollect && !state.running && !state.error) {

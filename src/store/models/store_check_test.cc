@@ -103,7 +103,7 @@ class StoreCareTest : public StoreCheckTest {
  protected:
   StoreCareOwner owner() {
     StoreCareOwner owner;
-    owner.releases = [this]() -> Result<std::vector<StoredRelease>> {
+    owner.releases = []() -> Result<std::vector<StoredRelease>> {
       return std::vector<StoredRelease>{{"detector", "1.0.0", {file("model.onnx", "model"), file("b", "other")}}};
     };
     owner.mend = [this](const std::vector<CheckedFile>& broken) {
