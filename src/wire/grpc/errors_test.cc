@@ -372,12 +372,14 @@ TEST_F(ErrorsTest, AnEdgeThatGoesWithFramesOnTheirWayIsALostConnection) {
   for (int i = 0; i < 700; ++i) ASSERT_TRUE(session->send(Bytes(64 << 10, 'x')));
   edge.client->close();
   ASSERT_TRUE(service.watched.wait([&] { return service.closed.size() == 1; }));
-  EXPECT_EQ(service.closed.begin()->second, "connection lost");
+  // By which of its ends the loss is noticed first is not ours to say.
+  const std::string why = service.closed.begin()->second;
+  EXPECT_TRUE(why == "connection lost" || why == "the edge ended the session or was lost") << why;
   EXPECT_EQ(session->queued_bytes(), 0u);
   const auto late = session->send("x");
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Code::kUnavailable);
-  EXPECT_EQ(late.error().message, "session 1 of edge.edge-1 has ended: connection lost");
+  EXPECT_EQ(late.error().message, "session 1 of edge.edge-1 has ended: " + why);
   gate.change([&] { may_read = true; });
   edge.wait_closed();
 }
