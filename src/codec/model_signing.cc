@@ -1,10 +1,7 @@
 #include "codec/model_signing.h"
 
-#include <openssl/bio.h>
-#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 
 #include <algorithm>
 #include <memory>
@@ -13,6 +10,7 @@
 #include <set>
 
 #include "codec/hmac.h"
+#include "codec/pem_key.h"
 #include "codec/signature.h"
 
 namespace tidelock {
@@ -26,23 +24,13 @@ constexpr char kPayloadType[] = "application/vnd.in-toto+json";
 constexpr char kStatementType[] = "https://in-toto.io/Statement/v1";
 constexpr char kPredicateType[] = "https://model_signing/signature/v1.0";
 constexpr std::size_t kDepthMax = 16;
-constexpr std::size_t kPemBytesMax = 64u << 10;
 
-struct FreeKey {
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
-struct FreeBio {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-};
 struct FreeDigest {
   void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
 };
-using Key = std::unique_ptr<EVP_PKEY, FreeKey>;
-using Bio = std::unique_ptr<BIO, FreeBio>;
 using DigestContext = std::unique_ptr<EVP_MD_CTX, FreeDigest>;
 
 const unsigned char* raw(std::string_view bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-int no_passphrase(char*, int, int, void*) { return 0; }
 
 auto not_one(const std::string& why) { return fail(Code::kCorrupt, "OpenSSF model signature: " + why); }
 auto denied(const std::string& why) { return fail(Code::kDenied, "OpenSSF model signature: " + why); }
@@ -50,22 +38,15 @@ auto denied(const std::string& why) { return fail(Code::kDenied, "OpenSSF model 
 // ---- keys
 
 struct CurveKey {
-  Key key;
+  PemKey key;
   const EVP_MD* digest = nullptr;
 };
 
 Result<CurveKey> parse_key(std::string_view pem, bool is_private) {
-  const std::string kind = is_private ? "private key" : "public key";
-  if (pem.empty() || pem.size() > kPemBytesMax) {
-    return fail(Code::kInvalid, kind + ": " + std::to_string(pem.size()) + " bytes, a PEM file has 1 to " +
-                                    std::to_string(kPemBytesMax));
-  }
-  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  auto key = parse_pem_key(pem, is_private);
+  if (!key) return fail(key.error());
   CurveKey out;
-  out.key.reset(is_private ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr)
-                           : PEM_read_bio_PUBKEY(bio.get(), nullptr, no_passphrase, nullptr));
-  ERR_clear_error();
-  if (!out.key) return fail(Code::kInvalid, kind + ": not an unencrypted PEM " + kind);
+  out.key = std::move(*key);
   char curve[64] = {};
   if (EVP_PKEY_get_base_id(out.key.get()) == EVP_PKEY_EC)
     EVP_PKEY_get_group_name(out.key.get(), curve, sizeof curve, nullptr);
@@ -76,23 +57,16 @@ Result<CurveKey> parse_key(std::string_view pem, bool is_private) {
   if (name == "secp521r1") out.digest = EVP_sha512();
   if (out.digest == nullptr) {
     return fail(Code::kInvalid,
-                kind + ": OpenSSF model signatures are made with a key on P-256, P-384 or P-521; this is " +
+                std::string(is_private ? "private" : "public") +
+                    " key: OpenSSF model signatures are made with a key on P-256, P-384 or P-521; this is " +
                     (name.empty() ? std::string("of another kind") : "on " + std::string(name)));
   }
   return out;
 }
 
-Result<std::string> public_pem(EVP_PKEY* key) {
-  const Bio bio(BIO_new(BIO_s_mem()));
-  if (PEM_write_bio_PUBKEY(bio.get(), key) != 1) return fail(Code::kInvalid, "public key: cannot be written as PEM");
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio.get(), &data);
-  return std::string(data, static_cast<std::size_t>(size));
-}
-
 // By which a bundle names the key that it was signed with. It proves nothing.
 Result<std::string> hint_of(EVP_PKEY* key) {
-  const auto pem = public_pem(key);
+  const auto pem = to_public_pem(key);
   if (!pem) return pem;
   return to_hex(sha256(*pem));
 }

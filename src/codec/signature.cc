@@ -6,15 +6,11 @@
 #include <openssl/pem.h>
 
 #include "base/assert.h"
+#include "codec/pem_key.h"
 
 namespace tidelock {
 namespace {
 
-constexpr std::size_t kPemBytesMax = 64u << 10;
-
-struct FreeKey {
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
 struct FreeBio {
   void operator()(BIO* bio) const { BIO_free(bio); }
 };
@@ -24,7 +20,7 @@ struct FreeDigest {
 struct FreeKeyContext {
   void operator()(EVP_PKEY_CTX* context) const { EVP_PKEY_CTX_free(context); }
 };
-using Key = std::unique_ptr<EVP_PKEY, FreeKey>;
+using Key = PemKey;
 using Bio = std::unique_ptr<BIO, FreeBio>;
 using DigestContext = std::unique_ptr<EVP_MD_CTX, FreeDigest>;
 using KeyContext = std::unique_ptr<EVP_PKEY_CTX, FreeKeyContext>;
@@ -32,22 +28,11 @@ using KeyContext = std::unique_ptr<EVP_PKEY_CTX, FreeKeyContext>;
 const unsigned char* raw(BytesView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
 unsigned char* raw(Bytes& bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
 
-// A PEM key that asks for a pass phrase is refused rather than prompting on a terminal.
-int no_passphrase(char*, int, int, void*) { return 0; }
-
 Result<Key> parse_key(std::string_view pem, bool is_private) {
-  const char* kind = is_private ? "private" : "public";
-  if (pem.empty() || pem.size() > kPemBytesMax) {
-    return fail(Code::kInvalid, std::string(kind) + " key: " + std::to_string(pem.size()) +
-                                    " bytes, a PEM file has 1 to " + std::to_string(kPemBytesMax));
-  }
-  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  Key key(is_private ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr)
-                     : PEM_read_bio_PUBKEY(bio.get(), nullptr, no_passphrase, nullptr));
-  ERR_clear_error();
-  if (!key) return fail(Code::kInvalid, std::string(kind) + " key: not an unencrypted PEM " + kind + " key");
-  if (EVP_PKEY_get_base_id(key.get()) != EVP_PKEY_ED25519) {
-    return fail(Code::kInvalid, std::string(kind) + " key: of another kind, models are signed with Ed25519");
+  auto key = parse_pem_key(pem, is_private);
+  if (key && EVP_PKEY_get_base_id(key->get()) != EVP_PKEY_ED25519) {
+    return fail(Code::kInvalid, std::string(is_private ? "private" : "public") +
+                                    " key: of another kind, models are signed with Ed25519");
   }
   return key;
 }
@@ -65,14 +50,6 @@ Result<Key> public_key(std::string_view pem) {
   }
   EVP_PKEY_up_ref(latest.get());
   return Key(latest.get());
-}
-
-Result<std::string> public_pem(EVP_PKEY* key) {
-  const Bio bio(BIO_new(BIO_s_mem()));
-  if (PEM_write_bio_PUBKEY(bio.get(), key) != 1) return fail(Code::kInvalid, "public key: cannot be written as PEM");
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio.get(), &data);
-  return std::string(data, static_cast<std::size_t>(size));
 }
 
 Result<Key> raw_key(BytesView bytes) {
@@ -143,7 +120,7 @@ Result<SigningKey> make_signing_key() {
   const long size = BIO_get_mem_data(bio.get(), &data);
   SigningKey out;
   out.private_pem.assign(data, static_cast<std::size_t>(size));
-  auto pem = public_pem(key.get());
+  auto pem = to_public_pem(key.get());
   if (!pem) return fail(pem.error());
   out.public_pem = std::move(*pem);
   return out;
@@ -152,7 +129,7 @@ Result<SigningKey> make_signing_key() {
 Result<std::string> public_key_of(std::string_view private_pem) {
   const auto key = parse_key(private_pem, true);
   if (!key) return fail(key.error());
-  return public_pem(key->get());
+  return to_public_pem(key->get());
 }
 
 Result<Bytes> raw_public_key_of(std::string_view pem) {
@@ -168,7 +145,7 @@ Result<Bytes> raw_public_key_of(std::string_view pem) {
 Result<std::string> public_pem_of(BytesView raw_public_key) {
   const auto key = raw_key(raw_public_key);
   if (!key) return fail(key.error());
-  return public_pem(key->get());
+  return to_public_pem(key->get());
 }
 
 Bytes key_id_of_raw(BytesView raw_public_key) { return sha256(raw_public_key).substr(0, kKeyIdBytes); }
