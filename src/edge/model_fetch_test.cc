@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/elapsed_clock.h"
-#include "base/rng.h"
+#include "base/noise_fixture.h"
 #include "base/wall_clock.h"
 #include "codec/archive.h"
 #include "codec/certificate.h"
@@ -26,13 +26,6 @@
 
 namespace tidelock {
 namespace {
-
-Bytes noise(std::uint64_t seed, std::size_t size) {
-  Rng rng(seed);
-  Bytes bytes(size, '\0');
-  for (char& byte : bytes) byte = static_cast<char>(rng.next());
-  return bytes;
-}
 
 // Serves fetches of what it has, and counts the bytes; a hub, or a neighbour.
 class Node : public NodeService {

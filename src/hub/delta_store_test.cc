@@ -6,20 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "base/rng.h"
+#include "base/noise_fixture.h"
 #include "codec/delta.h"
 #include "codec/signature.h"
 #include "store/models/test_folder.h"
 
 namespace tidelock {
 namespace {
-
-Bytes noise(std::uint64_t seed, std::size_t size) {
-  Rng rng(seed);
-  Bytes bytes(size, '\0');
-  for (char& byte : bytes) byte = static_cast<char>(rng.next());
-  return bytes;
-}
 
 Result<DeltaStore::Made> ask(DeltaStore& store, const Bytes& base, const Bytes& target) {
   return store.delta(sha256(base), base, sha256(target), target);
