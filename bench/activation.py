@@ -1,7 +1,7 @@
 """Activations: 200 gateways behind 100 ms, 200 real sessions at a real hub, eight processes of one gateway.
 
 Simulated: a hub's core and 200 cores of edges over a network of 100 ms there and back, in virtual time; once with every message
-taking the same time, once with up to 20 ms more each way. A commit of the ledger takes 5 ms.
+taking the same time, once with up to 10 ms more each way. A commit of the ledger takes 5 ms.
 
 Real hub: one hub process and the sessions of 200 gateways on loopback, each with its own certificate and connection, all in one
 other process; an operator puts two versions in force in turns. Nothing is slowed down: it shows what processors add.

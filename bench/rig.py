@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "system"))
 from figures import percentile
 from harness import Failure, Process, Scratch, now_ns, wait_until  # noqa: F401 (for the benches)
+from transfers import must  # noqa: F401
 
 
 def row(figure, value, unit, floor=None, aim=None, peer=None, peer_value=None):
@@ -167,12 +168,6 @@ class Tool:
     def ask(self, words, seconds=120):
         self.tell(words)
         return self.listen(seconds)
-
-
-def must(answer, what):
-    if not answer["ok"]:
-        raise Failure(f"{what}: {answer['code']}: {answer['message']}")
-    return answer
 
 
 def publish_and_stage(cluster, model, version, made, staged_edges):

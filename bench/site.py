@@ -17,7 +17,7 @@ MB = 1_000_000
 
 
 def staged(cluster, releases, version, size, options):
-    """Wide-area bytes, of which of heartbeats alone, and seconds."""
+    """Wide-area bytes, and seconds."""
     before = carried(cluster)
     begin = time.monotonic()
     releases.stage(version)

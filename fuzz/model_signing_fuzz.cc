@@ -1,6 +1,7 @@
 // OpenSSF model signatures from strangers (X2). Whatever is read as signed by our key is the list that it signed; what
 // its owner signs by mistake is refused or is a list whose paths stay below a folder.
-#include "codec/hmac.h"
+#include <algorithm>
+
 #include "codec/model_signing.h"
 #include "codec/model_signing_fixture.h"
 #include "fuzz/fuzz.h"

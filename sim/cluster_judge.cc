@@ -233,11 +233,9 @@ bool Cluster::judge_commit(Index index, const Bytes& command) {
 // M4, M5: what is put in force was verified by some edge.
 void Cluster::judge_activation(Index index) {
   const oracle::Version& newest = judge_.ledger().versions(model_current_key(kModelName)).back();
-  std::string activated;
   if (!newest.value) return;  // M7: recalled, and nothing took its place
-  if (newest.value) {
-    if (const auto pointer = decode<ModelPointer>(*newest.value, "model pointer")) activated = pointer->version;
-  }
+  std::string activated;
+  if (const auto pointer = decode<ModelPointer>(*newest.value, "model pointer")) activated = pointer->version;
   const bool verified = std::any_of(edges_.begin(), edges_.end(), [&](const auto& edge) {
     return std::any_of(edge->models.begin(), edge->models.end(),
                        [&](const StagedModel& model) { return model.version == activated; });

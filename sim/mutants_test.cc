@@ -41,7 +41,9 @@ TEST(Mutants, TheGrossOnesAreNoticedWithinAFewSeeds) {
                                          "no-replay",
                                          "old-proof-for-strong",
                                          "token-ignored",
-                                         "fallback-unflagged"};
+                                         "fallback-unflagged",
+                                         "anyone-goes-on",
+                                         "certificate-before-lapse"};
   for (const std::string_view name : kGross) {
     const MutantInfo* mutant = find_mutant(name);
     ASSERT_NE(mutant, nullptr) << name;

@@ -13,22 +13,18 @@
 // staged version beside the one in use, and swaps one pointer; frames in flight finish on the version they began with
 // and name it.
 //
-// Health:    every run of a model that acquire gave is a frame: how many there were, how many failed and what they took
-// is
-//            told to the edge about twice a second, by version (TL.HEALTH), without the app's doing. The gates of a
-//            rollout and the gateway's breaker judge by it. About 0.1 us a frame; the telling is the watcher's.
+// Health:    every run of a model that acquire gave is a frame: how many, how many failed and what they took is told
+//            to the edge about twice a second, by version (TL.HEALTH), without the app's doing. The gates of a rollout
+//            and the gateway's breaker judge by it. The telling is the watcher's.
 // Overload:  while the namespace's breaker is open acquire refuses with kBusy (`is_overloaded`): too many frames on
-// this
-//            gateway failed or came late. Half-open, each handle lets one frame through every kProbeEvery.
+//            this gateway failed or came late. Half-open, each handle lets one frame through every kProbeEvery.
 // Threads:   acquire may be called from any thread and takes no lock beyond one atomic shared_ptr load.
 // Proof:     acquire reads the pointer itself: `proven` is true only if the pointer was read under its contract and
-// names
-//            exactly the version whose loaded model is returned, that is verified on this gateway still, and its trust
-//            files are fresh (X2, X3: the edge says so, looked at ten times a second). Otherwise the last verified
-//            version is returned, flagged.
+//            names exactly the version whose loaded model is returned, that is verified on this gateway still, and its
+//            trust files are fresh (X2, X3: the edge says so, looked at ten times a second). Otherwise the last
+//            verified version is returned, flagged.
 // Verified:  a version is loaded only after the edge verified signature, hashes and golden outputs (M4), and its file
-// is
-//            hashed again before it is parsed.
+//            is hashed again before it is parsed.
 #pragma once
 
 #include <cstdint>

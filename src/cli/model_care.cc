@@ -3,15 +3,16 @@
 
 #include "cli/model_care.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,7 +23,7 @@
 namespace tidelock {
 namespace {
 
-constexpr int kLookMs = 100;
+constexpr auto kLookEvery = std::chrono::milliseconds(100);
 constexpr std::size_t kLinesMax = 50;  // of a report, unless all are asked for
 
 struct CareOptions {
@@ -180,7 +181,7 @@ void run_all(std::vector<Node>& nodes, StoreWork work, bool dry_run) {
       }
     }
     draw(nodes, seen);
-    if (waiting) (void)::poll(nullptr, 0, kLookMs);  // until it is worth another look
+    if (waiting) std::this_thread::sleep_for(kLookEvery);
   }
   if (::isatty(2) == 1) std::fprintf(stderr, "\r%100s\r", "");
 }

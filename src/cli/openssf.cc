@@ -26,6 +26,11 @@ struct Found {
   std::uint64_t bytes = 0;
 };
 
+std::string usual_signature(const std::string& model) {
+  std::error_code error;
+  return fs::is_directory(model, error) ? (fs::path(model) / kModelSigningFile).string() : model + ".sig";
+}
+
 // What signers leave out unless they are told otherwise.
 std::vector<std::string> usually_ignored() {
   return {kModelSigningFile, ".git", ".gitattributes", ".github", ".gitignore"};
@@ -122,8 +127,7 @@ int sign(const Common& common, OpenssfOptions options) {
   if (!key) return report(common, Error{Code::kInvalid, "--key " + key.error().message, {}, 0});
   std::error_code error;
   const bool one_file = !fs::is_directory(options.model, error);
-  if (options.signature_file.empty())
-    options.signature_file = one_file ? options.model + ".sig" : (fs::path(options.model) / kModelSigningFile).string();
+  if (options.signature_file.empty()) options.signature_file = usual_signature(options.model);
   auto ignored = usually_ignored();
   const std::string out = fs::path(options.signature_file).lexically_relative(options.model).generic_string();
   if (!one_file && !out.empty() && !out.starts_with("..") &&
@@ -175,10 +179,7 @@ Result<SignedFiles> read_openssf(const std::string& folder, const std::string& s
                                  const std::string& key_file) {
   const auto key = read_file(key_file);
   if (!key) return fail(Code::kInvalid, "the OpenSSF key: " + key.error().message);
-  std::error_code error;
-  const std::string path = !signature_file.empty()           ? signature_file
-                           : fs::is_directory(folder, error) ? (fs::path(folder) / kModelSigningFile).string()
-                                                             : folder + ".sig";
+  const std::string path = signature_file.empty() ? usual_signature(folder) : signature_file;
   const auto bundle = files::read_all(path, kModelSigningBytesMax);
   if (!bundle) return fail(bundle.error());
   auto list = verify_model_signing(*bundle, *key);

@@ -2,7 +2,7 @@
 // for the gates of a rollout (M5) and the breaker (M10).
 //
 // Threads: every method from any thread.
-// Cost:    of a run: two clock reads and two relaxed additions, about 0.1 us; no lock, no allocation.
+// Cost:    of a run: two clock reads and two relaxed additions; no lock, no allocation.
 // Counts:  each run of the model is a frame. What could not be told is kept for the next try.
 #pragma once
 
@@ -31,7 +31,8 @@ class FrameTally {
   void was_bad() { failed_.fetch_add(1, std::memory_order_relaxed), withheld_.fetch_add(1, std::memory_order_relaxed); }
   void sick() { sick_.fetch_add(1, std::memory_order_relaxed); }
 
-  // One part of what is to be told, as the words of a command; nothing: no more. `told` after it was taken, or `keep`.
+  // One part of what is to be told, as the words of a command; nothing: no more. What could not be told goes back with
+  // `keep`.
   struct Part {
     enum class Of : std::uint8_t { kGood, kFailed, kSick };
     Of of = Of::kGood;

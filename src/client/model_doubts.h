@@ -26,18 +26,19 @@ class ModelDoubts {
 
   // `folder` holds the versions of all models: RUN_DIR/models.
   ModelDoubts(std::string folder, const std::string& name)
-      : flag_(folder + "/.trust-expired"), versions_(std::move(folder) + "/" + name + "/") {}
+      : flag_(folder + "/" + kExpiredFlag), versions_(std::move(folder) + "/" + name + "/") {}
 
-  // `version`: the one that is in use; empty: none yet.
-  void look(std::int64_t now_ns, const std::string& version) {
-    if (now_ns < next_ns_) return;
+  // `version`: the one that is in use; empty: none yet. False: it is not time to look again.
+  bool look(std::int64_t now_ns, const std::string& version) {
+    if (now_ns < next_ns_) return false;
     next_ns_ = now_ns + kEveryNs;
     std::error_code ignored;
     expired_.store(std::filesystem::exists(flag_, ignored), std::memory_order_relaxed);
-    unverified_.store(!version.empty() && !std::filesystem::exists(versions_ + version + "/tidelock.verified", ignored),
+    unverified_.store(!version.empty() && !std::filesystem::exists(versions_ + version + "/" + kVerifiedMark, ignored),
                       std::memory_order_relaxed);
     std::ifstream in(versions_ + kRecalledList, std::ios::binary);
     recalled_.assign(std::istreambuf_iterator<char>(in), {});
+    return true;
   }
   bool recalled(std::string_view version) const { return is_listed(recalled_, version); }
   bool trust_expired() const { return expired_.load(std::memory_order_relaxed); }

@@ -292,7 +292,7 @@ class Handle : public ModelHandle {
       return fail(Code::kDenied, "version " + pointer.version + " was recalled");  // M7
     const std::string folder = client_.run_dir() + "/models/" + name_ + "/" + pointer.version;
     // M4: the edge leaves this mark after signature, hashes and golden outputs held.
-    if (!std::filesystem::exists(folder + "/tidelock.verified"))
+    if (!std::filesystem::exists(folder + "/" + kVerifiedMark))
       return fail(Code::kUnavailable, folder + " is not verified yet");
     const auto encoded = read_all(folder + "/tidelock.manifest");
     if (!encoded) return fail(encoded.error());
@@ -365,8 +365,7 @@ class Handle : public ModelHandle {
       }
       const std::int64_t now_ns = monotonic_ns_now();
       const auto use = std::atomic_load(&in_use_);
-      doubts_.look(now_ns, use ? use->version : std::string());
-      mark_recalled();
+      if (doubts_.look(now_ns, use ? use->version : std::string())) mark_recalled();
       const PointerInForce look = pointer();
       if (look.proven && look.pointer) {
         follow(*look.pointer, look.receipt.version);

@@ -159,9 +159,8 @@ TEST_F(ModelHandleTest, ReceiptsSayThatTheTrustFilesHaveExpired) {  // X2
   EXPECT_FALSE((*handle)->acquire()->receipt.trust_expired);
   const std::string flag = edge_.run_dir() + "/models/.trust-expired";
   const auto says = [&](bool expired) {  // the watcher's next look, or one after it
-    for (int i = 0; i < 20'000'000 && (*handle)->acquire()->receipt.trust_expired != expired; ++i)
-      std::this_thread::yield();
-    return (*handle)->acquire()->receipt.trust_expired == expired;
+    return comes_to(**handle,
+                    [&](const Result<ModelUse>& use) { return use && use->receipt.trust_expired == expired; });
   };
   write(flag, "timestamp expired\n");
   EXPECT_TRUE(says(true));

@@ -75,13 +75,7 @@ std::uint64_t payload_of(const std::vector<Written>& orders) {
   for (const Written& order : orders) bytes += order.order == Order::kPlain ? order.bytes : order.payload.size();
   return bytes;
 }
-std::uint64_t size_of(const std::vector<Written>& orders) {
-  std::uint64_t bytes = 0;
-  for (const Written& order : orders) {
-    bytes += kOrderBytes + (order.order == Order::kPlain ? order.bytes : order.payload.size());
-  }
-  return bytes;
-}
+std::uint64_t size_of(const std::vector<Written>& orders) { return kOrderBytes * orders.size() + payload_of(orders); }
 
 // A few slices of the stretch, whole elements; of the base the same.
 struct Sample {

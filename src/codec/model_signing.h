@@ -3,9 +3,8 @@
 // each file with its SHA-256.
 //
 // What is understood: bundles signed with a key on the curve P-256, P-384 or P-521 (ECDSA with SHA-256, 384 or 512),
-// and
-//          statements that list whole files. Certificates and Sigstore's keyless way need a CA and a log to ask, and
-//          lists of shards another way to hash: they are refused by name.
+//          and statements that list whole files. Certificates and Sigstore's keyless way need a CA and a log to ask,
+//          and lists of shards another way to hash: they are refused by name.
 // What it proves: that the owner of the key signed this list. That the files at hand are those of the list is for the
 //          caller to compare.
 // Threads: pure functions. Cost: one check of a signature, 0.1 to 1 ms by curve, and one pass over the bundle.

@@ -41,7 +41,7 @@ void Breakers::step(const std::string& prefix, One& one, const BreakerEvent& eve
   one.why = actions.why;
   page_.set_breaker(one.number, now);
   one.state->set(static_cast<double>(now));
-  if (one.breaker.opened() > one.opened->value()) one.opened->add(one.breaker.opened() - one.opened->value());
+  if (now == Breaker::kOpen) one.opened->add();
   log(now == Breaker::kOpen ? LogLevel::kWarn : LogLevel::kInfo, "edge",
       now == Breaker::kOpen ? "breaker opened: frames are refused" : "breaker changed",
       {{"namespace", prefix}, {"from", breaker_name(before)}, {"to", breaker_name(now)}, {"why", actions.why}});

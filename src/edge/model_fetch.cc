@@ -132,7 +132,6 @@ class ModelFetch::Conversation {
     return turn;
   }
   bool heard() const { return head_seen_; }
-  bool near() const { return near_; }
   bool all_here() const { return writer_ && writer_->offset() == size_bytes_; }
   TransferPace& pace() { return pace_; }
   std::uint64_t came_bytes() const { return came_bytes_; }

@@ -131,6 +131,7 @@ class ModelKeeper {
   Result<Bytes> signed_manifest(const std::string& name, const ModelPointer& pointer);
   void measure_link(std::uint64_t bytes, Nanos took);
   void prune();
+  void ask_for_ring(const std::string& name);
   Result<void> make_room(const std::string& name, const Manifest& manifest);
   Result<AdminAnswer> ask(AdminRequest request);
   // model_keeper_care.cc
@@ -143,14 +144,12 @@ class ModelKeeper {
   bool repair_due() const;
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();
-  void ask_for_ring(const std::string& name);
   void show();
   bool stopping() const;
 
   const EdgeConfig& config_;
   Kv& kv_;
   const Clock& clock_;
-  Metrics& metrics_;
   const Links links_;
 
   // the thread's

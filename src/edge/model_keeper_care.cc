@@ -65,10 +65,10 @@ void ModelKeeper::take(Damaged& damaged) {
       const VersionKey key{file.model, file.version};
       // Looked at again: only what is damaged goes. A disk that does not answer, or another key, damages nothing (M8).
       const auto encoded = room_->signed_manifest(key);
-      const auto manifest = encoded ? open_manifest(*encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
-      const bool another = manifest && (manifest->name != key.first || manifest->version != key.second);
+      const auto manifest =
+          encoded ? room_->open_placed(key, *encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
       const Code why = manifest ? Code::kOk : manifest.error().code;
-      if (!another && why != Code::kCorrupt && why != Code::kNotFound) {
+      if (why != Code::kCorrupt && why != Code::kNotFound) {
         if (!manifest)
           log(LogLevel::kWarn, "models", "manifest not believed",
               {{"model", key.first}, {"version", key.second}, {"message", manifest.error().message}});

@@ -4,9 +4,9 @@
 // What it reads is what an app would read now: bytes that the page cache holds come from there.
 //
 // Threads: its own reads; watch is for any thread; `damaged` is called on its own. Cost: the rate, in bytes a second of
-//          reading and hashing (a hundredth of a core reads 8 MB/s).
-// Never:   touches a file, tells of one more than once a minute. What it says may be over when it is heard: the keeper
-// looks again.
+//          reading and hashing.
+// Never:   touches a file, tells of one more than once a minute. What it says may be over when it is
+//          heard: the keeper looks again.
 #pragma once
 
 #include <condition_variable>

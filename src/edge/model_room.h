@@ -24,9 +24,6 @@
 
 namespace tidelock {
 
-inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
-inline constexpr char kExpiredFlag[] = ".trust-expired";      // beside the models' folders
-
 using VersionKey = std::pair<std::string, std::string>;  // name, version
 
 class ModelRoom {

@@ -12,9 +12,9 @@
 namespace tidelock {
 namespace {
 
-constexpr Nanos kAgainAfter =
-    2 * kSecond;                          // the list is asked for anew at the earliest, and is as old before a file is
-constexpr Nanos kListOld = 30 * kSecond;  // it is asked for anew when somebody comes who is in it
+// The list is not asked for more often, and is no older when a file is.
+constexpr Nanos kAgainAfter = 2 * kSecond;
+constexpr Nanos kListOld = 30 * kSecond;    // asked for anew when somebody comes who is in it
 constexpr Nanos kListDead = 300 * kSecond;  // nobody is served by it any more
 constexpr Nanos kFailedAfter = 60 * kSecond;
 constexpr Nanos kToldAfter = 5 * kSecond;   // where bytes came from is no hurry

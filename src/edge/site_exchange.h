@@ -5,7 +5,8 @@
 // that was removed, has a good certificate but no session as a member of this site (X1). The list is asked
 // for anew when it is half a minute old and somebody comes, and nobody is served by one of more than five minutes.
 //
-// Threads:  tend, ask, take and wait belong to one thread, the keeper's; they block on the network, on a LAN. The rest
+// Threads:  tend, ask, client and wait belong to one thread, the keeper's; they block on the network, on a LAN. The
+// rest
 //           is for any thread.
 // Never:    hands out a byte that was not hashed here; believes a neighbour (what comes from one is hashed by the blob
 //           store); charges the budget, which is about the link to the hubs.
@@ -57,7 +58,7 @@ class SiteExchange : private NodeService {
   // ---- what neighbours are told of a file that comes from a hub
   void fetching(BytesView sha256, bool paused = false);
   void got_on(BytesView sha256);
-  void came(BytesView sha256);  // or nobody wants it any more
+  void came(BytesView sha256);
   // Bytes of a version that came from a node: what the hub is told.
   void arrived(const std::string& name, const std::string& version, const NodeId& from, std::uint64_t bytes);
 

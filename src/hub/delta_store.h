@@ -34,9 +34,9 @@ class DeltaStore {
     Bytes sha256;  // of the delta
     BlobMapping mapping;
   };
-  // Digests are of the two files, whose bytes the caller vouches for.
   // That delta() answers at once: it is here, or known to be of no use, or another is being made (kBusy).
   bool known(BytesView base_sha256, BytesView target_sha256);
+  // Digests are of the two files, whose bytes the caller vouches for.
   Result<Made> delta(BytesView base_sha256, BytesView base, BytesView target_sha256, BytesView target);
 
  private:

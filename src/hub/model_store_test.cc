@@ -8,7 +8,7 @@
 #include <future>
 #include <string>
 
-#include "base/rng.h"
+#include "base/noise_fixture.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
@@ -140,9 +140,7 @@ TEST_F(ModelStoreTest, AReleaseIsPublishedOnlyWhenAMajorityHoldsItsFiles) {  // 
 
 // M3: a delta that has to be made first is made beside the other transfers, and told of when it is there.
 TEST_F(ModelStoreTest, ADeltaIsMadeBesideOtherFetches) {
-  Rng rng(1);
-  Bytes base(3'000'000, '\0');
-  for (char& byte : base) byte = static_cast<char>(rng.next());
+  const Bytes base = noise(1, 3'000'000);
   Bytes target = base;
   target.insert(1'000'000, "a few bytes that the base does not have");
   const Bytes base_digest = put(base), target_digest = put(target);
@@ -155,13 +153,15 @@ TEST_F(ModelStoreTest, ADeltaIsMadeBesideOtherFetches) {
   const FetchDelta wanted{target_digest, {sha256("nobody's"), base_digest}};
   const auto delta = store_->fetch(encode(FetchRequest{wanted, {0, 0, 4'096}}), [&made] { made.set_value(); });
   ASSERT_TRUE(delta) << delta.error().message;
+  ASSERT_TRUE((*delta)->take(encode(FetchMore{0, 1, 4'096})));
   const auto whole = store_->fetch(encode(FetchRequest{FetchBlob{target_digest}, {0, 0, 4'096}}), [] {});
   ASSERT_TRUE(whole) << "whoever wants the file itself is served at once: " << whole.error().message;
   EXPECT_EQ(head_of(**whole).size_bytes, target.size());
   ASSERT_EQ(made.get_future().wait_for(kHang), std::future_status::ready);
   const FetchHead head = head_of(**delta);
   EXPECT_LT(head.size_bytes, 10'000u);
-  // What was asked for meanwhile counts, and the next one has it at once.
+  EXPECT_EQ((*delta)->next().value().value().size(), 1u) << "what was asked for meanwhile counts";
+  // The next one has it at once.
   const auto again = store_->fetch(encode(FetchRequest{wanted, {0, 0, 4'096}}), [] {});
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ(head_of(**again).sha256, head.sha256);

@@ -1,7 +1,6 @@
 #include "infer/opencv_pages.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <map>
 #include <mutex>

@@ -354,14 +354,14 @@ bool LocalReader::maintain() {
 
 Breaker LocalReader::breaker(std::string_view key) {
   Visit visit(*this);
-  visit.count_more_reads(~std::uint64_t{0});  // each visit counts as a read; this is none
+  visit.count_no_read();
   const Attachment* at = visit.usable();
   return at == nullptr ? Breaker::kClosed : at->page.breaker(at->prefix_of(key).ns);
 }
 
 std::optional<Namespace> LocalReader::policy_of(std::string_view key) {
   Visit visit(*this);
-  visit.count_more_reads(~std::uint64_t{0});  // each visit counts as a read; this is none
+  visit.count_no_read();
   const Attachment* at = visit.usable();
   if (at == nullptr) return std::nullopt;
   auto namespaces = at->page.policies();

@@ -82,6 +82,7 @@ class ReaderLanes {
       lane_.noted.store(at + 1, std::memory_order_release);
     }
     void count_more_reads(std::uint64_t more) { add(lane_.more_reads, more); }
+    void count_no_read() { count_more_reads(~std::uint64_t{0}); }  // a visit counts as a read; this one is none
     void count_l1(std::uint64_t hits) { add(lane_.hits_l1, hits); }
     void count_arena(std::uint64_t hits) { add(lane_.hits_arena, hits); }
 

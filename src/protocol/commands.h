@@ -151,7 +151,8 @@ struct Batch {  // D5: the same (edge, incarnation, number) counts once
 // Which commands a ledger may hold. What came with a version is appended only once the ledger is at that version, which
 // the active hub raises as soon as every hub reads it. 1: all above. 2: RaiseVersion, so a ledger without it is at 1;
 // and a registration takes the floor of the others (G9). 3: rollouts, which are ordinary keys; but a hub that does not
-// know of them would activate beside one (M5). 4: recalls (M7).
+// know of them would activate beside one (M5). 4: recalls (M7), and
+// the number of its wave in each record of a rollout.
 inline constexpr std::uint32_t kLedgerVersion = 4;
 inline constexpr std::uint32_t kLedgerVersionRings = 3;
 inline constexpr std::uint32_t kLedgerVersionRecalls = 4;

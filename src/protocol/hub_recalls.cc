@@ -19,8 +19,7 @@
 namespace tidelock {
 namespace {
 constexpr std::size_t kNamesMax = 1'024;  // by name: with the record of a large rollout it fits one command
-static_assert(kNamesMax <= kCertificateNamesMax);
-constexpr int kHopsMax = 64;  // from one recalled version to what it was to be replaced by
+constexpr int kHopsMax = 64;              // from one recalled version to what it was to be replaced by
 
 void name_in(std::vector<NodeId>& list, std::uint32_t& count, const NodeId& edge) {
   ++count;
@@ -109,9 +108,7 @@ Result<HubCore::Op> HubCore::recall_command(const RecallModel& command, const No
   } else if (!command.to_none && current && current->version == command.version && !usable(before)) {
     return fail(Code::kConflict, what + " is in force and " +
                                      (before.empty() ? "no version was before it"
-                                                     : "the one before it, " + before +
-                                                           ", "
-                                                           "was recalled itself") +
+                                                     : "the one before it, " + before + ", was recalled itself") +
                                      "; say what takes its place (--to VERSION), or that nothing does (--none)");
   }
   want_short_lease();  // A5: should this hub fail meanwhile, its successor waits for that only

@@ -276,8 +276,6 @@ TEST(StateRecalls, SurviveARestartAndAreJudgedAlikeAgain) {  // M7
   write.value = encode(RingPointer{{"2.0.0", "digest", {}}, {}});
   EXPECT_FALSE(apply(2, Put{{write}, {}}).effective);
   // A certificate beside a pointer that still names the version is none.
-  const AdminAnswer unused = bench.ask(DescribeModels{});
-  EXPECT_EQ(unused.code, Code::kOk);
   RecallVersion recall;
   recall.name = "m";
   recall.version = "1.0.0";

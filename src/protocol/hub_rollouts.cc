@@ -147,7 +147,6 @@ Result<HubCore::Op> HubCore::rollout_command(const RolloutCommand& command, cons
   const std::string& version = command.plan.version.empty() && held ? held->plan.version : command.plan.version;
   const bool begins = command.what == RolloutCommand::What::kPlan || command.what == RolloutCommand::What::kStart;
   if (begins && !version.empty()) {
-    if (const auto ok = not_recalled(command.name, version); !ok) return fail(ok.error());
     const auto stored = state_.find(model_version_key(command.name, version));
     if (!stored || !stored->value) {
       return fail(Code::kNotFound, "model '" + command.name + "' has no published version '" + version +

@@ -369,9 +369,10 @@ void HubCore::keep_for_replay(const Applied& applied, BlockNo block) {
   record.term = applied.command.term;
   record.block = block;
   for (const ChangedValue& change : applied.changed) {
-    if (is_strong(change.key)) record.keys.push_back(changed_key(change));
-    if (!record.keys.empty() && record.keys.back().value && record.keys.back().value->size() > kPushValueBytesMax)
-      record.keys.back().value.reset();  // I11: the ring holds thousands; who was away asks for it
+    if (!is_strong(change.key)) continue;
+    ChangedKey& kept = record.keys.emplace_back(changed_key(change));
+    // I11: the ring holds thousands; who was away asks for it
+    if (kept.value && kept.value->size() > kPushValueBytesMax) kept.value.reset();
   }
   if (record.keys.empty()) return;
   ring_.push_back({std::move(record), std::max(state_.ledger_time(), ledger_now())});

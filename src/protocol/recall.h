@@ -8,7 +8,8 @@
 // So between the two there is a wait for the slowest live gateway, or for the lease of one that does not answer, and
 // whichever hub is active goes on with it: what is left to do follows from the ledger alone (hub_recalls.cc).
 //
-// Limits:  kRecallsMax in all, kRecallReasonMax bytes, kCertificateNamesMax gateways by name in each list.
+// Limits:  kRecallsMax in all, kRecallReasonMax bytes; by name 1'024 gateways in each list of a certificate
+//          (hub_recalls.cc), kCertificateNamesMax holders in a view.
 #pragma once
 
 #include <cstddef>

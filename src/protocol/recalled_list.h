@@ -1,5 +1,5 @@
-// The file in a model's folder in which an edge lists the versions of it that were recalled, one a line, for the apps
-// of its gateway (M7).
+// What an edge leaves beside the models for the apps of its gateway: the mark of a verified version, the flag of trust
+// files that have expired, and the list of versions that were recalled, one a line (M7).
 //
 // Threads: any. Cost of is_listed: one pass over the list.
 #pragma once
@@ -8,7 +8,9 @@
 
 namespace tidelock {
 
-inline constexpr char kRecalledList[] = "tidelock.recalled";
+inline constexpr char kVerifiedMark[] = "tidelock.verified";  // in a version's folder: M4 held here
+inline constexpr char kExpiredFlag[] = ".trust-expired";      // beside the models' folders: X2
+inline constexpr char kRecalledList[] = "tidelock.recalled";  // in a model's folder: M7
 
 constexpr bool is_listed(std::string_view list, std::string_view version) {
   while (!list.empty()) {

@@ -2,9 +2,8 @@
 // hears of it before every gateway refuses by itself. A gateway believes nobody but the files.
 //
 // Threads: pure. Cost: a signature check (0.1 ms) for each file that the ledger holds.
-// Errors:  kDenied what the catalogue does not allow; kStale it has expired, or there is none; the message says what
-// would
-//          end that. Those of a state that does not load.
+// Errors:  kDenied what the catalogue does not allow; kStale it has expired, or there is none; the message says
+//          what would end that. Those of a state that does not load.
 #pragma once
 
 #include <cstdint>

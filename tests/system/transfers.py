@@ -63,7 +63,7 @@ class Releases:
         return status["ok"] and status["staged"] == version and set(edges) <= set(status["staged_edges"])
 
     def wait_staged(self, version, seconds):
-        wait_until(f"{version} verified by {EDGE}", lambda: self.staged(version), seconds, step=0.2)
+        wait_staged_by(self, version, (EDGE,), seconds)
 
     def partial_bytes(self):
         """What lies at the edge of files that are not whole yet."""

@@ -1,4 +1,4 @@
-// X1 on connections that resume a TLS session, and what they save.
+// X1 on connections that resume a TLS session.
 #include "wire/grpc/tls_sessions.h"
 
 #include "base/wall_clock.h"

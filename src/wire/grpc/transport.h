@@ -129,7 +129,7 @@ struct NodeServerOptions {
   TlsFiles tls;
   Keepalive keepalive;
   std::size_t session_queue_bytes = 16u << 20;  // cap on what waits to be sent to one session
-  int bulk_threads = 4;                         // one may make a delta, others may wait for an object store
+  int bulk_threads = 4;                         // a download may wait for another hub or an object store
   int transfers_max = 64;                       // uploads, downloads and fetches at once; more are refused with kBusy
   // Of one peer: it has one fetch at a time, and what else there is of it lost its link without a word. One more ends
   // the oldest.

@@ -227,7 +227,6 @@ TEST_P(Loop, TellsWhenThereIsRoomForAnswers) {
     if (arrival.events != 0) loop_->change(told.watch, EPOLLIN);
   });
   start();
-  std::string filled;
   for (const std::uint32_t beside : {std::uint32_t{EPOLLIN}, std::uint32_t{0}}) {
     const std::string piece(4096, 'x');
     std::size_t unread = 0;

@@ -5,8 +5,8 @@
 // Threads: the one that called create, from there to the end. (The kernel then runs its part in our wait alone.)
 // Needs:   Linux 6.1 (deferred task work), and that nothing forbids io_uring: containers often do. create tries what is
 //          needed by really receiving from a socket, so a kernel that only pretends is found out.
-// Memory:  kBuffers * kBufferBytes (1 MiB) for bytes on their way, whatever the number of sockets, and about 0.2 MiB of
-//          queues. Receiving goes on when a buffer is free again.
+// Memory:  kBuffers * kBufferBytes (1 MiB) for bytes on their way, whatever the number of sockets, and some tens of
+//          KiB of queues. Receiving goes on when a buffer is free again.
 // Ids:     chosen by the caller, below kOwn; never two requests in flight with one id.
 #pragma once
 
