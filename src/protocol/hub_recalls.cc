@@ -284,6 +284,7 @@ void HubCore::add_recalls(const std::string& name, std::vector<HistoryEntry>& hi
                                                : std::string("no pointer named it"))});
   }
   std::vector<std::pair<std::uint64_t, std::size_t>> order;  // of one instant, in the order they were in
+  order.reserve(history.size());
   for (const HistoryEntry& entry : history) order.emplace_back(entry.wall_ms, order.size());
   std::sort(order.begin(), order.end());
   std::vector<HistoryEntry> sorted;

@@ -177,6 +177,7 @@ std::string StoreCare::json() const {
     for (std::size_t i = 0; i < kFileStates; ++i)
       out += "," + field(file_state_name(static_cast<FileState>(i)), report.counts[i]);
     std::vector<std::pair<int, std::size_t>> order;  // the worst first, else as they were
+    order.reserve(report.files.size());
     for (const CheckedFile& file : report.files) order.emplace_back(rank(file.state), order.size());
     std::sort(order.begin(), order.end());
     std::vector<CheckedFile> files;
