@@ -19,6 +19,13 @@
 
 #include "base/assert.h"
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TIDELOCK_UNDER_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#endif
+
 namespace tidelock {
 namespace {
 
@@ -33,6 +40,17 @@ constexpr std::string_view kTrial = "trial";
 tl::unexpected<Error> refused(const char* what, int error) {
   return fail(Code::kUnavailable, std::string("io_uring: ") + what + ": " + std::strerror(error));
 }
+
+// liburing maps and unmaps by its own system calls, which the thread sanitizer does not see: that the ring of another
+// thread lay at the same addresses, and is gone, would look like a race.
+#ifdef TIDELOCK_UNDER_TSAN
+char rings_before;
+void mapped() { __tsan_acquire(&rings_before); }
+void about_to_unmap() { __tsan_release(&rings_before); }
+#else
+void mapped() {}
+void about_to_unmap() {}
+#endif
 
 }  // namespace
 
@@ -85,6 +103,7 @@ Result<std::unique_ptr<Ring>> Ring::create() {
     return refused("setup", -error);
   }
   self.open = true;
+  mapped();
   (void)io_uring_register_ring_fd(&self.ring);  // a little cheaper when the kernel has it
 
   self.buffers_bytes = kBuffers * sizeof(io_uring_buf);
@@ -135,6 +154,7 @@ Result<void> Ring::try_receiving() {
 Ring::~Ring() {
   if (impl_->open) {
     TIDELOCK_ASSERT(impl_->in_flight == 0);  // else the kernel would go on writing into our buffers
+    about_to_unmap();
     io_uring_queue_exit(&impl_->ring);
   }
   if (impl_->buffers != nullptr) ::munmap(impl_->buffers, impl_->buffers_bytes);
