@@ -22,7 +22,8 @@
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define TIDELOCK_UNDER_TSAN
-#include <sanitizer/tsan_interface.h>
+extern "C" void __tsan_acquire(void* address);  // of the sanitizer's own library
+extern "C" void __tsan_release(void* address);
 #endif
 #endif
 
