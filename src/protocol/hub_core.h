@@ -28,6 +28,7 @@
 #include "protocol/admin.h"
 #include "protocol/messages.h"
 #include "protocol/state_machine.h"
+#include "protocol/trust_check.h"
 
 namespace tidelock {
 
@@ -279,6 +280,9 @@ class HubCore {
   std::vector<EdgeStaging> describe_staging() const;
   void answer(AskToken token, AdminAnswer answer);
   std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
+  TrustRead trust_read() const;
+  Result<void> trusted(const std::string& name, const std::string& version, BytesView signed_manifest,
+                       TrustUse use) const;  // X2: by the files in the ledger
   bool rollout_open() const;
   Nanos edges_back_until() const;  // after a claim edges need a moment to come here
   void retry_deferred();

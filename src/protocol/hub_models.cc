@@ -131,6 +131,19 @@ std::optional<ModelPointer> HubCore::pointer(const std::string& key, Index* vers
   return *decoded;
 }
 
+TrustRead HubCore::trust_read() const {
+  return [this](const std::string& key) -> std::pair<std::optional<Bytes>, Index> {
+    auto stored = state_.find(key);
+    if (!stored || !stored->value) return {};
+    return {std::move(stored->value), stored->version};
+  };
+}
+
+Result<void> HubCore::trusted(const std::string& name, const std::string& version, BytesView signed_manifest,
+                              TrustUse use) const {
+  return check_release_trust(trust_read(), name, version, signed_manifest, wall_ms_, use);
+}
+
 Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const NodeId& who) {
   Op op;
   if (state_.outcome(request.id)) {  // a retry: start_write answers with what became of it
@@ -145,11 +158,6 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
                          [&](const KeyWrite& write) { return write.key == key; });
     });
   };
-  const TrustRead read = [&](const std::string& key) -> std::pair<std::optional<Bytes>, Index> {
-    auto stored = state_.find(key);
-    if (!stored || !stored->value) return {};
-    return {std::move(stored->value), stored->version};
-  };
   // The digest of one that may be brought into use so.
   const auto published = [&](const std::string& name, const std::string& version, TrustUse use) -> Result<Bytes> {
     if (const auto ok = not_recalled(name, version); !ok) return fail(ok.error());
@@ -157,7 +165,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     if (!stored || !stored->value) {
       return fail(Code::kNotFound, "model '" + name + "' has no published version '" + version + "'; publish it first");
     }
-    if (auto ok = check_release_trust(read, name, version, *stored->value, wall_ms_, use); !ok) return fail(ok.error());
+    if (auto ok = trusted(name, version, *stored->value, use); !ok) return fail(ok.error());
     return sha256(*stored->value);
   };
 
@@ -285,7 +293,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
   }
   if (const auto* recall = std::get_if<RecallModel>(&request.body)) return recall_command(*recall, who);
   if (const auto* push = std::get_if<PushTrust>(&request.body)) {  // X2
-    auto put = plan_trust_push(*push, read);
+    auto put = plan_trust_push(*push, trust_read());
     if (!put) return fail(put.error());
     op.body = std::move(*put);
     op.model_operation = "trust_pushed";

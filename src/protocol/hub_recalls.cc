@@ -101,6 +101,13 @@ Result<HubCore::Op> HubCore::recall_command(const RecallModel& command, const No
                                        ", so none could go on with it; stage it first, or name another version, or "
                                        "recall to none");
     }
+    // X2: what was in force goes on with an old timestamp, as after a rollback; what is new needs a fresh one.
+    const bool known = command.to == before || (current && command.to == current->version);
+    const auto stored = state_.find(model_version_key(command.name, command.to));
+    if (auto ok = trusted(command.name, command.to, stored->value.value_or(Bytes()),
+                          known ? TrustUse::kBack : TrustUse::kNew);
+        !ok)
+      return fail(ok.error());
   } else if (const auto into = command.to_none ? std::nullopt : recall_into(command)) {
     return fail(Code::kConflict, what + " is what gateways are to follow instead of " + *into +
                                      ", whose recall is on its way; say what takes its place (--to VERSION), or that "

@@ -1,5 +1,5 @@
-// What the active hub says to an operator who stages, activates or rolls out what the trust files in its ledger do not
-// allow (X2). Each answer is given at once, before any gateway hears of the version.
+// What the active hub says to an operator who stages, activates, rolls out or recalls to what the trust files in its
+// ledger do not allow (X2). Each answer is given at once, before any gateway hears of the version.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -112,6 +112,64 @@ TEST_F(HubTrustTest, WhileTheFilesAreExpiredNothingNewIsBroughtIntoUse) {  // X2
   p_.timestamp.head.expires_ms = wall_ms_ + kTrustDayMs;
   push();
   EXPECT_EQ(ask(StageModel{"camera", "1.0.0"}).code, Code::kOk);
+}
+
+// An edge that has staged what the catalogue does not allow (any more) makes it no target of a recall.
+TEST_F(HubTrustTest, ARecallGoesToNothingThatTheFilesDoNotAllow) {  // X2, M7
+  step(HubVersions{kLedgerVersion});
+  step(HubConnected{ConnId{1}, "edge-1"});
+  step(HubFrameIn{ConnId{1},
+                  EdgeFrame{SessionNo{1}, 1, Hello{kProtocolVersion, "edge-1", "site", Boot{1}, {}, {}, {}}}});
+  std::uint64_t sequence = 1;
+  for (const char* version : {"1.0.0", "2.0.0", "3.0.0"}) {
+    ASSERT_EQ(ask(PublishModel{"camera", version, signed_manifest(version)}).code, Code::kOk);
+    step(HubFrameIn{ConnId{1}, EdgeFrame{SessionNo{1}, ++sequence, Staged{{"camera", version}, ""}}});
+  }
+  for (const char* version : {"1.0.0", "2.0.0"}) {
+    const AdminAnswer activated = ask(ActivateModel{"camera", version});
+    ASSERT_EQ(activated.code, Code::kOk) << activated.message;
+  }
+  const auto to = [](const char* version) { return RecallModel{"camera", "2.0.0", false, version, ""}; };
+  struct Case {
+    const char* why;
+    RecallModel recall;
+    std::vector<const char*> catalogue;
+    std::uint64_t wall_ms;
+    Code code;
+    const char* says;
+  };
+  const std::uint64_t fresh = wall_ms_, expired = kTrustNow + 2 * kTrustDayMs;
+  const Case cases[] = {
+      {"never in the catalogue",
+       to("3.0.0"),
+       {"2.0.0"},
+       fresh,
+       Code::kDenied,
+       "camera 3.0.0: not among those of targets"},
+      {"taken out of it, though it was in force",
+       to("1.0.0"),
+       {"2.0.0"},
+       fresh,
+       Code::kDenied,
+       "camera 1.0.0: not among"},
+      {"new, by an old catalogue", to("3.0.0"), {"1.0.0", "2.0.0", "3.0.0"}, expired, Code::kStale, "(freeze)"},
+      {"what was in force before, by an old catalogue",
+       to("1.0.0"),
+       {"1.0.0", "2.0.0", "3.0.0"},
+       expired,
+       Code::kOk,
+       ""},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.why);
+    wall_ms_ = fresh;
+    p_.camera.releases.clear();
+    for (const char* version : c.catalogue) allow(version);
+    push();
+    wall_ms_ = c.wall_ms;
+    refused(ask(c.recall), c.code, c.says);
+    EXPECT_EQ(core_->state().recalls().size(), c.code == Code::kOk ? 1u : 0u);
+  }
 }
 
 }  // namespace
