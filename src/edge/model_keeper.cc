@@ -25,6 +25,13 @@ bool passing(Code code) {
   return code == Code::kUnavailable || code == Code::kNotActive || code == Code::kMaybeApplied || code == Code::kBusy;
 }
 
+// X3, M8: whether what could not be read may be all right. A `whole_file` that was not read to its end can not have
+// been found wrong, so that even EIO (kCorrupt) says nothing of its bytes.
+bool proves_nothing(Code code, bool whole_file) {
+  return code == Code::kUnavailable || code == Code::kDenied || code == Code::kBusy ||
+         (whole_file && code == Code::kCorrupt);
+}
+
 }  // namespace
 
 ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links)
@@ -362,6 +369,10 @@ void ModelKeeper::verify_placed() {
     }
     if (model_key_.empty()) return;  // no session ever: nothing to check against yet
     const auto encoded = room_->signed_manifest(key);
+    if (!encoded && proves_nothing(encoded.error().code, true)) {
+      unverified(key, Error{Code::kUnavailable, encoded.error().message, {}, 0});
+      continue;
+    }
     // X3: again on load. A root alone takes nothing back: what was verified before it stays until there is a
     // catalogue.
     Result<void> allowed;
@@ -381,6 +392,10 @@ void ModelKeeper::verify_placed() {
       }
     }
     const Result<void> checked = manifest ? room_->check_outputs(key, *manifest) : Result<void>(fail(manifest.error()));
+    if (!checked && manifest && proves_nothing(checked.error().code, false)) {  // the engine could not read it
+      unverified(key, checked.error());
+      continue;
+    }
     if (!checked) {
       log(LogLevel::kWarn, "models", "placed version no longer verifies, removed",
           {{"model", placed.name}, {"version", placed.version}, {"message", checked.error().message}});
@@ -489,6 +504,9 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   }
   room_->pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
   if (const auto room = make_room(name, *manifest); !room) return room;
+  if (damaged_.contains({name, pointer.version})) {
+    if (const auto read = reread(*manifest); !read) return read;
+  }
   const std::uint64_t before = fetch_->fetched_bytes();
   fetch_->begin_version(name, pointer.version);
   Result<void> got;

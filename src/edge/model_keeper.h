@@ -141,6 +141,7 @@ class ModelKeeper {
   std::vector<std::string> mend(const std::vector<CheckedFile>& broken);
   Result<std::vector<Garbage>> collect(bool remove);
   void unverified(const VersionKey& key, const Error& error);
+  Result<void> reread(const Manifest& manifest);
   bool repair_due() const;
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();

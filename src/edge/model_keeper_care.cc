@@ -15,6 +15,7 @@
 namespace tidelock {
 namespace {
 
+constexpr Nanos kReadFileAgain = 60 * kSecond;
 constexpr auto kLook = std::chrono::milliseconds(50);  // for the end of this edge, while another thread works
 
 }  // namespace
@@ -120,7 +121,25 @@ void ModelKeeper::unverified(const VersionKey& key, const Error& error) {
       {{"model", key.first}, {"version", key.second}, {"message", error.message}});
   room_->unmark(key);
   damaged_.insert(key);
-  links_.report(EdgeStagedModel{{key.first, key.second}, "it is fetched again: " + error.message});
+  const bool gone = error.code == Code::kCorrupt || error.code == Code::kNotFound;
+  links_.report(
+      EdgeStagedModel{{key.first, key.second},
+                      (gone ? "it is fetched again: " : "it is not used until it can be read: ") + error.message});
+}
+
+// What is here of a version that lost its mark is hashed before it gets it back. With a hub at hand a sector that gives
+// EIO for the second time is damage, and comes again; a file that is kept from us is not, and is tried again later.
+Result<void> ModelKeeper::reread(const Manifest& manifest) {
+  for (const ManifestFile& file : manifest.files) {
+    if (!room_->blobs().has(file.sha256)) continue;
+    const auto whole = room_->blobs().verify(file.sha256);
+    if (whole || whole.error().code == Code::kNotFound) continue;
+    if (whole.error().code != Code::kCorrupt)
+      return fail(Error{Code::kUnavailable, whole.error().message, {}, kReadFileAgain});
+    damaged_files_.add();
+    log(LogLevel::kError, "models", "file damaged on disk", {{"message", whole.error().message}});
+  }
+  return {};
 }
 
 bool ModelKeeper::repair_due() const {

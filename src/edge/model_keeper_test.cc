@@ -152,6 +152,7 @@ class ModelKeeperTest : public testing::Test {
     auto keeper = ModelKeeper::open(config_, *kv_, clock_, metrics_, links);
     ASSERT_TRUE(keeper) << keeper.error().message;
     keeper_ = std::move(*keeper);
+    if (opened_) opened_();
     keeper_->start();
   }
   void change(const std::function<void()>& what) {
@@ -176,6 +177,7 @@ class ModelKeeperTest : public testing::Test {
   std::condition_variable changed_;
   std::vector<EdgeStagedModel> reports_;
   int reads_ = 0;
+  std::function<void()> opened_;  // between what a keeper opens and its first look at it
   std::unique_ptr<ModelKeeper> keeper_;
 };
 
@@ -404,6 +406,85 @@ TEST_F(ModelCareTest, WhatWentBadWhileNobodyLookedComesBackAfterTheNextStart) { 
   keeper_->on_session("hub-1", key().public_pem);
   ASSERT_TRUE(wait([&] { return said("1.0.0", "") && said("2.0.0", ""); }));
   for (const char* version : {"1.0.0", "2.0.0"}) EXPECT_EQ(model_in(version), small_model()) << version;
+}
+
+// A disk that does not answer, or not to us: what is there may be all right, so it stays, and is not used meanwhile.
+TEST_F(ModelCareTest, WhatCannotBeReadAtTheStartIsLeftAndToldAndNotUsed) {  // X3, M8
+  config_.models.rehash_bytes_per_s = 0;
+  start();
+  bring("1.0.0");
+  keeper_.reset();
+  hub_.have_files(false);  // nothing is fetched in what follows
+  const std::string blob = config_.data_dir + "/models/blobs/blobs/" + to_hex(sha256(small_model())).substr(0, 2) +
+                           "/" + to_hex(sha256(small_model()));
+  struct Case {
+    const char* why;
+    std::string path, target;  // of the link that takes its place
+  };
+  const std::string away = home_ + "/away", linked = room("1.0.0") + "/model.onnx";
+  const Case cases[] = {{"its manifest", room("1.0.0") + "/tidelock.manifest", away},
+                        {"a file, for the store", blob, away},
+                        {"a file, for the engine, which follows links", linked, linked}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.why);
+    change([&] { reports_.clear(); });
+    opened_ = [&] {  // a link is what no reader of ours opens, whoever it runs as
+      fs::rename(c.path, away);
+      fs::create_symlink(c.target, c.path);
+    };
+    start();
+    ASSERT_TRUE(wait([&] { return said("1.0.0", "it is not used until it can be read: "); }));
+    EXPECT_FALSE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+    EXPECT_TRUE(fs::is_symlink(c.path)) << "it is where it was";
+    EXPECT_TRUE(fs::exists(room("1.0.0") + "/tidelock.manifest"));
+    EXPECT_TRUE(fs::is_empty(config_.data_dir + "/models/blobs/quarantine"));
+    keeper_.reset();
+    fs::rename(away, c.path);
+    opened_ = {};
+    start();
+    ASSERT_TRUE(wait([&] { return said("1.0.0", ""); })) << "it was all right, and needs no hub";
+    EXPECT_TRUE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+    keeper_.reset();
+  }
+}
+
+// Nor does it get its mark back for what was not read: not even by a pointer that names it.
+TEST_F(ModelCareTest, AVersionWithAFileThatWasNotReadIsNotVerified) {  // X3, M4
+  config_.models.rehash_bytes_per_s = 0;
+  Manifest manifest = manifest_of("1.0.0");
+  const Bytes labels = "labels";
+  manifest.files.push_back({"labels.txt", FileRole::kOther, labels.size(), sha256(labels)});
+  const Bytes release = encode(*sign_manifest(manifest, key().private_pem));
+  {
+    const auto blobs = BlobStore::open(config_.data_dir + "/models/blobs");
+    const auto layout = ModelLayout::open(config_.data_dir + "/models/room");
+    ASSERT_TRUE(blobs && layout && (*blobs)->put(small_model()) && (*blobs)->put(labels));
+    ASSERT_TRUE((*layout)->place(release, manifest, **blobs));
+  }
+  KvBatch batch;
+  batch.put(kMetaFamily, "model_key", key().public_pem);
+  ASSERT_TRUE(kv_->commit(batch, Sync::kNone));
+  hub_.hold(model_version_key("detector", "1.0.0"), release);
+  const std::string hex = to_hex(sha256(labels)),
+                    blob = config_.data_dir + "/models/blobs/blobs/" + hex.substr(0, 2) + "/" + hex;
+  opened_ = [&] {
+    fs::rename(blob, home_ + "/away");
+    fs::create_symlink(home_ + "/away", blob);
+  };
+  start();
+  const auto session = [&] {
+    keeper_->on_session("hub-1", key().public_pem);
+    keeper_->on_strong_changed(model_current_key("detector"), encode(ModelPointer{"1.0.0", sha256(release), ""}),
+                               Index{++index_});
+  };
+  session();
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "it is not used until it can be read: "); }));
+  expect(care(StoreWork::kVerify), "\"unread\":1,");  // its turn comes after the pointer's
+  expect(care(StoreWork::kVerify), "\"unread\":1,");
+  EXPECT_FALSE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+  fs::rename(home_ + "/away", blob);
+  session();
+  ASSERT_TRUE(wait([&] { return said("1.0.0", ""); })) << "and no hub had to give it";
 }
 
 TEST_F(ModelCareTest, ADamagedManifestIsBroughtBackByItsPointer) {  // X3

@@ -42,7 +42,8 @@ class ModelRoom {
   std::string folder(const VersionKey& key) const { return layout_->folder(key.first, key.second); }
 
   // X3: what is placed, from its signature to its golden outputs, as if it had come just now. In this order: the
-  // manifest, each file (one that is damaged is set aside), the outputs.
+  // manifest, each file (one whose bytes hash to something else is set aside; one that cannot be read stays, and its
+  // error is neither kCorrupt nor kNotFound), the outputs.
   Result<Manifest> open_placed(const VersionKey& key, BytesView encoded, BytesView model_key) const;
   Result<void> check_files(const Manifest& manifest);
   Result<void> check_outputs(const VersionKey& key, const Manifest& manifest) {

@@ -393,17 +393,28 @@ Result<BlobMapping> BlobStore::map(BytesView sha256_raw) const {
 }
 
 Result<void> BlobStore::examine(BytesView sha256_raw, const std::function<bool(std::uint64_t bytes)>& piece) const {
+  bool unread = false;
+  auto looked = look(sha256_raw, piece, unread);
+  if (!looked && unread && looked.error().code == Code::kCorrupt)
+    return fail(Code::kUnavailable, looked.error().message);
+  return looked;
+}
+
+Result<void> BlobStore::look(BytesView sha256_raw, const std::function<bool(std::uint64_t bytes)>& piece,
+                             bool& unread) const {
   const auto where = path(sha256_raw);
   if (!where) return fail(where.error());
   std::uint64_t size = 0;
   const auto fd = files::open_plain(*where, size);
   if (!fd) {
     if (fd.error().code == Code::kInvalid) return fail(Code::kCorrupt, fd.error().message);  // not even a file
+    unread = true;
     return fail(fd.error());
   }
   Sha256 hasher;
   for (std::uint64_t at = 0;;) {
     const auto bytes = files::read_at(fd->get(), *where, at, kReadBytes);
+    unread = !bytes;
     if (!bytes) return fail(bytes.error());
     if (bytes->empty()) break;
     hasher.update(*bytes);
@@ -416,7 +427,8 @@ Result<void> BlobStore::examine(BytesView sha256_raw, const std::function<bool(s
 }
 
 Result<void> BlobStore::verify(BytesView sha256_raw) {
-  auto looked = examine(sha256_raw);
+  bool unread = false;
+  auto looked = look(sha256_raw, {}, unread);
   if (looked || (looked.error().code != Code::kCorrupt && looked.error().code != Code::kNotFound)) return looked;
   const std::string hex = to_hex(sha256_raw);
   if (looked.error().code == Code::kCorrupt) {

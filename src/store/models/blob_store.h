@@ -133,11 +133,13 @@ class BlobStore {
   Result<BlobMapping> map(BytesView sha256) const;
   // Where the blob lies, for hard links (layout.h). Never write to it.
   Result<std::string> path(BytesView sha256) const;
-  // Reads it all and compares (X3), and changes nothing. kCorrupt: damaged on disk. kNotFound: its file is gone.
+  // Reads it all and compares (X3), and changes nothing. kCorrupt: damaged on disk. kNotFound: its file is gone. Any
+  // other: the disk did not answer, or not to us, which proves nothing of the bytes; kUnavailable for EIO.
   // `piece` hears the bytes of each piece that was read; false ends it with kUnavailable.
   Result<void> examine(BytesView sha256, const std::function<bool(std::uint64_t bytes)>& piece = {}) const;
   // The same; and what is damaged or gone is no blob any more, pinned or not, so that it can be had anew. The damaged
-  // file lies in quarantine, where the newest kQuarantineMax are kept until room is needed.
+  // file lies in quarantine, where the newest kQuarantineMax are kept until room is needed. A file with a sector that
+  // gives EIO counts as damaged: whoever calls this means to have it anew, and to look only is for examine.
   Result<void> verify(BytesView sha256);
 
   // M8: blobs named by any pin are never removed. A pin is a named set, replaced as a whole, durable when this returns;
@@ -165,6 +167,8 @@ class BlobStore {
   BlobStore(std::string directory, BlobStoreOptions options);
   Result<std::unique_ptr<Writer>> open_writer(BytesView sha256, std::uint64_t size_bytes, bool sized);
   Result<void> load();
+  // As examine; with what a failed read says as it is, EIO being kCorrupt, and `unread` set.
+  Result<void> look(BytesView sha256, const std::function<bool(std::uint64_t bytes)>& piece, bool& unread) const;
   void quarantine(const std::string& hex);
   void drop_quarantined(std::size_t keep) const;
   std::string blob_path(std::string_view hex) const;
