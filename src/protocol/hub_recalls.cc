@@ -251,10 +251,12 @@ std::vector<RecallView> HubCore::describe_recalls(const DescribeRecalls& request
     view.certificate = state_.certificate(name, version);
     view.registered = static_cast<std::uint32_t>(state_.edges().size());
     if (view.certificate) continue;
-    const OpenBlock* open = nullptr;
+    const OpenBlock* open = nullptr;  // of this very recall: what was answered to another of the model is none to it
     for (const auto& [number, block] : blocks_) {
       const auto op = ops_.find(block.op);
-      if (op != ops_.end() && op->second.certifies && op->second.certifies->name == name) open = &block;
+      if (op != ops_.end() && op->second.certifies && op->second.certifies->name == name &&
+          op->second.certifies->version == version)
+        open = &block;
     }
     if (open != nullptr) view.answered = static_cast<std::uint32_t>(open->acked.size());
     view.wait_ns = std::max<Nanos>(0, saturating_sub(strong_wait_until(), now_));
@@ -263,6 +265,9 @@ std::vector<RecallView> HubCore::describe_recalls(const DescribeRecalls& request
       view.wait_ns = std::max(view.wait_ns, saturating_sub(ends, now_));
       view.holders.push_back({edge, by_edge_.contains(edge), saturating_sub(ends, now_)});
     }
+    // Behind another write of the model, or not begun yet: till its own block is out, leases are renewed (A3), and each
+    // may then last for a whole one. Who is told less sees the end move away from him.
+    if (open == nullptr) view.wait_ns = saturating_add(view.wait_ns, state_.lease_ns());
     std::sort(view.holders.begin(), view.holders.end(), [](const RecallHolder& a, const RecallHolder& b) {
       return std::pair{-a.lease_left_ns, a.edge} < std::pair{-b.lease_left_ns, b.edge};
     });

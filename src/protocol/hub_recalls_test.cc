@@ -102,6 +102,44 @@ TEST(HubRecalls, TheCertificateComesWhenTheLastLeaseHasLapsedAndNotBefore) {  //
   EXPECT_EQ(bench.current(), "1.0.0");
 }
 
+// The second recall of a model waits for the first. What gateways answered to that one is no answer to this.
+TEST(HubRecalls, ASecondRecallOfTheModelIsNotShownWithTheAnswersToTheFirst) {  // M7, S3
+  RecallBench bench;
+  bench.ready_with_two();
+  bench.publish("3.0.0");
+  ASSERT_EQ(bench.ask(StageModel{"m", "3.0.0"}).code, Code::kOk);
+  for (int i = 1; i <= 4; ++i) bench.stage(i, "3.0.0"), bench.lease(i);
+  bench.silent = {4};
+  const Nanos first_ends = bench.core->latest_lease();
+  ASSERT_EQ(bench.recall("2.0.0", "1.0.0").code, Code::kOk);
+  ASSERT_EQ(bench.recall("3.0.0").code, Code::kOk);
+  struct Case {
+    const char* version;
+    std::uint32_t answered;
+    std::size_t holders;
+    Nanos wait_ns;
+  };
+  const Nanos lease = bench.core->state().lease_ns();
+  const Case cases[] = {{"2.0.0", 3, 1, first_ends - bench.now}, {"3.0.0", 0, 4, first_ends - bench.now + lease}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.version);
+    const RecallView view = bench.view(c.version);
+    EXPECT_FALSE(view.certificate);
+    EXPECT_EQ(view.answered, c.answered);
+    EXPECT_EQ(view.holders.size(), c.holders);
+    EXPECT_EQ(view.wait_ns, c.wait_ns);
+  }
+  const Nanos promised = bench.now + bench.view("3.0.0").wait_ns;
+  bench.now = first_ends - 1;
+  for (int i = 1; i <= 3; ++i) bench.lease(i);  // who acknowledged goes on, and renews
+  bench.step(HubTick{});
+  bench.now = first_ends;
+  bench.step(HubTick{});
+  ASSERT_TRUE(bench.certificate("2.0.0"));
+  while (!bench.certificate("3.0.0") && bench.now < promised) bench.after(100 * kMillisecond);
+  EXPECT_TRUE(bench.certificate("3.0.0")) << "within what was said";
+}
+
 TEST(HubRecalls, NothingPutsARecalledVersionInForceAgain) {  // M7
   RecallBench bench;
   bench.ready_with_two();

@@ -97,7 +97,9 @@ struct RecallView {
   std::optional<RecallCertificate> certificate;
   std::uint32_t registered = 0, answered = 0;
   std::vector<RecallHolder> holders;  // the longest first; named up to kCertificateNamesMax
-  Nanos wait_ns = 0;                  // the certificate comes within this, whoever answers; 0: at once
+  // From now, on the hub's clock: the certificate comes within this, whoever answers. While it waits for another write
+  // of the model, that one's end and a lease more; it is then told of anew, and shorter, when its own turn comes.
+  Nanos wait_ns = 0;
   template <class A>
   void fields(A& a) {
     a(recall, certificate, registered, answered, holders, wait_ns);
