@@ -24,12 +24,14 @@ constexpr std::size_t kComingMax = 64;
 // A whole file, which was hashed when it came. It stays readable when it is removed meanwhile.
 class NeighbourFetch : public FetchSource {
  public:
-  NeighbourFetch(BlobMapping mapping, FetchWindow window) : mapping_(std::move(mapping)), window_(std::move(window)) {}
+  NeighbourFetch(BlobFile file, FetchWindow window) : file_(std::move(file)), window_(std::move(window)) {}
   Result<void> take(Bytes said) override { return window_.take(said); }
-  Result<std::optional<Bytes>> next() override { return window_.next(mapping_.bytes()); }
+  Result<std::optional<Bytes>> next() override {
+    return window_.next([this](std::uint64_t offset, std::size_t bytes) { return file_.read(offset, bytes); });
+  }
 
  private:
-  const BlobMapping mapping_;
+  const BlobFile file_;
   FetchWindow window_;
 };
 
@@ -246,11 +248,11 @@ Result<std::unique_ptr<FetchSource>> SiteExchange::on_fetch(const PeerIdentity& 
   if (!request) return fail(request.error());
   const auto* blob = std::get_if<FetchBlob>(&request->what);
   if (blob == nullptr) return fail(Code::kInvalid, "an edge makes no deltas");
-  auto mapping = blobs_.map(blob->sha256);
-  if (!mapping) return fail(mapping.error());
-  auto window = FetchWindow::open(blob->sha256, mapping->bytes().size(), request->more);
+  auto file = blobs_.open_file(blob->sha256);
+  if (!file) return fail(file.error());
+  auto window = FetchWindow::open(blob->sha256, file->size_bytes(), request->more);
   if (!window) return fail(window.error());
-  return std::unique_ptr<FetchSource>(std::make_unique<NeighbourFetch>(std::move(*mapping), std::move(*window)));
+  return std::unique_ptr<FetchSource>(std::make_unique<NeighbourFetch>(std::move(*file), std::move(*window)));
 }
 
 void SiteExchange::on_refused(const std::string& peer_address, const std::string& why) {

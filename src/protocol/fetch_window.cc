@@ -38,13 +38,21 @@ Result<void> FetchWindow::take(BytesView said) {
   return want(*more);
 }
 
+Result<std::optional<Bytes>> FetchWindow::next(const Read& read) {
+  if (head_) return std::exchange(head_, std::nullopt);
+  if (at_ >= until_) return std::optional<Bytes>{};
+  const std::size_t bytes = static_cast<std::size_t>(std::min<std::uint64_t>(piece_bytes_, until_ - at_));
+  auto piece = read(at_, bytes);
+  if (!piece) return fail(piece.error());
+  TIDELOCK_ASSERT(piece->size() == bytes);
+  at_ += bytes;
+  return std::optional<Bytes>(std::move(*piece));
+}
+
 std::optional<Bytes> FetchWindow::next(BytesView file) {
   TIDELOCK_ASSERT(file.size() == size_bytes_);
-  if (head_) return std::exchange(head_, std::nullopt);
-  if (at_ >= until_) return std::nullopt;
-  const BytesView piece = file.substr(at_, std::min<std::uint64_t>(piece_bytes_, until_ - at_));
-  at_ += piece.size();
-  return Bytes(piece);
+  return *next(
+      [&](std::uint64_t offset, std::size_t bytes) -> Result<Bytes> { return Bytes(file.substr(offset, bytes)); });
 }
 
 }  // namespace tidelock

@@ -1,12 +1,13 @@
 // FetchWindow is the serving end of one fetch (M3): which bytes of a file go out next, from where the peer begins and
 // no further than it has asked. A hub and a gateway's neighbours serve by it.
 //
-// Pure; one thread. Cost: a copy of each piece. Errors: kCorrupt what is no FetchMore, kInvalid bounds that no file of
-// this size has; both end the fetch.
+// Pure; one thread. Errors: kCorrupt what is no FetchMore, kInvalid bounds that no file of this size has, and those of
+// reading; each ends the fetch.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "base/bytes.h"
@@ -22,7 +23,11 @@ class FetchWindow {
   static Result<FetchWindow> open(BytesView sha256, std::uint64_t size_bytes, const FetchMore& more);
   // What the peer says after its first frame: an encoded FetchMore.
   Result<void> take(BytesView said);
-  // The next frame out of `file`, always the same bytes, size_bytes of them; nullopt: nothing more was asked for.
+  // All `bytes` from `offset`, or an error: less is none.
+  using Read = std::function<Result<Bytes>(std::uint64_t offset, std::size_t bytes)>;
+  // The next frame out of the file that `read` reads; nullopt: nothing more was asked for.
+  Result<std::optional<Bytes>> next(const Read& read);
+  // The same of a file in memory, all size_bytes of it.
   std::optional<Bytes> next(BytesView file);
 
  private:

@@ -83,6 +83,26 @@ BlobMapping& BlobMapping::operator=(BlobMapping&& other) noexcept {
   return *this;
 }
 
+BlobFile::~BlobFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+BlobFile::BlobFile(BlobFile&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)), size_bytes_(other.size_bytes_) {}
+BlobFile& BlobFile::operator=(BlobFile&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(path_, other.path_);
+  std::swap(size_bytes_, other.size_bytes_);
+  return *this;
+}
+
+Result<Bytes> BlobFile::read(std::uint64_t offset, std::size_t bytes) const {
+  auto piece = files::read_at(fd_, path_, offset, bytes);
+  if (!piece) return fail(Code::kCorrupt, piece.error().message);
+  if (piece->size() == bytes) return piece;
+  return fail(Code::kCorrupt, "read " + path_ + ": it ends at byte " + std::to_string(offset + piece->size()) + " of " +
+                                  std::to_string(size_bytes_));
+}
+
 // ----------------------------------------------------------------------------------------------------------- writer
 
 BlobStore::Writer::Writer(BlobStore& store, std::string hex, std::uint64_t size_bytes, bool sized)
@@ -390,6 +410,18 @@ Result<BlobMapping> BlobStore::map(BytesView sha256_raw) const {
   mapping.data_ = static_cast<const char*>(at);
   mapping.size_ = static_cast<std::size_t>(size);
   return mapping;
+}
+
+Result<BlobFile> BlobStore::open_file(BytesView sha256_raw) const {
+  const auto known = size_bytes(sha256_raw);
+  if (!known) return fail(known.error());
+  std::string where = blob_path(to_hex(sha256_raw));
+  std::uint64_t size = 0;
+  auto fd = files::open_plain(where, size);
+  if (!fd) return fail(fd.error());
+  if (size == *known) return BlobFile(fd->release(), std::move(where), size);
+  return fail(Code::kCorrupt,
+              "blob " + where + ": has " + std::to_string(size) + " bytes, it came with " + std::to_string(*known));
 }
 
 Result<void> BlobStore::examine(BytesView sha256_raw, const std::function<bool(std::uint64_t bytes)>& piece) const {

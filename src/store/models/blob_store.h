@@ -28,6 +28,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -75,6 +76,28 @@ class BlobMapping {
   friend class BlobStore;
   const char* data_ = nullptr;
   std::size_t size_ = 0;
+};
+
+// One blob, open to be read in pieces. It stays readable when the blob is removed or the store is closed. Unlike a
+// mapping, a bad sector or a file that somebody cut short is an error of the read that meets it, and no SIGBUS: what is
+// served to others is read by this.
+class BlobFile {
+ public:
+  ~BlobFile();
+  BlobFile(BlobFile&& other) noexcept;
+  BlobFile& operator=(BlobFile&& other) noexcept;
+  std::uint64_t size_bytes() const { return size_bytes_; }
+  // All `bytes` from `offset`, which lie within the size. kCorrupt, naming the file: the disk does not give them, or
+  // the file became shorter.
+  Result<Bytes> read(std::uint64_t offset, std::size_t bytes) const;
+
+ private:
+  friend class BlobStore;
+  BlobFile(int fd, std::string path, std::uint64_t size_bytes)
+      : fd_(fd), path_(std::move(path)), size_bytes_(size_bytes) {}
+  int fd_;
+  std::string path_;
+  std::uint64_t size_bytes_;
 };
 
 class BlobStore {
@@ -131,6 +154,8 @@ class BlobStore {
   // At most `bytes_max` from `offset`; empty at the end. kInvalid beyond the end.
   Result<Bytes> read(BytesView sha256, std::uint64_t offset, std::size_t bytes_max) const;
   Result<BlobMapping> map(BytesView sha256) const;
+  // kCorrupt: the file has not the size any more that it came with.
+  Result<BlobFile> open_file(BytesView sha256) const;
   // Where the blob lies, for hard links (layout.h). Never write to it.
   Result<std::string> path(BytesView sha256) const;
   // Reads it all and compares (X3), and changes nothing. kCorrupt: damaged on disk. kNotFound: its file is gone. Any
