@@ -1,4 +1,4 @@
-// BlobFetch is the hub's end of one fetch of a blob (M3): bytes of a mapping, as protocol/fetch_window.h lets them go.
+// BlobFetch is the hub's end of one fetch of a blob (M3): bytes of a file, as protocol/fetch_window.h lets them go.
 #pragma once
 
 #include <memory>
@@ -13,17 +13,19 @@ namespace tidelock {
 
 class BlobFetch : public FetchSource {
  public:
-  static Result<std::unique_ptr<FetchSource>> open(BytesView sha256, BlobMapping mapping, const FetchMore& more) {
-    auto window = FetchWindow::open(sha256, mapping.bytes().size(), more);
+  static Result<std::unique_ptr<FetchSource>> open(BytesView sha256, BlobFile file, const FetchMore& more) {
+    auto window = FetchWindow::open(sha256, file.size_bytes(), more);
     if (!window) return fail(window.error());
-    return std::unique_ptr<FetchSource>(new BlobFetch(std::move(mapping), std::move(*window)));
+    return std::unique_ptr<FetchSource>(new BlobFetch(std::move(file), std::move(*window)));
   }
   Result<void> take(Bytes said) override { return window_.take(said); }
-  Result<std::optional<Bytes>> next() override { return window_.next(mapping_.bytes()); }
+  Result<std::optional<Bytes>> next() override {
+    return window_.next([this](std::uint64_t offset, std::size_t bytes) { return file_.read(offset, bytes); });
+  }
 
  private:
-  BlobFetch(BlobMapping mapping, FetchWindow window) : mapping_(std::move(mapping)), window_(std::move(window)) {}
-  const BlobMapping mapping_;
+  BlobFetch(BlobFile file, FetchWindow window) : file_(std::move(file)), window_(std::move(window)) {}
+  const BlobFile file_;
   FetchWindow window_;
 };
 

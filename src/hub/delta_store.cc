@@ -16,29 +16,43 @@ Result<std::unique_ptr<DeltaStore>> DeltaStore::open(const std::string& director
 
 namespace {
 Error nothing() { return {Code::kNotFound, "a delta would save nothing, or is more than this hub keeps", {}, 0}; }
+Error busy() { return {Code::kBusy, "this hub is making a delta; ask again", {}, 0}; }
 }  // namespace
 
-bool DeltaStore::known(BytesView base_sha256, BytesView target_sha256) {
+Result<std::optional<DeltaStore::Made>> DeltaStore::find(BytesView base_sha256, BytesView target_sha256) {
+  const Key key{Bytes(base_sha256), Bytes(target_sha256)};
   const std::lock_guard lock(mutex_);
-  const auto it = known_.find({Bytes(base_sha256), Bytes(target_sha256)});
-  return making_ || (it != known_.end() && (it->second.empty() || blobs_->has(it->second)));
+  auto found = find_locked(key);
+  if (found && !*found && making_ && *making_ != key) return fail(busy());
+  return found;
+}
+
+Result<std::optional<DeltaStore::Made>> DeltaStore::find_locked(const Key& key) {
+  const auto it = known_.find(key);
+  if (it == known_.end()) return std::optional<Made>{};
+  if (it->second.empty()) return fail(nothing());
+  auto file = blobs_->open_file(it->second);
+  if (!file) {  // it went, or went bad: it is made anew
+    if (file.error().code == Code::kCorrupt) (void)blobs_->verify(it->second);
+    return std::optional<Made>{};
+  }
+  return std::optional<Made>(Made{it->second, std::move(*file)});
 }
 
 Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base, BytesView target_sha256,
                                            BytesView target) {
-  const std::pair<Bytes, Bytes> key{Bytes(base_sha256), Bytes(target_sha256)};
+  const Key key{Bytes(base_sha256), Bytes(target_sha256)};
   {
     const std::lock_guard lock(mutex_);
-    if (const auto it = known_.find(key); it != known_.end()) {
-      if (it->second.empty()) return fail(nothing());
-      if (auto mapping = blobs_->map(it->second)) return Made{it->second, std::move(*mapping)};
-    }
-    if (making_) return fail(Code::kBusy, "this hub is making a delta; ask again");
-    making_ = true;
+    auto found = find_locked(key);
+    if (!found) return fail(found.error());
+    if (*found) return std::move(**found);
+    if (making_) return fail(busy());
+    making_ = key;
   }
   auto made = make(key, base, target);
   const std::lock_guard lock(mutex_);
-  making_ = false;
+  making_.reset();
   const bool saves_nothing = !made && made.error().code == Code::kNotFound;
   if (!made && !saves_nothing) return made;
   if (known_.size() >= kKnownMax) known_.clear();  // what is kept is found again by making it
@@ -46,7 +60,7 @@ Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base
   return made;
 }
 
-Result<DeltaStore::Made> DeltaStore::make(const std::pair<Bytes, Bytes>& key, BytesView base, BytesView target) {
+Result<DeltaStore::Made> DeltaStore::make(const Key& key, BytesView base, BytesView target) {
   const DeltaSource bases[] = {{base, key.first}};
   DeltaOptions options;
   options.bytes_max = std::max<std::uint64_t>(1, std::min<std::uint64_t>(blobs_->quota_bytes() / 2, target.size()));
@@ -58,9 +72,9 @@ Result<DeltaStore::Made> DeltaStore::make(const std::pair<Bytes, Bytes>& key, By
   if (const auto room = blobs_->make_room(made->bytes.size()); !room) return fail(room.error());
   auto stored = blobs_->put(made->bytes);
   if (!stored) return fail(stored.error());
-  auto mapping = blobs_->map(*stored);
-  if (!mapping) return fail(mapping.error());
-  return Made{std::move(*stored), std::move(*mapping)};
+  auto file = blobs_->open_file(*stored);
+  if (!file) return fail(file.error());
+  return Made{std::move(*stored), std::move(*file)};
 }
 
 }  // namespace tidelock

@@ -2,8 +2,7 @@
 // folder that holds so much and no more. What it holds can be made anew, so it goes when room is needed.
 //
 // Threads:  any. One delta is made at a time, by its caller, for as long as that takes (codec/delta.h): threads that
-// may
-//           be slow only. Whoever asks meanwhile for one that is not there is told kBusy: no second thread waits.
+//           may be slow only. Whoever asks meanwhile for another is told kBusy: no second thread waits.
 // Errors:   kNotFound a delta would save nothing, or is more than half of what is kept; that is remembered too, and
 //           making it ends as soon as it is certain. kUnavailable after stop(). Else as BlobStore and make_delta.
 #pragma once
@@ -13,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -32,23 +32,26 @@ class DeltaStore {
 
   struct Made {
     Bytes sha256;  // of the delta
-    BlobMapping mapping;
+    BlobFile file;
   };
-  // That delta() answers at once: it is here, or known to be of no use, or another is being made (kBusy).
-  bool known(BytesView base_sha256, BytesView target_sha256);
+  // What delta() would answer at once, open: so that it cannot go between a look and its use. Nullopt: it has to be
+  // made, or is being made. kBusy: another is.
+  Result<std::optional<Made>> find(BytesView base_sha256, BytesView target_sha256);
   // Digests are of the two files, whose bytes the caller vouches for.
   Result<Made> delta(BytesView base_sha256, BytesView base, BytesView target_sha256, BytesView target);
 
  private:
-  Result<Made> make(const std::pair<Bytes, Bytes>& key, BytesView base, BytesView target);
+  using Key = std::pair<Bytes, Bytes>;
+  Result<std::optional<Made>> find_locked(const Key& key);
+  Result<Made> make(const Key& key, BytesView base, BytesView target);
   explicit DeltaStore(std::unique_ptr<BlobStore> blobs) : blobs_(std::move(blobs)) {}
   static constexpr std::size_t kKnownMax = 4'096;
 
   const std::unique_ptr<BlobStore> blobs_;
   std::mutex mutex_;
-  bool making_ = false;
+  std::optional<Key> making_;
   std::atomic<bool> stopping_{false};
-  std::map<std::pair<Bytes, Bytes>, Bytes> known_;  // (base, target) -> delta; empty: it saves nothing
+  std::map<Key, Bytes> known_;  // (base, target) -> delta; empty: it saves nothing
 };
 
 }  // namespace tidelock

@@ -19,8 +19,6 @@ namespace {
 constexpr std::size_t kChunkBytes = 1u << 20;
 constexpr int kPeerTimeoutMs = 2'000;
 constexpr int kIdleTimeoutMs = 10'000;
-constexpr int kSlowWaitingMax = 256;
-constexpr Nanos kSlowAgainAfter = 5 * kSecond;
 constexpr int kPublishTimeoutMs = 5'000;
 constexpr std::size_t kFetchBasesMax = 8;
 
@@ -54,47 +52,6 @@ class Upload : public UploadConsumer {
  private:
   std::unique_ptr<BlobStore::Writer> writer_;
   std::uint64_t skip_;
-};
-
-// A fetch whose bytes have to be brought here first.
-class SlowFetch : public FetchSource {
- public:
-  struct Opening {  // shared with whoever brings them
-    std::mutex mutex;
-    std::optional<Result<std::unique_ptr<FetchSource>>> done;
-    bool given_up = false;  // nobody waits for it any more
-  };
-  explicit SlowFetch(std::shared_ptr<Opening> opening) : opening_(std::move(opening)) {}
-  ~SlowFetch() override {
-    const std::lock_guard lock(opening_->mutex);
-    opening_->given_up = true;
-  }
-  Result<void> take(Bytes said) override {
-    if (source_) return source_->take(std::move(said));
-    if (said_.size() >= kSaidMax) return fail(Code::kInvalid, "more was asked for before there was anything to send");
-    said_.push_back(std::move(said));
-    return {};
-  }
-  Result<std::optional<Bytes>> next() override {
-    if (!source_) {
-      {
-        const std::lock_guard lock(opening_->mutex);
-        if (!opening_->done) return std::optional<Bytes>{};
-        if (!*opening_->done) return fail(opening_->done->error());
-        source_ = std::move(**opening_->done);
-      }
-      for (Bytes& said : said_) {
-        if (const auto ok = source_->take(std::move(said)); !ok) return fail(ok.error());
-      }
-    }
-    return source_->next();
-  }
-
- private:
-  static constexpr std::size_t kSaidMax = 64;
-  const std::shared_ptr<Opening> opening_;
-  std::unique_ptr<FetchSource> source_;
-  std::vector<Bytes> said_;
 };
 
 }  // namespace
@@ -321,98 +278,81 @@ Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
 }
 
 // Here, or pulled from another hub first.
-Result<BlobMapping> HubModelStore::have(BytesView sha256) {
+Result<BlobFile> HubModelStore::have(BytesView sha256) {
   if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
   if (!blobs_->has(sha256)) {
     if (const auto pulled = pull(sha256); !pulled) return fail(pulled.error());
   }
-  return blobs_->map(sha256);
+  return blobs_->open_file(sha256);
 }
 
 Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first, std::function<void()> more) {
   auto request = decode<FetchRequest>(first, "fetch");
   if (!request) return fail(request.error());
-  if (at_hand(*request)) return open_fetch(*request);
-  if (stopping_) return fail(Code::kUnavailable, "this hub stops");
-  if (slow_waiting_ >= kSlowWaitingMax) {
-    return fail(Error{Code::kBusy,
-                      "this hub brings or makes " + std::to_string(kSlowWaitingMax) + " files already",
-                      {},
-                      kSlowAgainAfter});
-  }
-  ++slow_waiting_;
-  auto opening = std::make_shared<SlowFetch::Opening>();
-  slow_.post([this, opening, more = std::move(more), request = std::move(*request)] {
-    --slow_waiting_;
-    {
-      const std::lock_guard lock(opening->mutex);
-      if (opening->given_up) return;
-    }
-    auto opened = stopping_ ? Result<std::unique_ptr<FetchSource>>(fail(Code::kUnavailable, "this hub stops"))
-                            : open_fetch(request);
-    {
-      const std::lock_guard lock(opening->mutex);
-      opening->done = std::move(opened);
-    }
-    more();
-  });
-  return std::unique_ptr<FetchSource>(std::make_unique<SlowFetch>(std::move(opening)));
+  return slow_.fetch(std::move(*request), std::move(more));
 }
 
-// What is wrong with a request is said at once, too.
-bool HubModelStore::at_hand(const FetchRequest& request) const {
-  if (const auto* blob = std::get_if<FetchBlob>(&request.what))
-    return blob->sha256.size() != kSha256Bytes || blobs_->has(blob->sha256);
-  const auto& delta = std::get<FetchDelta>(request.what);
-  if (delta.target.size() != kSha256Bytes || delta.bases.size() > kFetchBasesMax) return true;
-  if (!blobs_->has(delta.target)) return false;
-  const auto base =
-      std::find_if(delta.bases.begin(), delta.bases.end(), [&](const Bytes& one) { return blobs_->has(one); });
-  return base == delta.bases.end() || deltas_->known(*base, delta.target);
+Result<std::unique_ptr<FetchSource>> HubModelStore::open_fetch(const FetchRequest& request, SlowFetches::Key& missing) {
+  if (const auto* delta = std::get_if<FetchDelta>(&request.what)) return open_delta(*delta, request.more, missing);
+  const Bytes& sha256 = std::get<FetchBlob>(request.what).sha256;
+  if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
+  missing = {{}, sha256};
+  if (!blobs_->has(sha256)) return std::unique_ptr<FetchSource>();
+  auto file = blobs_->open_file(sha256);
+  if (!file) return fail(file.error());
+  return BlobFetch::open(sha256, std::move(*file), request.more);
 }
 
-Result<std::unique_ptr<FetchSource>> HubModelStore::open_fetch(const FetchRequest& request) {
-  if (const auto* delta = std::get_if<FetchDelta>(&request.what)) return fetch_delta(*delta, request.more);
-  const auto& blob = std::get<FetchBlob>(request.what);
-  auto mapping = have(blob.sha256);
-  if (!mapping) return fail(mapping.error());
-  return BlobFetch::open(blob.sha256, std::move(*mapping), request.more);
-}
-
-Result<std::unique_ptr<FetchSource>> HubModelStore::fetch_delta(const FetchDelta& wanted, const FetchMore& more) {
+Result<std::unique_ptr<FetchSource>> HubModelStore::open_delta(const FetchDelta& wanted, const FetchMore& more,
+                                                               SlowFetches::Key& missing) {
   if (wanted.bases.size() > kFetchBasesMax) {
     return fail(Code::kInvalid,
                 std::to_string(wanted.bases.size()) + " bases: at most " + std::to_string(kFetchBasesMax));
   }
-  const auto target = have(wanted.target);
-  if (!target) return fail(target.error());
-  for (const Bytes& base : wanted.bases) {
-    const auto held = blobs_->map(base);
-    if (!held) continue;
-    auto delta = deltas_->delta(base, held->bytes(), wanted.target, target->bytes());
-    if (!delta) return fail(delta.error());
-    return BlobFetch::open(delta->sha256, std::move(delta->mapping), more);
+  if (const auto ok = check_digest(wanted.target); !ok) return fail(ok.error());
+  missing = {{}, wanted.target};
+  if (!blobs_->has(wanted.target)) return std::unique_ptr<FetchSource>();
+  const auto base =
+      std::find_if(wanted.bases.begin(), wanted.bases.end(), [&](const Bytes& one) { return blobs_->has(one); });
+  if (base == wanted.bases.end()) {
+    return fail(Code::kNotFound,
+                "this hub has none of the " + std::to_string(wanted.bases.size()) + " files to start from");
   }
-  return fail(Code::kNotFound,
-              "this hub has none of the " + std::to_string(wanted.bases.size()) + " files to start from");
+  missing = {*base, wanted.target};
+  auto found = deltas_->find(*base, wanted.target);
+  if (!found) return fail(found.error());
+  if (!*found) return std::unique_ptr<FetchSource>();
+  return BlobFetch::open((*found)->sha256, std::move((*found)->file), more);
+}
+
+Result<void> HubModelStore::bring(const SlowFetches::Key& missing) {
+  const auto& [base, target] = missing;
+  if (stopping_) return fail(Code::kUnavailable, "this hub stops");
+  if (base.empty()) return pull(target);
+  const auto from = blobs_->map(base), to = blobs_->map(target);
+  if (!from) return fail(from.error());
+  if (!to) return fail(to.error());
+  const auto made = deltas_->delta(base, from->bytes(), target, to->bytes());
+  return made ? Result<void>() : Result<void>(fail(made.error()));
 }
 
 Result<ChunkSource> HubModelStore::download(Bytes request) {
   auto wanted = decode<BlobDownload>(request, "download");
   if (!wanted) return fail(wanted.error());
-  auto mapping = have(wanted->sha256);
-  if (!mapping) return fail(mapping.error());
-  if (wanted->offset > mapping->bytes().size()) {
+  auto file = have(wanted->sha256);
+  if (!file) return fail(file.error());
+  if (wanted->offset > file->size_bytes()) {
     return fail(Code::kInvalid, "offset " + std::to_string(wanted->offset) + " is beyond the blob's " +
-                                    std::to_string(mapping->bytes().size()) + " bytes");
+                                    std::to_string(file->size_bytes()) + " bytes");
   }
-  auto shared = std::make_shared<BlobMapping>(std::move(*mapping));
+  auto shared = std::make_shared<BlobFile>(std::move(*file));
   return ChunkSource([shared, at = wanted->offset]() mutable -> Result<std::optional<Bytes>> {
-    const BytesView rest = shared->bytes().substr(at);
-    if (rest.empty()) return std::optional<Bytes>{};
-    const BytesView chunk = rest.substr(0, kChunkBytes);
-    at += chunk.size();
-    return std::optional<Bytes>(Bytes(chunk));
+    const std::uint64_t bytes = std::min<std::uint64_t>(kChunkBytes, shared->size_bytes() - at);
+    if (bytes == 0) return std::optional<Bytes>{};
+    auto chunk = shared->read(at, static_cast<std::size_t>(bytes));
+    if (!chunk) return fail(chunk.error());
+    at += bytes;
+    return std::optional<Bytes>(std::move(*chunk));
   });
 }
 

@@ -2,8 +2,8 @@
 // and pulling what is missing from the other hubs, or from the object store below (model_origin.h).
 //
 // Threads: any. One file is pulled once, however many ask for it. Blocking: download, upload and check_published read
-// disks and ask other hubs; call them from bulk threads. A fetch of what has to be pulled or made first does so on
-// threads of its own, so that it holds up no other.
+// disks and ask other hubs; call them from bulk threads. A fetch of what has to be pulled or made first does so
+// elsewhere (slow_fetches.h).
 #pragma once
 
 #include <atomic>
@@ -21,9 +21,9 @@
 #include "hub/model_care.h"
 #include "hub/model_origin.h"
 #include "hub/model_watch.h"
+#include "hub/slow_fetches.h"
 #include "protocol/admin.h"
 #include "store/models/blob_store.h"
-#include "wire/grpc/bulk_pool.h"
 #include "wire/grpc/transport.h"
 
 namespace tidelock {
@@ -66,12 +66,13 @@ class HubModelStore {
   explicit HubModelStore(TlsFiles tls) : tls_(std::move(tls)) {}
   Peers peers() const;
   Result<void> pull(BytesView sha256);
-  Result<BlobMapping> have(BytesView sha256);
+  Result<BlobFile> have(BytesView sha256);
   Result<void> pull_from(Peer& peer, BytesView sha256);
   Result<void> bring(const ManifestFile& file);
-  Result<std::unique_ptr<FetchSource>> open_fetch(const FetchRequest& request);
-  Result<std::unique_ptr<FetchSource>> fetch_delta(const FetchDelta& wanted, const FetchMore& more);
-  bool at_hand(const FetchRequest& request) const;
+  Result<std::unique_ptr<FetchSource>> open_fetch(const FetchRequest& request, SlowFetches::Key& missing);
+  Result<std::unique_ptr<FetchSource>> open_delta(const FetchDelta& wanted, const FetchMore& more,
+                                                  SlowFetches::Key& missing);
+  Result<void> bring(const SlowFetches::Key& missing);
 
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<DeltaStore> deltas_;
@@ -85,8 +86,9 @@ class HubModelStore {
   std::set<Bytes> pulling_;
   std::unique_ptr<HubModelCare> care_;  // its thread uses all of the above
   std::atomic<bool> stopping_{false};
-  std::atomic<int> slow_waiting_{0};  // tasks of slow_, those of fetches that were given up among them
-  wire::BulkPool slow_{3};            // as care_
+  SlowFetches slow_{SlowFetches::Hub{
+      [this](const FetchRequest& request, SlowFetches::Key& missing) { return open_fetch(request, missing); },
+      [this](const SlowFetches::Key& missing) { return bring(missing); }}};  // as care_
 };
 
 }  // namespace tidelock

@@ -189,5 +189,105 @@ TEST_F(ModelStoreTest, WhatAnotherHubGivesIsKeptOnlyUnderItsOwnHash) {
   EXPECT_EQ(store_->missing({wanted, sha256("other bytes")}).size(), 2u) << "neither is kept";
 }
 
+// What is served is read, not mapped: a file that is cut short meanwhile is an error, and no signal.
+TEST_F(ModelStoreTest, AFileThatIsCutShortUnderATransferEndsItAndNamesTheFile) {  // M3, X3
+  const Bytes bytes = noise(3, 3'000'000), digest = put(bytes);
+  const std::string hex = to_hex(digest), path = folder_.path() + "/models/blobs/" + hex.substr(0, 2) + "/" + hex;
+  const auto fetch = store_->fetch(encode(FetchRequest{FetchBlob{digest}, {0, bytes.size(), 1u << 20}}), [] {});
+  ASSERT_TRUE(fetch) << fetch.error().message;
+  auto download = store_->download(encode(BlobDownload{digest, 0}));
+  ASSERT_TRUE(download) << download.error().message;
+  ASSERT_TRUE((*fetch)->next().value()) << "its head";
+  EXPECT_EQ((*fetch)->next().value().value(), bytes.substr(0, 1u << 20));
+  EXPECT_EQ((*download)().value().value(), bytes.substr(0, 1u << 20));
+  std::filesystem::resize_file(path, 1'500'000);
+  const auto cut = (*fetch)->next();
+  ASSERT_FALSE(cut);
+  refused(cut.error(), Code::kCorrupt, path + ": it ends at byte 1500000 of 3000000", "in a fetch");
+  const auto cut_too = (*download)();
+  ASSERT_FALSE(cut_too);
+  refused(cut_too.error(), Code::kCorrupt, path + ": it ends at byte 1500000 of 3000000", "in a download");
+  const auto anew = store_->fetch(encode(FetchRequest{FetchBlob{digest}, {0, 0, 4'096}}), [] {});
+  ASSERT_FALSE(anew);
+  refused(anew.error(), Code::kCorrupt, path + ": has 1500000 bytes, it came with 3000000", "one that begins then");
+}
+
+// Has what a test lets it have, and is slow to give it: it waits to be told.
+class Slow : public EchoService {
+ public:
+  void on_call(const PeerIdentity&, Bytes, Reply reply) override {
+    AdminAnswer answer;
+    answer.value = encode(std::vector<Bytes>{});
+    reply(encode(answer));
+  }
+  Result<ChunkSource> on_download(const PeerIdentity&, Bytes request) override {
+    const auto wanted = decode<BlobDownload>(request, "download");
+    watched_.change([&] { ++asked_; });
+    if (!wanted || !watched_.wait([&] { return files_.contains(wanted->sha256); }))
+      return fail(Code::kNotFound, "nobody let it go");
+    return ChunkSource([bytes = files_[wanted->sha256], sent = false]() mutable -> Result<std::optional<Bytes>> {
+      if (std::exchange(sent, true)) return std::optional<Bytes>{};
+      return std::optional<Bytes>(bytes);
+    });
+  }
+  void let_go(const Bytes& bytes) {
+    watched_.change([&] { files_[sha256(bytes)] = bytes; });
+  }
+  int asked() {
+    int count = 0;
+    watched_.change([&] { count = asked_; });
+    return count;
+  }
+
+ private:
+  Watched watched_;
+  std::map<Bytes, Bytes> files_;
+  int asked_ = 0;
+};
+
+// Many gateways want a file that is not here: one thread brings it, and the others are there for other files.
+TEST_F(ModelStoreTest, FetchesOfOneMissingFileShareItsWayHere) {  // M3
+  Slow slow;
+  NodeServerOptions options;
+  options.tls = ca_.files(NodeRole::kHub, "hub-2");
+  const auto server = NodeServer::start(std::move(options), slow);
+  ASSERT_TRUE(server) << server.error().message;
+  store_->set_peers({{"hub-2", (*server)->address()}});
+  const Bytes first = noise(1, 20'000), second = noise(2, 30'000);
+  Watched heard;
+  std::map<Bytes, int> told;
+  std::vector<std::unique_ptr<FetchSource>> fetches;
+  const auto want = [&](const Bytes& bytes) {
+    const Bytes digest = sha256(bytes);
+    auto fetch = store_->fetch(encode(FetchRequest{FetchBlob{digest}, {0, bytes.size(), 1u << 20}}),
+                               [&, digest] { heard.change([&] { ++told[digest]; }); });
+    ASSERT_TRUE(fetch) << fetch.error().message;
+    fetches.push_back(std::move(*fetch));
+  };
+  const auto came = [&](FetchSource& fetch) {
+    (void)fetch.next().value().value();
+    return fetch.next().value().value();
+  };
+  for (int i = 0; i < 2 * SlowFetches::kThreads; ++i) want(first);
+  fetches.erase(fetches.begin());  // who began it gives up; the others wait still
+  want(second);
+  slow.let_go(second);
+  ASSERT_TRUE(heard.wait([&] { return told[sha256(second)] == 1; })) << "though nobody has the first yet";
+  EXPECT_EQ(came(*fetches.back()), second);
+  fetches.pop_back();
+  EXPECT_FALSE(fetches.front()->next().value());
+  slow.let_go(first);
+  ASSERT_TRUE(heard.wait([&] { return told[sha256(first)] == 2 * SlowFetches::kThreads; }));
+  for (const auto& fetch : fetches) EXPECT_EQ(came(*fetch), first);
+  EXPECT_EQ(slow.asked(), 2) << "each file came once";
+
+  store_->set_peers({});
+  fetches.clear();
+  const Bytes nowhere = noise(4, 10);
+  for (int i = 0; i < 2; ++i) want(nowhere);
+  ASSERT_TRUE(heard.wait([&] { return told[sha256(nowhere)] == 2; }));
+  for (const auto& fetch : fetches) refused(fetch->next().error(), Code::kNotFound, "is on no hub", "the one outcome");
+}
+
 }  // namespace
 }  // namespace tidelock
