@@ -50,11 +50,16 @@ AdminAnswer HubModelCare::answer(const StoreCall& call) {
 
 void HubModelCare::asked(const std::vector<Bytes>& sha256s) {
   const Nanos now = clock_.now();
-  const std::lock_guard lock(mutex_);
-  std::erase_if(asked_, [&](const auto& entry) { return saturating_sub(now, entry.second) > kPublishGrace; });
-  for (const Bytes& sha256 : sha256s) {
-    if (sha256.size() == kSha256Bytes && asked_.size() < kAskedMax) asked_[sha256] = now;
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(asked_, [&](const auto& entry) { return saturating_sub(now, entry.second) > kPublishGrace; });
+    for (const Bytes& sha256 : sha256s) {
+      if (sha256.size() == kSha256Bytes && asked_.size() < kAskedMax) asked_[sha256] = now;
+    }
   }
+  // This hub may be started anew before it hears of the publish. Not under the lock, which `collect` takes under the
+  // store's.
+  for (const Bytes& sha256 : sha256s) parts_.blobs.touch(sha256);
 }
 
 Result<std::vector<StoredRelease>> HubModelCare::releases() const {

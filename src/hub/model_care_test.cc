@@ -22,6 +22,8 @@ namespace {
 class HubModelCareTest : public testing::Test {
  protected:
   void SetUp() override {
+    care_.reset();
+    blobs_.reset();
     blobs_ = *BlobStore::open(folder_.path());
     care_ =
         std::make_unique<HubModelCare>(HubModelCare::Parts{*blobs_, rows_, [this](BytesView sha256) -> Result<void> {
@@ -97,6 +99,17 @@ TEST_F(HubModelCareTest, WhatIsOnItsWayIntoTheLedgerStays) {  // M8
   expect(run(StoreCall::What::kCollect), to_hex(stray));
   EXPECT_FALSE(blobs_->has(stray));
   for (const Bytes& kept : {of_a_release, asked, fresh}) EXPECT_TRUE(blobs_->has(kept));
+}
+
+// A publish was judged by what is here, and this hub starts anew before it hears of it: its manifest comes with the
+// ledger.
+TEST_F(HubModelCareTest, WhatAPublishAskedForStaysThoughTheHubStartsAnew) {  // M8, M2
+  const Bytes asked = put_old("uploaded long ago, and asked for now"), stray = put_old("stray");
+  care_->asked({asked});
+  SetUp();
+  expect(run(StoreCall::What::kCollect), "\"garbage\":1,");
+  EXPECT_TRUE(blobs_->has(asked));
+  EXPECT_FALSE(blobs_->has(stray));
 }
 
 }  // namespace

@@ -582,33 +582,46 @@ Result<void> BlobStore::remove(BytesView sha256_raw) {
   return {};
 }
 
+void BlobStore::touch(BytesView sha256_raw) const {
+  const std::lock_guard lock(mutex_);
+  const std::string hex = to_hex(sha256_raw);
+  if (blobs_.contains(hex)) (void)::utimensat(AT_FDCWD, blob_path(hex).c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
+}
+
 Result<std::vector<Garbage>> BlobStore::collect(const Keep& keep, bool remove) {
   std::vector<Garbage> garbage = quarantined();
-  const std::lock_guard lock(mutex_);
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(directory_ + "/partial", ignored)) {
-    const std::string hex = entry.path().filename().string().substr(0, 2 * kSha256Bytes);
-    if (!is_hex_digest(hex) || writing_.contains(hex) || pinned_hex(hex)) continue;
-    Garbage one{GarbageKind::kPartial, from_hex(hex), entry.file_size(ignored), written_ms(entry.path().string())};
+  std::vector<std::string> partials, blobs;
+  {
+    const std::lock_guard lock(mutex_);
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(directory_ + "/partial", ignored))
+      partials.push_back(entry.path().string());
+    for (const auto& [hex, size] : blobs_) blobs.push_back(hex);
+  }
+  // An unlink of a large file takes its time: the lock is let go after each.
+  for (const std::string& path : partials) {
+    const std::string hex = fs::path(path).filename().string().substr(0, 2 * kSha256Bytes);
+    const std::lock_guard lock(mutex_);
+    std::error_code error;
+    const std::uint64_t size = fs::file_size(path, error);
+    if (error || !is_hex_digest(hex) || writing_.contains(hex) || pinned_hex(hex)) continue;
+    Garbage one{GarbageKind::kPartial, from_hex(hex), size, written_ms(path)};
     if (keep(one)) continue;
     garbage.push_back(std::move(one));
-    if (remove) fs::remove(entry.path(), ignored);
+    if (remove) fs::remove(path, error);
   }
-  for (auto it = blobs_.begin(); it != blobs_.end();) {
-    Garbage one{GarbageKind::kBlob, from_hex(it->first), it->second, written_ms(blob_path(it->first))};
-    if (pinned_hex(it->first) || keep(one)) {  // M8
-      ++it;
-      continue;
-    }
+  for (const std::string& hex : blobs) {
+    const std::lock_guard lock(mutex_);
+    const auto it = blobs_.find(hex);
+    if (it == blobs_.end() || pinned_hex(hex)) continue;  // M8
+    const std::string path = blob_path(hex);
+    Garbage one{GarbageKind::kBlob, from_hex(hex), it->second, written_ms(path)};
+    if (keep(one)) continue;
     garbage.push_back(std::move(one));
-    if (!remove) {
-      ++it;
-      continue;
-    }
-    const std::string path = blob_path(it->first);
+    if (!remove) continue;
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail(files::error_of(errno, "remove", path));
     used_bytes_ -= it->second;
-    it = blobs_.erase(it);
+    blobs_.erase(it);
   }
   if (remove) drop_quarantined(0);
   return garbage;

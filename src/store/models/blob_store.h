@@ -175,7 +175,11 @@ class BlobStore {
   bool pinned(BytesView sha256) const;
 
   Result<void> remove(BytesView sha256);
-  // M8: what no pin names, nobody writes, and `keep` says no to; a damaged file always. With `remove` it goes.
+  // A blob that is here counts as written now: for those who judge by Garbage::written_ms, also after a restart.
+  void touch(BytesView sha256) const;
+  // M8: what no pin names, nobody writes, and `keep` says no to; a damaged file always. With `remove` it goes. Each
+  // file is judged and removed for itself, and the others who use the store come in between: what `keep` says, and what
+  // has() says to those who then make it say so, cannot cross.
   using Keep = std::function<bool(const Garbage& candidate)>;
   Result<std::vector<Garbage>> collect(const Keep& keep, bool remove);
   // Removes blobs without a pin, oldest first, and partial files without a writer, until `bytes_needed` fit under the
