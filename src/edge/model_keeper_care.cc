@@ -69,7 +69,8 @@ void ModelKeeper::take(Damaged& damaged) {
       const auto manifest =
           encoded ? room_->open_placed(key, *encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
       const Code why = manifest ? Code::kOk : manifest.error().code;
-      if (why != Code::kCorrupt && why != Code::kNotFound) {
+      const bool unread = !encoded && why == Code::kCorrupt;  // EIO
+      if (unread || (why != Code::kCorrupt && why != Code::kNotFound)) {
         if (!manifest)
           log(LogLevel::kWarn, "models", "manifest not believed",
               {{"model", key.first}, {"version", key.second}, {"message", manifest.error().message}});
@@ -186,7 +187,12 @@ void ModelKeeper::end_mending() {
     for (const CheckedFile& file : mending->files) {
       std::string& cause = why.emplace_back();
       const VersionKey key{file.model, file.version};
-      if (file.sha256.empty() ? room_->verified().contains(key) : room_->blobs().has(file.sha256)) continue;
+      if (file.sha256.empty() && room_->verified().contains(key)) {
+        // It may still be in use and its manifest not be readable: that is not repaired.
+        if (const auto there = room_->signed_manifest(key); !there) cause = there.error().message;
+        continue;
+      }
+      if (!file.sha256.empty() && room_->blobs().has(file.sha256)) continue;
       const auto failure = failures_.find(key);
       cause = failure != failures_.end() ? failure->second.cause
               : hub_.empty()             ? "this edge has no hub to fetch it from"
