@@ -221,7 +221,12 @@ void Cluster::edge_writer(int number) {
     if (!behind && edge.next_token % 5 == 0) {  // S4: another key at the same index
       KeyWrite other;
       other.key = write.write.key.starts_with("cfg:") ? "cfg:" + std::to_string(edge.next_token / 5 % 2) : "plain:0";
-      other.value = next_value();
+      if (world_.chance(300)) {
+        other.condition = Condition::kVersionStays;
+        other.expected = judge_.floor(other.key);  // the newest, as a rule
+      } else {
+        other.value = next_value();
+      }
       if (other.key != write.write.key) write.others.push_back(std::move(other));
     }
     if (behind) {
@@ -235,7 +240,9 @@ void Cluster::edge_writer(int number) {
       edge.writes[write.token.value] = {write.write.key, write.write.value, {}, behind};
       judge_.asked(edge.id, edge.incarnation, write.token.value);
       judge_.accepted(edge.id, write.write.key, write.write.value, write.write.ttl_ns);
-      for (const KeyWrite& other : write.others) judge_.accepted(edge.id, other.key, other.value, other.ttl_ns);
+      for (const KeyWrite& other : write.others) {
+        if (!only_asks(other)) judge_.accepted(edge.id, other.key, other.value, other.ttl_ns);
+      }
       step_edge(edge, write);
     });
   }

@@ -81,7 +81,7 @@ class Writer {
       }
       if (rng_.one_in(3)) write.ttl_ns = static_cast<Nanos>(rng_.below(200)) - 2;
       write.keep_ttl = rng_.one_in(6);
-      write.condition = static_cast<Condition>(rng_.one_in(2) ? 0 : rng_.below(5));
+      write.condition = static_cast<Condition>(rng_.one_in(2) ? 0 : rng_.below(6));
       write.expected = Index{rng_.one_in(3) ? 0 : rng_.below(index_ + 1)};
       put.writes.push_back(write);
     }

@@ -203,6 +203,8 @@ constexpr std::array kMutants = {
                "a rollout of a recalled version, or from one, goes on", &kRecalls},
     MutantInfo{kRecallNotToldAtOpen, "recall-not-told-at-open", "M7", "a gateway that was away is not told of recalls",
                &kRecalls},
+    MutantInfo{kStaysNotHeld, "stays-not-held", "S4",
+               "a write goes ahead although a key that it only asks for was written meanwhile"},
 };
 static_assert(kMutants.size() + 1 == static_cast<std::size_t>(kCount));
 

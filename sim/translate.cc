@@ -18,6 +18,7 @@ oracle::When fact(Condition condition) {
     case Condition::kPresent: return oracle::When::kPresent;
     case Condition::kVersionIs: return oracle::When::kVersionIs;
     case Condition::kAbsentOrSame: return oracle::When::kAbsentOrSame;
+    case Condition::kVersionStays: return oracle::When::kVersionStays;
   }
   return oracle::When::kAlways;
 }

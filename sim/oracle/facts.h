@@ -22,7 +22,7 @@ struct Stamp {  // of a write-behind record; all zero: none
   friend constexpr auto operator<=>(const Stamp&, const Stamp&) = default;
 };
 
-enum class When : std::uint8_t { kAlways, kAbsent, kPresent, kVersionIs, kAbsentOrSame };
+enum class When : std::uint8_t { kAlways, kAbsent, kPresent, kVersionIs, kAbsentOrSame, kVersionStays };
 
 struct Write {
   std::string key;
@@ -30,7 +30,7 @@ struct Write {
   Nanos ttl_ns = 0;            // 0: lives until deleted
   bool keep_ttl = false;
   When when = When::kAlways;
-  Index expected;          // kVersionIs; 0: absent
+  Index expected;          // kVersionIs, kVersionStays; 0: absent
   std::string names = {};  // M7: "MODEL VERSION" that this pointer puts in force or stages; empty: it is none
 };
 

@@ -137,7 +137,8 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Put& put)
     bool holds = true;
     if (write.when == When::kAbsent) holds = !now;
     if (write.when == When::kPresent) holds = now.has_value();
-    if (write.when == When::kVersionIs) holds = (now ? now->index : Index{}) == write.expected;
+    if (write.when == When::kVersionIs || write.when == When::kVersionStays)
+      holds = (now ? now->index : Index{}) == write.expected;
     if (write.when == When::kAbsentOrSame) holds = !now || now->value == write.value;
     if (!holds) {
       effect.conflict = true;
@@ -146,7 +147,7 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Put& put)
   }
   for (const Write& write : put.writes) {
     const auto& now = before.at(write.key);
-    if (write.when == When::kAbsentOrSame && now) continue;
+    if (write.when == When::kVersionStays || (write.when == When::kAbsentOrSame && now)) continue;
     Version version;
     version.value = write.value;
     version.names = write.value ? write.names : std::string();
@@ -188,8 +189,9 @@ bool LedgerModel::run(Effect& effect, const Entry& entry, const Entry::Certify& 
   if (recall == recalls_.end()) return false;
   if (recall->second.value != 0) return effect.conflict = true;
   for (const auto& [key, all] : versions_) {
-    const bool moved =
-        std::any_of(certify.writes.begin(), certify.writes.end(), [&](const Write& write) { return write.key == key; });
+    const bool moved = std::any_of(certify.writes.begin(), certify.writes.end(), [&](const Write& write) {
+      return write.key == key && write.when != When::kVersionStays;
+    });
     const Version* now = moved ? nullptr : live(key);
     if (now != nullptr && now->names == certify.what) return false;  // it is in force still
   }

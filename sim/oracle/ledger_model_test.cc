@@ -78,6 +78,9 @@ TEST(LedgerModel, ConditionsSpeakOfTheStateBeforeAndHoldTogether) {  // S4
                         Case{"that version", When::kVersionIs, Index{3}, "n", true, false},
                         Case{"another version", When::kVersionIs, Index{2}, "n", true, true},
                         Case{"version 0 is absence", When::kVersionIs, Index{0}, "n", false, false},
+                        Case{"it stays", When::kVersionStays, Index{3}, "v", true, false},
+                        Case{"it was written", When::kVersionStays, Index{2}, "v", true, true},
+                        Case{"it stays absent", When::kVersionStays, Index{0}, "v", false, false},
                         Case{"immutable, the same", When::kAbsentOrSame, {}, "v", true, false},
                         Case{"immutable, other content", When::kAbsentOrSame, {}, "n", true, true}}) {
     Book book;

@@ -127,6 +127,8 @@ enum class Mutant : std::uint8_t {
   kRecallForgetsRing,
   kRecallLeavesRollout,
   kRecallNotToldAtOpen,
+  // writes of several keys
+  kStaysNotHeld,
   kCount,
 };
 

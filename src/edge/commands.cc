@@ -1,5 +1,6 @@
 #include "edge/commands.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "codec/typed_value.h"
@@ -222,6 +223,11 @@ void EdgeCommands::get(const Asked& asked, std::string_view key,
 }
 
 void EdgeCommands::erase(const Asked& asked, const Arguments& args) {
+  const auto written_there = [this](std::string_view key) { return through(key); };
+  if (!asked.together && args.size() > 2 && args.size() - 1 <= kKeysPerWriteMax &&
+      std::all_of(args.begin() + 1, args.end(), written_there)) {
+    return erase_at_one_index(asked, args);
+  }
   auto all = std::make_shared<Gather>();
   all->left = args.size() - 1;
   for (std::size_t i = 1; i < args.size(); ++i) {

@@ -116,6 +116,8 @@ class EdgeCommands : public CommandHandler {
   // exec.cc
   struct Exec;
   static bool runs_together(RespCommand command);
+  // DEL of keys that are written through the hub, all of them.
+  void erase_at_one_index(const Asked& asked, const Arguments& args);
   void try_together(std::shared_ptr<Exec> exec);
   void run_together(const std::shared_ptr<Exec>& exec, const std::shared_ptr<Together>& all);
   void again_together(std::shared_ptr<Exec> exec);

@@ -1,6 +1,7 @@
 // EXEC of keys that are written through the hub: read them there, run the commands here, write what they leave at one
-// index on condition that no key was written meanwhile (kVersionIs), else all of it again. So what its commands saw and
-// what they wrote was the state of one instant, everywhere (S4).
+// index on condition that no key was written meanwhile (kVersionIs, kVersionStays), else all of it again. So what its
+// commands saw and what they wrote was the state of one instant, everywhere (S4). DEL of several such keys becomes one
+// when some are absent.
 
 #include <utility>
 
@@ -21,6 +22,7 @@ struct EdgeCommands::Exec {
   std::set<std::string, std::less<>> keys;
   std::map<std::string, Index> watched;  // -> the version that its client may have seen
   int tries_left = kTries;
+  bool deletes = false;  // a DEL of no MULTI: its answer alone is told, and values do not matter
 };
 
 bool EdgeCommands::execute_together(ConnectionContext& connection,
@@ -76,6 +78,26 @@ bool EdgeCommands::execute_together(ConnectionContext& connection,
   return true;
 }
 
+void EdgeCommands::erase_at_one_index(const Asked& asked, const Arguments& args) {
+  auto exec = std::make_shared<Exec>();
+  for (auto key = args.begin() + 1; key != args.end(); ++key) exec->keys.emplace(*key);
+  exec->commands.emplace_back(args.begin(), args.end());
+  exec->asked = asked;
+  exec->deletes = true;
+  std::vector<KeyWrite> writes;
+  for (const std::string& key : exec->keys) {
+    KeyWrite& write = writes.emplace_back();
+    write.key = key;
+    write.condition = Condition::kPresent;  // as a rule they are, and the hub need not be asked first
+    if (const std::string why = why_not_written(write); !why.empty()) return answer_error(asked, why);
+  }
+  core_.write_at_one_index(std::move(writes), [this, exec](const WriteDoneOp& done) {
+    if (done.code == Code::kConflict) return try_together(exec);
+    if (done.code != Code::kOk) return answer_error(exec->asked, error_reply(done.code, done.message));
+    answer(exec->asked, [&](RespReply& reply) { reply.integer(static_cast<std::int64_t>(exec->keys.size())); });
+  });
+}
+
 void EdgeCommands::try_together(std::shared_ptr<Exec> exec) {
   read_all_at_hub(exec, [this, exec](const std::shared_ptr<Together>& all) {
     for (const auto& [key, version] : exec->watched) {
@@ -92,7 +114,7 @@ void EdgeCommands::run_together(const std::shared_ptr<Exec>& exec, const std::sh
   }
   Asked asked = exec->asked;
   asked.together = all;
-  RespReply(all->answers, asked.protocol).array(exec->commands.size());
+  if (!exec->deletes) RespReply(all->answers, asked.protocol).array(exec->commands.size());
   for (const auto& words : exec->commands) {
     const Arguments args(words.begin(), words.end());
     const std::size_t answered = all->answered;
@@ -103,28 +125,33 @@ void EdgeCommands::run_together(const std::shared_ptr<Exec>& exec, const std::sh
                                            std::to_string(kAnswerBytesMax) + " bytes; ask for fewer");
     }
   }
-  // Of a key that was only read, itself is written: what was read of it holds when the others are written. Of reads
-  // alone nothing is, if all keys are there: a version that is the same in two readings was there between them. Of an
-  // absent key that says nothing.
-  bool writes_any = false, model = false;
+  // A key that was only read is not written: the hub holds its version against what was read. Reads alone do not even
+  // ask it for an index, if all keys are there: a version that is the same in two readings was there between them. Of
+  // an absent key that says nothing. (A hub of yesterday is given the value that the key has, to be written again.)
+  const bool stays = core_.core().hub_keeps_unwritten();
+  bool ask = false, model = false;
   std::vector<KeyWrite> writes;
   for (const auto& [name, key] : all->keys) {
-    writes_any |= key.write.has_value() || (!key.read.present && all->keys.size() > 1);
-    model |= name.starts_with("model:");
+    ask |= key.write.has_value() || (!key.read.present && all->keys.size() > 1);
+    model |= name.starts_with("model:") && !stays;
     KeyWrite write;
+    write.condition = exec->deletes && key.write ? Condition::kPresent
+                      : key.write || !stays      ? Condition::kVersionIs
+                                                 : Condition::kVersionStays;
     if (key.write) {
-      write = *key.write;
-    } else {
-      if (key.read.present) write.value = key.read.value;
-      write.keep_ttl = key.read.present;
+      write.value = key.write->value;
+      write.ttl_ns = key.write->ttl_ns;
+      write.keep_ttl = key.write->keep_ttl;
+    } else if (!stays && key.read.present) {
+      write.value = key.read.value;
+      write.keep_ttl = true;
     }
     write.key = name;
-    write.condition = Condition::kVersionIs;
     write.expected = key.read.version;
     writes.push_back(std::move(write));
   }
   const auto good = [this, exec, all] { answer(exec->asked, [&](RespReply& reply) { reply.raw(all->answers); }); };
-  if (!writes_any) {
+  if (!ask) {
     return read_all_at_hub(exec, [this, exec, all, good](const std::shared_ptr<Together>& second) {
       for (const auto& [name, key] : all->keys) {
         if (second->keys.find(name)->second.read.version != key.read.version) return again_together(exec);
@@ -133,9 +160,9 @@ void EdgeCommands::run_together(const std::shared_ptr<Exec>& exec, const std::sh
     });
   }
   if (model) {
-    return answer_error(exec->asked, error_reply(Code::kDenied,
-                                                 "model keys are written by `tidelock model`, so a "
-                                                 "transaction can only read them, and nothing else"));
+    return answer_error(exec->asked, error_reply(Code::kUnavailable,
+                                                 "the hub is of an older version: beside what it writes, a "
+                                                 "transaction cannot read model keys yet"));
   }
   core_.write_at_one_index(std::move(writes), [this, exec, good](const WriteDoneOp& done) {
     if (done.code == Code::kConflict) return again_together(exec);
@@ -157,7 +184,10 @@ void EdgeCommands::read_all_at_hub(const std::shared_ptr<Exec>& exec,
   for (const std::string& key : exec->keys) {
     find_at_hub(key, [this, exec, all, left, error, key, then](const std::string& why, const Current& found) {
       if (error->empty()) *error = why;
-      all->keys[key] = {found, found, {}};
+      Together::Key& at = all->keys[key];
+      at.read = found;
+      if (exec->deletes) at.read.value.clear();
+      at.now = at.read;
       if (--*left > 0) return;
       if (!error->empty()) return answer_error(exec->asked, *error);
       then(all);

@@ -2,6 +2,7 @@
 // another term, and an ignored command leaves no trace.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,8 +36,9 @@ enum class Condition : std::uint8_t {
   kPresent,       // SET XX
   kVersionIs,     // compare and set; expected = 0 demands absence
   kAbsentOrSame,  // immutable keys: the same content again is success, other content a conflict
+  kVersionStays,  // as kVersionIs, and the key is not written: what was read of it holds when the others are written
 };
-constexpr Condition last_enumerator(Condition) { return Condition::kAbsentOrSame; }
+constexpr Condition last_enumerator(Condition) { return Condition::kVersionStays; }
 
 struct KeyWrite {
   std::string key;
@@ -44,16 +46,17 @@ struct KeyWrite {
   Nanos ttl_ns = 0;            // 0 = lives until deleted
   bool keep_ttl = false;       // ttl_ns is ignored and the old expiry stays
   Condition condition = Condition::kNone;
-  Index expected;  // kVersionIs
+  Index expected;  // kVersionIs, kVersionStays
   friend bool operator==(const KeyWrite&, const KeyWrite&) = default;
   template <class A>
   void fields(A& a) {
     a(key, value, ttl_ns, keep_ttl, condition, expected);
   }
 };
+constexpr bool only_asks(const KeyWrite& write) { return write.condition == Condition::kVersionStays; }
 
 // S4: how much one write may be, so that it is one command of the ledger and one frame. Keys and values of one write
-// count together, and 40 bytes for what else is said of a key.
+// count together, and 40 bytes for what else is said of a key. What a write only asks for it does not set as well.
 inline constexpr std::size_t kWriteBytesMax = kValueBytesMax + (32u << 10);
 inline Result<void> check_write_extent(const std::vector<KeyWrite>& writes) {
   if (writes.empty() || writes.size() > kKeysPerWriteMax) {
@@ -61,7 +64,14 @@ inline Result<void> check_write_extent(const std::vector<KeyWrite>& writes) {
                                     std::to_string(writes.size()));
   }
   std::size_t bytes = 0;
-  for (const KeyWrite& write : writes) bytes += write.key.size() + (write.value ? write.value->size() : 0) + 40;
+  for (const KeyWrite& write : writes) {
+    bytes += write.key.size() + (write.value ? write.value->size() : 0) + 40;
+    if (!only_asks(write)) continue;
+    const auto named =
+        std::count_if(writes.begin(), writes.end(), [&](const KeyWrite& one) { return one.key == write.key; });
+    if (write.value || named > 1)
+      return fail(Code::kInvalid, "key '" + write.key + "' is only asked for, so it cannot be set by the same write");
+  }
   if (bytes <= kWriteBytesMax) return {};
   return fail(Code::kInvalid, "keys and values of one write are at most " + std::to_string(kWriteBytesMax) +
                                   " bytes together, these are " + std::to_string(bytes) + ": write them apart");
@@ -151,11 +161,12 @@ struct Batch {  // D5: the same (edge, incarnation, number) counts once
 // Which commands a ledger may hold. What came with a version is appended only once the ledger is at that version, which
 // the active hub raises as soon as every hub reads it. 1: all above. 2: RaiseVersion, so a ledger without it is at 1;
 // and a registration takes the floor of the others (G9). 3: rollouts, which are ordinary keys; but a hub that does not
-// know of them would activate beside one (M5). 4: recalls (M7), and
-// the number of its wave in each record of a rollout.
+// know of them would activate beside one (M5). 4: recalls (M7), kVersionStays (S4), and the number of its wave in each
+// record of a rollout.
 inline constexpr std::uint32_t kLedgerVersion = 4;
 inline constexpr std::uint32_t kLedgerVersionRings = 3;
 inline constexpr std::uint32_t kLedgerVersionRecalls = 4;
+inline constexpr std::uint32_t kLedgerVersionStays = 4;
 struct RaiseVersion {
   std::uint32_t version = 0;
   template <class A>

@@ -262,6 +262,8 @@ class EdgeCore {
     const auto held = memory_->peek(key);
     return held ? held->expires_at : kForever;
   }
+  // Whether the hub of the session knows kVersionStays (S4).
+  bool hub_keeps_unwritten() const { return welcome_.protocol_version >= kProtocolVersionStays; }
   bool has_proof(Nanos now) const { return state_ == State::kOpen && fresh_at_ != kNever && now >= fresh_at_; }
 
  private:

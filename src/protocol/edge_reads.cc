@@ -315,8 +315,10 @@ void EdgeCore::expire_waiting() {
     WriteDoneOp done;
     done.token = token;
     done.code = waiting.sent ? Code::kMaybeApplied : Code::kUnavailable;
-    done.message = waiting.sent ? "the hub did not answer in time; read before repeating"
-                                : "no session with a hub; nothing happened";
+    done.message = waiting.sent             ? "the hub did not answer in time; read before repeating"
+                   : state_ != State::kOpen ? "no session with a hub; nothing happened"
+                                            : "the hub is of an older version and cannot take this write; nothing "
+                                              "happened; try again";
     emit(std::move(done));
     writes_.erase(token);
   }

@@ -590,6 +590,24 @@ TEST(EdgeS4, SeveralKeysAreOneWrite) {
   }
 }
 
+TEST(EdgeS4, AHubOfYesterdayIsNotSentWhatItCannotRead) {
+  Bench bench;
+  bench.protocol_version = kProtocolVersionStays - 1;
+  bench.open();
+  EXPECT_FALSE(bench.core->hub_keeps_unwritten());
+  EdgeWrite write;
+  write.token = WriteToken{1};
+  write.write = {"cfg:a", "1", 0, false, Condition::kNone, {}};
+  write.others.push_back({"cfg:b", {}, 0, false, Condition::kVersionStays, Index{3}});
+  bench.step(write);
+  EXPECT_EQ(bench.count<WriteThrough>(), 0);
+  bench.disconnect();
+  bench.protocol_version = kProtocolVersionStays;
+  bench.open();
+  ASSERT_EQ(bench.count<WriteThrough>(), 1) << "the next hub takes it; " << bench.writes[1].message;
+  EXPECT_EQ(bench.last<WriteThrough>()->writes[1], write.others[0]);
+}
+
 TEST(EdgeA1, AWriteThroughIsRepeatedUnderOneIdUntilItsOutcomeIsKnown) {
   Bench bench;
   bench.open();

@@ -37,6 +37,10 @@ void EdgeCore::on_write(const EdgeWrite& write) {
                      0});
     }
   }
+  if (only_asks(write.write) && ns.write_mode != WriteMode::kThrough) {
+    return refuse(
+        {Code::kInvalid, "key '" + write.write.key + "' is not written through the hub: nobody can be asked", {}, 0});
+  }
   const bool behind = ns.write_mode == WriteMode::kBehind && ns.scope == Scope::kRegion;
   if (behind && !joined_)  // G9: it could be older than a deletion that was collected without this edge
     return refuse({Code::kBusy, "this edge has not joined its cluster yet", {}, kJoinRetry});
@@ -54,7 +58,7 @@ Result<void> EdgeCore::allowed(const KeyWrite& write) const {
     if (auto ok = validate_value(*write.value); !ok) return ok;
   }
   if (write.ttl_ns < 0) return fail(Code::kInvalid, "ttl must be positive");
-  if (write.key.starts_with("model:")) {
+  if (write.key.starts_with("model:") && !only_asks(write)) {
     return fail(Code::kDenied, "key '" + write.key + "': model keys are written by `tidelock model`");
   }
   return {};
@@ -74,6 +78,7 @@ bool EdgeCore::admit(const EdgeWrite& write, Nanos* expires_at) {
     case Condition::kNone: break;
     case Condition::kAbsent: holds = !present; break;
     case Condition::kPresent: holds = present; break;
+    case Condition::kVersionStays:  // refused before
     case Condition::kVersionIs: holds = (present ? entry->version : Index{}) == write.write.expected; break;
     case Condition::kAbsentOrSame: holds = !present || entry->value == write.write.value; break;
   }
@@ -192,10 +197,12 @@ void EdgeCore::write_through(const EdgeWrite& write) {
 
 void EdgeCore::send_through(WaitingWrite& waiting) {
   if (state_ != State::kOpen) return;
-  waiting.request = RequestNo{++last_request_};
-  waiting.sent = true;
   std::vector<KeyWrite> writes = {waiting.write.write};
   writes.insert(writes.end(), waiting.write.others.begin(), waiting.write.others.end());
+  // A hub of yesterday cannot read it. It waits for another hub until its deadline: an earlier one may have it.
+  if (!hub_keeps_unwritten() && std::any_of(writes.begin(), writes.end(), only_asks)) return;
+  waiting.request = RequestNo{++last_request_};
+  waiting.sent = true;
   for (KeyWrite& write : writes) {  // their lifetimes count from acceptance here
     if (write.ttl_ns > 0 && !TIDELOCK_MUTANT(kTtlIgnoresWait))
       write.ttl_ns = std::max<Nanos>(1, write.ttl_ns - saturating_sub(now_, waiting.accepted_at));

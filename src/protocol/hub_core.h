@@ -247,6 +247,7 @@ class HubCore {
   Session* session_of(const NodeId& edge);
 
   // writes (hub_writes.cc)
+  void write_anew(Put& put) const;
   void start_write(Op op);
   void advance_ops();
   bool block_satisfied(const OpenBlock& block) const;

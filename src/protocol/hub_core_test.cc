@@ -792,6 +792,59 @@ TEST(S4, AWriteThatTouchesAStrongKeyIsStrongAsAWhole) {
   EXPECT_EQ(bench.core->state().find("plain:a")->version, bench.core->state().find("cfg:b")->version);
 }
 
+TEST(S4, AKeyThatIsOnlyAskedForIsNeitherBlockedNorWritten) {
+  for (const std::uint32_t ledger : {kLedgerVersionStays, kLedgerVersionStays - 1}) {
+    Bench bench;
+    bench.lead_and_wait();
+    bench.step(HubVersions{ledger});
+    bench.commit();
+    bench.connect(1, "edge-1");
+    bench.commit();
+    bench.probe(1);
+    const auto version = [&](const char* key) {
+      const auto held = bench.core->state().find(key);
+      return held ? held->version : Index{};
+    };
+    const auto put = [&](std::uint64_t number, std::vector<KeyWrite> writes) {
+      bench.from(1, WriteThrough{RequestNo{number}, {9, number}, std::move(writes), {}});
+      if (const Block* block = bench.last<Block>(1)) bench.from(1, BlockAck{block->term, block->number});
+      bench.commit();
+    };
+    put(1, {{"cfg:b", "1", 0, false, Condition::kNone, {}}});
+    const Index b = version("cfg:b");
+    ASSERT_GT(b, Index{});
+    const int blocks = bench.count<Block>(1);
+    put(2, {{"plain:a", "1", 0, false, Condition::kNone, {}}, {"cfg:b", {}, 0, false, Condition::kVersionStays, b}});
+    EXPECT_GT(version("plain:a"), b);
+    if (ledger >= kLedgerVersionStays) {
+      EXPECT_EQ(bench.count<Block>(1), blocks);
+      EXPECT_EQ(version("cfg:b"), b);
+    } else {  // hubs of yesterday read this ledger: it is written with the value that it has
+      EXPECT_EQ(bench.count<Block>(1), blocks + 1);
+      EXPECT_EQ(version("cfg:b"), version("plain:a"));
+    }
+    EXPECT_EQ(bench.core->state().find("cfg:b")->value, "1");
+    const Index now = version("plain:a");
+    put(3, {{"plain:a", "2", 0, false, Condition::kNone, {}},
+            {"cfg:b", {}, 0, false, Condition::kVersionStays, Index{b.value - 1}}});
+    EXPECT_EQ(version("plain:a"), now);
+    EXPECT_EQ(bench.last<WriteDone>(1)->code, Code::kConflict);
+    put(4, {{"plain:a", "2", 0, false, Condition::kNone, {}},
+            {"model:m:current@default", {}, 0, false, Condition::kVersionStays, {}}});
+    EXPECT_EQ(bench.last<WriteDone>(1)->code, ledger >= kLedgerVersionStays ? Code::kOk : Code::kInvalid);
+    // Written anew, it counts for the size of the write.
+    put(5, {{"plain:large", Bytes(kValueBytesMax, 'v'), 0, false, Condition::kNone, {}}});
+    put(6, {{"plain:a", Bytes(100'000, 'v'), 0, false, Condition::kNone, {}},
+            {"plain:large", {}, 0, false, Condition::kVersionStays, version("plain:large")}});
+    EXPECT_EQ(bench.last<WriteDone>(1)->code, ledger >= kLedgerVersionStays ? Code::kOk : Code::kInvalid);
+    for (const KeyWrite& second : {KeyWrite{"plain:b", {}, 0, false, Condition::kVersionStays, {}},
+                                   KeyWrite{"plain:c", "v", 0, false, Condition::kVersionStays, {}}}) {
+      put(second.value ? 7 : 8, {{"plain:b", "1", 0, false, Condition::kNone, {}}, second});
+      EXPECT_EQ(bench.last<WriteDone>(1)->code, Code::kInvalid) << bench.last<WriteDone>(1)->message;
+    }
+  }
+}
+
 struct Model {
   Bench& bench;
   void publish(const std::string& version) {

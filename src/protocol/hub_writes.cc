@@ -78,8 +78,16 @@ void HubCore::start_write(Op op) {
     finish(op, Code::kBusy, "too many writes are waiting at this hub", {});
     return;
   }
-  if (const auto* put = std::get_if<Put>(&op.body)) {
-    for (const KeyWrite& write : put->writes) op.strong = op.strong || is_strong(write.key);  // S4: strong as a whole
+  if (auto* put = std::get_if<Put>(&op.body)) {
+    if (state_.ledger_version() < kLedgerVersionStays) {
+      write_anew(*put);
+      if (const auto ok = check_write_extent(put->writes); !ok && !op.certifies) {
+        finish(op, Code::kInvalid, ok.error().message, {});
+        return;
+      }
+    }
+    for (const KeyWrite& write : put->writes)  // S4: strong as a whole
+      op.strong = op.strong || (is_strong(write.key) && !only_asks(write));
   }
   if (const auto* removal = std::get_if<RemoveEdge>(&op.body)) removing_.insert(removal->edge);
   const CommandId id = op.id;
@@ -87,12 +95,25 @@ void HubCore::start_write(Op op) {
   queue_.push_back(id);
 }
 
+// For a ledger that hubs of yesterday read: a key that is only asked for is written with the value that it has. (If it
+// changes before that is applied, the condition refuses the whole.)
+void HubCore::write_anew(Put& put) const {
+  for (KeyWrite& write : put.writes) {
+    if (!only_asks(write)) continue;
+    write.condition = Condition::kVersionIs;
+    if (const auto held = state_.find(write.key)) write.value = held->value;
+    write.keep_ttl = write.value.has_value();
+  }
+}
+
 void HubCore::open_block(Op& op) {  // S1
   op.block = last_block_ = BlockNo{last_block_.value + 1};
   op.state = Op::State::kBlocking;
   OpenBlock block;
   block.op = op.id;
-  for (const KeyWrite& write : std::get<Put>(op.body).writes) block.keys.push_back(write.key);
+  for (const KeyWrite& write : std::get<Put>(op.body).writes) {
+    if (!only_asks(write)) block.keys.push_back(write.key);
+  }
   for (auto& [conn, session] : sessions_) {
     if (session.open) send(session, Block{term_, op.block, block.keys});
   }
@@ -150,7 +171,9 @@ void HubCore::append_op(Op& op) {
   };
   op.append_number = ++appends_;
   if (auto* put = std::get_if<Put>(&op.body)) {
-    for (KeyWrite& write : put->writes) age(write), op.keys.push_back(write.key);
+    for (KeyWrite& write : put->writes) {
+      if (!only_asks(write)) age(write), op.keys.push_back(write.key);
+    }
   } else if (auto* batch = std::get_if<Batch>(&op.body)) {
     for (BatchRecord& record : batch->records) age(record), op.keys.push_back(record.key);
   }
@@ -269,7 +292,9 @@ void HubCore::on_write_through(Session& session, const WriteThrough& write) {
   for (const KeyWrite& one : write.writes) {
     if (const auto ok = validate_key(one.key); !ok) problem = ok.error().message;
     if (one.value && one.value->size() > kValueBytesMax) problem = "value of '" + one.key + "' is above 1 MiB";
-    if (one.key.starts_with("model:")) problem = "'" + one.key + "': model keys are written by `tidelock model`";
+    const bool asks = only_asks(one) && state_.ledger_version() >= kLedgerVersionStays;
+    if (one.key.starts_with("model:") && !asks)
+      problem = "'" + one.key + "': model keys are written by `tidelock model`";
     if (namespace_of(state_.namespaces(), one.key).write_mode != WriteMode::kThrough) {
       problem = "'" + one.key + "' is not in a write-through namespace";
     }

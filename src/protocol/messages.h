@@ -25,6 +25,7 @@ inline constexpr std::uint32_t kProtocolVersionMin = 1;
 inline constexpr std::uint32_t kProtocolVersion = 5;
 inline constexpr std::uint32_t kProtocolVersionRings = 4;
 inline constexpr std::uint32_t kProtocolVersionRecalls = 5;
+inline constexpr std::uint32_t kProtocolVersionStays = 5;
 
 // ------------------------------------------------------------------------------------------------- edge -> hub
 

@@ -181,7 +181,8 @@ bool condition_holds(const KeyWrite& write, const StoredValue* live) {
     case Condition::kNone: return true;
     case Condition::kAbsent: return live == nullptr;
     case Condition::kPresent: return live != nullptr;
-    case Condition::kVersionIs: return (live == nullptr ? Index{} : live->version) == write.expected;
+    case Condition::kVersionIs:
+    case Condition::kVersionStays: return (live == nullptr ? Index{} : live->version) == write.expected;
     case Condition::kAbsentOrSame: return live == nullptr || live->value == write.value;
   }
   return false;
@@ -492,7 +493,7 @@ void StateMachine::run(Applied& applied, const Put& put) {  // S4
     return it == live_before.end() ? nullptr : &it->second;
   };
   for (const KeyWrite& write : put.writes) {  // all or nothing
-    if (condition_holds(write, before(write.key))) continue;
+    if (condition_holds(write, before(write.key)) || (only_asks(write) && TIDELOCK_MUTANT(kStaysNotHeld))) continue;
     applied.code = Code::kConflict;
     applied.message = "the condition on '" + write.key + "' does not hold";
     return;  // with effect: the id is used up, and the same answer is given to every retry
@@ -500,7 +501,7 @@ void StateMachine::run(Applied& applied, const Put& put) {  // S4
   std::map<std::string, StoredValue> changed;
   for (const KeyWrite& write : put.writes) {
     const StoredValue* held = before(write.key);
-    if (write.condition == Condition::kAbsentOrSame && held != nullptr) continue;  // the same content: nothing changes
+    if (only_asks(write) || (write.condition == Condition::kAbsentOrSame && held != nullptr)) continue;  // not changed
     StoredValue now;  // a write-through value bears no stamp: the ledger orders it
     now.version = applied.index;
     now.value = write.value;
@@ -556,8 +557,7 @@ void StateMachine::run(Applied& applied, const RegisterEdge& edge) {  // A6
   put_row(named_row('e', edge.edge), edge.site);
 }
 
-void StateMachine::run(Applied&,
-                       const RemoveEdge& edge) {  // A6; its batch numbers stay: a late batch still counts once
+void StateMachine::run(Applied&, const RemoveEdge& edge) {  // A6; its batch numbers stay: a late one still counts once
   edges_.erase(edge.edge);
   erase_row(named_row('e', edge.edge));
 }

@@ -22,6 +22,13 @@ KeyWrite set(std::string key, std::string value, Condition condition = Condition
   write.expected = expected;
   return write;
 }
+KeyWrite stays(std::string key, Index expected) {
+  KeyWrite write;
+  write.key = std::move(key);
+  write.condition = Condition::kVersionStays;
+  write.expected = expected;
+  return write;
+}
 KeyWrite del(std::string key) {
   KeyWrite write;
   write.key = std::move(key);
@@ -199,6 +206,10 @@ TEST(StateMachine, AWriteIsAllOrNothing) {  // S4
       {"version differs", {set("a", "2", Condition::kVersionIs, Index{2})}, Code::kConflict, "1", "-"},
       {"version 0 demands absence, and it is absent", {set("b", "2", Condition::kVersionIs)}, Code::kOk, "1", "2"},
       {"version 0 demands absence, and it is there", {set("a", "2", Condition::kVersionIs)}, Code::kConflict, "1", "-"},
+      {"another key stays", {stays("a", Index{3}), set("b", "2")}, Code::kOk, "1", "2"},
+      {"another key was written", {stays("a", Index{2}), set("b", "2")}, Code::kConflict, "1", "-"},
+      {"another key stays absent", {set("a", "2"), stays("b", {})}, Code::kOk, "2", "-"},
+      {"another key is there by now", {stays("a", {}), set("b", "2")}, Code::kConflict, "1", "-"},
       {"immutable, new", {set("b", "2", Condition::kAbsentOrSame)}, Code::kOk, "1", "2"},
       {"immutable, the same again", {set("a", "1", Condition::kAbsentOrSame)}, Code::kOk, "1", "-"},
       {"immutable, other content", {set("a", "2", Condition::kAbsentOrSame), set("b", "2")}, Code::kConflict, "1", "-"},
@@ -231,6 +242,19 @@ TEST(StateMachine, TheSameImmutableContentKeepsItsVersion) {
   EXPECT_TRUE(again.effective);
   EXPECT_TRUE(again.changed.empty());
   EXPECT_EQ(hub.machine.find("model:m:v1")->version, first.index);
+}
+
+TEST(StateMachine, AKeyThatIsOnlyAskedForIsNotChanged) {  // S4
+  Hub hub;
+  hub.start();
+  const Index version = hub.put({set("a", "1")}).index;
+  const Applied applied = hub.put({stays("a", version), set("b", "2"), stays("c", {})});
+  ASSERT_EQ(applied.changed.size(), 1u);
+  EXPECT_EQ(applied.changed[0].key, "b");
+  EXPECT_EQ(hub.machine.find("a")->version, version);
+  const Applied asked = hub.put({stays("a", version), stays("c", {})});
+  EXPECT_EQ(asked.code, Code::kOk) << "nothing but questions: both held at this index";
+  EXPECT_TRUE(asked.changed.empty());
 }
 
 TEST(StateMachine, ADeleteIsToldEvenOfAnAbsentKey) {

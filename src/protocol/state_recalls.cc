@@ -90,7 +90,7 @@ bool StateMachine::still_named(const CertifyRecall& certify) const {
   const std::string& name = certify.certificate.name;
   for (const std::string& key : {model_current_key(name), model_ring_key(name), model_staged_key(name)}) {
     bool moved = false;
-    for (const KeyWrite& write : certify.put.writes) moved = moved || write.key == key;
+    for (const KeyWrite& write : certify.put.writes) moved = moved || (write.key == key && !only_asks(write));
     if (moved) continue;  // to what is not recalled, as run(Put) sees to it
     const auto held = find(key);
     const auto named = held && held->value ? version_named(key, *held->value) : std::nullopt;

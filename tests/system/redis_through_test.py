@@ -146,9 +146,16 @@ class Through(unittest.TestCase):
         self.queue(("SET", "config:r1", "x" * 600_000), ("SET", "config:r2", "y" * 600_000))
         with self.assertRaisesRegex(RespError, "bytes together"):
             call("EXEC")
-        self.queue(("SET", "config:r1", "never"), ("GET", "model:none:current@default"))
-        with self.assertRaisesRegex(RespError, "^NOPERM model keys"):
-            call("EXEC")
+        with self.cluster.redis("edge-1") as redis:  # the harness stops at an error inside
+            for command in (("MULTI",), ("SET", "config:r0", "set"), ("SET", "model:none:current@default", "never")):
+                redis.call(*command)
+            with self.assertRaisesRegex(RespError, "^NOPERM key 'model:none"):
+                redis.call("EXEC")
+        self.assertEqual(self.strong("config:r0"), b"set")
+        self.queue(("SET", "config:r0", "1"), ("GET", "model:none:current@default"))
+        self.assertEqual(call("EXEC"), [b"OK", None])
+        with self.assertRaisesRegex(RespError, "^NOPERM key 'model:none"):
+            call("DEL", "config:r1", "model:none:current@default")
         self.queue(*[("GET", f"config:r{n}") for n in range(1025)])
         with self.assertRaisesRegex(RespError, "^EXECABORT .* 1025 keys"):
             call("EXEC")
@@ -179,6 +186,47 @@ class Through(unittest.TestCase):
         self.queue(("SET", "config:w2", "of w1"))
         self.assertEqual(call("EXEC"), [b"OK"])
         self.assertEqual(self.strong("config:w2"), b"of w1")
+
+    def test_what_a_transaction_only_reads_or_watches_is_not_written(self):
+        call = self.redis.call
+        version = lambda key: call("TL.GET", key, "STRONG")["version"]
+        call("MSET", "config:k1", "1", "config:k2", "2", "config:k3", "3")
+        before = {key: version(key) for key in ("config:k1", "config:k2")}
+        self.assertEqual(call("WATCH", "config:k1"), b"OK")
+        self.assertEqual(call("GET", "config:k1"), b"1")
+        self.queue(("GET", "config:k2"), ("GET", "config:none"), ("INCR", "config:k3"))
+        self.assertEqual(call("EXEC"), [b"2", None, 4])
+        self.assertEqual({key: version(key) for key in before}, before)
+        # So two that watch one key and write others do not get into each other's way.
+        with self.cluster.redis("edge-2") as other:
+            self.assertEqual(other.call("GET", "config:k1"), b"1")  # held before it is watched: no fetch after
+            for redis, key in ((self.redis, "config:k2"), (other, "config:k3")):
+                self.assertEqual(redis.call("WATCH", "config:k1"), b"OK")
+                self.assertEqual(redis.call("GET", "config:k1"), b"1")
+                self.assertEqual(redis.call("MULTI"), b"OK")
+                self.assertEqual(redis.call("SET", key, "mine"), b"QUEUED")
+            self.assertEqual([self.redis.call("EXEC"), other.call("EXEC")], [[b"OK"], [b"OK"]])
+
+    def test_several_keys_are_deleted_at_one_index(self):
+        call = self.redis.call
+        call("MSET", "config:d1", "1", "config:d2", "2", "config:d3", "3", "own:d", "4")
+        gone = []
+
+        def take():
+            with self.cluster.redis("edge-2") as redis:
+                gone.append(redis.call("DEL", "config:d1", "config:none", "config:d2", "config:d3"))
+
+        taker = threading.Thread(target=take)
+        taker.start()
+        gone.append(call("UNLINK", "config:d3", "config:d2", "config:d1"))
+        taker.join()
+        self.assertEqual(sorted(gone), [0, 3], "one of the two had them all")
+        self.assertEqual([self.strong(f"config:d{n}") for n in (1, 2, 3)], [None] * 3)
+        self.assertEqual(call("SET", "config:d1", "1"), b"OK")
+        self.assertEqual(call("DEL", "config:d1", "own:d"), 2)
+        self.assertEqual(call("DEL", "config:d1", "config:d2"), 0)
+        call("MSET", "config:d1", "1", "config:d2", "2")
+        self.assertEqual(call("DEL", "config:d1", "config:d2", "config:d1"), 2)
 
     def test_transactions_of_two_edges_lose_nothing(self):
         self.redis.call("MSET", "config:from", "1000", "config:to", "0")
