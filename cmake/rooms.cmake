@@ -1,5 +1,6 @@
 # tidelock_room(NAME ROOMS ... LIBS ...): one static library per folder of src/, from every source in it that is not a
-# test, plus one test program from every NAME_test.cc. Folders are floors: includes point down only.
+# test, plus one test program from every NAME_test.cc. Folders are floors: includes point down only. SEQUENTIAL: nothing
+# of the room, nor of its tests, knows of threads.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
@@ -86,7 +87,7 @@ function(tidelock_target_name room out)
 endfunction()
 
 function(tidelock_room room)
-  cmake_parse_arguments(ARG "" "" "ROOMS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "SEQUENTIAL" "" "ROOMS;LIBS" ${ARGN})
   tidelock_target_name(${room} target)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*.cc ${CMAKE_SOURCE_DIR}/src/${room}/*.c)
   file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${room}/*_test.cc)
@@ -111,7 +112,7 @@ function(tidelock_room room)
       tidelock_library(${library} ${target})
     endforeach()
   endif()
-  if(tests AND TIDELOCK_TESTS)
+  if(tests AND TIDELOCK_TESTS AND (TIDELOCK_SEQUENTIAL OR NOT ARG_SEQUENTIAL))
     add_executable(${target}_test ${tests})
     target_link_libraries(${target}_test PRIVATE ${target} gtest gtest_main)
     target_compile_options(${target}_test PRIVATE ${TIDELOCK_TEST_OPTIONS})
