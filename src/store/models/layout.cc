@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <set>
 #include <tuple>
+#include <vector>
 
 #include "store/models/files.h"
 
@@ -24,6 +25,23 @@ constexpr std::string_view kManifestName = "tidelock.manifest";
 void remove_all(const std::string& path) {
   std::error_code ignored;
   fs::remove_all(path, ignored);
+}
+
+// M8: what cannot be looked at may be there. Only its absence is none, and nothing here throws: this is asked on the
+// thread of whoever keeps the models, which must go on with the others.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_type type = fs::status(path, error).type();
+  return type != fs::file_type::not_found;
+}
+
+// What lies in a folder, as far as it can be read.
+std::vector<fs::path> entries_of(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    found.push_back(it->path());
+  return found;
 }
 
 // True when the folder has each file with its size, as the very file that the store has: a damaged one stays linked
@@ -100,7 +118,7 @@ Result<std::string> ModelLayout::place(BytesView encoded, const Manifest& manife
     remove_all(fresh);
     return fail(done.error());
   }
-  const bool exists = fs::exists(final_folder);
+  const bool exists = is_there(final_folder);
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, final_folder.c_str(),
                   exists ? RENAME_EXCHANGE : RENAME_NOREPLACE) != 0) {
     const Error error = files::error_of(errno, "rename", final_folder);
@@ -136,13 +154,12 @@ Result<Bytes> ModelLayout::signed_manifest(std::string_view name, std::string_vi
 std::vector<PlacedVersion> ModelLayout::list() const {
   const std::lock_guard lock(mutex_);
   std::vector<PlacedVersion> out;
-  std::error_code ignored;
-  for (const auto& name : fs::directory_iterator(root_, ignored)) {
-    if (!validate_model_name(name.path().filename().string())) continue;
-    for (const auto& version : fs::directory_iterator(name.path(), ignored)) {
-      const std::string text = version.path().filename().string();
-      if (validate_model_version(text) && fs::exists(version.path() / kManifestName))
-        out.push_back({name.path().filename().string(), text});
+  for (const fs::path& name : entries_of(root_)) {
+    if (!validate_model_name(name.filename().string())) continue;
+    for (const fs::path& version : entries_of(name)) {
+      const std::string text = version.filename().string();
+      if (validate_model_version(text) && is_there(version / kManifestName))
+        out.push_back({name.filename().string(), text});
     }
   }
   std::sort(out.begin(), out.end(),

@@ -198,6 +198,30 @@ TEST(ModelLayout, HealsADamagedFolderAndSweepsHalfOnes) {
   EXPECT_EQ(read_release_file(folder, *find_role(release->manifest, FileRole::kLabels)).error().code, Code::kCorrupt);
 }
 
+// What the disk does not let us look at is there: a version is not forgotten for it, and the others go on (M8).
+TEST(ModelLayout, WhatCannotBeLookedAtCountsAsThere) {  // M8
+  const TestFolder source, store;
+  write_release(source.path());
+  const auto release = build_release(source.path(), "detector", "1.0.0", key().private_pem);
+  const auto blobs = *BlobStore::open(store.path() + "/store");
+  const std::string root = store.path() + "/models";
+  const auto layout = *ModelLayout::open(root);
+  const Bytes encoded = put_all(*blobs, source.path(), *release);
+  ASSERT_TRUE(layout->place(encoded, release->manifest, *blobs));
+  // A link to itself: whoever runs this, no look gets through it.
+  fs::create_symlink(root + "/detector/2.0.0", root + "/detector/2.0.0");
+  fs::create_directories(root + "/detector/3.0.0");
+  EXPECT_EQ(layout->list(), (std::vector<PlacedVersion>{{"detector", "1.0.0"}, {"detector", "2.0.0"}}))
+      << "3.0.0 has no manifest: that is certain";
+  EXPECT_EQ(layout->signed_manifest("detector", "2.0.0").error().code, Code::kUnavailable);
+
+  fs::rename(root + "/detector/1.0.0", store.path() + "/away");
+  fs::create_symlink(root + "/detector/1.0.0", root + "/detector/1.0.0");
+  const auto placed = layout->place(encoded, release->manifest, *blobs);
+  ASSERT_TRUE(placed) << "it gives way: " << placed.error().message;
+  EXPECT_EQ(*layout->signed_manifest("detector", "1.0.0"), encoded);
+}
+
 TEST(ModelLayout, TakesTheStoresFileInPlaceOfADamagedOneOfTheSameSize) {  // X3
   const TestFolder source, store;
   write_release(source.path());

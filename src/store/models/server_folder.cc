@@ -74,7 +74,9 @@ std::string ServerFolder::folder(std::string_view name, Index activation) const 
 Result<void> ServerFolder::place(Index activation, const std::string& release, const Manifest& manifest) {
   if (auto ok = validate_manifest(manifest); !ok) return ok;  // names and paths stay inside of ROOT
   const std::string final_folder = folder(manifest.name, activation);
-  if (fs::exists(final_folder)) return {};
+  std::error_code error;
+  if (fs::exists(final_folder, error)) return {};
+  if (error) return fail(files::error_of(error.value(), "look at", final_folder));
   const std::string fresh = root_ + "/.new-" + manifest.name + "-" + std::to_string(activation.value);
   const std::string name_folder = root_ + "/" + manifest.name;
   remove_all(fresh);
