@@ -117,6 +117,13 @@ Result<HubCore::Op> HubCore::recall_command(const RecallModel& command, const No
                                      (before.empty() ? "no version was before it"
                                                      : "the one before it, " + before + ", was recalled itself") +
                                      "; say what takes its place (--to VERSION), or that nothing does (--none)");
+  } else if (!command.to_none && !before.empty()) {  // X2: where nobody said so, it goes back all the same
+    const auto stored = state_.find(model_version_key(command.name, before));
+    if (const auto ok = trusted(command.name, before, stored->value.value_or(Bytes()), TrustUse::kBack); !ok) {
+      return fail(ok.error().code,
+                  what + " is in force, and the one before it cannot take its place: " + ok.error().message +
+                      "; say what does (--to VERSION), or that nothing does (--none)");
+    }
   }
   want_short_lease();  // A5: should this hub fail meanwhile, its successor waits for that only
   Op op;
