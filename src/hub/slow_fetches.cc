@@ -1,6 +1,7 @@
 #include "hub/slow_fetches.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string>
 
@@ -63,31 +64,46 @@ Result<std::unique_ptr<FetchSource>> SlowFetches::fetch(FetchRequest request, st
   return std::unique_ptr<FetchSource>(std::make_unique<Source>(std::move(opening)));
 }
 
+bool SlowFetches::given_up(const Waiter& one) {
+  const std::lock_guard lock(one.opening->mutex);
+  return one.opening->given_up;
+}
+
+// Those that nobody waits for any more. Their entries stay: a task of the pool looks for them.
+std::vector<SlowFetches::Waiter> SlowFetches::take_given_up() {
+  std::vector<Waiter> gone;
+  for (auto& [key, all] : waiting_) {
+    const auto from = std::stable_partition(all.begin(), all.end(), [](const Waiter& one) { return !given_up(one); });
+    gone.insert(gone.end(), std::make_move_iterator(from), std::make_move_iterator(all.end()));
+    all.erase(from, all.end());
+  }
+  waiters_ -= gone.size();
+  return gone;
+}
+
 Result<void> SlowFetches::wait_for(const Key& missing, Waiter waiter) {
+  std::vector<Waiter> gone;  // dropped without the lock: what `more` holds may take others
   const std::lock_guard lock(mutex_);
   if (stopping_) return fail(Code::kUnavailable, "this hub stops");
+  if (waiters_ >= kWaitingMax) gone = take_given_up();
   if (waiters_ >= kWaitingMax) {
     return fail(Error{
         Code::kBusy, std::to_string(kWaitingMax) + " fetches wait for what this hub brings or makes", {}, kAgainAfter});
   }
   ++waiters_;
-  auto& all = waiting_[missing];
-  all.push_back(std::move(waiter));
-  if (all.size() == 1) pool_.post([this, missing] { run(missing); });
+  const auto [entry, fresh] = waiting_.try_emplace(missing);
+  entry->second.push_back(std::move(waiter));
+  if (fresh) pool_.post([this, missing] { run(missing); });
   return {};
 }
 
 void SlowFetches::run(const Key& missing) {
-  const auto gone = [](const Waiter& one) {
-    const std::lock_guard lock(one.opening->mutex);
-    return one.opening->given_up;
-  };
   std::vector<Waiter> all;  // dropped without a lock: what `more` holds may take others
   bool wanted = false;
   {
     const std::lock_guard lock(mutex_);
     const auto it = waiting_.find(missing);
-    wanted = !std::all_of(it->second.begin(), it->second.end(), gone);
+    wanted = !std::all_of(it->second.begin(), it->second.end(), given_up);
     if (!wanted) {
       all.swap(it->second);
       waiters_ -= all.size();

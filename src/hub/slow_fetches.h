@@ -2,7 +2,8 @@
 // hold up no other. What several fetches wait for is brought once, by one thread: many gateways that want one missing
 // file leave the other threads to those who want something else.
 //
-// Threads: any; `more` as in NodeService::on_fetch. Limits: kWaitingMax fetches wait at a time, kBusy beyond.
+// Threads: any; `more` as in NodeService::on_fetch. Limits: kWaitingMax fetches wait at a time, kBusy beyond; one that
+//          was given up takes no place of another.
 // Errors:  what bringing ends with is the answer to all that waited for it; kUnavailable after stop().
 #pragma once
 
@@ -48,6 +49,8 @@ class SlowFetches {
     std::shared_ptr<Opening> opening;
     int rounds = 0;  // for how many things it waited so far: a file, then a delta to it
   };
+  static bool given_up(const Waiter& one);
+  std::vector<Waiter> take_given_up();  // mutex_ held
   Result<void> wait_for(const Key& missing, Waiter waiter);
   void run(const Key& missing);
   void go_on(Waiter waiter);
