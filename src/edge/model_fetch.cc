@@ -91,6 +91,8 @@ class ModelFetch::Conversation {
   }
   // The last error was said here, not by the hub.
   bool ours() const { return ours_; }
+  // What came is not what was to come: seen here, whatever the other end says of itself.
+  bool lied() const { return lied_; }
 
   Result<FetchTurn> take_turn(std::optional<Bytes> came) {
     if (!go_on_()) return fail(Code::kUnavailable, "interrupted: something more urgent came");
@@ -207,6 +209,7 @@ class ModelFetch::Conversation {
   Result<void> take(Nanos now, const Bytes& came) {
     if (!head_seen_) {
       const auto head = decode<FetchHead>(came, "head of a fetch");
+      lied_ = !head;
       if (!head) return fail(head.error());
       head_seen_ = true;
       if (!bases_.empty()) {
@@ -215,12 +218,14 @@ class ModelFetch::Conversation {
         return write_to(head->sha256, head->size_bytes);
       }
       if (head->sha256 != file_.sha256 || head->size_bytes != file_.size_bytes) {  // X2
+        lied_ = true;
         return fail(Code::kCorrupt,
                     file_.path + ": " + std::to_string(head->size_bytes) + " bytes of another file are offered");
       }
       return {};
     }
     if (came.empty() || came.size() > asked_ - writer_->offset()) {
+      lied_ = true;
       return fail(Code::kCorrupt, file_.path + ": " + std::to_string(came.size()) + " bytes came, " +
                                       std::to_string(asked_ - writer_->offset()) + " were asked for");
     }
@@ -261,6 +266,7 @@ class ModelFetch::Conversation {
   bool head_seen_ = false;
   bool open_charged_ = false;  // what this connection cost
   bool ours_ = false;
+  bool lied_ = false;
 };
 
 // ---- the fetch
@@ -454,8 +460,8 @@ Result<bool> ModelFetch::from_site(const NodeId& session_hub, const ManifestFile
   }
 }
 
-// An error is this gateway's own (own_trouble_), or kCorrupt: the neighbour sent what it must not, or it had no time,
-// or broke off.
+// An error is this gateway's own (own_trouble_), or kCorrupt: this gateway found that the neighbour sent what it must
+// not; or the neighbour had no time, could not read its file, or broke off.
 Result<void> ModelFetch::from_neighbour(const NodeId& neighbour, const ManifestFile& file, const GoOn& go_on) {
   own_trouble_ = false;
   const auto from = site_->client(neighbour);
@@ -464,9 +470,10 @@ Result<void> ModelFetch::from_neighbour(const NodeId& neighbour, const ManifestF
   Conversation conversation(*this, Conversation::With::kNeighbour, file, {}, go_on);
   bool unknown = false;
   if (const auto got = converse(**from, neighbour, conversation, &unknown); !got) {
-    own_trouble_ =
-        conversation.ours() && got.error().code != Code::kCorrupt && (got.error().code == Code::kBusy || !go_on());
-    return got;
+    if (conversation.lied()) return fail(Code::kCorrupt, got.error().message);
+    own_trouble_ = conversation.ours() && (got.error().code == Code::kBusy || !go_on());
+    // Its own word that something is corrupt is no lie, nor is what our disk does with what came.
+    return got.error().code == Code::kCorrupt ? Result<void>(fail(Code::kUnavailable, got.error().message)) : got;
   }
   // M4: whatever came is hashed, and other content is not kept. Whose it was is certain only where all of it came now.
   auto whole = conversation.writer()->commit();

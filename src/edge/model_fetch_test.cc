@@ -39,6 +39,7 @@ class Node : public NodeService {
     const std::lock_guard lock(mutex_);
     site_.members = std::move(members);
   }
+  void say_corrupt(bool is) { corrupt_ = is; }  // of its own disk, in the middle of a file
   void say_busy(bool is) { busy_ = is; }
   std::uint64_t sent_bytes() const { return sent_bytes_; }
   int asked() const { return asked_; }
@@ -89,6 +90,7 @@ class Node : public NodeService {
         : node_(node), file_(std::move(file)), window_(std::move(window)) {}
     Result<void> take(Bytes said) override { return window_.take(said); }
     Result<std::optional<Bytes>> next() override {
+      if (node_.corrupt_ && head_seen_) return fail(Code::kCorrupt, "read blob: Input/output error");
       auto frame = window_.next(file_);
       if (frame && std::exchange(head_seen_, true)) node_.sent_bytes_ += frame->size();
       return frame;
@@ -104,7 +106,7 @@ class Node : public NodeService {
   std::map<Bytes, Bytes> files_;
   SiteView site_;
   SiteCall said_;
-  std::atomic<bool> busy_{false};
+  std::atomic<bool> busy_{false}, corrupt_{false};
   std::atomic<std::uint64_t> sent_bytes_{0};
   std::atomic<int> asked_{0};
 };
@@ -238,6 +240,20 @@ TEST_F(ModelFetchTest, ANeighbourThatLiesCostsTimeOnly) {  // X1, M4
   EXPECT_FALSE(blobs_->has(sha256(other)));
 }
 
+TEST_F(ModelFetchTest, ANeighbourWhoseDiskFailsIsNoLiar) {  // X1
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  neighbour_.have(file);
+  neighbour_.say_corrupt(true);  // as builds before this one did
+  with_neighbour();
+  start();
+  const auto got = get(file);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(came("full"), kSize);
+  EXPECT_EQ(count("tidelock_edge_site_lies_total"), 0u);
+  EXPECT_EQ(count("tidelock_edge_site_fallbacks_total"), 1u);
+}
+
 TEST_F(ModelFetchTest, ANeighbourThatIsGoneHoldsUpNothing) {
   const Bytes file = noise(1, kSize);
   hub_.have(file);
@@ -299,6 +315,9 @@ TEST_F(ModelFetchTest, AGatewayServesItsNeighboursOnly) {  // X1
   EXPECT_EQ(fetched(file, {0, 10, 10}).code, Code::kOk);
   EXPECT_EQ(fetched(half, {0, 10, 10}).code, Code::kNotFound) << "what is not whole is served to nobody";
   EXPECT_EQ(fetched(file, {0, kSize + 1, 10}).code, Code::kInvalid);
+  const std::string hex = to_hex(sha256(file)), path = home_ + "/blobs/blobs/" + hex.substr(0, 2) + "/" + hex;
+  std::filesystem::resize_file(path, kSize - 1);  // here is nobody's lie either
+  EXPECT_EQ(fetched(file, {0, 10, 10}).code, Code::kUnavailable);
   hub_.site({{"edge-1", address, {}}});  // removed from the cluster
   fetch_->on_session();
   fetch_->tend("hub-1");

@@ -21,13 +21,24 @@ constexpr Nanos kToldAfter = 5 * kSecond;   // where bytes came from is no hurry
 constexpr int kNeighbourTimeoutMs = 1'000;  // on a LAN
 constexpr std::size_t kComingMax = 64;
 
+// A neighbour is told that it cannot have the file here now; what this gateway's own disk did stands in its own log.
+Error not_served(Error why) {
+  if (why.code == Code::kNotFound) return why;
+  log(LogLevel::kError, "models", "file not served", {{"message", why.message}});
+  return {Code::kUnavailable, std::move(why.message), {}, 0};
+}
+
 // A whole file, which was hashed when it came. It stays readable when it is removed meanwhile.
 class NeighbourFetch : public FetchSource {
  public:
   NeighbourFetch(BlobFile file, FetchWindow window) : file_(std::move(file)), window_(std::move(window)) {}
   Result<void> take(Bytes said) override { return window_.take(said); }
   Result<std::optional<Bytes>> next() override {
-    return window_.next([this](std::uint64_t offset, std::size_t bytes) { return file_.read(offset, bytes); });
+    return window_.next([this](std::uint64_t offset, std::size_t bytes) -> Result<Bytes> {
+      auto piece = file_.read(offset, bytes);
+      if (!piece) return fail(not_served(piece.error()));
+      return piece;
+    });
   }
 
  private:
@@ -249,7 +260,7 @@ Result<std::unique_ptr<FetchSource>> SiteExchange::on_fetch(const PeerIdentity& 
   const auto* blob = std::get_if<FetchBlob>(&request->what);
   if (blob == nullptr) return fail(Code::kInvalid, "an edge makes no deltas");
   auto file = blobs_.open_file(blob->sha256);
-  if (!file) return fail(file.error());
+  if (!file) return fail(not_served(file.error()));
   auto window = FetchWindow::open(blob->sha256, file->size_bytes(), request->more);
   if (!window) return fail(window.error());
   return std::unique_ptr<FetchSource>(std::make_unique<NeighbourFetch>(std::move(*file), std::move(*window)));

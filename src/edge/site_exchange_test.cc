@@ -128,7 +128,7 @@ TEST_F(SiteExchangeTest, AFileThatIsCutShortUnderAFetchEndsItAndNamesTheFile) { 
                                              return turn;
                                            });
   ASSERT_FALSE(end);
-  EXPECT_EQ(end.error().code, Code::kCorrupt) << end.error().message;
+  EXPECT_EQ(end.error().code, Code::kUnavailable) << end.error().message;
   EXPECT_NE(end.error().message.find(path + ": it ends at byte 150000 of 300000"), std::string::npos)
       << end.error().message;
   EXPECT_EQ(came, kPiece);

@@ -7,9 +7,18 @@
 
 #include "protocol/fetch_window.h"
 #include "store/models/blob_store.h"
+#include "telemetry/log.h"
 #include "wire/grpc/transport.h"
 
 namespace tidelock {
+
+// What this hub's disk does is said in its own log; to others it is that the file cannot be had here now (kUnavailable,
+// and kNotFound as it is).
+inline Error not_served(Error why) {
+  if (why.code == Code::kNotFound) return why;
+  log(LogLevel::kError, "hub", "file not served", {{"message", why.message}});
+  return {Code::kUnavailable, std::move(why.message), {}, 0};
+}
 
 class BlobFetch : public FetchSource {
  public:
@@ -20,7 +29,11 @@ class BlobFetch : public FetchSource {
   }
   Result<void> take(Bytes said) override { return window_.take(said); }
   Result<std::optional<Bytes>> next() override {
-    return window_.next([this](std::uint64_t offset, std::size_t bytes) { return file_.read(offset, bytes); });
+    return window_.next([this](std::uint64_t offset, std::size_t bytes) -> Result<Bytes> {
+      auto piece = file_.read(offset, bytes);
+      if (!piece) return fail(not_served(piece.error()));
+      return piece;
+    });
   }
 
  private:

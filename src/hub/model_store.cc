@@ -283,7 +283,9 @@ Result<BlobFile> HubModelStore::have(BytesView sha256) {
   if (!blobs_->has(sha256)) {
     if (const auto pulled = pull(sha256); !pulled) return fail(pulled.error());
   }
-  return blobs_->open_file(sha256);
+  auto file = blobs_->open_file(sha256);
+  if (!file) return fail(not_served(file.error()));
+  return file;
 }
 
 Result<std::unique_ptr<FetchSource>> HubModelStore::fetch(Bytes first, std::function<void()> more) {
@@ -299,7 +301,7 @@ Result<std::unique_ptr<FetchSource>> HubModelStore::open_fetch(const FetchReques
   missing = {{}, sha256};
   if (!blobs_->has(sha256)) return std::unique_ptr<FetchSource>();
   auto file = blobs_->open_file(sha256);
-  if (!file) return fail(file.error());
+  if (!file) return fail(not_served(file.error()));
   return BlobFetch::open(sha256, std::move(*file), request.more);
 }
 
@@ -350,7 +352,7 @@ Result<ChunkSource> HubModelStore::download(Bytes request) {
     const std::uint64_t bytes = std::min<std::uint64_t>(kChunkBytes, shared->size_bytes() - at);
     if (bytes == 0) return std::optional<Bytes>{};
     auto chunk = shared->read(at, static_cast<std::size_t>(bytes));
-    if (!chunk) return fail(chunk.error());
+    if (!chunk) return fail(not_served(chunk.error()));
     at += bytes;
     return std::optional<Bytes>(std::move(*chunk));
   });

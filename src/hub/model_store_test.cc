@@ -203,13 +203,13 @@ TEST_F(ModelStoreTest, AFileThatIsCutShortUnderATransferEndsItAndNamesTheFile) {
   std::filesystem::resize_file(path, 1'500'000);
   const auto cut = (*fetch)->next();
   ASSERT_FALSE(cut);
-  refused(cut.error(), Code::kCorrupt, path + ": it ends at byte 1500000 of 3000000", "in a fetch");
+  refused(cut.error(), Code::kUnavailable, path + ": it ends at byte 1500000 of 3000000", "in a fetch");
   const auto cut_too = (*download)();
   ASSERT_FALSE(cut_too);
-  refused(cut_too.error(), Code::kCorrupt, path + ": it ends at byte 1500000 of 3000000", "in a download");
+  refused(cut_too.error(), Code::kUnavailable, path + ": it ends at byte 1500000 of 3000000", "in a download");
   const auto anew = store_->fetch(encode(FetchRequest{FetchBlob{digest}, {0, 0, 4'096}}), [] {});
   ASSERT_FALSE(anew);
-  refused(anew.error(), Code::kCorrupt, path + ": has 1500000 bytes, it came with 3000000", "one that begins then");
+  refused(anew.error(), Code::kUnavailable, path + ": has 1500000 bytes, it came with 3000000", "one that begins then");
 }
 
 // Has what a test lets it have, and is slow to give it: it waits to be told.

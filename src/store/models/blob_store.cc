@@ -56,6 +56,10 @@ std::int64_t written_ms(const std::string& path) {
   if (::lstat(path.c_str(), &info) != 0) return 0;
   return static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1000 + info.st_mtim.tv_nsec / 1'000'000;
 }
+// EIO under a writer is this machine's disk, and no word on the bytes that came.
+Result<void> of_disk(Result<void> done) {
+  return !done && done.error().code == Code::kCorrupt ? fail(Code::kUnavailable, done.error().message) : done;
+}
 // Hashes a file from its beginning into `hasher`; returns its length.
 Result<std::uint64_t> hash_file(int fd, const std::string& path, Sha256& hasher) {
   std::uint64_t at = 0;
@@ -97,10 +101,10 @@ BlobFile& BlobFile::operator=(BlobFile&& other) noexcept {
 
 Result<Bytes> BlobFile::read(std::uint64_t offset, std::size_t bytes) const {
   auto piece = files::read_at(fd_, path_, offset, bytes);
-  if (!piece) return fail(Code::kCorrupt, piece.error().message);
+  if (!piece) return fail(Code::kUnavailable, piece.error().message);
   if (piece->size() == bytes) return piece;
-  return fail(Code::kCorrupt, "read " + path_ + ": it ends at byte " + std::to_string(offset + piece->size()) + " of " +
-                                  std::to_string(size_bytes_));
+  return fail(Code::kUnavailable, "read " + path_ + ": it ends at byte " + std::to_string(offset + piece->size()) +
+                                      " of " + std::to_string(size_bytes_));
 }
 
 // ----------------------------------------------------------------------------------------------------------- writer
@@ -156,7 +160,7 @@ Result<void> BlobStore::Writer::write(BytesView bytes) {
     if (::ftruncate(fd_, static_cast<off_t>(offset_)) != 0) discard();
     close_file();
     done_ = true;
-    return ok;
+    return of_disk(ok);
   }
   hasher_.update(bytes);
   offset_ += bytes.size();
@@ -184,15 +188,15 @@ Result<void> BlobStore::Writer::commit() {
   if (ok) ok = files::sync_fd(fd_, partial_path_);
   if (!ok) {  // D3: what a failed sync left in the file cannot be known
     discard();
-    return ok;
+    return of_disk(ok);
   }
   close_file();
   done_ = true;
-  if (ok = files::make_folders(folder); !ok) return ok;
+  if (ok = files::make_folders(folder); !ok) return of_disk(ok);
   if (::rename(partial_path_.c_str(), final_path.c_str()) != 0)
-    return fail(files::error_of(errno, "rename", partial_path_));
+    return of_disk(fail(files::error_of(errno, "rename", partial_path_)));
   for (const std::string& changed : {folder, store_.directory_ + "/blobs"}) {
-    if (ok = files::sync_folder(changed); !ok) return ok;
+    if (ok = files::sync_folder(changed); !ok) return of_disk(ok);
   }
   const std::lock_guard lock(store_.mutex_);
   std::error_code ignored;  // of another source the same file may have begun as well: that part is of no use any more

@@ -87,8 +87,8 @@ class BlobFile {
   BlobFile(BlobFile&& other) noexcept;
   BlobFile& operator=(BlobFile&& other) noexcept;
   std::uint64_t size_bytes() const { return size_bytes_; }
-  // All `bytes` from `offset`, which lie within the size. kCorrupt, naming the file: the disk does not give them, or
-  // the file became shorter.
+  // All `bytes` from `offset`, which lie within the size. kUnavailable, naming the file: the disk does not give them,
+  // or the file became shorter. Never kCorrupt: to whom it is sent that would say that wrong bytes came.
   Result<Bytes> read(std::uint64_t offset, std::size_t bytes) const;
 
  private:
