@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codec/delta.h"
+#include "codec/signature.h"
 
 namespace tidelock {
 
@@ -32,8 +33,9 @@ Result<std::optional<DeltaStore::Made>> DeltaStore::find_locked(const Key& key) 
   if (it == known_.end()) return std::optional<Made>{};
   if (it->second.empty()) return fail(nothing());
   auto file = blobs_->open_file(it->second);
-  if (!file) {  // it went, or went bad: it is made anew
-    if (file.error().code == Code::kCorrupt) (void)blobs_->verify(it->second);
+  if (!file) {  // it went, or is not what it was: it is made anew, and must not be taken for one that is here
+    (void)blobs_->remove(it->second);
+    known_.erase(it);
     return std::optional<Made>{};
   }
   return std::optional<Made>(Made{it->second, std::move(*file)});
@@ -53,24 +55,37 @@ Result<DeltaStore::Made> DeltaStore::delta(BytesView base_sha256, BytesView base
   auto made = make(key, base, target);
   const std::lock_guard lock(mutex_);
   making_.reset();
-  const bool saves_nothing = !made && made.error().code == Code::kNotFound;
-  if (!made && !saves_nothing) return made;
+  if (!made) return fail(made.error());
   if (known_.size() >= kKnownMax) known_.clear();  // what is kept is found again by making it
-  known_[key] = made ? made->sha256 : Bytes();
-  return made;
+  known_[key] = *made ? (*made)->sha256 : Bytes();
+  if (!*made) return fail(nothing());
+  return std::move(**made);
 }
 
-Result<DeltaStore::Made> DeltaStore::make(const Key& key, BytesView base, BytesView target) {
+Result<std::optional<DeltaStore::Made>> DeltaStore::make(const Key& key, BytesView base, BytesView target) {
   const DeltaSource bases[] = {{base, key.first}};
   DeltaOptions options;
   options.bytes_max = std::max<std::uint64_t>(1, std::min<std::uint64_t>(blobs_->quota_bytes() / 2, target.size()));
   options.go_on = [this] { return !stopping_.load(); };
   const auto made = make_delta(bases, {target, key.second}, options);
-  if (!made && made.error().code == Code::kNotFound) return fail(nothing());
+  if (!made && made.error().code == Code::kNotFound) return std::optional<Made>{};
   if (!made) return fail(made.error());
-  if (made->bytes.size() >= target.size() || made->bytes.size() > blobs_->quota_bytes() / 2) return fail(nothing());
+  if (made->bytes.size() >= target.size() || made->bytes.size() > blobs_->quota_bytes() / 2)
+    return std::optional<Made>{};
   if (const auto room = blobs_->make_room(made->bytes.size()); !room) return fail(room.error());
-  auto stored = blobs_->put(made->bytes);
+  auto kept = keep(made->bytes);
+  if (!kept) {  // one of its name that is gone, or was cut short before this hub started, stands in its place
+    (void)blobs_->remove(sha256(made->bytes));
+    kept = keep(made->bytes);
+  }
+  // Of the folder, whatever it is: that says nothing of what the delta would save.
+  if (!kept && kept.error().code == Code::kNotFound) return fail(Code::kUnavailable, kept.error().message);
+  if (!kept) return fail(kept.error());
+  return std::optional<Made>(std::move(*kept));
+}
+
+Result<DeltaStore::Made> DeltaStore::keep(BytesView delta) {
+  auto stored = blobs_->put(delta);
   if (!stored) return fail(stored.error());
   auto file = blobs_->open_file(*stored);
   if (!file) return fail(file.error());

@@ -43,7 +43,8 @@ class DeltaStore {
  private:
   using Key = std::pair<Bytes, Bytes>;
   Result<std::optional<Made>> find_locked(const Key& key);
-  Result<Made> make(const Key& key, BytesView base, BytesView target);
+  Result<std::optional<Made>> make(const Key& key, BytesView base, BytesView target);  // nullopt: it saves nothing
+  Result<Made> keep(BytesView delta);
   explicit DeltaStore(std::unique_ptr<BlobStore> blobs) : blobs_(std::move(blobs)) {}
   static constexpr std::size_t kKnownMax = 4'096;
 

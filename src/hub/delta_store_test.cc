@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -89,6 +90,40 @@ TEST(DeltaStoreTest, WhatWasFoundStaysReadableThoughItGoes) {  // M3
   }
   EXPECT_FALSE((*store)->find(sha256(base), sha256(target)).value()) << "it went";
   EXPECT_EQ(sha256(bytes_of(**found)), (*found)->sha256);
+}
+
+// Somebody has emptied the folder, or a disk cut a file short: a delta is made again, and not taken for one that would
+// save nothing.
+TEST(DeltaStoreTest, WhatIsGoneOrCutShortIsMadeAgain) {  // M3
+  const TestFolder folder;
+  const Bytes base = noise(5, 100'000), target = base + "a little more";
+  std::unique_ptr<DeltaStore> store;
+  const auto open = [&] {
+    store.reset();
+    auto opened = DeltaStore::open(folder.path() + "/deltas");
+    ASSERT_TRUE(opened) << opened.error().message;
+    store = std::move(*opened);
+  };
+  open();
+  const auto first = ask(*store, base, target);
+  ASSERT_TRUE(first) << first.error().message;
+  const std::string hex = to_hex(first->sha256), path = folder.path() + "/deltas/blobs/" + hex.substr(0, 2) + "/" + hex;
+  const auto again = [&](const char* why) {
+    EXPECT_FALSE(store->find(sha256(base), sha256(target)).value()) << why;
+    const auto made = ask(*store, base, target);
+    ASSERT_TRUE(made) << why << ": " << made.error().message;
+    EXPECT_EQ(sha256(bytes_of(*made)), first->sha256) << why;
+    EXPECT_TRUE(store->find(sha256(base), sha256(target)).value()) << why;
+  };
+  std::filesystem::remove(path);
+  again("it is gone");
+  std::filesystem::resize_file(path, 5);
+  again("it is cut short");
+  std::filesystem::remove(path);
+  ASSERT_TRUE(ask(*store, base, target)) << "and nobody looked before";
+  std::filesystem::resize_file(path, 5);
+  open();
+  again("it was cut short while nobody looked");
 }
 
 TEST(DeltaStoreTest, OldDeltasGoWhenRoomIsNeeded) {

@@ -223,7 +223,7 @@ Result<void> HubModelStore::pull(BytesView sha256) {
   {
     std::unique_lock lock(mutex_);
     pulled_.wait(lock, [&] { return !pulling_.contains(Bytes(sha256)); });
-    if (blobs_->has(sha256)) return {};  // the one that pulled it before us
+    if (has_file(sha256)) return {};  // the one that pulled it before us
     pulling_.insert(Bytes(sha256));
   }
   Result<void> end = fail(Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub");
@@ -245,6 +245,15 @@ Result<void> HubModelStore::pull(BytesView sha256) {
   }
   pulled_.notify_all();
   return end;
+}
+
+// A blob whose file somebody removed is none: nothing would bring it while it counts as here.
+bool HubModelStore::has_file(BytesView sha256) {
+  if (!blobs_->has(sha256)) return false;
+  const auto file = blobs_->open_file(sha256);
+  if (file || file.error().code != Code::kNotFound) return true;
+  (void)blobs_->verify(sha256);  // no file: nothing is read, and it is forgotten
+  return false;
 }
 
 // kNotFound: it says that it has none, or says nothing.
@@ -280,10 +289,11 @@ Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
 // Here, or pulled from another hub first.
 Result<BlobFile> HubModelStore::have(BytesView sha256) {
   if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
-  if (!blobs_->has(sha256)) {
-    if (const auto pulled = pull(sha256); !pulled) return fail(pulled.error());
-  }
   auto file = blobs_->open_file(sha256);
+  if (!file && file.error().code == Code::kNotFound) {
+    if (const auto pulled = pull(sha256); !pulled) return fail(pulled.error());
+    file = blobs_->open_file(sha256);
+  }
   if (!file) return fail(not_served(file.error()));
   return file;
 }
@@ -299,8 +309,8 @@ Result<std::unique_ptr<FetchSource>> HubModelStore::open_fetch(const FetchReques
   const Bytes& sha256 = std::get<FetchBlob>(request.what).sha256;
   if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
   missing = {{}, sha256};
-  if (!blobs_->has(sha256)) return std::unique_ptr<FetchSource>();
   auto file = blobs_->open_file(sha256);
+  if (!file && file.error().code == Code::kNotFound) return std::unique_ptr<FetchSource>();
   if (!file) return fail(not_served(file.error()));
   return BlobFetch::open(sha256, std::move(*file), request.more);
 }
@@ -331,11 +341,29 @@ Result<void> HubModelStore::bring(const SlowFetches::Key& missing) {
   const auto& [base, target] = missing;
   if (stopping_) return fail(Code::kUnavailable, "this hub stops");
   if (base.empty()) return pull(target);
-  const auto from = blobs_->map(base), to = blobs_->map(target);
-  if (!from) return fail(from.error());
-  if (!to) return fail(to.error());
+  const auto to = map_whole(target);
+  if (!to && to.error().code == Code::kNotFound) return pull(target);
+  if (!to) return fail(not_served(to.error()));
+  const auto from = map_whole(base);
+  if (!from && from.error().code == Code::kNotFound) return {};  // then from another, if there is one
+  // Not from this one, and the gateway need not wait: the file itself is here.
+  if (!from) return fail(Code::kNotFound, "no delta can be made: " + not_served(from.error()).message);
   const auto made = deltas_->delta(base, from->bytes(), target, to->bytes());
   return made ? Result<void>() : Result<void>(fail(made.error()));
+}
+
+// As it came. What was cut short is set aside, so that it can come again: of a part a delta could be made, and kept,
+// that makes nobody's file. kNotFound: it is not here, any more.
+Result<BlobMapping> HubModelStore::map_whole(BytesView sha256) {
+  const auto size = blobs_->size_bytes(sha256);
+  if (!size) return fail(size.error());
+  auto mapped = blobs_->map(sha256);
+  if (!mapped && mapped.error().code != Code::kNotFound) return mapped;
+  if (mapped && mapped->bytes().size() == *size) return mapped;
+  const auto why = blobs_->verify(sha256);
+  if (why) return fail(Code::kUnavailable, "blob " + to_hex(sha256) + " was being replaced; repeat");
+  if (why.error().code != Code::kCorrupt && why.error().code != Code::kNotFound) return fail(why.error());
+  return fail(Code::kNotFound, not_served({Code::kUnavailable, why.error().message, {}, 0}).message);
 }
 
 Result<ChunkSource> HubModelStore::download(Bytes request) {

@@ -67,6 +67,8 @@ class HubModelStore {
   Peers peers() const;
   Result<void> pull(BytesView sha256);
   Result<BlobFile> have(BytesView sha256);
+  bool has_file(BytesView sha256);
+  Result<BlobMapping> map_whole(BytesView sha256);
   Result<void> pull_from(Peer& peer, BytesView sha256);
   Result<void> bring(const ManifestFile& file);
   Result<std::unique_ptr<FetchSource>> open_fetch(const FetchRequest& request, SlowFetches::Key& missing);

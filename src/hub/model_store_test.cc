@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <string>
@@ -20,6 +22,8 @@
 namespace tidelock {
 namespace {
 
+namespace fs = std::filesystem;
+
 // Says that it has every blob, and gives other bytes for each.
 class Liar : public EchoService {
  public:
@@ -34,6 +38,34 @@ class Liar : public EchoService {
       return std::optional<Bytes>("other bytes");
     });
   }
+};
+
+// Has some files, and counts how often it gives one.
+class Giver : public EchoService {
+ public:
+  explicit Giver(std::vector<Bytes> files) : files_(std::move(files)) {}
+  int given() const { return given_; }
+  void on_call(const PeerIdentity&, Bytes, Reply reply) override {
+    AdminAnswer answer;
+    answer.value = encode(std::vector<Bytes>{});
+    reply(encode(answer));
+  }
+  Result<ChunkSource> on_download(const PeerIdentity&, Bytes request) override {
+    const auto wanted = decode<BlobDownload>(request, "download");
+    for (const Bytes& bytes : files_) {
+      if (!wanted || sha256(bytes) != wanted->sha256) continue;
+      ++given_;
+      return ChunkSource([rest = bytes]() mutable -> Result<std::optional<Bytes>> {
+        if (rest.empty()) return std::optional<Bytes>{};
+        return std::optional<Bytes>(std::exchange(rest, {}));
+      });
+    }
+    return fail(Code::kNotFound, "it is not here");
+  }
+
+ private:
+  const std::vector<Bytes> files_;
+  std::atomic<int> given_{0};
 };
 
 class ModelStoreTest : public testing::Test {
@@ -210,6 +242,65 @@ TEST_F(ModelStoreTest, AFileThatIsCutShortUnderATransferEndsItAndNamesTheFile) {
   const auto anew = store_->fetch(encode(FetchRequest{FetchBlob{digest}, {0, 0, 4'096}}), [] {});
   ASSERT_FALSE(anew);
   refused(anew.error(), Code::kUnavailable, path + ": has 1500000 bytes, it came with 3000000", "one that begins then");
+}
+
+// A file that counts as here, and whose bytes are gone or cut short, comes from another hub: a fetch of it waits for
+// that, and no delta is made out of a part of it.
+TEST_F(ModelStoreTest, WhatIsGoneOrCutShortIsBroughtAgain) {  // M3, X3
+  const Bytes base = noise(1, 300'000), target = base + noise(2, 1'000);
+  Giver giver({base, target});
+  NodeServerOptions options;
+  options.tls = ca_.files(NodeRole::kHub, "hub-2");
+  const auto server = NodeServer::start(std::move(options), giver);
+  ASSERT_TRUE(server) << server.error().message;
+  store_->set_peers({{"hub-2", (*server)->address()}});
+  const auto path = [&](const Bytes& digest) {
+    const std::string hex = to_hex(digest);
+    return folder_.path() + "/models/blobs/" + hex.substr(0, 2) + "/" + hex;
+  };
+  const Bytes base_digest = put(base), target_digest = put(target);
+  const auto fetched = [&](FetchRequest request) -> Result<Bytes> {
+    Watched heard;
+    bool told = false;
+    request.more = {0, 0, 1u << 20};
+    const auto source = store_->fetch(encode(request), [&] { heard.change([&] { told = true; }); });
+    if (!source) return fail(source.error());
+    auto head = (*source)->next();
+    if (head && !*head) {
+      EXPECT_TRUE(heard.wait([&] { return told; }));
+      head = (*source)->next();
+    }
+    if (!head) return fail(head.error());
+    const auto said = decode<FetchHead>(head->value(), "head");
+    if (!said) return fail(said.error());
+    if (const auto ok = (*source)->take(encode(FetchMore{0, said->size_bytes, 1u << 20})); !ok) return fail(ok.error());
+    return (*source)->next().value().value();
+  };
+  const auto whole = [&] { return fetched({FetchBlob{target_digest}, {}}); };
+  const auto delta = [&] { return fetched({FetchDelta{target_digest, {base_digest}}, {}}); };
+
+  fs::remove(path(target_digest));
+  EXPECT_EQ(whole().value(), target);
+  fs::remove(path(target_digest));
+  EXPECT_TRUE(store_->download(encode(BlobDownload{target_digest, 0})));
+  fs::remove(path(target_digest));
+  const auto first = delta();
+  ASSERT_TRUE(first) << first.error().message;
+  EXPECT_EQ(giver.given(), 3);
+
+  fs::remove_all(folder_.path() + "/models/deltas/blobs");  // so that it has to be made
+  fs::resize_file(path(target_digest), 200'000);
+  const auto second = delta();
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_EQ(*second, *first) << "not of the part of it that was there";
+  EXPECT_EQ(giver.given(), 4);
+  EXPECT_TRUE(fs::exists(folder_.path() + "/models/quarantine/" + to_hex(target_digest)));
+
+  fs::remove_all(folder_.path() + "/models/deltas/blobs");
+  fs::resize_file(path(base_digest), 200'000);
+  const auto third = delta();
+  ASSERT_FALSE(third);
+  refused(third.error(), Code::kNotFound, "has none of the 1 files to start from", "the file itself is here");
 }
 
 // Has what a test lets it have, and is slow to give it: it waits to be told.
