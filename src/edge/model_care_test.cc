@@ -162,6 +162,100 @@ TEST_F(ModelCareTest, AVersionWithAFileThatWasNotReadIsNotVerified) {  // X3, M4
   ASSERT_TRUE(wait([&] { return said("1.0.0", ""); })) << "and no hub had to give it";
 }
 
+// What was not hashed at the start, because its manifest could not be read, is hashed before it is used again.
+TEST_F(ModelCareTest, AVersionWhoseManifestWasNotReadIsNotUsedUnhashed) {  // X3, M4
+  config_.models.rehash_bytes_per_s = 0;
+  start();
+  bring("1.0.0");
+  keeper_.reset();
+  flip_a_bit("1.0.0");
+  const std::string manifest = room("1.0.0") + "/tidelock.manifest", away = home_ + "/away";
+  opened_ = [&] {
+    fs::rename(manifest, away);
+    fs::create_symlink(away, manifest);
+  };
+  start();
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "it is not used until it can be read: "); }));
+  hub_.have_files(false);
+  keeper_->on_session("hub-1", key().public_pem);
+  (void)care(StoreWork::kVerify);  // its turn comes after the session's
+  expect(care(StoreWork::kVerify), "\"releases\":1,");
+  keeper_->on_strong_changed(model_current_key("detector"),
+                             encode(ModelPointer{"1.0.0", sha256(published("1.0.0")), ""}), Index{++index_});
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "this hub holds no such file"); })) << "the damaged one is none";
+  EXPECT_FALSE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+  bring("1.0.0");
+  EXPECT_EQ(model_in("1.0.0"), small_model());
+}
+
+// Nor is one that the trust files did not allow at the start, and allow later.
+TEST_F(ModelCareTest, AVersionThatWasNotAllowedAtTheStartIsNotUsedUnhashed) {  // X2, X3, M4
+  config_.models.rehash_bytes_per_s = 0;
+  Publisher p = publisher(wall_ms_now());
+  start();
+  allow(p, {"1.0.0"});
+  bring("1.0.0");
+  allow(p, {"2.0.0"});
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "withdrawn or never signed"); }));
+  keeper_.reset();
+  flip_a_bit("1.0.0");
+  change([&] { reports_.clear(); });
+  hub_.have_files(false);
+  start();
+  allow(p, {"1.0.0"});
+  keeper_->on_session("hub-1", key().public_pem);
+  keeper_->on_strong_changed(model_current_key("detector"),
+                             encode(ModelPointer{"1.0.0", sha256(published("1.0.0")), ""}), Index{++index_});
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "this hub holds no such file"); })) << "the damaged one is none";
+  EXPECT_FALSE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+  bring("1.0.0");
+  EXPECT_EQ(model_in("1.0.0"), small_model());
+}
+
+// One that no pointer names comes back by its own manifest, as soon as that can be read.
+TEST_F(ModelCareTest, AVersionWhoseManifestWasNotReadIsNotForgotten) {  // X3, M8
+  config_.models.rehash_bytes_per_s = 0;
+  start();
+  bring("1.0.0");
+  keeper_.reset();
+  const std::string manifest = room("1.0.0") + "/tidelock.manifest", away = home_ + "/away";
+  opened_ = [&] {
+    fs::rename(manifest, away);
+    fs::create_symlink(away, manifest);
+  };
+  start();
+  ASSERT_TRUE(wait([&] { return said("1.0.0", "it is not used until it can be read: "); }));
+  keeper_->on_session("hub-1", key().public_pem);
+  (void)care(StoreWork::kVerify);  // its turn comes after the session's
+  (void)care(StoreWork::kVerify);
+  fs::rename(away, manifest);
+  keeper_->on_session("hub-1", key().public_pem);
+  ASSERT_TRUE(wait([&] { return said("1.0.0", ""); }));
+  EXPECT_TRUE(fs::exists(room("1.0.0") + "/" + kVerifiedMark));
+}
+
+// Whatever is looked at again and again until all of it can be read: what passed is not read each time.
+TEST_F(ModelCareTest, AFileThatPassedIsNotHashedAgain) {  // X3
+  const auto room = ModelRoom::open(config_.data_dir, 0);
+  ASSERT_TRUE(room) << room.error().message;
+  const Bytes digest = *(*room)->blobs().put("bytes");
+  int pieces = 0;
+  const auto check = [&](bool go_on) {
+    return (*room)->check_file(digest, false, [&](std::uint64_t) {
+      ++pieces;
+      return go_on;
+    });
+  };
+  EXPECT_EQ(check(false).error().code, Code::kUnavailable);
+  EXPECT_TRUE(check(true));
+  EXPECT_EQ(pieces, 2) << "one that was ended has not passed";
+  EXPECT_TRUE(check(false));
+  EXPECT_EQ(pieces, 2);
+  (*room)->distrust(digest);
+  EXPECT_TRUE(check(true));
+  EXPECT_EQ(pieces, 3);
+}
+
 TEST_F(ModelCareTest, ADamagedManifestIsBroughtBackByItsPointer) {  // X3
   config_.models.rehash_bytes_per_s = 0;
   start();

@@ -25,14 +25,14 @@ bool passing(Code code) {
   return code == Code::kUnavailable || code == Code::kNotActive || code == Code::kMaybeApplied || code == Code::kBusy;
 }
 
+}  // namespace
+
 // X3, M8: whether what could not be read may be all right. A `whole_file` that was not read to its end can not have
 // been found wrong, so that even EIO (kCorrupt) says nothing of its bytes.
-bool proves_nothing(Code code, bool whole_file) {
+bool ModelKeeper::proves_nothing(Code code, bool whole_file) {
   return code == Code::kUnavailable || code == Code::kDenied || code == Code::kBusy ||
          (whole_file && code == Code::kCorrupt);
 }
-
-}  // namespace
 
 ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links)
     : config_(config),
@@ -194,8 +194,8 @@ bool ModelKeeper::go_on(const std::string& name, const std::string& version) {
   if (recalls_->has({name, version})) return false;  // M7
   if (damaged_.contains({name, version})) return true;
   const ModelPointers::Tracked* model = pointers_.of(name);
-  return model != nullptr && ((model->staged.value && model->staged.value->version == version) ||
-                              (model->current.value && model->current.value->version == version));
+  const auto names = [&](const ModelPointers::Pointer& one) { return one.value && one.value->version == version; };
+  return model != nullptr && (names(model->staged) || names(model->current) || names(model->ring));
 }
 
 void ModelKeeper::take(SessionCame& session) {
@@ -386,7 +386,9 @@ void ModelKeeper::verify_placed() {
     }
     auto manifest = encoded ? room_->open_placed(key, *encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
     if (manifest) {
-      if (const auto whole = room_->check_files(*manifest); !whole) {
+      const auto whole = room_->check_files(*manifest, [this](std::uint64_t) { return !stopping(); });
+      if (stopping()) return;
+      if (!whole) {
         unverified(key, whole.error());
         continue;
       }
@@ -437,7 +439,10 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
     damaged_.erase(key);
     return;
   }
-  if (const auto failure = failures_.find(key); failure != failures_.end()) {
+  const auto failure = failures_.find(key);
+  if (failure != failures_.end() && failure->second.of_repair && std::string_view(role) != "repair") {
+    failures_.erase(failure);
+  } else if (failure != failures_.end()) {
     if (clock_.now() < failure->second.retry_at) return;
     if (std::exchange(failure->second.paused, false)) {
       failure->second.cause.clear();
@@ -504,9 +509,7 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
   }
   room_->pin(name, role, *manifest);  // before the bytes come, so that nothing takes their room
   if (const auto room = make_room(name, *manifest); !room) return room;
-  if (damaged_.contains({name, pointer.version})) {
-    if (const auto read = reread(*manifest); !read) return read;
-  }
+  if (const auto read = reread({name, pointer.version}, *manifest); !read) return read;
   const std::uint64_t before = fetch_->fetched_bytes();
   fetch_->begin_version(name, pointer.version);
   Result<void> got;
@@ -518,6 +521,7 @@ Result<void> ModelKeeper::ensure(const std::string& name, const ModelPointer& po
     const std::string in_force = model != nullptr && model->current.value ? model->current.value->version : "";
     got = fetch_->fetch(hub_, file, room_->bases(name, file, in_force), [&] { return go_on(name, pointer.version); });
     measure_link(fetch_->fetched_bytes() - had, clock_.now() - began);
+    if (got) room_->hashed(file.sha256);
   }
   fetched_bytes_[{name, pointer.version}] += fetch_->fetched_bytes() - before;
   if (!got) return got;

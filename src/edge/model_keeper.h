@@ -104,7 +104,8 @@ class ModelKeeper {
     std::string cause;
     Nanos retry_at = 0;
     Nanos backoff_ns = 0;
-    bool paused = false;  // M3: by a budget or by the hours
+    bool paused = false;     // M3: by a budget or by the hours
+    bool of_repair = false;  // of a manifest that cannot be read here: who names the version may get it from a hub
   };
 
   ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, Links links);
@@ -141,12 +142,13 @@ class ModelKeeper {
   std::vector<std::string> mend(const std::vector<CheckedFile>& broken);
   Result<std::vector<Garbage>> collect(bool remove);
   void unverified(const VersionKey& key, const Error& error);
-  Result<void> reread(const Manifest& manifest);
+  Result<void> reread(const VersionKey& key, const Manifest& manifest);
   bool repair_due() const;
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();
   void show();
   bool stopping() const;
+  static bool proves_nothing(Code code, bool whole_file);
 
   const EdgeConfig& config_;
   Kv& kv_;

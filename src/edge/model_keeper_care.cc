@@ -93,6 +93,7 @@ void ModelKeeper::take(Damaged& damaged) {
       log(LogLevel::kWarn, "models", "file not read", {{"message", whole.error().message}});
       continue;
     }
+    room_->distrust(file.sha256);
     if (code == Code::kCorrupt) damaged_files_.add();
     log(LogLevel::kError, "models", code == Code::kCorrupt ? "file damaged on disk" : "file missing",
         {{"message", whole.error().message}});
@@ -128,15 +129,23 @@ void ModelKeeper::unverified(const VersionKey& key, const Error& error) {
                       (gone ? "it is fetched again: " : "it is not used until it can be read: ") + error.message});
 }
 
-// What is here of a version that lost its mark is hashed before it gets it back. With a hub at hand a sector that gives
+// What is here of a version is hashed once in this run before it gets its mark: it may have lost it unread, or never
+// have been looked at, because the trust files did not allow it at the start. With a hub at hand a sector that gives
 // EIO for the second time is damage, and comes again; a file that is kept from us is not, and is tried again later.
-Result<void> ModelKeeper::reread(const Manifest& manifest) {
+Result<void> ModelKeeper::reread(const VersionKey& key, const Manifest& manifest) {
   for (const ManifestFile& file : manifest.files) {
     if (!room_->blobs().has(file.sha256)) continue;
-    const auto whole = room_->blobs().verify(file.sha256);
+    bool ended = false;
+    const auto whole = room_->check_file(file.sha256, damaged_.contains(key), [&](std::uint64_t) {
+      ended = !go_on(key.first, key.second);
+      return !ended;
+    });
+    if (ended) return fail(Code::kUnavailable, "interrupted: something more urgent came");
     if (whole || whole.error().code == Code::kNotFound) continue;
-    if (whole.error().code != Code::kCorrupt)
+    if (whole.error().code != Code::kCorrupt) {
+      damaged_.insert(key);
       return fail(Error{Code::kUnavailable, whole.error().message, {}, kReadFileAgain});
+    }
     damaged_files_.add();
     log(LogLevel::kError, "models", "file damaged on disk", {{"message", whole.error().message}});
   }
@@ -150,12 +159,21 @@ bool ModelKeeper::repair_due() const {
 
 // Those that a pointer names were attempted for its sake.
 void ModelKeeper::repair_damaged(std::set<VersionKey>& named) {
+  if (hub_.empty()) return;  // the next session brings it
   std::set<std::string> models;
   for (const VersionKey& key : std::set(damaged_)) {
     if (stopping() || !named.insert(key).second) continue;
+    if (const auto failure = failures_.find(key); failure != failures_.end() && clock_.now() < failure->second.retry_at)
+      continue;
     const auto encoded = room_->signed_manifest(key);
+    if (!encoded && proves_nothing(encoded.error().code, true)) {  // M8: it may be all right, and is not forgotten
+      failed(key, Error{Code::kUnavailable, encoded.error().message, {}, kReadFileAgain});
+      if (const auto failure = failures_.find(key); failure != failures_.end()) failure->second.of_repair = true;
+      continue;
+    }
     if (!encoded) {
       damaged_.erase(key);
+      failures_.erase(key);
       continue;
     }
     models.insert(key.first);

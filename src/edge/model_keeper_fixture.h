@@ -186,6 +186,32 @@ class ModelKeeperTest : public testing::Test {
     if (opened_) opened_();
     keeper_->start();
   }
+  // Of trust files for this model that are fresh at `now`, and allow nothing yet.
+  static Publisher publisher(std::uint64_t now) {
+    Publisher p;
+    for (TrustHead* head : {&p.root.head, &p.camera.head, &p.snapshot.head, &p.timestamp.head}) {
+      head->made_ms = now - kTrustDayMs;
+      head->expires_ms = now + kTrustDayMs;
+    }
+    p.root.namespaces = {{"detector", trust_keys({p.camera_key}, 1)}};
+    p.camera.pattern = "detector";
+    return p;
+  }
+  // The whole catalogue, one version later.
+  void allow(Publisher& p, const std::vector<std::string>& versions) {
+    p.camera.releases.clear();
+    for (const std::string& version : versions) {
+      p.camera.releases.push_back(Publisher::release("detector", version, published(version)));
+    }
+    for (TrustHead* head : {&p.camera.head, &p.snapshot.head, &p.timestamp.head}) ++head->version;
+    const SignedTrust list = sign_trust(p.camera, {p.camera_key});
+    p.snapshot.targets = {{"detector", *trust_file_ref(list)}};
+    const TrustSet set = p.with_snapshot(sign_trust(p.snapshot, {p.snapshot_key}), {encode(list)});
+    Trust trust = *Trust::anchor(p.signed_root());
+    EXPECT_TRUE(accept(trust, set));
+    hub_.hold(kTrustStateKey, trust.save());
+    keeper_->on_strong_changed(kTrustStateKey, std::nullopt, Index{1});
+  }
   void change(const std::function<void()>& what) {
     const std::lock_guard lock(mutex_);
     what();

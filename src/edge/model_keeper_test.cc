@@ -50,28 +50,9 @@ TEST_F(ModelKeeperTest, ReportsWhyAVersionIsNotStagedAndKeepsNoneOfIt) {  // M4
 }
 
 TEST_F(ModelKeeperTest, StagesOnlyWhatTheTrustFilesAllow) {  // X2, X3
-  Publisher p;
   const std::uint64_t now = wall_ms_now();
-  for (TrustHead* head : {&p.root.head, &p.camera.head, &p.snapshot.head, &p.timestamp.head}) {
-    head->made_ms = now - kTrustDayMs;
-    head->expires_ms = now + kTrustDayMs;
-  }
-  p.root.namespaces = {{"detector", trust_keys({p.camera_key}, 1)}};
-  p.camera.pattern = "detector";
-  const auto hold = [&](std::vector<std::string> versions) {  // the whole catalogue, one version later
-    p.camera.releases.clear();
-    for (const std::string& version : versions) {
-      p.camera.releases.push_back(Publisher::release("detector", version, published(version)));
-    }
-    for (TrustHead* head : {&p.camera.head, &p.snapshot.head, &p.timestamp.head}) ++head->version;
-    const SignedTrust list = sign_trust(p.camera, {p.camera_key});
-    p.snapshot.targets = {{"detector", *trust_file_ref(list)}};
-    const TrustSet set = p.with_snapshot(sign_trust(p.snapshot, {p.snapshot_key}), {encode(list)});
-    Trust trust = *Trust::anchor(p.signed_root());
-    EXPECT_TRUE(accept(trust, set));
-    hub_.hold(kTrustStateKey, trust.save());
-    keeper_->on_strong_changed(kTrustStateKey, std::nullopt, Index{1});
-  };
+  Publisher p = publisher(now);
+  const auto hold = [&](const std::vector<std::string>& versions) { allow(p, versions); };
   hub_.have_files();
   for (const char* version : {"1.0.0", "2.0.0"}) hub_.hold(model_version_key("detector", version), published(version));
   const auto stage = [&](const std::string& version, std::uint64_t index) {

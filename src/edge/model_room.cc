@@ -35,17 +35,26 @@ Result<Manifest> ModelRoom::open_placed(const VersionKey& key, BytesView encoded
 }
 
 // All of them, so that all that is damaged is fetched in one go. Answers with the first error.
-Result<void> ModelRoom::check_files(const Manifest& manifest) {
+Result<void> ModelRoom::check_files(const Manifest& manifest, const Piece& piece) {
   Result<void> first;
   for (const ManifestFile& file : manifest.files) {
-    auto whole = blobs_->examine(file.sha256);
-    if (whole) continue;
-    // X3, M8: only what is proven to be bad goes.
-    if (whole.error().code == Code::kCorrupt || whole.error().code == Code::kNotFound)
-      whole = blobs_->verify(file.sha256);
+    auto whole = check_file(file.sha256, false, piece);
     if (!whole && first) first = std::move(whole);
   }
   return first;
+}
+
+Result<void> ModelRoom::check_file(const Bytes& sha256, bool again, const Piece& piece) {
+  if (hashed_.contains(sha256) && blobs_->has(sha256)) return {};
+  auto whole = again ? blobs_->verify(sha256, piece) : blobs_->examine(sha256, piece);
+  // X3, M8: only what is proven to be bad goes.
+  if (!again && !whole && (whole.error().code == Code::kCorrupt || whole.error().code == Code::kNotFound))
+    whole = blobs_->verify(sha256, piece);
+  if (whole)
+    hashed_.insert(sha256);
+  else
+    hashed_.erase(sha256);
+  return whole;
 }
 
 Result<void> ModelRoom::place(BytesView encoded, const Manifest& manifest) {

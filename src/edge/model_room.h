@@ -7,6 +7,8 @@
 // Errors:  those of the stores; kCorrupt, kInvalid of what does not verify.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -45,7 +47,14 @@ class ModelRoom {
   // manifest, each file (one whose bytes hash to something else is set aside; one that cannot be read stays, and its
   // error is neither kCorrupt nor kNotFound), the outputs.
   Result<Manifest> open_placed(const VersionKey& key, BytesView encoded, BytesView model_key) const;
-  Result<void> check_files(const Manifest& manifest);
+  // `piece` as BlobStore::examine; whose file was hashed in this run already is not read again.
+  using Piece = std::function<bool(std::uint64_t bytes)>;
+  Result<void> check_files(const Manifest& manifest, const Piece& piece = {});
+  // One of them, which may lie here unhashed since before this start. `again`: it could not be read when it was last
+  // looked at, so that a sector which gives EIO now is damage (BlobStore::verify); without, that proves nothing.
+  Result<void> check_file(const Bytes& sha256, bool again, const Piece& piece = {});
+  void hashed(const Bytes& sha256) { hashed_.insert(sha256); }   // it came now, and its hash was compared
+  void distrust(const Bytes& sha256) { hashed_.erase(sha256); }  // it went bad since
   Result<void> check_outputs(const VersionKey& key, const Manifest& manifest) {
     return run_golden(folder(key), manifest);
   }
@@ -84,6 +93,7 @@ class ModelRoom {
   std::unique_ptr<ModelLayout> layout_;
   std::unique_ptr<Engine> engine_;
   std::map<VersionKey, Verified> verified_;
+  std::set<Bytes> hashed_;  // files that passed in this run
 };
 
 }  // namespace tidelock

@@ -462,9 +462,9 @@ Result<void> BlobStore::look(BytesView sha256_raw, const std::function<bool(std:
   return fail(Code::kCorrupt, "blob " + *where + ": damaged on disk, its bytes hash to " + got);
 }
 
-Result<void> BlobStore::verify(BytesView sha256_raw) {
+Result<void> BlobStore::verify(BytesView sha256_raw, const std::function<bool(std::uint64_t bytes)>& piece) {
   bool unread = false;
-  auto looked = look(sha256_raw, {}, unread);
+  auto looked = look(sha256_raw, piece, unread);
   if (looked || (looked.error().code != Code::kCorrupt && looked.error().code != Code::kNotFound)) return looked;
   const std::string hex = to_hex(sha256_raw);
   if (looked.error().code == Code::kCorrupt) {

@@ -165,7 +165,7 @@ class BlobStore {
   // The same; and what is damaged or gone is no blob any more, pinned or not, so that it can be had anew. The damaged
   // file lies in quarantine, where the newest kQuarantineMax are kept until room is needed. A file with a sector that
   // gives EIO counts as damaged: whoever calls this means to have it anew, and to look only is for examine.
-  Result<void> verify(BytesView sha256);
+  Result<void> verify(BytesView sha256, const std::function<bool(std::uint64_t bytes)>& piece = {});
 
   // M8: blobs named by any pin are never removed. A pin is a named set, replaced as a whole, durable when this returns;
   // it may name blobs that are not here yet. `name`: [a-z0-9._-]{1,128}.

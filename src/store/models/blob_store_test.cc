@@ -437,6 +437,22 @@ TEST(BlobStore, DropsABlobThatWasDamagedOnDisk) {  // X3
   EXPECT_TRUE(store->verify(digest));
 }
 
+TEST(BlobStore, AVerifyThatIsEndedChangesNothing) {  // X3
+  const TestFolder folder;
+  const auto store = open_store(folder);
+  const Bytes digest = *store->put("bytes");
+  const std::string path = *store->path(digest);
+  fs::permissions(path, fs::perms::owner_write, fs::perm_options::add);
+  std::ofstream(path) << "other";
+  int pieces = 0;
+  const auto ended = store->verify(digest, [&](std::uint64_t) { return ++pieces > 1; });
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, Code::kUnavailable);
+  EXPECT_TRUE(store->has(digest)) << "it was not read to its end";
+  EXPECT_EQ(store->verify(digest, [&](std::uint64_t) { return ++pieces > 1; }).error().code, Code::kCorrupt);
+  EXPECT_FALSE(store->has(digest));
+}
+
 TEST(BlobStore, SetsADamagedFileAsideAndKeepsFewOfThem) {  // X3
   const TestFolder folder;
   const auto store = open_store(folder, 100'000);
