@@ -91,8 +91,9 @@ class Node : public NodeService {
     Result<void> take(Bytes said) override { return window_.take(said); }
     Result<std::optional<Bytes>> next() override {
       if (node_.corrupt_ && head_seen_) return fail(Code::kCorrupt, "read blob: Input/output error");
-      auto frame = window_.next(file_);
-      if (frame && std::exchange(head_seen_, true)) node_.sent_bytes_ += frame->size();
+      auto frame = window_.next(
+          [this](std::uint64_t offset, std::size_t bytes) -> Result<Bytes> { return file_.substr(offset, bytes); });
+      if (frame && *frame && std::exchange(head_seen_, true)) node_.sent_bytes_ += (*frame)->size();
       return frame;
     }
 

@@ -294,7 +294,7 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
   void on_call(const PeerIdentity& peer, Bytes request, Reply reply) override {
     auto call = decode<NodeCall>(request, "call");
     if (!call) return reply(fail(call.error()));
-    if (const auto* has = std::get_if<HasBlobs>(&call->body)) return reply(encode(models_->answer(*has)));
+    if (const auto* has = std::get_if<HasBlobs>(&call->body)) return reply(encode(models_->answer(peer, *has)));
     if (const auto* care = std::get_if<StoreCall>(&call->body)) return reply(encode(models_->care(peer, *care)));
     if (auto* hubs = std::get_if<HubsCall>(&call->body)) return on_hubs_call(peer, std::move(*hubs), std::move(reply));
     if (auto* site = std::get_if<SiteCall>(&call->body)) {  // M3

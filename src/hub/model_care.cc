@@ -58,8 +58,8 @@ void HubModelCare::asked(const std::vector<Bytes>& sha256s) {
     }
   }
   // This hub may be started anew before it hears of the publish. Not under the lock, which `collect` takes under the
-  // store's.
-  for (const Bytes& sha256 : sha256s) parts_.blobs.touch(sha256);
+  // store's. Each once: a touch is a write to the disk.
+  for (const Bytes& sha256 : std::set<Bytes>(sha256s.begin(), sha256s.end())) parts_.blobs.touch(sha256);
 }
 
 Result<std::vector<StoredRelease>> HubModelCare::releases() const {

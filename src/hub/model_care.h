@@ -36,7 +36,7 @@ class HubModelCare {
   };
   explicit HubModelCare(Parts parts);
   AdminAnswer answer(const StoreCall& call);
-  // Somebody asks whether these are here: a publish may be on its way.
+  // An operator or another hub asks whether these are here: a publish may be on its way.
   void asked(const std::vector<Bytes>& sha256s);
   bool wait(int timeout_ms) const { return care_.wait(timeout_ms); }  // until nothing is under way
   void stop() { care_.stop(); }

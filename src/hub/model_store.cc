@@ -169,7 +169,6 @@ HubModelStore::Peers HubModelStore::peers() const {
 }
 
 std::vector<Bytes> HubModelStore::missing(const std::vector<Bytes>& sha256s) const {
-  if (care_) care_->asked(sha256s);
   std::vector<Bytes> absent;
   for (const Bytes& sha256 : sha256s) {
     if (sha256.size() != kSha256Bytes || !blobs_->has(sha256)) absent.push_back(sha256);
@@ -177,7 +176,8 @@ std::vector<Bytes> HubModelStore::missing(const std::vector<Bytes>& sha256s) con
   return absent;
 }
 
-AdminAnswer HubModelStore::answer(const HasBlobs& question) const {
+AdminAnswer HubModelStore::answer(const PeerIdentity& peer, const HasBlobs& question) const {
+  if (care_ && peer.role != NodeRole::kEdge) care_->asked(question.sha256);
   AdminAnswer answer;
   answer.value = encode(missing(question.sha256));
   return answer;
@@ -193,6 +193,7 @@ Result<void> HubModelStore::check_published(BytesView signed_manifest, BytesView
   HasBlobs question;
   question.sha256.reserve(manifest->files.size());
   for (const ManifestFile& file : manifest->files) question.sha256.push_back(file.sha256);
+  if (care_) care_->asked(question.sha256);
   std::size_t complete = missing(question.sha256).empty() ? 1 : 0;
   std::string lacking = complete == 1 ? "" : " this hub";
   const Bytes call = encode(NodeCall{question});

@@ -38,7 +38,8 @@ class HubModelStore {
   // The other hubs from now on, with their addresses.
   void set_peers(const std::vector<std::pair<NodeId, std::string>>& peers);
   std::vector<Bytes> missing(const std::vector<Bytes>& sha256s) const;
-  AdminAnswer answer(const HasBlobs& question) const;
+  // A gateway publishes nothing, so what it asks for keeps no file from being collected (M8).
+  AdminAnswer answer(const PeerIdentity& peer, const HasBlobs& question) const;
   // M2: the signature holds, and every file rests: synced in the own folders of a majority of hubs, or in the object
   // store. Says what is missing where. With an object store only the active hub puts into it (kNotActive elsewhere),
   // and kBusy means that it is at it.

@@ -49,10 +49,4 @@ Result<std::optional<Bytes>> FetchWindow::next(const Read& read) {
   return std::optional<Bytes>(std::move(*piece));
 }
 
-std::optional<Bytes> FetchWindow::next(BytesView file) {
-  TIDELOCK_ASSERT(file.size() == size_bytes_);
-  return *next(
-      [&](std::uint64_t offset, std::size_t bytes) -> Result<Bytes> { return Bytes(file.substr(offset, bytes)); });
-}
-
 }  // namespace tidelock

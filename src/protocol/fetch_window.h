@@ -27,8 +27,6 @@ class FetchWindow {
   using Read = std::function<Result<Bytes>(std::uint64_t offset, std::size_t bytes)>;
   // The next frame out of the file that `read` reads; nullopt: nothing more was asked for.
   Result<std::optional<Bytes>> next(const Read& read);
-  // The same of a file in memory, all size_bytes of it.
-  std::optional<Bytes> next(BytesView file);
 
  private:
   explicit FetchWindow(std::uint64_t size_bytes) : size_bytes_(size_bytes) {}
