@@ -273,7 +273,8 @@ std::vector<RecallView> HubCore::describe_recalls(const DescribeRecalls& request
       view.holders.push_back({edge, by_edge_.contains(edge), saturating_sub(ends, now_)});
     }
     // Behind another write of the model, or not begun yet: till its own block is out, leases are renewed (A3), and each
-    // may then last for a whole one. Who is told less sees the end move away from him.
+    // may then last for a whole one. Of several recalls that are open of one model each may take that long in its turn;
+    // one is added here, so the end may still move away from whoever asks behind more than one.
     if (open == nullptr) view.wait_ns = saturating_add(view.wait_ns, state_.lease_ns());
     std::sort(view.holders.begin(), view.holders.end(), [](const RecallHolder& a, const RecallHolder& b) {
       return std::pair{-a.lease_left_ns, a.edge} < std::pair{-b.lease_left_ns, b.edge};

@@ -16,7 +16,8 @@
 // (D3: a
 //            failed sync is never retried: the partial file is dropped); kConflict locked, or written already by
 //            another writer; kNotFound; kDenied removal of a pinned blob.
-// Cost:      has is a stat. put_stream re-hashes what a partial file holds (about 1 ms per MiB).
+// Cost:      has looks into memory, and does not see that somebody took a file away. put_stream re-hashes what a
+// partial file holds (about 1 ms per MiB).
 #pragma once
 
 #include <cstddef>

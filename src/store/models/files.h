@@ -10,7 +10,7 @@
 
 namespace tidelock::files {
 
-// errno as an Error that names the path: no space, quota or size limit is kBusy, absence kNotFound, else kUnavailable.
+// errno as an Error with its path: full kBusy, ENOENT kNotFound, EACCES/EPERM kDenied, EIO kCorrupt, else kUnavailable.
 Error error_of(int error_number, const std::string& doing, const std::string& path);
 
 class Fd {
