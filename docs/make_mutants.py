@@ -26,7 +26,7 @@ page. *Seeds* says how many seeds it took in each of {ranges} disjoint ranges of
 what a seed draws towards what is otherwise too rare (`sim/scenarios.cc`); *any* is the ordinary draw. A seed counts only when it is
 clean without the mutant.
 
-Build {build}, and for those marked *later* the build that brought them: **{caught} of {mutants}** are caught in most of the ranges; the median of the medians is {median_seeds} seeds, the largest
+Build {build}, and for those marked *later* a later one: **{caught} of {mutants}** are caught in most of the ranges; the median of the medians is {median_seeds} seeds, the largest
 median {worst}.
 
 | mutant | rule | what it does | scenario | seeds | median | noticed as |
@@ -89,7 +89,7 @@ def hunt(options):
 def row(one):
     seeds = " ".join(str(n) if n else "-" for n in one["seeds"])
     noticed = one["violation"].split(":")[0] if one["violation"] else "-"
-    # Hunted on a build after that of the whole list, because they came with it.
+    # Hunted on a build after that of the whole list, which brought them or changed what they meet.
     later = " (later)" if one.get("later") else ""
     return (f"| `{one['name']}`{later} | {one['rule']} | {one['what']} | {one['scenario'] or 'any'} | {seeds} | {one['median'] or '-'} "
             f"| {noticed} |\n")
