@@ -9,7 +9,7 @@ import os
 import sys
 import time
 
-from rig import Failure, arguments, main, row
+from rig import Failure, arguments, main, row, wait_until
 from harness import Cluster
 from transfers import Releases, carried, must, wait_staged_by
 
@@ -43,12 +43,16 @@ def run(options, folder):
             cluster.links.tell(f"delay {edge}/* 25")
         releases.publish("2.0.0", releases.noise(size))
         wire, seconds = staged(cluster, releases, "2.0.0", size, options)
-        came = releases.status()["came"]
+
+        def told():  # gateways say so a little after they hold it
+            came = [one for one in releases.status()["came"] if one["version"] == "2.0.0"]
+            return came if {one["edge"] for one in came} == set(cluster.edges) else None
+
+        came = wait_until("every gateway says where it came from", told, 60, step=0.2)
         bytes_from = {}
         for one in came:
-            if one["version"] == "2.0.0":
-                kind = "hub" if one["from"].startswith("hub-") else "neighbour"
-                bytes_from[kind] = bytes_from.get(kind, 0) + one["bytes"]
+            kind = "hub" if one["from"].startswith("hub-") else "neighbour"
+            bytes_from[kind] = bytes_from.get(kind, 0) + one["bytes"]
         if bytes_from.get("neighbour", 0) < size:
             raise Failure(f"no neighbour gave the payload: {came}")
         fallbacks = sum(cluster.metrics(edge)["tidelock_edge_site_fallbacks_total"] for edge in cluster.edges)
