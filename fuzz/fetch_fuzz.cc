@@ -26,12 +26,15 @@ void run(BytesView input) {
   Input in(input);
   Bytes file;
   for (std::size_t i = 0; i < kFileBytes; ++i) file.push_back(static_cast<char>(i * 7));
+  const auto read = [&](std::uint64_t offset, std::size_t bytes) -> Result<Bytes> {
+    return file.substr(offset, bytes);
+  };
   const Bytes digest(32, 'd');
   const auto first = decode_checked<FetchMore>(in.piece());
   if (!first) return;
   auto window = FetchWindow::open(digest, file.size(), *first);
   if (!window) return;
-  const auto head = decode<FetchHead>(window->next(file).value(), "head");
+  const auto head = decode<FetchHead>(window->next(read).value().value(), "head");
   TIDELOCK_ASSERT(head && head->sha256 == digest && head->size_bytes == file.size());
   std::optional<std::uint64_t> at;  // nothing has gone out yet: where it begins is open
   std::uint64_t until = 0, begin = first->offset;
@@ -44,7 +47,7 @@ void run(BytesView input) {
   heed(*first);
   for (;;) {
     for (int pieces = in.byte() % 8; pieces > 0; --pieces) {
-      const auto out = window->next(file);
+      const auto out = window->next(read).value();
       if (!out) {
         TIDELOCK_ASSERT((at ? *at : begin) >= until);
         break;
