@@ -38,7 +38,6 @@ ModelKeeper::ModelKeeper(const EdgeConfig& config, Kv& kv, const Clock& clock, M
     : config_(config),
       kv_(kv),
       clock_(clock),
-
       links_(std::move(links)),
       marks_(config.data_dir + "/models/room"),
       figures_(clock, metrics),

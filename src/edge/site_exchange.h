@@ -5,9 +5,8 @@
 // that was removed, has a good certificate but no session as a member of this site (X1). The list is asked
 // for anew when it is half a minute old and somebody comes, and nobody is served by one of more than five minutes.
 //
-// Threads:  tend, ask, client and wait belong to one thread, the keeper's; they block on the network, on a LAN. The
-// rest
-//           is for any thread.
+// Threads:  tend, ask, client and wait belong to one thread, the keeper's; they block on the network, on a
+//           LAN. The rest is for any thread.
 // Never:    hands out a byte that was not hashed here; believes a neighbour (what comes from one is hashed by the blob
 //           store); charges the budget, which is about the link to the hubs.
 #pragma once

@@ -79,9 +79,10 @@ void HubCore::start_write(Op op) {
     return;
   }
   if (auto* put = std::get_if<Put>(&op.body)) {
-    if (state_.ledger_version() < kLedgerVersionStays) {
+    if (state_.ledger_version() < kLedgerVersionStays &&
+        std::any_of(put->writes.begin(), put->writes.end(), only_asks)) {
       write_anew(*put);
-      if (const auto ok = check_write_extent(put->writes); !ok && !op.certifies) {
+      if (const auto ok = check_write_extent(put->writes); !ok) {
         finish(op, Code::kInvalid, ok.error().message, {});
         return;
       }
