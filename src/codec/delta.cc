@@ -36,15 +36,15 @@ std::string_view delta_kind_name(DeltaKind kind) {
 
 namespace {
 
-constexpr std::uint64_t kItemBytesMax = 4u << 20;    // one decision, one set of tables
-constexpr std::uint64_t kJobBytes = 2u << 20;        // below it a job takes the next item too
-constexpr std::uint64_t kSampleBytes = 64u << 10;    // what a choice between bases or types is made from
-constexpr std::uint64_t kSlice = 16u << 10;          // of a sample
-constexpr std::uint64_t kAround = 256u << 10;        // what a patch sees to both sides of its place
-constexpr std::uint64_t kWholeBaseBytes = 8u << 20;  // bases up to here are seen whole by a patch that has no place
-constexpr std::uint64_t kOrderBytes = 6;             // the head of an order, roughly
-constexpr std::uint64_t kProbeBytes = 32u << 10;     // what tells whether zstd is worth its time
-constexpr std::uint64_t kFrameBytes = 12;            // of a zstd frame, about
+constexpr std::uint64_t kItemBytesMax = 4u << 20;                // one decision, one set of tables
+constexpr std::uint64_t kJobBytes = 2u << 20;                    // below it a job takes the next item too
+constexpr std::uint64_t kSampleBytes = 64u << 10;                // what a choice between bases or types is made from
+constexpr std::uint64_t kSlice = 16u << 10;                      // of a sample
+constexpr std::uint64_t kAround = 256u << 10;                    // what a patch sees to both sides of its place
+constexpr std::uint64_t kWholeBaseBytes = kPatchPrefixBytesMax;  // such bases a patch without a place sees whole
+constexpr std::uint64_t kOrderBytes = 6;                         // the head of an order, roughly
+constexpr std::uint64_t kProbeBytes = 32u << 10;                 // what tells whether zstd is worth its time
+constexpr std::uint64_t kFrameBytes = 12;                        // of a zstd frame, about
 constexpr int kProbeLevel = 3;
 
 BytesView cut(BytesView bytes, std::uint64_t at, std::uint64_t size) {

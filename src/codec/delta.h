@@ -11,7 +11,7 @@
 // a
 //            sixteenth of the bases beside the delta itself. Applying runs at several hundred MB/s and holds at most
 //            kDeltaApplyBytesMax, whatever the delta says.
-// Ownership: views of bases and target must stay valid during the call, and for an applier until it is gone.
+// Ownership: views of bases and target must stay valid during the call, and what an applier reads until it is gone.
 // Errors:    kInvalid a request that cannot be a delta (too many bases, too large); kCorrupt a delta that is damaged or
 //            hostile, or a base that is not the one it was made for; what `find_base` and `sink` return is passed on.
 // No promise: the same bytes from another release of Tidelock, or for another way to run the jobs; every release reads
@@ -25,6 +25,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -36,7 +37,7 @@ namespace tidelock {
 inline constexpr std::size_t kDeltaBasesMax = 64;
 inline constexpr std::uint64_t kDeltaFileBytesMax = 4ull << 30;  // of a base, and of the target
 inline constexpr std::size_t kDeltaHeaderBytesMax = 4'096;       // enough to read any header from
-inline constexpr std::size_t kDeltaApplyBytesMax = 8u << 20;     // what an applier holds at most
+inline constexpr std::size_t kDeltaApplyBytesMax = 16u << 20;    // what an applier holds at most; 8 MiB without patches
 inline constexpr std::size_t kDeltaPieceBytesMax = 1u << 20;     // what a sink is given at once
 
 struct DeltaBase {
@@ -110,8 +111,25 @@ Result<Delta> make_delta(std::span<const DeltaSource> bases, const DeltaSource& 
 // --- applying
 // ---------------------------------------------------------------------------------------------------------
 
+// A file that a delta starts from: in memory, or read as it is needed, so that a disk that does not give it is an
+// error.
+struct DeltaBaseBytes {
+  // All `bytes` from `offset`, which lie within the size, valid until the next call; they may be put into `room`. An
+  // error ends the applying and is passed on.
+  using Read = std::function<Result<BytesView>(std::uint64_t offset, std::size_t bytes, Bytes& room)>;
+
+  DeltaBaseBytes() = default;
+  DeltaBaseBytes(BytesView all)  // NOLINT(google-explicit-constructor): bytes in memory are a base as they are
+      : size_bytes(all.size()), read([all](std::uint64_t offset, std::size_t bytes, Bytes&) -> Result<BytesView> {
+          return all.substr(static_cast<std::size_t>(offset), bytes);
+        }) {}
+  DeltaBaseBytes(std::uint64_t size, Read from) : size_bytes(size), read(std::move(from)) {}
+
+  std::uint64_t size_bytes = 0;
+  Read read;
+};
 // Asked once for each base of the header, before the first byte comes out.
-using FindDeltaBase = std::function<Result<BytesView>(const DeltaBase& base)>;
+using FindDeltaBase = std::function<Result<DeltaBaseBytes>(const DeltaBase& base)>;
 // Given the target's bytes in order, at most kDeltaPieceBytesMax at once; an error ends the applying and is passed on.
 using DeltaSink = std::function<Result<void>(BytesView piece)>;
 

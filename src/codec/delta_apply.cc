@@ -159,11 +159,11 @@ class DeltaApplier::Impl {
     for (const DeltaBase& base : header_->bases) {
       auto found = find_base_(base);
       if (!found) return fail(found.error());
-      if (found->size() != base.size_bytes) {
-        return corrupt("a base of " + std::to_string(found->size()) + " bytes; it was made for " +
+      if (found->size_bytes != base.size_bytes) {
+        return corrupt("a base of " + std::to_string(found->size_bytes) + " bytes; it was made for " +
                        std::to_string(base.size_bytes));
       }
-      bases_.push_back(*found);
+      bases_.push_back(*std::move(found));
     }
     cursors_.resize(bases_.size());
     used(in, bytes);
@@ -220,7 +220,9 @@ class DeltaApplier::Impl {
     if (next.payload_bytes > payload_most)
       return corrupt("a payload of " + std::to_string(next.payload_bytes) + " bytes");
     if (!has_base(next.order)) return {};
-    const std::uint64_t size = bases_[next.base].size();
+    if (next.prefix_bytes > kPatchPrefixBytesMax)
+      return corrupt("a patch against " + std::to_string(next.prefix_bytes) + " bytes");
+    const std::uint64_t size = bases_[next.base].size_bytes;
     const std::uint64_t wanted = next.order == Order::kPatch ? next.prefix_bytes : next.bytes;
     std::int64_t place = 0;
     if (__builtin_add_overflow(cursors_[next.base].expected(produced_), step, &place) || place < 0 ||
@@ -240,43 +242,53 @@ class DeltaApplier::Impl {
       state_ = State::kPayload;
       return {};
     }
-    const BytesView copy = base_bytes(current_.bytes);
-    return give(copy);
+    for (std::uint64_t at = 0; at < current_.bytes; at += kDeltaPieceBytesMax) {
+      const auto piece = base_bytes(at, std::min<std::uint64_t>(kDeltaPieceBytesMax, current_.bytes - at));
+      if (!piece) return fail(piece.error());
+      if (auto given = give(*piece); !given) return given;
+    }
+    next_order();
+    return {};
   }
-  BytesView base_bytes(std::uint64_t bytes) const {
-    return bases_[current_.base].substr(static_cast<std::size_t>(current_.place), static_cast<std::size_t>(bytes));
+  // Of the current order's place in its base.
+  Result<BytesView> base_bytes(std::uint64_t at, std::uint64_t bytes) {
+    return bases_[current_.base].read(current_.place + at, static_cast<std::size_t>(bytes), room_);
   }
   Result<void> take_payload(BytesView in) {
     const BytesView payload = in.substr(0, static_cast<std::size_t>(current_.payload_bytes));
     const auto bytes = static_cast<std::size_t>(current_.bytes);
     if (out_.size() < bytes) out_.resize(bytes);
+    BytesView base;
+    if (has_base(current_.order)) {
+      const auto read = base_bytes(0, current_.order == Order::kPatch ? current_.prefix_bytes : current_.bytes);
+      if (!read) return fail(read.error());
+      base = *read;
+    }
     Result<void> made;
     switch (current_.order) {
       case Order::kNumeric:
-        made = numbers_.decode(current_.type, payload, base_bytes(bytes), out_.data(), bytes);
-        break;
-      case Order::kValues: made = numbers_.decode(current_.type, payload, {}, out_.data(), bytes); break;
+      case Order::kValues: made = numbers_.decode(current_.type, payload, base, out_.data(), bytes); break;
       case Order::kPatch:
-        made = decompress_against(payload, base_bytes(current_.prefix_bytes), out_.data(), bytes, "delta: a patch");
-        break;
       case Order::kCompressed:
-        made = decompress_against(payload, {}, out_.data(), bytes, "delta: compressed bytes");
+        made = decompress_against(payload, base, out_.data(), bytes,
+                                  has_base(current_.order) ? "delta: a patch" : "delta: compressed bytes");
         break;
       case Order::kCopy:
       case Order::kPlain: TIDELOCK_ASSERT(false); break;
     }
     if (!made) return made;
     used(in, payload.size());
-    return give(BytesView(out_.data(), bytes));
+    if (auto given = give(BytesView(out_.data(), bytes)); !given) return given;
+    next_order();
+    return {};
   }
   Result<void> take_plain(BytesView in) {
     const BytesView plain = in.substr(0, static_cast<std::size_t>(std::min<std::uint64_t>(in.size(), current_.bytes)));
     if (plain.empty()) return {};
     used(in, plain.size());
     current_.bytes -= plain.size();
-    const bool is_last = current_.bytes == 0;
     if (auto given = give(plain); !given) return given;
-    if (!is_last) state_ = State::kPlain;
+    if (current_.bytes == 0) next_order();
     return {};
   }
   Result<void> give(BytesView bytes) {
@@ -287,7 +299,6 @@ class DeltaApplier::Impl {
       produced_ += piece.size();
       if (auto sunk = sink_(piece); !sunk) return sunk;
     }
-    next_order();
     return {};
   }
   Result<void> take_end(BytesView in) {
@@ -312,9 +323,10 @@ class DeltaApplier::Impl {
   Current current_;
   Bytes held_;  // fed and not used up: from at_ on
   std::size_t at_ = 0;
-  Bytes out_;  // what an order makes
+  Bytes out_;   // what an order makes
+  Bytes room_;  // what it reads of a base that is not in memory
   std::optional<DeltaHeader> header_;
-  std::vector<BytesView> bases_;
+  std::vector<DeltaBaseBytes> bases_;
   std::vector<Cursor> cursors_;
   NumericDecoder numbers_;
   Sha256 hash_;

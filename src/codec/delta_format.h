@@ -39,6 +39,7 @@ inline bool has_payload(Order order) { return order != Order::kCopy && order != 
 // What one order may make, so that an applier's memory is bounded.
 inline constexpr std::size_t kZstdBytesMax = 1u << 20;
 inline constexpr std::size_t kZstdPayloadBytesMax = kZstdBytesMax + (64u << 10);
+inline constexpr std::size_t kPatchPrefixBytesMax = 8u << 20;
 inline constexpr std::size_t kOrderHeadBytesMax = 1 + 1 + 5 * 10;
 
 inline void put_varint(Bytes& out, std::uint64_t v) {

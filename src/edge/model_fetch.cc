@@ -272,12 +272,13 @@ class ModelFetch::Conversation {
 // ---- the fetch
 
 ModelFetch::ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs,
-                       const TransferSpent& spent, std::unique_ptr<SiteExchange> site)
+                       Asks asks, const TransferSpent& spent, std::unique_ptr<SiteExchange> site)
     : config_(config),
       kv_(kv),
       clock_(clock),
       metrics_(metrics),
       blobs_(blobs),
+      asks_(std::move(asks)),
       downloaded_(metrics.counter("tidelock_edge_model_bytes_total", "Bytes of model files fetched from hubs.")),
       full_bytes_(metrics.counter("tidelock_edge_transfer_bytes_total", "Bytes of model transfers, by how they came.",
                                   {{"kind", "full"}})),
@@ -306,7 +307,7 @@ ModelFetch::ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Met
 ModelFetch::~ModelFetch() = default;
 
 Result<std::unique_ptr<ModelFetch>> ModelFetch::open(const EdgeConfig& config, Kv& kv, const Clock& clock,
-                                                     Metrics& metrics, BlobStore& blobs, std::function<void()> wake) {
+                                                     Metrics& metrics, BlobStore& blobs, Asks asks) {
   const auto row = kv.get(kMetaFamily, kSpentRow);
   if (!row) return fail(row.error());
   TransferSpent spent;
@@ -316,9 +317,10 @@ Result<std::unique_ptr<ModelFetch>> ModelFetch::open(const EdgeConfig& config, K
     if (!stored) return fail(stored.error());
     spent = *stored;
   }
-  auto site = SiteExchange::open(config, clock, blobs, std::move(wake));
+  auto site = SiteExchange::open(config, clock, blobs, asks.wake);
   if (!site) return fail(site.error());
-  return std::unique_ptr<ModelFetch>(new ModelFetch(config, kv, clock, metrics, blobs, spent, std::move(*site)));
+  return std::unique_ptr<ModelFetch>(
+      new ModelFetch(config, kv, clock, metrics, blobs, std::move(asks), spent, std::move(*site)));
 }
 
 void ModelFetch::stop() { site_->stop(); }
@@ -576,37 +578,51 @@ Result<void> ModelFetch::by_delta(NodeClient& hub, const NodeId& id, const Manif
   return applied;
 }
 
-// M4: whatever the delta says, commit compares the hash.
+// M4: whatever the delta says, commit compares the hash. Bases are read, not mapped: a bad sector is an error here.
 Result<void> ModelFetch::apply(BytesView delta_sha256, const ManifestFile& file) {
-  const auto delta = blobs_.map(delta_sha256);
+  const auto delta = blobs_.open_file(delta_sha256);
   if (!delta) return fail(delta.error());
   auto writer = blobs_.put_stream(file.sha256, file.size_bytes);
   if (!writer) return fail(writer.error());
-  std::vector<BlobMapping> bases;
-  bases.reserve(kDeltaBasesMax);
+  std::vector<Bytes> started_from;
   std::uint64_t here = (*writer)->offset();  // of an applying that a kill ended, or of the file itself: the same bytes
-  DeltaApplier applier(
-      [&](const DeltaBase& base) -> Result<BytesView> {
-        auto mapping = blobs_.map(base.sha256);
-        if (!mapping)
-          return fail(Code::kCorrupt, "the delta starts from a file that is not here: " + mapping.error().message);
-        bases.push_back(std::move(*mapping));
-        return bases.back().bytes();
-      },
-      [&](BytesView piece) -> Result<void> {
-        const std::uint64_t skip = std::min<std::uint64_t>(here, piece.size());
-        here -= skip;
-        return (*writer)->write(piece.substr(skip));
-      },
-      file.size_bytes);
+  DeltaApplier applier([&](const DeltaBase& base) { return delta_base(started_from.emplace_back(base.sha256)); },
+                       [&](BytesView piece) -> Result<void> {
+                         const std::uint64_t skip = std::min<std::uint64_t>(here, piece.size());
+                         here -= skip;
+                         return (*writer)->write(piece.substr(skip));
+                       },
+                       file.size_bytes);
   Result<void> done;
-  for (BytesView rest = delta->bytes(); done && !rest.empty(); rest.remove_prefix(std::min(rest.size(), kApplyBytes))) {
-    done = applier.feed(rest.substr(0, kApplyBytes));
+  for (std::uint64_t at = 0; done && at < delta->size_bytes(); at += kApplyBytes) {
+    const auto piece = delta->read(at, std::min<std::uint64_t>(kApplyBytes, delta->size_bytes() - at));
+    done = piece ? applier.feed(*piece) : Result<void>(fail(piece.error()));
   }
   if (done) done = applier.finish();
   if (done) done = (*writer)->commit();
-  if (!done && done.error().code == Code::kCorrupt) (*writer)->discard();  // else the file itself would begin with it
+  if (done || done.error().code != Code::kCorrupt) return done;
+  (*writer)->discard();  // else the file itself would begin with it
+  for (Bytes& base : started_from) {
+    if (asks_.doubt) asks_.doubt(std::move(base));
+  }
   return done;
+}
+
+// What cannot be read is as good as another file: kCorrupt, so that the file comes whole.
+Result<DeltaBaseBytes> ModelFetch::delta_base(BytesView sha256) {
+  const auto unread = [](const Error& why) {
+    return fail(Code::kCorrupt, "the delta starts from a file that cannot be read: " + why.message);
+  };
+  auto opened = blobs_.open_file(sha256);
+  if (!opened) return unread(opened.error());
+  const auto from = std::make_shared<const BlobFile>(std::move(*opened));
+  const auto read = [from, unread](std::uint64_t offset, std::size_t bytes, Bytes& room) -> Result<BytesView> {
+    auto got = from->read(offset, bytes);
+    if (!got) return unread(got.error());
+    room = std::move(*got);
+    return BytesView(room);
+  };
+  return DeltaBaseBytes(from->size_bytes(), read);
 }
 
 // From a hub of a build without fetches. What comes is kept whatever it cost; rate and budget end the download before

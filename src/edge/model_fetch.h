@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "codec/delta.h"
 #include "codec/manifest.h"
 #include "edge/edge.h"
 #include "edge/site_exchange.h"
@@ -47,9 +48,15 @@ namespace tidelock {
 class ModelFetch {
  public:
   using GoOn = std::function<bool()>;  // asked often, on the fetching thread; false ends the fetch with kUnavailable
+  // What it asks of its owner.
+  struct Asks {
+    std::function<void()> wake;  // for tend(), from any thread
+    // A file from which a delta did not make what it was to make, or that was not read: whole or not, look at it.
+    std::function<void(Bytes sha256)> doubt = {};
+  };
   // Everything handed in outlives it; `kv` has kMetaFamily.
   static Result<std::unique_ptr<ModelFetch>> open(const EdgeConfig& config, Kv& kv, const Clock& clock,
-                                                  Metrics& metrics, BlobStore& blobs, std::function<void()> wake);
+                                                  Metrics& metrics, BlobStore& blobs, Asks asks);
   ~ModelFetch();
   void stop();  // serves no neighbour any more; a fetch that waits for one ends soon
 
@@ -75,7 +82,7 @@ class ModelFetch {
 
  private:
   class Conversation;
-  ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs,
+  ModelFetch(const EdgeConfig& config, Kv& kv, const Clock& clock, Metrics& metrics, BlobStore& blobs, Asks asks,
              const TransferSpent& spent, std::unique_ptr<SiteExchange> site);
   TransferBudget::Time clocks() const;
   Result<TransferGrant> take(std::uint64_t bytes);
@@ -90,6 +97,7 @@ class ModelFetch {
   Result<void> by_delta(NodeClient& hub, const NodeId& id, const ManifestFile& file, const std::vector<Bytes>& bases,
                         const GoOn& go_on);
   Result<void> apply(BytesView delta_sha256, const ManifestFile& file);
+  Result<DeltaBaseBytes> delta_base(BytesView sha256);
   Result<void> converse(NodeClient& from, const NodeId& id, Conversation& conversation, bool* unknown);
   Result<void> plain_download(NodeClient& hub, BlobStore::Writer& writer, const ManifestFile& file, const GoOn& go_on);
   void learn_round_trip();
@@ -100,6 +108,7 @@ class ModelFetch {
   const Clock& clock_;
   Metrics& metrics_;
   BlobStore& blobs_;
+  const Asks asks_;
   Counter& downloaded_;
   Counter& full_bytes_;
   Counter& delta_bytes_;

@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,6 +21,7 @@
 #include "base/wall_clock.h"
 #include "codec/archive.h"
 #include "codec/certificate.h"
+#include "codec/delta.h"
 #include "codec/signature.h"
 #include "edge/l2_store.h"
 #include "protocol/fetch_window.h"
@@ -38,6 +41,11 @@ class Node : public NodeService {
   void site(std::vector<SiteMember> members) {
     const std::lock_guard lock(mutex_);
     site_.members = std::move(members);
+  }
+  void have_delta(const Bytes& base, const Bytes& target) {
+    const DeltaSource bases[] = {{base, {}}};
+    const std::lock_guard lock(mutex_);
+    deltas_[sha256(target)] = make_delta(bases, {target, {}}).value().bytes;
   }
   void say_corrupt(bool is) { corrupt_ = is; }  // of its own disk, in the middle of a file
   void say_busy(bool is) { busy_ = is; }
@@ -73,12 +81,14 @@ class Node : public NodeService {
   Result<std::unique_ptr<FetchSource>> on_fetch(const PeerIdentity&, Bytes first, std::function<void()>) override {
     if (busy_) return fail(Error{Code::kBusy, "this hub serves 64 transfers already", {}, 10 * kSecond});
     const auto request = decode<FetchRequest>(first, "fetch");
-    const auto* blob = request ? std::get_if<FetchBlob>(&request->what) : nullptr;
-    if (blob == nullptr) return fail(Code::kNotFound, "no delta here");
+    if (!request) return fail(request.error());
+    const auto* delta = std::get_if<FetchDelta>(&request->what);
     const std::lock_guard lock(mutex_);
-    const auto found = files_.find(blob->sha256);
-    if (found == files_.end()) return fail(Code::kNotFound, "no such file");
-    auto window = FetchWindow::open(blob->sha256, found->second.size(), request->more);
+    const std::map<Bytes, Bytes>& files = delta != nullptr ? deltas_ : files_;
+    const auto found = files.find(delta != nullptr ? delta->target : std::get<FetchBlob>(request->what).sha256);
+    if (found == files.end()) return fail(Code::kNotFound, "no such file");
+    const Bytes digest = delta != nullptr ? sha256(found->second) : found->first;
+    auto window = FetchWindow::open(digest, found->second.size(), request->more);
     if (!window) return fail(window.error());
     return std::make_unique<Source>(*this, found->second, std::move(*window));
   }
@@ -104,7 +114,7 @@ class Node : public NodeService {
     bool head_seen_ = false;
   };
   mutable std::mutex mutex_;
-  std::map<Bytes, Bytes> files_;
+  std::map<Bytes, Bytes> files_, deltas_;  // by the digest of what they are, or make
   SiteView site_;
   SiteCall said_;
   std::atomic<bool> busy_{false}, corrupt_{false};
@@ -159,7 +169,8 @@ class ModelFetchTest : public testing::Test {
   void with_neighbour() { hub_.site({{"edge-1", "", {}}, {"edge-2", neighbour_server_->address(), {}}}); }
   void start() {
     fetch_.reset();
-    auto fetch = ModelFetch::open(config_, *kv_, clock_, metrics_, *blobs_, [] {});
+    auto fetch = ModelFetch::open(config_, *kv_, clock_, metrics_, *blobs_,
+                                  {.wake = [] {}, .doubt = [this](Bytes file) { doubted_.push_back(file); }});
     ASSERT_TRUE(fetch) << fetch.error().message;
     fetch_ = std::move(*fetch);
     fetch_->on_session();
@@ -168,9 +179,9 @@ class ModelFetchTest : public testing::Test {
   static ManifestFile file_of(const Bytes& bytes) {
     return {"weights.bin", FileRole::kOther, bytes.size(), sha256(bytes)};
   }
-  Result<void> get(const Bytes& bytes) {
+  Result<void> get(const Bytes& bytes, const std::vector<Bytes>& bases = {}) {
     fetch_->begin_version("detector", "1.0.0");
-    return fetch_->fetch("hub-1", file_of(bytes), {}, [] { return true; });
+    return fetch_->fetch("hub-1", file_of(bytes), bases, [] { return true; });
   }
   // Until so many bytes of it have come; then something more urgent comes.
   Result<void> get_some(const Bytes& bytes, std::uint64_t some) {
@@ -195,6 +206,7 @@ class ModelFetchTest : public testing::Test {
   std::unique_ptr<NodeServer> hub_server_, neighbour_server_;
   std::unique_ptr<Kv> kv_;
   std::unique_ptr<BlobStore> blobs_;
+  std::vector<Bytes> doubted_;  // files that were told to be looked at
   std::unique_ptr<ModelFetch> fetch_;
 };
 
@@ -217,6 +229,50 @@ TEST_F(ModelFetchTest, WhatANeighbourHasComesFromItAndCostsNothing) {
   fetch_->on_session();
   fetch_->tend("hub-1");
   EXPECT_EQ(hub_.said().bytes, (std::vector<ModelBytes>{{"detector", "1.0.0", "edge-2", kSize}}));
+}
+
+// Bases are read as they are needed: one that cannot be, or is another file by now, costs the saving and no more.
+TEST_F(ModelFetchTest, AFileIsMadeOfOneThatIsHereUnlessThatCannotBeReadOrWentBad) {  // M3, X3
+  struct Case {
+    const char* why;
+    std::function<void(const std::string& path)> harm;
+    bool by_delta;
+  };
+  const Case cases[] = {
+      {"it is as it came", [](const std::string&) {}, true},
+      {"another byte",
+       [](const std::string& path) {
+         std::filesystem::permissions(path, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+         std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+         file.seekp(100).put('!');
+       },
+       false},
+      {"cut short", [](const std::string& path) { std::filesystem::resize_file(path, kSize / 2); }, false},
+      {"gone from the disk", [](const std::string& path) { std::filesystem::remove(path); }, false},
+  };
+  std::uint64_t seed = 10;
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.why);
+    const Bytes base = noise(++seed, kSize);
+    Bytes target = base;
+    target.replace(kSize / 3, 8, "an edit.");
+    hub_.have(target);
+    hub_.have_delta(base, target);
+    ASSERT_TRUE(blobs_->put(base));
+    c.harm(blobs_->path(sha256(base)).value());
+    start();
+    doubted_.clear();
+    const std::uint64_t full = came("full"), delta = came("delta"),
+                        fallbacks = count("tidelock_edge_delta_fallbacks_total");
+    const auto got = get(target, {sha256(base)});
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_EQ(blobs_->read(sha256(target), 0, 2 * kSize).value(), target);
+    EXPECT_GT(came("delta") - delta, 0u);
+    EXPECT_LT(came("delta") - delta, 1'000u);
+    EXPECT_EQ(came("full") - full, c.by_delta ? 0u : kSize);
+    EXPECT_EQ(count("tidelock_edge_delta_fallbacks_total") - fallbacks, c.by_delta ? 0u : 1u) << "never in silence";
+    EXPECT_EQ(doubted_, c.by_delta ? std::vector<Bytes>{} : std::vector<Bytes>{sha256(base)});
+  }
 }
 
 TEST_F(ModelFetchTest, ANeighbourThatLiesCostsTimeOnly) {  // X1, M4

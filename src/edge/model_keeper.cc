@@ -51,7 +51,8 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   if (!room) return fail(room.error());
   keeper->room_ = std::move(*room);
   auto fetch = ModelFetch::open(config, kv, clock, metrics, keeper->room_->blobs(),
-                                [keeper = keeper.get()] { keeper->push(Run{[] {}}); });
+                                {.wake = [at = keeper.get()] { at->push(Run{[] {}}); },
+                                 .doubt = [at = keeper.get()](Bytes sha256) { at->look_at_file(std::move(sha256)); }});
   if (!fetch) return fail(fetch.error());
   keeper->fetch_ = std::move(*fetch);
   auto key = kv.get(kMetaFamily, kModelKeyRow);
@@ -63,10 +64,9 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   auto trust = ModelTrust::open(kv, {config.models.trust_root, config.models.trust_root_sha256});
   if (!trust) return fail(trust.error());
   keeper->trust_ = std::move(*trust);
-  keeper->rehash_ = std::make_unique<ModelRehash>(
-      keeper->room_->blobs(), clock, metrics, config.models.rehash_bytes_per_s, [at = keeper.get()](Bytes sha256) {
-        at->push(Damaged{{CheckedFile{FileState::kCorrupt, std::move(sha256), 0, {}, {}, {}, {}}}, nullptr});
-      });
+  keeper->rehash_ =
+      std::make_unique<ModelRehash>(keeper->room_->blobs(), clock, metrics, config.models.rehash_bytes_per_s,
+                                    [at = keeper.get()](Bytes sha256) { at->look_at_file(std::move(sha256)); });
   StoreCareOwner owner;
   owner.releases = [at = keeper.get()] {
     return at->on_thread<std::vector<StoredRelease>>([at] { return at->releases(); });
@@ -142,6 +142,7 @@ void ModelKeeper::run() {
     for (const auto& [key, at] : reads_due_) due = std::min(due, at);
     for (const auto& [version, failure] : failures_) due = std::min(due, failure.retry_at);
     if (repair_due()) due = 0;
+    if (doubts_due()) due = std::min(due, doubted_look_at_);
     due = std::min(due, trust_look_at_);
     std::deque<Item> items;
     {
@@ -367,45 +368,43 @@ void ModelKeeper::verify_placed() {
       continue;
     }
     if (model_key_.empty()) return;  // no session ever: nothing to check against yet
-    const auto encoded = room_->signed_manifest(key);
-    if (!encoded && proves_nothing(encoded.error().code, true)) {
-      unverified(key, Error{Code::kUnavailable, encoded.error().message, {}, 0});
-      continue;
-    }
-    // X3: again on load. A root alone takes nothing back: what was verified before it stays until there is a
-    // catalogue.
-    Result<void> allowed;
-    if (encoded && trust_->standing(wall_ms_now()).what != TrustStanding::kNoCatalogue)
-      allowed = trust_->check(placed.name, placed.version, *encoded);
-    if (!allowed) {  // a newer catalogue may allow it: its bytes stay, as long as a pointer names it
-      log(LogLevel::kWarn, "models", "placed version is not allowed",
-          {{"model", placed.name}, {"version", placed.version}, {"message", allowed.error().message}});
-      room_->unmark(key);
-      continue;
-    }
-    auto manifest = encoded ? room_->open_placed(key, *encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
-    if (manifest) {
-      const auto whole = room_->check_files(*manifest, [this](std::uint64_t) { return !stopping(); });
-      if (stopping()) return;
-      if (!whole) {
-        unverified(key, whole.error());
-        continue;
-      }
-    }
-    const Result<void> checked = manifest ? room_->check_outputs(key, *manifest) : Result<void>(fail(manifest.error()));
-    if (!checked && manifest && proves_nothing(checked.error().code, false)) {  // the engine could not read it
-      unverified(key, checked.error());
-      continue;
-    }
-    if (!checked) {
-      log(LogLevel::kWarn, "models", "placed version no longer verifies, removed",
-          {{"model", placed.name}, {"version", placed.version}, {"message", checked.error().message}});
-      room_->remove(key);
-      continue;
-    }
-    if (room_->mark(key, {sha256(*encoded), std::move(*manifest)}))
-      links_.report(EdgeStagedModel{{placed.name, placed.version}, {}});
+    verify_one(key);
   }
+  if (!stopping()) room_->looked_through();
+}
+
+// X3: again on load.
+void ModelKeeper::verify_one(const VersionKey& key) {
+  const auto& [name, version] = key;
+  const auto encoded = room_->signed_manifest(key);
+  if (!encoded && proves_nothing(encoded.error().code, true))
+    return unverified(key, Error{Code::kUnavailable, encoded.error().message, {}, 0});
+  // A root alone takes nothing back: what was verified before it stays until there is a catalogue.
+  Result<void> allowed;
+  if (encoded && trust_->standing(wall_ms_now()).what != TrustStanding::kNoCatalogue)
+    allowed = trust_->check(name, version, *encoded);
+  if (!allowed) {  // a newer catalogue may allow it: its bytes stay, as long as a pointer names it
+    log(LogLevel::kWarn, "models", "placed version is not allowed",
+        {{"model", name}, {"version", version}, {"message", allowed.error().message}});
+    room_->unmark(key);
+    return;
+  }
+  auto manifest = encoded ? room_->open_placed(key, *encoded, model_key_) : Result<Manifest>(fail(encoded.error()));
+  if (manifest) {
+    const auto whole = room_->check_files(*manifest, [this](std::uint64_t) { return !stopping(); });
+    if (stopping()) return;
+    if (!whole) return unverified(key, whole.error());
+  }
+  const Result<void> checked = manifest ? room_->check_outputs(key, *manifest) : Result<void>(fail(manifest.error()));
+  if (!checked && manifest && proves_nothing(checked.error().code, false))  // the engine could not read it
+    return unverified(key, checked.error());
+  if (!checked) {
+    log(LogLevel::kWarn, "models", "placed version no longer verifies, removed",
+        {{"model", name}, {"version", version}, {"message", checked.error().message}});
+    room_->remove(key);
+    return;
+  }
+  if (room_->mark(key, {sha256(*encoded), std::move(*manifest)})) links_.report(EdgeStagedModel{{name, version}, {}});
 }
 
 void ModelKeeper::work() {
@@ -419,6 +418,7 @@ void ModelKeeper::work() {
     }
     if (stopping()) return;
   }
+  look_at_doubted();
   repair_damaged(named);
   std::erase_if(failures_, [&](const auto& failure) { return !named.contains(failure.first); });
   std::erase_if(manifests_, [&](const auto& manifest) { return !named.contains(manifest.first); });

@@ -123,6 +123,7 @@ class ModelKeeper {
   void forget_what_is_not_allowed();
   void describe_models();
   void verify_placed();
+  void verify_one(const VersionKey& key);
   void work();
   void attempt(const std::string& name, ModelPointer pointer, const char* role);
   bool go_on(const std::string& name, const std::string& version);
@@ -141,8 +142,11 @@ class ModelKeeper {
   Result<std::vector<StoredRelease>> releases() const;
   std::vector<std::string> mend(const std::vector<CheckedFile>& broken);
   Result<std::vector<Garbage>> collect(bool remove);
+  void look_at_file(Bytes sha256);
   void unverified(const VersionKey& key, const Error& error);
   Result<void> reread(const VersionKey& key, const Manifest& manifest);
+  bool doubts_due() const;
+  void look_at_doubted();
   bool repair_due() const;
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();
@@ -174,6 +178,7 @@ class ModelKeeper {
   std::map<VersionKey, std::uint64_t> fetched_bytes_;
   std::set<VersionKey> damaged_;                    // on their way back: until verified again, or no longer allowed
   std::vector<std::shared_ptr<Mending>> mendings_;  // who waits for that
+  Nanos doubted_look_at_ = 0;                       // again at what could not be read, as long as there is no hub
   InForceMarks marks_;
   std::set<std::string> ring_asked_, no_ring_;      // models whose ring was asked for here, and that have none
   std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement

@@ -58,6 +58,10 @@ Result<std::vector<StoredRelease>> ModelKeeper::releases() const {
   return list;
 }
 
+void ModelKeeper::look_at_file(Bytes sha256) {
+  push(Damaged{{CheckedFile{FileState::kCorrupt, std::move(sha256), 0, {}, {}, {}, {}}}, nullptr});
+}
+
 void ModelKeeper::take(Damaged& damaged) {
   const auto known = releases();
   const std::vector<StoredRelease> list = known ? *known : std::vector<StoredRelease>{};
@@ -117,13 +121,20 @@ void ModelKeeper::take(Damaged& damaged) {
 // Found at the start: what cannot be read now (M8: that is no reason to delete it) or is damaged comes the ordinary
 // way.
 void ModelKeeper::unverified(const VersionKey& key, const Error& error) {
+  const bool gone = error.code == Code::kCorrupt || error.code == Code::kNotFound;
+  const bool told = !gone && room_->doubted().contains(key);
   if (error.code == Code::kCorrupt) damaged_files_.add();
+  damaged_.insert(key);
+  if (gone) {
+    room_->unmark(key);
+  } else {
+    room_->doubt(key);
+    doubted_look_at_ = saturating_add(clock_.now(), kReadFileAgain);
+  }
+  if (told) return;
   log(error.code == Code::kCorrupt ? LogLevel::kError : LogLevel::kWarn, "models",
       error.code == Code::kCorrupt ? "file damaged on disk" : "file not read",
       {{"model", key.first}, {"version", key.second}, {"message", error.message}});
-  room_->unmark(key);
-  damaged_.insert(key);
-  const bool gone = error.code == Code::kCorrupt || error.code == Code::kNotFound;
   links_.report(
       EdgeStagedModel{{key.first, key.second},
                       (gone ? "it is fetched again: " : "it is not used until it can be read: ") + error.message});
@@ -150,6 +161,18 @@ Result<void> ModelKeeper::reread(const VersionKey& key, const Manifest& manifest
     log(LogLevel::kError, "models", "file damaged on disk", {{"message", whole.error().message}});
   }
   return {};
+}
+
+// With a hub at hand they come the ordinary way.
+bool ModelKeeper::doubts_due() const { return hub_.empty() && !room_->doubted().empty(); }
+
+void ModelKeeper::look_at_doubted() {
+  if (!doubts_due() || clock_.now() < doubted_look_at_) return;
+  for (const VersionKey& key : std::set(room_->doubted())) {
+    if (stopping()) return;
+    verify_one(key);
+    if (room_->verified().contains(key)) damaged_.erase(key);
+  }
 }
 
 bool ModelKeeper::repair_due() const {

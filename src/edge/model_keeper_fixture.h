@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -226,7 +227,12 @@ class ModelKeeperTest : public testing::Test {
   std::string home_;
   EdgeConfig config_;
   OddHub hub_;
-  ElapsedClock clock_;
+  // The real one, which a test may put forward.
+  struct ClockAhead : Clock {
+    Nanos now() const override { return real.now() + ahead.load(); }
+    ElapsedClock real;
+    std::atomic<Nanos> ahead{0};
+  } clock_;
   Metrics metrics_;
   std::unique_ptr<NodeServer> server_;
   std::unique_ptr<Kv> kv_;

@@ -9,12 +9,18 @@
 #include "telemetry/log.h"
 
 namespace tidelock {
+namespace {
+
+constexpr char kVerifiedPin[] = "tidelock.verified";
+
+}  // namespace
 
 Result<std::unique_ptr<ModelRoom>> ModelRoom::open(const std::string& data_dir, std::uint64_t quota_bytes) {
   auto room = std::make_unique<ModelRoom>();
   auto blobs = BlobStore::open(data_dir + "/models/blobs", {quota_bytes});
   if (!blobs) return fail(blobs.error());
   room->blobs_ = std::move(*blobs);
+  room->verified_before_ = room->blobs_->pinned_by(kVerifiedPin);
   auto layout = ModelLayout::open(data_dir + "/models/room");
   if (!layout) return fail(layout.error());
   room->layout_ = std::move(*layout);
@@ -83,6 +89,7 @@ Result<void> ModelRoom::mark(const VersionKey& key, Verified verified) {
       !marked)
     return marked;
   verified_[key] = std::move(verified);
+  doubted_.erase(key);
   pin_verified();
   return {};
 }
@@ -90,10 +97,11 @@ Result<void> ModelRoom::mark(const VersionKey& key, Verified verified) {
 // M8: what is verified is never evicted, whatever the pointers name by now: it may be the last (M6).
 void ModelRoom::pin_verified() {
   std::set<Bytes> files;
+  if (!looked_through_ || !doubted_.empty()) files.insert(verified_before_.begin(), verified_before_.end());
   for (const auto& [version, verified] : verified_) {
     for (const ManifestFile& file : verified.manifest.files) files.insert(file.sha256);
   }
-  if (const auto pinned = blobs_->pin("tidelock.verified", {files.begin(), files.end()}); !pinned) {
+  if (const auto pinned = blobs_->pin(kVerifiedPin, {files.begin(), files.end()}); !pinned) {
     log(LogLevel::kWarn, "models", "pin failed", {{"message", pinned.error().message}});
   }
 }
@@ -101,12 +109,23 @@ void ModelRoom::pin_verified() {
 void ModelRoom::unmark(const VersionKey& key) {
   std::error_code ignored;
   std::filesystem::remove(folder(key) + "/" + kVerifiedMark, ignored);
-  if (verified_.erase(key) > 0) pin_verified();
+  if (verified_.erase(key) + doubted_.erase(key) > 0) pin_verified();
+}
+
+void ModelRoom::doubt(const VersionKey& key) {
+  unmark(key);
+  doubted_.insert(key);
+  pin_verified();
+}
+
+void ModelRoom::looked_through() {
+  looked_through_ = true;
+  if (!verified_.empty()) pin_verified();
 }
 
 void ModelRoom::remove(const VersionKey& key) {
   (void)layout_->remove(key.first, key.second);
-  if (verified_.erase(key) > 0) pin_verified();
+  if (verified_.erase(key) + doubted_.erase(key) > 0) pin_verified();
 }
 
 bool ModelRoom::holds(const VersionKey& key, BytesView manifest_sha256) const {

@@ -64,6 +64,11 @@ class ModelRoom {
   Result<void> mark(const VersionKey& key, Verified verified);
   // Nobody loads it any more; its bytes stay.
   void unmark(const VersionKey& key);
+  // The same, because it could not be read: until it was, no file goes that was verified in the run before (M8).
+  void doubt(const VersionKey& key);
+  // Everything placed has been looked at once: what was verified before and is not now, or in doubt, may go.
+  void looked_through();
+  const std::set<VersionKey>& doubted() const { return doubted_; }
   void remove(const VersionKey& key);
   // M7: what apps look at before they fall back; those of `recalled` that are of this model.
   Result<void> list_recalled(const std::string& name, const std::set<VersionKey>& recalled);
@@ -93,7 +98,10 @@ class ModelRoom {
   std::unique_ptr<ModelLayout> layout_;
   std::unique_ptr<Engine> engine_;
   std::map<VersionKey, Verified> verified_;
-  std::set<Bytes> hashed_;  // files that passed in this run
+  bool looked_through_ = false;
+  std::set<VersionKey> doubted_;
+  std::vector<Bytes> verified_before_;  // files of what was verified when the run before ended
+  std::set<Bytes> hashed_;              // files that passed in this run
 };
 
 }  // namespace tidelock

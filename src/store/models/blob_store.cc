@@ -413,6 +413,11 @@ Result<BlobMapping> BlobStore::map(BytesView sha256_raw) const {
   if (at == MAP_FAILED) return fail(files::error_of(errno, "map", *where));
   mapping.data_ = static_cast<const char*>(at);
   mapping.size_ = static_cast<std::size_t>(size);
+#ifdef MADV_POPULATE_READ  // kernels before 5.14 do not know it
+  // A sector that cannot be read is an error here, and not a SIGBUS of whoever looks at it.
+  if (::madvise(at, mapping.size_, MADV_POPULATE_READ) != 0 && errno == EFAULT)
+    return fail(Code::kUnavailable, "map " + *where + ": the disk does not give it");
+#endif
   return mapping;
 }
 
@@ -559,6 +564,15 @@ std::vector<std::string> BlobStore::pins() const {
   names.reserve(pins_.size());
   for (const auto& [name, digests] : pins_) names.push_back(name);
   return names;
+}
+
+std::vector<Bytes> BlobStore::pinned_by(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Bytes> digests;
+  const auto pin = pins_.find(std::string(name));
+  if (pin == pins_.end()) return digests;
+  for (const std::string& hex : pin->second) digests.push_back(from_hex(hex));
+  return digests;
 }
 
 bool BlobStore::pinned_hex(std::string_view hex) const {

@@ -64,7 +64,9 @@ struct PartialInfo {
   bool writing = false;     // a transfer is at it
 };
 
-// M9: a read-only shared mapping of one blob. Stays valid when the blob is removed or the store is closed.
+// M9: a read-only shared mapping of one blob. Stays valid when the blob is removed or the store is closed. All of it
+// was read when it was made, where the kernel can (5.14), so that a disk which fails then is an error; later it is a
+// SIGBUS.
 class BlobMapping {
  public:
   BlobMapping() = default;
@@ -173,6 +175,7 @@ class BlobStore {
   Result<void> pin(std::string_view name, const std::vector<Bytes>& sha256s);
   Result<void> unpin(std::string_view name);
   std::vector<std::string> pins() const;
+  std::vector<Bytes> pinned_by(std::string_view name) const;  // empty: no such pin
   bool pinned(BytesView sha256) const;
 
   Result<void> remove(BytesView sha256);
