@@ -29,6 +29,14 @@ Result<void> check_digest(BytesView sha256) {
   return {};
 }
 
+Error replaced(BytesView sha256) {
+  return {Code::kUnavailable, "blob " + to_hex(sha256) + " was being replaced; repeat", {}, 0};
+}
+
+Error no_base(const Error& why) {
+  return {Code::kNotFound, "no delta can be made, for want of the file to start from: " + why.message, {}, 0};
+}
+
 class Upload : public UploadConsumer {
  public:
   Upload(std::unique_ptr<BlobStore::Writer> writer) : writer_(std::move(writer)), skip_(writer_->offset()) {}
@@ -290,7 +298,7 @@ Result<void> HubModelStore::pull_from(Peer& peer, BytesView sha256) {
 // Here, or pulled from another hub first.
 Result<BlobFile> HubModelStore::have(BytesView sha256) {
   if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
-  auto file = blobs_->open_file(sha256);
+  auto file = open_whole(sha256);
   if (!file && file.error().code == Code::kNotFound) {
     if (const auto pulled = pull(sha256); !pulled) return fail(pulled.error());
     file = blobs_->open_file(sha256);
@@ -311,7 +319,8 @@ Result<std::unique_ptr<FetchSource>> HubModelStore::open_fetch(const FetchReques
   if (const auto ok = check_digest(sha256); !ok) return fail(ok.error());
   missing = {{}, sha256};
   auto file = blobs_->open_file(sha256);
-  if (!file && file.error().code == Code::kNotFound) return std::unique_ptr<FetchSource>();
+  if (!file && (file.error().code == Code::kNotFound || file.error().code == Code::kCorrupt))
+    return std::unique_ptr<FetchSource>();
   if (!file) return fail(not_served(file.error()));
   return BlobFetch::open(sha256, std::move(*file), request.more);
 }
@@ -328,8 +337,9 @@ Result<std::unique_ptr<FetchSource>> HubModelStore::open_delta(const FetchDelta&
   const auto base =
       std::find_if(wanted.bases.begin(), wanted.bases.end(), [&](const Bytes& one) { return blobs_->has(one); });
   if (base == wanted.bases.end()) {
-    return fail(Code::kNotFound,
-                "this hub has none of the " + std::to_string(wanted.bases.size()) + " files to start from");
+    if (wanted.bases.empty()) return fail(Code::kNotFound, "no file to start from");
+    missing = {wanted.bases.front(), wanted.target};  // the likest: another hub, or the object store, may have it
+    return std::unique_ptr<FetchSource>();
   }
   missing = {*base, wanted.target};
   auto found = deltas_->find(*base, wanted.target);
@@ -341,30 +351,42 @@ Result<std::unique_ptr<FetchSource>> HubModelStore::open_delta(const FetchDelta&
 Result<void> HubModelStore::bring(const SlowFetches::Key& missing) {
   const auto& [base, target] = missing;
   if (stopping_) return fail(Code::kUnavailable, "this hub stops");
-  if (base.empty()) return pull(target);
+  if (base.empty()) {
+    const auto file = open_whole(target);
+    if (file) return {};
+    return file.error().code == Code::kNotFound ? pull(target) : Result<void>(fail(not_served(file.error())));
+  }
   const auto to = map_whole(target);
   if (!to && to.error().code == Code::kNotFound) return pull(target);
   if (!to) return fail(not_served(to.error()));
-  const auto from = map_whole(base);
-  if (!from && from.error().code == Code::kNotFound) return {};  // then from another, if there is one
+  auto from = map_whole(base);
+  if (!from && from.error().code == Code::kNotFound) {
+    if (const auto pulled = pull(base); !pulled) return fail(no_base(pulled.error()));
+    from = map_whole(base);
+  }
   // Not from this one, and the gateway need not wait: the file itself is here.
-  if (!from) return fail(Code::kNotFound, "no delta can be made: " + not_served(from.error()).message);
+  if (!from) return fail(no_base(not_served(from.error())));
   const auto made = deltas_->delta(base, from->bytes(), target, to->bytes());
   return made ? Result<void>() : Result<void>(fail(made.error()));
 }
 
-// As it came. What was cut short is set aside, so that it can come again: of a part a delta could be made, and kept,
-// that makes nobody's file. kNotFound: it is not here, any more.
-Result<BlobMapping> HubModelStore::map_whole(BytesView sha256) {
-  const auto size = blobs_->size_bytes(sha256);
-  if (!size) return fail(size.error());
-  auto mapped = blobs_->map(sha256);
-  if (!mapped && mapped.error().code != Code::kNotFound) return mapped;
-  if (mapped && mapped->bytes().size() == *size) return mapped;
+// As it came. X3: what was cut short is set aside, so that it can come again. kNotFound: it is not here, any more.
+Result<BlobFile> HubModelStore::open_whole(BytesView sha256) {
+  auto file = blobs_->open_file(sha256);
+  if (file || file.error().code != Code::kCorrupt) return file;
   const auto why = blobs_->verify(sha256);
-  if (why) return fail(Code::kUnavailable, "blob " + to_hex(sha256) + " was being replaced; repeat");
+  if (why) return fail(replaced(sha256));
   if (why.error().code != Code::kCorrupt && why.error().code != Code::kNotFound) return fail(why.error());
   return fail(Code::kNotFound, not_served({Code::kUnavailable, why.error().message, {}, 0}).message);
+}
+
+// Of a part a delta could be made, and kept, that makes nobody's file.
+Result<BlobMapping> HubModelStore::map_whole(BytesView sha256) {
+  const auto file = open_whole(sha256);
+  if (!file) return fail(file.error());
+  auto mapped = blobs_->map(sha256);
+  if (mapped && mapped->bytes().size() != file->size_bytes()) return fail(replaced(sha256));
+  return mapped;
 }
 
 Result<ChunkSource> HubModelStore::download(Bytes request) {

@@ -69,6 +69,7 @@ class HubModelStore {
   Result<void> pull(BytesView sha256);
   Result<BlobFile> have(BytesView sha256);
   bool has_file(BytesView sha256);
+  Result<BlobFile> open_whole(BytesView sha256);
   Result<BlobMapping> map_whole(BytesView sha256);
   Result<void> pull_from(Peer& peer, BytesView sha256);
   Result<void> bring(const ManifestFile& file);

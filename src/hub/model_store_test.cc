@@ -201,10 +201,6 @@ TEST_F(ModelStoreTest, ADeltaIsMadeBesideOtherFetches) {
   Bytes came;
   for (auto frame = (*again)->next(); frame && *frame; frame = (*again)->next()) came += **frame;
   EXPECT_EQ(sha256(came), head.sha256);
-  const FetchDelta none{target_digest, {sha256("nobody's")}};
-  const auto nowhere = store_->fetch(encode(FetchRequest{none, {0, 0, 4'096}}), [] {});
-  ASSERT_FALSE(nowhere);
-  refused(nowhere.error(), Code::kNotFound, "has none of the 1 files to start from", "at once");
 }
 
 TEST_F(ModelStoreTest, WhatAnotherHubGivesIsKeptOnlyUnderItsOwnHash) {
@@ -239,9 +235,11 @@ TEST_F(ModelStoreTest, AFileThatIsCutShortUnderATransferEndsItAndNamesTheFile) {
   const auto cut_too = (*download)();
   ASSERT_FALSE(cut_too);
   refused(cut_too.error(), Code::kUnavailable, path + ": it ends at byte 1500000 of 3000000", "in a download");
-  const auto anew = store_->fetch(encode(FetchRequest{FetchBlob{digest}, {0, 0, 4'096}}), [] {});
+  EXPECT_TRUE(fs::exists(path)) << "whoever is at it goes on";
+  const auto anew = store_->download(encode(BlobDownload{digest, 0}));
   ASSERT_FALSE(anew);
-  refused(anew.error(), Code::kUnavailable, path + ": has 1500000 bytes, it came with 3000000", "one that begins then");
+  refused(anew.error(), Code::kNotFound, "blob " + hex + " is on no hub", "one that begins then");
+  EXPECT_TRUE(fs::exists(folder_.path() + "/models/quarantine/" + hex));
 }
 
 // A file that counts as here, and whose bytes are gone or cut short, comes from another hub: a fetch of it waits for
@@ -299,8 +297,19 @@ TEST_F(ModelStoreTest, WhatIsGoneOrCutShortIsBroughtAgain) {  // M3, X3
   fs::remove_all(folder_.path() + "/models/deltas/blobs");
   fs::resize_file(path(base_digest), 200'000);
   const auto third = delta();
-  ASSERT_FALSE(third);
-  refused(third.error(), Code::kNotFound, "has none of the 1 files to start from", "the file itself is here");
+  ASSERT_TRUE(third) << third.error().message;
+  EXPECT_EQ(*third, *first) << "the file to start from came too";
+  EXPECT_EQ(giver.given(), 5);
+
+  fs::resize_file(path(target_digest), 200'000);
+  EXPECT_EQ(whole().value(), target);
+  fs::resize_file(path(target_digest), 200'000);
+  EXPECT_TRUE(store_->download(encode(BlobDownload{target_digest, 0})));
+  EXPECT_EQ(giver.given(), 7);
+
+  const auto fourth = fetched({FetchDelta{target_digest, {sha256("nobody's")}}, {}});
+  ASSERT_FALSE(fourth);
+  refused(fourth.error(), Code::kNotFound, "for want of the file to start from", "the file itself is here");
 }
 
 // Has what a test lets it have, and is slow to give it: it waits to be told.
