@@ -190,6 +190,7 @@ void Cluster::ask_edge(Edge& edge, const std::string& key, const Contract& contr
   read.contract = contract;
   post(edge, edge.incarnation, [this, &edge, read]() mutable {
     read.token = ReadToken{++edge.next_token};
+    read.more = read.token.value % 3 == 0;  // as the first of several
     const Namespace& ns = namespace_of(plan_.seed.namespaces, read.key);
     const Consistency consistency =
         read.contract.consistency.value_or(read.contract.bound_ns ? Consistency::kBounded : ns.consistency);

@@ -48,11 +48,14 @@ void CoreLoop::run(std::function<void()> unit) {
   in_run_ = true;
   carry_out_together();
   unit();
-  while (!later_.empty()) {
-    const std::function<void()> next = std::move(later_.front());
-    later_.pop_front();
-    next();
-  }
+  do {
+    while (!later_.empty()) {
+      const std::function<void()> next = std::move(later_.front());
+      later_.pop_front();
+      next();
+    }
+    if (core_.holds_questions()) step(EdgeTick{});
+  } while (!later_.empty());
   in_run_ = false;
 }
 
@@ -69,7 +72,7 @@ void CoreLoop::take(What what) {
 void CoreLoop::read(std::string key, Contract contract, OnRead done) {
   const std::uint64_t token = ++last_token_;
   reads_.emplace(token, std::move(done));
-  take(EdgeRead{ReadToken{token}, std::move(key), contract});
+  take(EdgeRead{ReadToken{token}, std::move(key), contract, in_run_});
 }
 
 void CoreLoop::write(KeyWrite write, std::optional<AckLevel> level, OnWrite done) {

@@ -69,6 +69,7 @@ class CoreLoop {
   void start() { take(EdgeTick{}); }
   void take(What what);  // an event
   void post(What what);  // the same from any thread
+  // What the reads of one unit must ask the hub for is asked for together, at its end.
   void run(std::function<void()> unit);
   // The callback may come before the call returns. Exactly once, unless the edge stops first.
   void read(std::string key, Contract contract, OnRead done);

@@ -40,6 +40,8 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
     indexed_ = 0;
     decided_.clear();
   }
+  const auto* read = std::get_if<EdgeRead>(&event.what);
+  const bool gathers = read != nullptr && read->more;
   std::visit(
       [this](const auto& what) {
         using What = std::decay_t<decltype(what)>;
@@ -99,7 +101,7 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
       wake(deadline);
   }
   if (state_ == State::kOpen) {
-    flush_wanted();
+    if (!gathers) flush_wanted();
     const Nanos patience = std::max<Nanos>(1500 * kMillisecond, 4 * round_trip_ns_);
     if (!probes_.empty()) {
       const Nanos oldest = std::min_element(probes_.begin(), probes_.end(), [](const auto& a, const auto& b) {
@@ -121,7 +123,8 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
   OutboxActions flush;
   outbox_.tick(now_, flush);
   drain_outbox(std::move(flush));
-  if (state_ == State::kOpen) flush_wanted();
+  if (state_ == State::kOpen && !gathers) flush_wanted();
+  if (holds_questions()) wake(now_);
   expire_waiting();
   asked_.clear();
   out_ = nullptr;

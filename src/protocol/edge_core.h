@@ -72,6 +72,9 @@ struct EdgeRead {
   ReadToken token;
   std::string key;
   Contract contract;
+  // Others come at once (MGET): what the hub must be asked for is asked for with theirs, by the next event (F8). Should
+  // none come, a tick is due now.
+  bool more = false;
 };
 struct EdgeWrite {
   WriteToken token;
@@ -246,6 +249,7 @@ class EdgeCore {
   std::optional<HeldView> hit(std::string_view key, Nanos now);
 
   bool session_open() const { return state_ == State::kOpen; }
+  bool holds_questions() const { return !wanted_.empty(); }  // of reads with `more`: any event sends them
   Index applied() const { return applied_; }
   Term highest_term() const { return highest_term_; }
   Nanos fresh_at() const { return fresh_at_; }

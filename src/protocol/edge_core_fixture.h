@@ -164,8 +164,8 @@ class Bench {
     hub(Record{index, term, block, {ChangedKey{key, !value, value, kForever, stamp}}, {}});
   }
   void disconnect() { step(EdgeLinkDown{link, "broken"}); }
-  void read(std::uint64_t token, const std::string& key, Contract contract = {}) {
-    step(EdgeRead{ReadToken{token}, key, contract});
+  void read(std::uint64_t token, const std::string& key, Contract contract = {}, bool more = false) {
+    step(EdgeRead{ReadToken{token}, key, contract, more});
   }
   void write(std::uint64_t token, const std::string& key, std::optional<Bytes> value,
              std::optional<AckLevel> level = {}, std::uint64_t wall_ms = 1'000) {

@@ -397,6 +397,56 @@ TEST(EdgeF8, TheFirstMarkOfTheNextSessionUnverifiesAndARevalidationBringsNoBytes
   EXPECT_EQ(bench.reads[2].value, "v");
 }
 
+TEST(EdgeF8, WhatManyReadsMustAskForTravelsTogether) {
+  struct Case {
+    const char* why;
+    std::size_t keys, fetches;
+    bool last_says_so;  // that it is the last
+  };
+  const Case cases[] = {{"one", 1, 1, true},
+                        {"an MGET", 100, 1, true},
+                        {"as many as one message takes", 256, 1, true},
+                        {"one more", 257, 2, true},
+                        {"a gateway that starts warm", 1'000, 4, true},
+                        {"nobody says that it was the last", 300, 2, false}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.why);
+    Bench bench;
+    bench.open();
+    for (std::size_t i = 0; i < c.keys; ++i) bench.hold("plain:" + std::to_string(i), Index{7}, "v");
+    bench.disconnect();
+    bench.open();
+    bench.sent.clear();
+    for (std::size_t i = 0; i < c.keys; ++i) {
+      if (i > 0) {
+        EXPECT_EQ(bench.wake_at, bench.now) << "a tick is due";
+      }
+      bench.read(i + 1, "plain:" + std::to_string(i), bounded(kMs), i + 1 < c.keys || !c.last_says_so);
+    }
+    if (!c.last_says_so) {
+      EXPECT_EQ(bench.count<Fetch>(), 0);
+      EXPECT_EQ(bench.wake_at, bench.now);
+      bench.tick();
+    }
+    ASSERT_EQ(bench.count<Fetch>(), static_cast<int>(c.fetches));
+    std::size_t asked = 0;
+    const std::vector<EdgeFrame> sent = bench.sent;
+    for (const EdgeFrame& frame : sent) {
+      const auto* fetch = std::get_if<Fetch>(&frame.body);
+      if (fetch == nullptr) continue;
+      asked += fetch->wanted.size();
+      FetchAnswer answer{fetch->request, Index{10}, true, {}};
+      for (const auto& wanted : fetch->wanted) {
+        EXPECT_EQ(wanted.known, Index{7}) << "its value does not travel again";
+        answer.found.push_back({wanted.key, Index{7}, true, std::nullopt, kForever, {}});
+      }
+      bench.hub(std::move(answer));
+    }
+    EXPECT_EQ(asked, c.keys);
+    for (std::size_t i = 0; i < c.keys; ++i) EXPECT_TRUE(bench.answered(i + 1)) << i;
+  }
+}
+
 TEST(EdgeF8, EachEntryKeepsTheProofOfTheLastSessionThatCoveredIt) {
   Bench bench;
   std::vector<Nanos> ended;
