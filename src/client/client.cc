@@ -213,6 +213,19 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
                                          bool& found) {
   edge_reads_.fetch_add(1, std::memory_order_relaxed);
   std::vector<std::string> command = {"TL.GET", std::string(key)};
+  put_contract(command, contract);
+  if (want.values != nullptr) {
+    command.emplace_back("FIELDS");
+    command.insert(command.end(), want.names.begin(), want.names.end());
+  }
+  const ElapsedClock wall;  // only a difference is used: the time spent waiting for the answer (F6)
+  const Nanos sent_at = wall.now();
+  const auto reply = ask(command, patience(contract));
+  if (!reply) return fail(reply.error());
+  return take_read(key, *reply, saturating_sub(wall.now(), sent_at), want, found);
+}
+
+void ClientImpl::put_contract(std::vector<std::string>& command, const Contract& contract) {
   const Consistency asked =
       contract.consistency.value_or(contract.bound_ns ? Consistency::kBounded : Consistency::kEventual);
   if (contract.bound_ns && asked == Consistency::kBounded) {
@@ -225,31 +238,29 @@ Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& c
   if (contract.deadline_ns)
     command.insert(command.end(), {"DEADLINE", std::to_string(*contract.deadline_ns / kMillisecond)});
   if (contract.token.value != 0) command.insert(command.end(), {"TOKEN", std::to_string(contract.token.value)});
-  if (want.values != nullptr) {
-    command.emplace_back("FIELDS");
-    command.insert(command.end(), want.names.begin(), want.names.end());
-  }
-  const ElapsedClock wall;  // only a difference is used: the time spent waiting for the answer (F6)
-  const Nanos sent_at = wall.now();
-  // F3: one deadline, held here too when the edge is frozen; the margin is for its answer to arrive.
-  const auto reply =
-      ask(command, contract.deadline_ns ? saturating_add(*contract.deadline_ns, kDeadlineMargin) : kForever);
-  if (!reply) return fail(reply.error());
-  if (reply->is_error() && reply->text.starts_with("WRONGTYPE ")) return other_kind(key, want.values == nullptr);
-  if (reply->is_error()) return fail(error_of(reply->text));
-  const RespValue* value = reply->find("value");
+}
+
+// F3: one deadline, held here too when the edge is frozen; the margin is for its answer to arrive.
+Nanos ClientImpl::patience(const Contract& contract) {
+  return contract.deadline_ns ? saturating_add(*contract.deadline_ns, kDeadlineMargin) : kForever;
+}
+
+Result<Receipt> ClientImpl::take_read(std::string_view key, const RespValue& reply, Nanos waited, const Want& want,
+                                      bool& found) {
+  if (reply.is_error() && reply.text.starts_with("WRONGTYPE ")) return other_kind(key, want.values == nullptr);
+  if (reply.is_error()) return fail(error_of(reply.text));
+  const RespValue* value = reply.find("value");
   if (value == nullptr) return fail(Code::kCorrupt, "the edge's answer to TL.GET has no value");
   Receipt receipt;
-  receipt.version = Index{static_cast<std::uint64_t>(integer_of(*reply, "version", 0))};
-  const std::int64_t bound_us = integer_of(*reply, "bound_us", -1);
-  const Nanos waited = saturating_sub(wall.now(), sent_at);
+  receipt.version = Index{static_cast<std::uint64_t>(integer_of(reply, "version", 0))};
+  const std::int64_t bound_us = integer_of(reply, "bound_us", -1);
   receipt.bound_ns = bound_us < 0 ? kForever : saturating_add((bound_us + 1) * kMicrosecond, stretch(waited, 1'000));
-  const std::int64_t writers_ms = integer_of(*reply, "writers_ms", -1);
+  const std::int64_t writers_ms = integer_of(reply, "writers_ms", -1);
   receipt.writers_ns = writers_ms < 0 ? kForever : writers_ms * kMillisecond;
-  if (const RespValue* basis = reply->find("basis")) receipt.basis = basis_of(basis->text);
-  if (const RespValue* source = reply->find("source"))
+  if (const RespValue* basis = reply.find("basis")) receipt.basis = basis_of(basis->text);
+  if (const RespValue* source = reply.find("source"))
     receipt.source = source->text == "hub" ? Source::kHub : Source::kEdge;
-  receipt.fallback = integer_of(*reply, "fallback", 0) != 0;
+  receipt.fallback = integer_of(reply, "fallback", 0) != 0;
   if (receipt.fallback) fallbacks_.fetch_add(1, std::memory_order_relaxed);
   found = !value->is_null();
   if (found) {
@@ -311,6 +322,29 @@ Result<Receipt> ClientImpl::get_ref(std::string_view key, const Contract& contra
   return receipt;
 }
 
+// One question for all that must be asked for: over a bad link a round trip, not one for each (F8). Answers in the
+// order of those; nothing where the edge is not there, or has them only one by one: too much at once, another build.
+std::vector<RespValue> ClientImpl::ask_together(std::span<const std::string_view> keys,
+                                                const std::vector<ReadOutcome>& outcomes, const Contract& contract,
+                                                Nanos& waited) {
+  std::vector<std::string> command = {"TL.MGET"};
+  put_contract(command, contract);
+  command.emplace_back("KEYS");
+  const std::size_t options = command.size();
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (outcomes[i].must_ask != MustAsk::kNo) command.emplace_back(keys[i]);
+  }
+  const std::size_t count = command.size() - options;
+  if (count < 2) return {};
+  const ElapsedClock wall;  // only a difference is used
+  const Nanos sent_at = wall.now();
+  auto reply = ask(command, patience(contract));
+  waited = saturating_sub(wall.now(), sent_at);
+  if (!reply || reply->type != RespType::kArray || reply->elements.size() != count) return {};
+  edge_reads_.fetch_add(count, std::memory_order_relaxed);
+  return std::move(reply->elements);
+}
+
 Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) {
   if (keys.empty() || keys.size() > kManyMax)
     return fail(Code::kInvalid, std::to_string(keys.size()) + " keys; 1 to " + std::to_string(kManyMax) + " are right");
@@ -342,9 +376,24 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
     };
     thread_local std::vector<Nanos> had_at;
     had_at.assign(keys.size(), read_at);
+    const auto left_of = [&](Contract left) {
+      if (left.deadline_ns)
+        left.deadline_ns = std::max<Nanos>(0, *left.deadline_ns - saturating_sub(clock.now(), began_at));
+      return left;
+    };
+    const Nanos asked_at = clock.now();
+    Nanos waited = 0;
+    const std::vector<RespValue> together = ask_together(keys, outcomes, left_of(contract), waited);
+    std::size_t next = 0;
     for (std::size_t i = 0; i < keys.size(); ++i) {
       bool found = outcomes[i].found;
-      if (outcomes[i].must_ask != MustAsk::kNo) {
+      if (outcomes[i].must_ask != MustAsk::kNo && !together.empty()) {
+        had_at[i] = asked_at;
+        const auto receipt = take_read(keys[i], together[next++], waited, Want{out.values[i]}, found);
+        if (!receipt) return fail(receipt.error());
+        outcomes[i].receipt = *receipt;
+        outcomes[i].must_ask = MustAsk::kNo;
+      } else if (outcomes[i].must_ask != MustAsk::kNo) {
         age(outcomes[i].receipt, read_at);
         had_at[i] = clock.now();   // the wait is counted once more: towards older
         if (edge_gone && found) {  // F3: one deadline for all of them; it did not answer for another key
@@ -352,10 +401,8 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
           outcomes[i].receipt.fallback = true;
           fallbacks_.fetch_add(1, std::memory_order_relaxed);
         } else {
-          Contract left = contract;
-          if (left.deadline_ns)
-            left.deadline_ns = std::max<Nanos>(0, *left.deadline_ns - saturating_sub(clock.now(), began_at));
-          const auto receipt = read_elsewhere(keys[i], left, outcomes[i], Want{out.values[i]}, found, &edge_gone);
+          const auto receipt =
+              read_elsewhere(keys[i], left_of(contract), outcomes[i], Want{out.values[i]}, found, &edge_gone);
           if (!receipt) return fail(receipt.error());
           outcomes[i].receipt = *receipt;
         }

@@ -175,6 +175,23 @@ TEST_F(ClientTest, ManyKeysHaveOneReceipt) {
   EXPECT_EQ(batch.receipt.basis, Basis::kProof) << "the weakest";
   EXPECT_GE(batch.receipt.bound_ns, 5'000 * kMicrosecond) << "the largest";
 
+  // An edge that answers them together is asked once.
+  edge_.answer("TL.MGET KEYS", "*3\r\n" + answer("$1\r\nA\r\n", 7, 100, "lease") + answer("_\r\n", 9, 6'000, "proof") +
+                                   answer("$1\r\nD\r\n", 8, 10, "lease"));
+  const std::size_t asked = edge_.commands("TL.").size();
+  const auto together = client_->get_many(keys, {}, batch);
+  ASSERT_TRUE(together) << together.error().message;
+  EXPECT_EQ(edge_.commands("TL.").size() - asked, 1u);
+  EXPECT_EQ(batch.values, (std::vector<std::string>{"A", "", "D"}));
+  EXPECT_EQ(batch.found, (std::vector<bool>{true, false, true}));
+  EXPECT_GE(batch.receipt.bound_ns, 6'000 * kMicrosecond);
+  edge_.answer("TL.MGET KEYS", "*3\r\n" + answer("$1\r\nA\r\n", 7, 100, "lease") + "-STALE bound_us=1500 no\r\n" +
+                                   answer("$1\r\nD\r\n", 8, 10, "lease"));
+  EXPECT_EQ(client_->get_many(keys, {}, batch).error().code, Code::kStale) << "one of them";
+  edge_.answer("TL.MGET KEYS", "-ERR the answers take more than one reply may\r\n");
+  ASSERT_TRUE(client_->get_many(keys, {}, batch)) << "one by one";
+  EXPECT_EQ(batch.values, (std::vector<std::string>{"A", "", "C"}));
+
   Contract contract;
   contract.bound_ns = 1;  // whatever is asked for after another comes too late for that one
   const auto late = client_->get_many(keys, contract, batch);
