@@ -93,7 +93,8 @@ class Hub::Impl : public LedgerListener, public NodeService, public RaftTranspor
     if (!blobs) return fail(blobs.error());
     models_ = std::move(*blobs);
     rows_ = std::make_unique<KvStateRows>(*kv_);
-    models_->look_after(*rows_);
+    models_->look_after({*rows_, [this] { return ledger_seen_ ? ledger_->status() : LedgerStatus{}; },
+                         [this] { return on_core_thread([]() -> Result<void> { return {}; }); }});
 
     HubOptions options;
     options.id = config_.id;

@@ -103,6 +103,9 @@ std::vector<std::string> HubModelCare::mend(const std::vector<CheckedFile>& brok
 }
 
 Result<std::vector<Garbage>> HubModelCare::collect(bool remove) {
+  if (parts_.caught_up) {
+    if (const auto known = parts_.caught_up(); !known) return fail(known.error());
+  }
   const auto list = releases();
   if (!list) return fail(list.error());
   std::set<Bytes> kept;

@@ -32,6 +32,9 @@ class HubModelCare {
     BlobStore& blobs;
     const StateRows& rows;
     std::function<Result<void>(BytesView sha256)> pull;  // from another hub, or from the object store
+    // This hub has applied all that was committed before the call. A hub that was cut off may not have heard of a
+    // publish that counts on its files (M2). None: it always has.
+    std::function<Result<void>()> caught_up = {};
     bool copies = false;  // published files rest in the object store: what is not here is not missing
   };
   explicit HubModelCare(Parts parts);

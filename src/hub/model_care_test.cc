@@ -25,14 +25,13 @@ class HubModelCareTest : public testing::Test {
     care_.reset();
     blobs_.reset();
     blobs_ = *BlobStore::open(folder_.path());
-    care_ =
-        std::make_unique<HubModelCare>(HubModelCare::Parts{*blobs_, rows_, [this](BytesView sha256) -> Result<void> {
-                                                             const auto there = elsewhere_.find(Bytes(sha256));
-                                                             if (there == elsewhere_.end())
-                                                               return fail(Code::kNotFound, "it is on no hub");
-                                                             (void)blobs_->put(there->second);
-                                                             return {};
-                                                           }});
+    const auto pull = [this](BytesView sha256) -> Result<void> {
+      const auto there = elsewhere_.find(Bytes(sha256));
+      if (there == elsewhere_.end()) return fail(Code::kNotFound, "it is on no hub");
+      (void)blobs_->put(there->second);
+      return {};
+    };
+    care_ = std::make_unique<HubModelCare>(HubModelCare::Parts{*blobs_, rows_, pull, [this] { return caught_up_(); }});
   }
   void publish(const std::string& version, const std::vector<std::string>& files) {
     Manifest manifest;
@@ -71,6 +70,7 @@ class HubModelCareTest : public testing::Test {
   const TestFolder folder_;
   MapRows rows_;
   std::map<Bytes, Bytes> elsewhere_;
+  std::function<Result<void>()> caught_up_ = [] { return Result<void>(); };
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<HubModelCare> care_;
 };
@@ -109,6 +109,21 @@ TEST_F(HubModelCareTest, WhatAPublishAskedForStaysThoughTheHubStartsAnew) {  // 
   SetUp();
   expect(run(StoreCall::What::kCollect), "\"garbage\":1,");
   EXPECT_TRUE(blobs_->has(asked));
+  EXPECT_FALSE(blobs_->has(stray));
+}
+
+// What was published since it was cut off may count on its files, old as they are.
+TEST_F(HubModelCareTest, AHubThatIsCutOffRemovesNothing) {  // M8, M2
+  const Bytes published = put_old("published, and this hub has not heard of it"), stray = put_old("stray");
+  caught_up_ = [] { return Result<void>(fail(Code::kUnavailable, "only 1 of 3 hubs say what was published")); };
+  expect(run(StoreCall::What::kCollect), "only 1 of 3 hubs");
+  for (const Bytes& kept : {published, stray}) EXPECT_TRUE(blobs_->has(kept));
+  caught_up_ = [this] {  // it hears of it while it waits
+    publish("1.0.0", {"published, and this hub has not heard of it"});
+    return Result<void>();
+  };
+  expect(run(StoreCall::What::kCollect), "\"garbage\":1,");
+  EXPECT_TRUE(blobs_->has(published));
   EXPECT_FALSE(blobs_->has(stray));
 }
 

@@ -7,6 +7,7 @@
 #include <future>
 #include <utility>
 
+#include "base/elapsed_clock.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "hub/blob_fetch.h"
@@ -19,6 +20,7 @@ namespace {
 constexpr std::size_t kChunkBytes = 1u << 20;
 constexpr int kPeerTimeoutMs = 2'000;
 constexpr int kIdleTimeoutMs = 10'000;
+constexpr Nanos kCatchUp = 5 * kSecond;
 constexpr int kPublishTimeoutMs = 5'000;
 constexpr std::size_t kFetchBasesMax = 8;
 
@@ -84,9 +86,42 @@ Result<std::unique_ptr<HubModelStore>> HubModelStore::open(const std::string& di
   return store;
 }
 
-void HubModelStore::look_after(const StateRows& rows) {
-  care_ = std::make_unique<HubModelCare>(
-      HubModelCare::Parts{*blobs_, rows, [this](BytesView sha256) { return pull(sha256); }, origin_ != nullptr});
+void HubModelStore::look_after(LedgerView ledger) {
+  ledger_.emplace(std::move(ledger));
+  care_ = std::make_unique<HubModelCare>(HubModelCare::Parts{*blobs_, ledger_->rows,
+                                                             [this](BytesView sha256) { return pull(sha256); },
+                                                             [this] { return caught_up(); }, origin_ != nullptr});
+}
+
+// What is committed is in the log of a majority, so one of any majority has it: this hub waits until it has applied the
+// longest log of those that answer.
+Result<void> HubModelStore::caught_up() {
+  Index end = ledger_->status().last_index;
+  std::size_t answering = 1;
+  const Bytes call = encode(NodeCall{HasBlobs{}});
+  const Peers others = peers();
+  for (const auto& peer : others) {
+    const auto raw = peer->client ? peer->client->call(call, kPeerTimeoutMs) : Result<Bytes>(fail(Code::kInvalid, ""));
+    const auto answer = raw ? decode<AdminAnswer>(*raw, "answer") : Result<AdminAnswer>(fail(raw.error()));
+    if (!answer || answer->index == Index{}) continue;  // a hub of an earlier build says nothing of its log
+    ++answering;
+    end = std::max(end, answer->index);
+  }
+  const std::size_t majority = (others.size() + 1) / 2 + 1;
+  if (answering < majority) {
+    return fail(Code::kUnavailable, "only " + std::to_string(answering) + " of " + std::to_string(others.size() + 1) +
+                                        " hubs say what was published; " + std::to_string(majority) +
+                                        " are needed before anything is removed here");
+  }
+  const ElapsedClock clock;
+  const Nanos began = clock.now();
+  while (ledger_->status().commit_index < end) {
+    if (stopping_ || saturating_sub(clock.now(), began) > kCatchUp)
+      return fail(Code::kUnavailable, "this hub has not caught up with the ledger yet; repeat in a while");
+    std::unique_lock lock(mutex_);
+    pulled_.wait_for(lock, std::chrono::milliseconds(20), [this] { return stopping_.load(); });
+  }
+  return ledger_->settle();
 }
 
 AdminAnswer HubModelStore::care(const PeerIdentity& peer, const StoreCall& call) {
@@ -188,6 +223,7 @@ AdminAnswer HubModelStore::answer(const PeerIdentity& peer, const HasBlobs& ques
   if (care_ && peer.role != NodeRole::kEdge) care_->asked(question.sha256);
   AdminAnswer answer;
   answer.value = encode(missing(question.sha256));
+  if (ledger_) answer.index = ledger_->status().last_index;
   return answer;
 }
 

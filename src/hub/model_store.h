@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "hub/model_origin.h"
 #include "hub/model_watch.h"
 #include "hub/slow_fetches.h"
+#include "ledger/ledger.h"
 #include "protocol/admin.h"
 #include "store/models/blob_store.h"
 #include "wire/grpc/transport.h"
@@ -47,9 +49,13 @@ class HubModelStore {
   // Publishes by itself what lies in the object store's inbox, when the configuration says so. `ask` as the hub's own.
   void watch(std::function<bool()> active, std::function<Bytes()> model_key,
              std::function<void(AdminRequest, Reply)> ask);
-  // Before the first call below; `rows` (the ledger's state) outlives it. Without it there is no care, and
-  // kUnavailable.
-  void look_after(const StateRows& rows);
+  struct LedgerView {
+    const StateRows& rows;  // its state
+    std::function<LedgerStatus()> status;
+    std::function<Result<void>()> settle;  // returns when what was committed before is in the rows
+  };
+  // Before the first call below; what is handed in outlives it. Without it there is no care, and kUnavailable.
+  void look_after(LedgerView ledger);
   AdminAnswer care(const PeerIdentity& peer, const StoreCall& call);
   void stop();  // what waits for the object store ends, and nothing is asked any more
   Result<ChunkSource> download(Bytes request);
@@ -67,6 +73,7 @@ class HubModelStore {
   explicit HubModelStore(TlsFiles tls) : tls_(std::move(tls)) {}
   Peers peers() const;
   Result<void> pull(BytesView sha256);
+  Result<void> caught_up();
   Result<BlobFile> have(BytesView sha256);
   bool has_file(BytesView sha256);
   Result<BlobFile> open_whole(BytesView sha256);
@@ -88,6 +95,7 @@ class HubModelStore {
   Peers peers_;
   std::condition_variable pulled_;
   std::set<Bytes> pulling_;
+  std::optional<LedgerView> ledger_;
   std::unique_ptr<HubModelCare> care_;  // its thread uses all of the above
   std::atomic<bool> stopping_{false};
   SlowFetches slow_{SlowFetches::Hub{

@@ -9,13 +9,16 @@
 #include <functional>
 #include <future>
 #include <string>
+#include <thread>
 
+#include "base/elapsed_clock.h"
 #include "base/noise_fixture.h"
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
 #include "hub/hub.h"
 #include "protocol/admin.h"
+#include "protocol/map_rows_fixture.h"
 #include "store/models/test_folder.h"
 #include "wire/grpc/transport_fixture.h"
 
@@ -45,8 +48,10 @@ class Giver : public EchoService {
  public:
   explicit Giver(std::vector<Bytes> files) : files_(std::move(files)) {}
   int given() const { return given_; }
+  void log_ends_at(Index end) { end_ = end.value; }
   void on_call(const PeerIdentity&, Bytes, Reply reply) override {
     AdminAnswer answer;
+    answer.index = Index{end_};
     answer.value = encode(std::vector<Bytes>{});
     reply(encode(answer));
   }
@@ -66,6 +71,7 @@ class Giver : public EchoService {
  private:
   const std::vector<Bytes> files_;
   std::atomic<int> given_{0};
+  std::atomic<std::uint64_t> end_{0};
 };
 
 class ModelStoreTest : public testing::Test {
@@ -310,6 +316,55 @@ TEST_F(ModelStoreTest, WhatIsGoneOrCutShortIsBroughtAgain) {  // M3, X3
   const auto fourth = fetched({FetchDelta{target_digest, {sha256("nobody's")}}, {}});
   ASSERT_FALSE(fourth);
   refused(fourth.error(), Code::kNotFound, "for want of the file to start from", "the file itself is here");
+}
+
+// Before a hub removes anything it has applied what a majority's logs hold.
+TEST_F(ModelStoreTest, NothingIsCollectedUntilTheLedgerIsKnown) {  // M8, M2
+  struct Case {
+    const char* why;
+    std::uint64_t other_end;  // of the other hub's log; 0: a build that does not say
+    std::uint64_t commit, commit_later;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"the other hub has no more", 7, 7, 7, "\"garbage\":0"},
+      {"this one catches up", 9, 7, 9, "\"garbage\":0"},
+      {"the other hub says nothing", 0, 7, 7, "only 1 of 2 hubs say what was published; 2 are needed"},
+  };
+  const PeerIdentity operator_{NodeRole::kClient, "operator"};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.why);
+    Giver giver({});
+    giver.log_ends_at(Index{c.other_end});
+    NodeServerOptions options;
+    options.tls = ca_.files(NodeRole::kHub, "hub-2");
+    const auto server = NodeServer::start(std::move(options), giver);
+    ASSERT_TRUE(server) << server.error().message;
+    store_->set_peers({{"hub-2", (*server)->address()}});
+    int asked = 0, settled = 0;
+    MapRows rows;
+    store_->look_after({rows,
+                        [&] {
+                          LedgerStatus status;
+                          status.last_index = Index{7};
+                          status.commit_index = Index{asked++ == 0 ? c.commit : c.commit_later};
+                          return status;
+                        },
+                        [&]() -> Result<void> {
+                          ++settled;
+                          return {};
+                        }});
+    EXPECT_EQ(store_->care(operator_, {StoreCall::What::kCollect, false}).code, Code::kOk);
+    std::string state;
+    const ElapsedClock clock;
+    const Nanos until = clock.now() + 20 * kSecond;
+    while (state.find("\"running\":false") == std::string::npos && clock.now() < until) {
+      state = *store_->care(operator_, {StoreCall::What::kLook, false}).value;
+      std::this_thread::yield();
+    }
+    EXPECT_NE(state.find(c.says), std::string::npos) << state;
+    EXPECT_EQ(settled, c.other_end == 0 ? 0 : 1);
+  }
 }
 
 // Has what a test lets it have, and is slow to give it: it waits to be told.

@@ -186,7 +186,8 @@ struct AdminAnswer {
 };
 
 // ---- bytes of models, beside the ledger (M2, M3)
-struct HasBlobs {  // answered with value = encode(vector<Bytes>) of those that are missing at this hub
+// Answered with value = encode(vector<Bytes>) of those that are missing at this hub, and index = the end of its log.
+struct HasBlobs {
   std::vector<Bytes> sha256;
   template <class A>
   void fields(A& a) {
