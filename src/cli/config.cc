@@ -292,6 +292,28 @@ class Reader {
     });
   }
 
+  // A list of different ones of `names`.
+  template <class E, std::size_t N>
+  void choices(const std::string& key, std::vector<E>& out, const char* const (&names)[N]) {
+    std::string all;
+    for (const char* name : names) all += (all.empty() ? "" : ", ") + std::string(name);
+    with(key, false, "a list of different ones of " + all, [&](const toml::node& node) {
+      const auto* list = node.as_array();
+      if (list == nullptr || list->empty()) return false;
+      out.clear();
+      for (const auto& item : *list) {
+        const auto value = text_of(item);
+        const auto* const at =
+            std::find_if(std::begin(names), std::end(names), [&](const char* name) { return value == name; });
+        if (at == std::end(names)) return false;
+        const E one = static_cast<E>(at - std::begin(names));
+        if (std::find(out.begin(), out.end(), one) != out.end()) return false;
+        out.push_back(one);
+      }
+      return true;
+    });
+  }
+
   Result<void> done() {
     if (problem_.empty()) refuse_unknown(*table_, "");
     if (!problem_.empty()) return fail(Code::kInvalid, problem_);
@@ -358,6 +380,7 @@ void read_namespaces(Reader& reader, std::vector<Namespace>& namespaces) {
     table.number("bound_floor_ms", ns.bound_floor_ns, 0, 86'400'000, kMillisecond);
     table.number("flush_age_ms", ns.flush_age_ns, 0, 3'600'000, kMillisecond);
     table.number("ttl_ms", ns.ttl_ns, 0, std::int64_t{316'224'000'000}, kMillisecond);
+    table.choices("on_stale", ns.on_stale, kOnStale);
     table.number("deadline_ms", ns.deadline_ns, 0, 3'600'000, kMillisecond);
     table.number("fallback_cap_ms", ns.fallback_cap_ns, 1, std::int64_t{316'224'000'000}, kMillisecond);
     const auto same = std::find_if(namespaces.begin(), namespaces.end(),

@@ -6,6 +6,7 @@ namespace tidelock {
 inline constexpr const char* kModelStore[] = {"folder", "s3", "azure"};
 inline constexpr const char* kCredentials[] = {"environment", "file", "metadata"};
 inline constexpr const char* kConsistency[] = {"eventual", "bounded", "strong"};
+inline constexpr const char* kOnStale[] = {"refresh", "wait", "fallback", "fail"};
 inline constexpr const char* kScope[] = {"gateway", "site", "region"};
 inline constexpr const char* kL2Engine[] = {"rocksdb", "redis", "memcached"};
 inline constexpr const char* kTlsClients[] = {"any", "optional", "certified"};

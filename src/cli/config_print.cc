@@ -33,6 +33,8 @@ std::vector<std::string> user_names(const std::vector<std::string>& lines) {  //
 nlohmann::json namespaces_json(const std::vector<Namespace>& namespaces) {
   nlohmann::json list = nlohmann::json::array();
   for (const Namespace& ns : namespaces) {
+    nlohmann::json on_stale = nlohmann::json::array();
+    for (const OnStale what : ns.on_stale) on_stale.push_back(kOnStale[static_cast<int>(what)]);
     list.push_back({{"prefix", ns.prefix},
                     {"consistency", kConsistency[static_cast<int>(ns.consistency)]},
                     {"bound_ms", ns.bound_ns / kMillisecond},
@@ -41,7 +43,9 @@ nlohmann::json namespaces_json(const std::vector<Namespace>& namespaces) {
                     {"write_mode", kMode[static_cast<int>(ns.write_mode)]},
                     {"flush_age_ms", ns.flush_age_ns / kMillisecond},
                     {"ttl_ms", ns.ttl_ns / kMillisecond},
-                    {"deadline_ms", ns.deadline_ns / kMillisecond}});
+                    {"on_stale", std::move(on_stale)},
+                    {"deadline_ms", ns.deadline_ns / kMillisecond},
+                    {"fallback_cap_ms", ns.fallback_cap_ns == kForever ? -1 : ns.fallback_cap_ns / kMillisecond}});
   }
   return list;
 }

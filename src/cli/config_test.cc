@@ -51,6 +51,14 @@ TEST(Config, AHubsFileSeedsTheNamespacesOfAnEmptyCluster) {
   EXPECT_EQ(more->hub.seed.namespaces.size(), default_namespaces().size() + 1);
   EXPECT_EQ(namespace_of(more->hub.seed.namespaces, "limits:speed").consistency, Consistency::kStrong);
   EXPECT_EQ(namespace_of(more->hub.seed.namespaces, "feature:x").bound_ns, 2 * kSecond);
+  const auto stops = read_hub_config(folder.write(
+      kGood +
+      "[[namespace]]\nprefix = \"model:\"\nconsistency = \"strong\"\nscope = \"region\"\nwrite_mode = \"through\"\n"
+      "on_stale = [\"wait\", \"fail\"]\n"));  // M6: a gateway that is cut off stops
+  ASSERT_TRUE(stops.has_value()) << stops.error().message;
+  EXPECT_EQ(namespace_of(stops->hub.seed.namespaces, "model:x").on_stale,
+            (std::vector<OnStale>{OnStale::kWait, OnStale::kFail}));
+  EXPECT_NE(print_config(*stops).find("\"on_stale\""), std::string::npos);
 }
 
 TEST(Config, AHubsFileSaysWhereModelsRest) {
@@ -262,6 +270,11 @@ TEST(Config, MistakesAreNamedByLineKeyAndValue) {
        ":11: cluster.rho_ppm = 0: must be a whole number from 1 to 99999"},
       {"an unknown choice", kGood + "[[namespace]]\nprefix = \"a:\"\nconsistency = \"sometimes\"\n",
        ":12: consistency = \"sometimes\": must be one of eventual, bounded, strong"},
+      {"a step that there is not", kGood + "[[namespace]]\nprefix = \"a:\"\non_stale = [\"wait\", \"hope\"]\n",
+       ":12: on_stale = [ \"wait\", \"hope\" ]: must be a list of different ones of refresh, wait, fallback, fail"},
+      {"a step twice", kGood + "[[namespace]]\nprefix = \"a:\"\non_stale = [\"wait\", \"wait\"]\n",
+       ":12: on_stale = [ \"wait\", \"wait\" ]: must be a list of different"},
+      {"no step at all", kGood + "[[namespace]]\nprefix = \"a:\"\non_stale = []\n", ":12: on_stale = []: must be"},
       {"a namespace that makes no sense", kGood + "[[namespace]]\nprefix = \"a:\"\nconsistency = \"strong\"\n",
        "namespace 'a:':"},
   };
