@@ -96,8 +96,9 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   }
   core_.settle_first();  // listings read what was written together
   const bool receipts = (connection.handler_word & kReceiptsWanted) != 0;
-  const Asked asked{connection.defer(), connection.protocol()};
+  Asked asked{connection.defer(), connection.protocol()};
   if (command == RespCommand::kGet) return get_value(asked, args[1], receipts);
+  if (connection.command().first_key == 0) asked.readable = connection.readable_keys();  // X4: listings name no key
   dispatch(asked, command, args);
 }
 

@@ -4,8 +4,9 @@
 //
 // Read-modify-write: of a write-through key at the hub (strong read, then a write on condition of its version, repeated
 //           when another was faster); of any other key in this edge's overlay, in one piece on the loop's thread.
-// Key space: KEYS, SCAN, DBSIZE and FLUSH* speak of this edge's copies (DESIGN 5). FLUSH* deletes what lives on this
-//           gateway only and drops cached copies; it never deletes a value of the region, nor a write still to be sent.
+// Key space: KEYS, SCAN, RANDOMKEY and DBSIZE speak of those of this edge's copies (DESIGN 5) that their user may read
+//           (X4). FLUSH*, which needs a user that may write every key, deletes what lives on this gateway only and
+//           drops cached copies; it never deletes a value of the region, nor a write still to be sent.
 // Several keys: keys of this gateway are changed as one unit: nothing else sees some of them new and some old. A
 //           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that
 //           are written through are set at one index by MSET, MSETNX and EXEC (exec.cc; S4); DEL writes key after key,
@@ -77,6 +78,7 @@ class EdgeCommands : public CommandHandler {
     int protocol = 2;
     std::shared_ptr<Together> together =
         {};  // a command of an EXEC at the hub: reads and writes there, answers at once
+    std::shared_ptr<const ReadableKeys> readable = {};  // X4: what a listing may show; null: every key
   };
   struct Current {  // a key as a read-modify-write finds it
     bool present = false;
@@ -216,6 +218,9 @@ class EdgeCommands : public CommandHandler {
   void flush_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left);
   void on_worker(const Asked& asked, std::function<std::function<void()>()> work);
   void list_on_worker(const Asked& asked, std::function<std::function<void()>()> work);
+  Result<std::optional<std::string>> list_visible(const Asked& asked, std::string_view after, std::size_t rows_max,
+                                                  Nanos now,
+                                                  const std::function<bool(const L2Store::Listed&)>& visit) const;
   std::uint64_t remember_cursor(std::string last);
 
   // operator_commands.cc

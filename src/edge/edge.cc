@@ -41,6 +41,7 @@
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 #include "wire/http/server.h"
+#include "wire/resp/acl.h"
 #include "wire/resp/event_loop.h"
 #include "wire/resp/server.h"
 
@@ -300,6 +301,14 @@ class Edge::Impl {
     options.cheap_now = [clock = HotClock(config_.shim)] { return clock.now().latest; };
     options.complain = [](const std::string& what) {
       log(LogLevel::kWarn, "edge", "TLS of the Redis protocol goes on with its former certificate", {{"why", what}});
+    };
+    options.denied = [](const AclLogEntry& entry, const std::string& peer, std::uint64_t untold) {  // X4: the audit log
+      log(LogLevel::kWarn, "edge", "the Redis protocol refused a client",
+          {{"reason", entry.reason},
+           {"object", entry.object},
+           {"user", entry.user},
+           {"peer", peer},
+           {"untold", untold}});
     };
     reporter_ = loop_->add_waker([this](Nanos now) { report(now); });
     loop_->wake_at(reporter_, clock_.now());

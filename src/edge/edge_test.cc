@@ -87,6 +87,40 @@ TEST_F(EdgeTest, ScanSeesEveryKeyOnce) {
   EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), 300u);
 }
 
+TEST_F(EdgeTest, ListsOfAUserHaveTheKeysThatItMayRead) {  // X4
+  config_.users = {"alice on nopass ~a:* %W~w:* +@all", "nobody on nopass +@all",
+                   "slow on nopass ~*" + std::string(2000, 'a') + "b +@all"};
+  start();
+  const std::string aaa(4000, 'a');
+  expect({{{"MSET", "a:1", "1", "a:2", "2", "b:1", "3", "w:1", "4"}, "OK"},
+          {{"HSET", "a:h", "f", "1"}, "1"},
+          {{"DBSIZE"}, "5"},
+          {{"AUTH", "alice", "x"}, "OK"},
+          {{"KEYS", "*"}, "[\"a:1\", \"a:2\", \"a:h\"]"},
+          {{"KEYS", "*:1"}, "[\"a:1\"]"},
+          {{"KEYS", "b:*"}, "[]"},
+          {{"DBSIZE"}, "3"},
+          {{"SCAN", "0"}, "[\"0\", [\"a:1\", \"a:2\", \"a:h\"]]"},
+          {{"SCAN", "0", "TYPE", "hash"}, "[\"0\", [\"a:h\"]]"},
+          {{"MULTI"}, "OK"},
+          {{"KEYS", "*1"}, "QUEUED"},
+          {{"EXEC"}, "[[\"a:1\"]]"},
+          {{"FLUSHALL"}, "(error) NOPERM this user has no permissions to access one of the keys used as arguments"},
+          {{"DEL", "a:1", "a:2"}, "2"}});
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(text({"RANDOMKEY"}), "\"a:h\"");
+  expect({{{"AUTH", "nobody", "x"}, "OK"},
+          {{"KEYS", "*"}, "[]"},
+          {{"SCAN", "0"}, "[\"0\", []]"},
+          {{"RANDOMKEY"}, "null"},
+          {{"DBSIZE"}, "0"},
+          {{"AUTH", "default", "x"}, "OK"},
+          {{"KEYS", "*"}, "[\"a:h\", \"b:1\", \"w:1\"]"},
+          {{"MSET", aaa + "c", "x", aaa + "d", "x", aaa + "e", "x"}, "OK"},
+          {{"AUTH", "slow", "x"}, "OK"}});
+  const std::string slow = "(error) ERR the key patterns of this user take too long; make them simpler";  // X6
+  expect({{{"KEYS", "*"}, slow}, {{"DBSIZE"}, slow}, {{"SCAN", "0"}, slow}, {{"RANDOMKEY"}, slow}});
+}
+
 TEST_F(EdgeTest, SaysSoWhenNoContractCanBeMet) {
   start();
   EXPECT_TRUE(text({"TL.GET", "feature:1", "BOUND", "500", "DEADLINE", "0"}).starts_with("(error) STALE bound_us=-1 "));

@@ -119,7 +119,7 @@ bool RespServerImpl::execute_here(RespConnection& connection, const Arguments& a
     case RespCommand::kPSubscribe: subscribe(connection, args, true, reply); return true;
     case RespCommand::kPUnsubscribe: unsubscribe(connection, args, true, reply); return true;
     case RespCommand::kPublish: publish(connection, args, reply); return true;
-    case RespCommand::kPubSub: pubsub(args, reply); return true;
+    case RespCommand::kPubSub: pubsub(connection, args, reply); return true;
     case RespCommand::kConfig:
       if (handler.has_config_file() && equal_ignoring_case(args[1], "REWRITE")) return false;
       config(args, reply);
