@@ -347,6 +347,7 @@ class Edge::Impl {
       redis_tls_address_ = address->first + ":" + std::to_string(*port);
     }
     add_edge_metrics(metrics_, core_loop_->gauges(), *links_, clock_);
+    add_redis_metrics(metrics_, redis_gauges_);
     if (remote_) add_remote_metrics(metrics_, *remote_);
     if (config_.http_address.empty()) return {};
     const auto address = split_address("http", config_.http_address);
@@ -373,6 +374,7 @@ class Edge::Impl {
   // M5: what a rollout is judged by. On the loop's thread.
   void report(Nanos now) {
     loop_->wake_at(reporter_, saturating_add(now, kReportEvery));
+    redis_gauges_.publish(server_->stats());
     std::vector<ModelHealth> figures = keeper_->figures();
     for (const ModelHealth& figure : figures) {  // M10: another version is judged by itself
       if (!figure.in_force) continue;
@@ -412,6 +414,7 @@ class Edge::Impl {
 
   const EdgeConfig config_;
   ElapsedClock clock_;
+  RedisGauges redis_gauges_;
   Metrics metrics_;
   FolderLock lock_;
   Boot boot_;

@@ -13,6 +13,7 @@
 
 #include "codec/certificate.h"
 #include "edge/edge_fixture.h"
+#include "edge/edge_metrics.h"
 #include "edge/model_keeper.h"
 #include "memory/local_reader.h"
 #include "wire/http/server.h"
@@ -270,7 +271,8 @@ TEST_F(EdgeTest, TellsPeopleHowItIs) {
        {"tidelock_cache_hit_ratio{level=\"edge\"}", "tidelock_invalidations_total{reason=\"feed\"}",
         "tidelock_features_written_total", "tidelock_features_flushed_total", "tidelock_features_superseded_total",
         "tidelock_features_expired_total", "tidelock_features_pending", "tidelock_features_shed_total",
-        "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}"}) {
+        "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}",
+        "tidelock_redis_connections ", "tidelock_redis_refused_total{reason=\"maxclients\"}"}) {
     EXPECT_NE(metrics.find(name), std::string::npos) << name;
   }
   const std::string info = ask({"INFO"}).text;
@@ -281,6 +283,50 @@ TEST_F(EdgeTest, TellsPeopleHowItIs) {
   EXPECT_EQ(ask({"INFO", "tidelock"}).text.find("# Server"), std::string::npos);
   start();
   EXPECT_EQ(get("/readyz").status, 200) << "it has data of an earlier run";
+}
+
+TEST_F(EdgeTest, InfoCountsReadsThatFindAndThatDoNot) {
+  start();
+  const auto found_and_missing = [&] {
+    const std::string stats = ask({"INFO", "stats"}).text;
+    const std::size_t at = stats.find("keyspace_hits:");
+    EXPECT_NE(stats.find("evicted_keys:0\r\n"), std::string::npos);
+    return at == std::string::npos ? stats : stats.substr(at, stats.find("evicted_keys") - at);
+  };
+  EXPECT_EQ(found_and_missing(), "keyspace_hits:0\r\nkeyspace_misses:0\r\n");
+  expect({{{"SET", "a", "1"}, "OK"},
+          {{"GET", "a"}, "\"1\""},  // held in memory
+          {{"GET", "b"}, "null"},
+          {{"MGET", "a", "b", "c"}, "[\"1\", null, null]"},
+          {{"EXISTS", "a"}, "1"}});
+  EXPECT_EQ(found_and_missing(), "keyspace_hits:3\r\nkeyspace_misses:3\r\n");
+}
+
+TEST(RedisGauges, EveryFigureIsExposedUnderItsName) {
+  RespServerStats stats;
+  std::uint64_t next = 0;
+  for (std::uint64_t* field :
+       {&stats.connections, &stats.connections_total, &stats.commands_total, &stats.errors_total, &stats.refused_max,
+        &stats.refused_protected, &stats.refused_unauthenticated, &stats.refused_tls, &stats.closed_idle,
+        &stats.closed_slow_reader, &stats.closed_protocol_error, &stats.closed_memory, &stats.bytes_in,
+        &stats.bytes_out, &stats.authentication_failures, &stats.deferred}) {
+    *field = ++next;
+  }
+  stats.buffers_bytes = 17;
+  RedisGauges gauges;
+  Metrics metrics;
+  add_redis_metrics(metrics, gauges);
+  gauges.publish(stats);
+  const std::string text = metrics.expose();
+  for (const char* line : {"connections 1", "connections_total 2", "commands_total 3", "errors_total 4",
+                           "refused_total{reason=\"maxclients\"} 5", "refused_total{reason=\"protected\"} 6",
+                           "refused_total{reason=\"unauthenticated\"} 7", "refused_total{reason=\"tls\"} 8",
+                           "closed_total{reason=\"idle\"} 9", "closed_total{reason=\"slow_reader\"} 10",
+                           "closed_total{reason=\"protocol_error\"} 11", "closed_total{reason=\"buffers_full\"} 12",
+                           "bytes_total{direction=\"received\"} 13", "bytes_total{direction=\"sent\"} 14",
+                           "authentication_failures_total 15", "deferred_total 16", "buffers_bytes 17"}) {
+    EXPECT_NE(text.find("\ntidelock_redis_" + std::string(line) + "\n"), std::string::npos) << line << " in " << text;
+  }
 }
 
 TEST_F(EdgeTest, TransactionsOfTheGatewaysOwnKeys) {
