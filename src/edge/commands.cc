@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
+#include "base/rng.h"
+#include "base/wall_clock.h"
 #include "codec/typed_value.h"
 #include "edge/gather.h"
 #include "edge/tl_reply.h"
@@ -20,7 +23,9 @@ EdgeCommands::EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Sto
       breakers_(breakers),
       models_json_(std::move(models_json)),
       model_care_(model_care),
-      started_at_(core.clock().now()) {}
+      started_at_(core.clock().now()),
+      // So that no run, and no other edge, knows a cursor of this one. Below 2^53: some clients take it for a double.
+      last_cursor_(Rng(hash64(config.id) ^ wall_ms_now()).below(1u << 20) << 32) {}
 
 void EdgeCommands::answer(const Asked& asked, const std::function<void(RespReply&)>& write) {
   if (asked.together) {

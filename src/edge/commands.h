@@ -14,7 +14,8 @@
 // Strings:  go through codec/typed_value.h; a hash answers WRONGTYPE.
 // Word:     kReceiptsWanted of the connection's handler_word is TL.RECEIPT.
 // Threads:  the loop's; listings run on the worker, which reads L2.
-// Limits:   as the parser's; a pattern's work is capped; kCursorsMax open SCAN cursors.
+// Limits:   as the parser's; a pattern's work is capped; kCursorsMax open SCAN cursors: one that was dropped, or is of
+//           another run or edge, is an error, never the end of the iteration.
 #pragma once
 
 #include <cstddef>
@@ -221,7 +222,7 @@ class EdgeCommands : public CommandHandler {
   Result<std::optional<std::string>> list_visible(const Asked& asked, std::string_view after, std::size_t rows_max,
                                                   Nanos now,
                                                   const std::function<bool(const L2Store::Listed&)>& visit) const;
-  std::uint64_t remember_cursor(std::string last);
+  std::uint64_t remember_cursor(std::string last, std::uint64_t before);
 
   // operator_commands.cc
   void memory_command(const Asked& asked, const Arguments& args);
@@ -245,8 +246,15 @@ class EdgeCommands : public CommandHandler {
   StoreCare& model_care_;
   const Nanos started_at_;
   RespServer* server_ = nullptr;
-  std::map<std::uint64_t, std::string> cursors_;  // number -> last key given; numbers rise, the oldest go
-  std::uint64_t last_cursor_ = 0;
+  // SCAN. A step of an iteration has a number; numbers rise, so the one that was not gone on with for longest goes
+  // first. A client may repeat the step whose answer it lost; with the one after it, it has told that it had that
+  // answer.
+  struct Cursor {
+    std::string last;          // the key to go on behind
+    std::uint64_t before = 0;  // the step that led here; 0: SCAN 0
+  };
+  std::map<std::uint64_t, Cursor> cursors_;
+  std::uint64_t last_cursor_;
   std::string last_random_;  // RANDOMKEY looks on from there
 };
 

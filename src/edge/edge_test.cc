@@ -88,6 +88,34 @@ TEST_F(EdgeTest, ScanSeesEveryKeyOnce) {
   EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), 300u);
 }
 
+TEST_F(EdgeTest, ACursorThatWasDroppedIsAnErrorAndNoEnd) {  // X6
+  const auto cursor_of = [](const RespValue& page) { return page.elements.empty() ? "" : page.elements[0].text; };
+  const auto unknown = [](const std::string& cursor) {
+    return "(error) ERR cursor " + cursor +
+           " is not open at this edge (any more): it keeps the newest 4096; begin again with SCAN 0";
+  };
+  start();
+  expect({{{"MSET", "a", "1", "b", "1", "c", "1", "d", "1"}, "OK"}});
+  const std::string first = cursor_of(ask({"SCAN", "0", "COUNT", "1"}));
+  EXPECT_EQ(std::stoull(first) >> 53, 0u) << "a double holds it";
+  const std::string second = cursor_of(ask({"SCAN", first, "COUNT", "1"}));
+  // The answer of `first` was lost: it may be asked for again. Whoever went on had it.
+  EXPECT_TRUE(text({"SCAN", first, "COUNT", "1"}).ends_with(", [\"b\"]]"));
+  const std::string third = cursor_of(ask({"SCAN", second, "COUNT", "1"}));
+  EXPECT_EQ(text({"SCAN", first, "COUNT", "1"}), unknown(first));
+  EXPECT_TRUE(text({"SCAN", second, "COUNT", "1"}).ends_with(", [\"c\"]]"));
+  // Others begin, and never end: the oldest goes, and hears of it. Who goes on stays.
+  const std::vector<std::vector<std::string>> begins(4096 / 2, {"SCAN", "0", "COUNT", "1"});
+  ASSERT_TRUE(client_->pipeline(begins, kPatience));
+  const std::string goes_on = cursor_of(ask({"SCAN", second, "COUNT", "1"}));
+  ASSERT_TRUE(client_->pipeline(begins, kPatience));
+  EXPECT_EQ(text({"SCAN", third, "COUNT", "1"}), unknown(third));
+  EXPECT_EQ(text({"SCAN", goes_on, "COUNT", "9"}), "[\"0\", [\"d\"]]");
+  EXPECT_EQ(text({"SCAN", "7"}), unknown("7"));
+  start();
+  EXPECT_EQ(text({"SCAN", goes_on}), unknown(goes_on)) << "of an earlier run";
+}
+
 TEST_F(EdgeTest, ListsOfAUserHaveTheKeysThatItMayRead) {  // X4
   config_.users = {"alice on nopass ~a:* %W~w:* +@all", "nobody on nopass +@all",
                    "slow on nopass ~*" + std::string(2000, 'a') + "b +@all"};

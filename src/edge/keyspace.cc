@@ -104,9 +104,9 @@ void EdgeCommands::keys(const Asked& asked, std::string_view pattern_view) {
   });
 }
 
-std::uint64_t EdgeCommands::remember_cursor(std::string last) {
+std::uint64_t EdgeCommands::remember_cursor(std::string last, std::uint64_t before) {
   if (cursors_.size() >= kCursorsMax) cursors_.erase(cursors_.begin());
-  cursors_[++last_cursor_] = std::move(last);
+  cursors_[++last_cursor_] = {std::move(last), before};
   return last_cursor_;
 }
 
@@ -116,14 +116,13 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   std::string after;
   if (parsed->cursor != 0) {
     const auto it = cursors_.find(parsed->cursor);
-    if (it == cursors_.end()) {  // forgotten: the iteration ends, as it does in Redis for a cursor that was never given
-      return answer(asked, [](RespReply& reply) {
-        reply.array(2);
-        reply.bulk("0");
-        reply.array(0);
-      });
+    if (it == cursors_.end()) {  // an end that is none would hide keys
+      return answer_error(asked, "ERR cursor " + std::to_string(parsed->cursor) +
+                                     " is not open at this edge (any more): " + "it keeps the newest " +
+                                     std::to_string(kCursorsMax) + "; begin again with SCAN 0");
     }
-    after = it->second;
+    after = it->second.last;
+    cursors_.erase(it->second.before);
   }
   const std::string match(parsed->match.value_or("*"));
   if (match.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
@@ -132,28 +131,31 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   const bool none_of_type = !any_type && kind != ValueKind::kHash && !equal_ignoring_case(parsed->type, "string");
   const auto count = static_cast<std::size_t>(std::min(parsed->count, kScanCountMax));
   const Nanos now = core_.clock().now();
-  list_on_worker(
-      asked, [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
-        auto found = std::make_shared<std::vector<std::string>>();
-        std::uint64_t work = kGlobWorkDefault;
-        const auto last = list_visible(asked, after, count, now, [&](const L2Store::Listed& entry) {
-          const bool wanted = any_type || (!none_of_type && entry.kind == kind);
-          if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
-          return work > 0;
-        });
-        if (!last)
-          return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
-        if (work == 0) return [this, asked] { answer_error(asked, "ERR the pattern takes too long; make it simpler"); };
-        return [this, asked, found, last = *last] {
-          const std::uint64_t cursor = last ? remember_cursor(*last) : 0;
-          answer(asked, [&](RespReply& reply) {
-            reply.array(2);
-            reply.bulk(std::to_string(cursor));
-            reply.array(found->size());
-            for (const std::string& key : *found) reply.bulk(key);
-          });
-        };
-      });
+  list_on_worker(asked,
+                 [this, asked, after, match, any_type, kind, none_of_type, count, now,
+                  before = parsed->cursor]() -> std::function<void()> {
+                   auto found = std::make_shared<std::vector<std::string>>();
+                   std::uint64_t work = kGlobWorkDefault;
+                   const auto last = list_visible(asked, after, count, now, [&](const L2Store::Listed& entry) {
+                     const bool wanted = any_type || (!none_of_type && entry.kind == kind);
+                     if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
+                     return work > 0;
+                   });
+                   if (!last)
+                     return
+                         [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
+                   if (work == 0)
+                     return [this, asked] { answer_error(asked, "ERR the pattern takes too long; make it simpler"); };
+                   return [this, asked, found, last = *last, before] {
+                     const std::uint64_t cursor = last ? remember_cursor(*last, before) : 0;
+                     answer(asked, [&](RespReply& reply) {
+                       reply.array(2);
+                       reply.bulk(std::to_string(cursor));
+                       reply.array(found->size());
+                       for (const std::string& key : *found) reply.bulk(key);
+                     });
+                   };
+                 });
 }
 
 void EdgeCommands::count_keys(const Asked& asked) {
