@@ -9,8 +9,9 @@
 //           drops cached copies; it never deletes a value of the region, nor a write still to be sent.
 // Several keys: keys of this gateway are changed as one unit: nothing else sees some of them new and some old. A
 //           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that
-//           are written through are set at one index by MSET, MSETNX and EXEC (exec.cc; S4); DEL writes key after key,
-//           RENAME and COPY hold the destination by a condition and RENAME then removes the source if it is unchanged.
+//           are written through are set at one index by MSET, MSETNX and EXEC (exec.cc; S4), and deleted so by DEL of
+//           such keys alone, up to kKeysPerWriteMax; other DELs write key after key, RENAME and COPY hold the
+//           destination by a condition and RENAME then removes the source if it is unchanged.
 // Strings:  go through codec/typed_value.h; a hash answers WRONGTYPE.
 // Word:     kReceiptsWanted of the connection's handler_word is TL.RECEIPT.
 // Threads:  the loop's; listings run on the worker, which reads L2.

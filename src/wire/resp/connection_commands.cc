@@ -295,7 +295,7 @@ void RespServerImpl::client(RespConnection& connection, const Arguments& args, R
     if (!arity("no-evict", 3)) return;
     const bool on = equal_ignoring_case(args[2], "ON");
     if (!on && !equal_ignoring_case(args[2], "OFF")) return reply.error("ERR syntax error");
-    connection.no_evict = on;  // accepted and shown: connections are not evicted here
+    connection.no_evict = on;  // accepted and shown; I11: buffers_bytes_max holds for it too
     reply.ok();
   } else if (client_more(connection, args, reply)) {
     return;

@@ -62,6 +62,7 @@ TEST(RespServer, ConnectionCommands) {
       {"CLIENT LIST TYPE master", "\"\""},
       {"COMMAND COUNT x", "(error) ERR wrong number of arguments for 'command|count' command"},
       {"TL.INFO", "(error) ERR internal error: planted"},
+      {"TL.INFO clients", "(error) ERR wrong number of arguments for 'tl.info' command"},
       {"TL.SET k v", "early"},
       {"SET k v", "OK"},
       {"GET k", "\"v\""},
