@@ -136,10 +136,7 @@ void edge_rows(Frame& frame, const Json& view) {
             !open);
   std::string ages = "none";
   if (const std::int64_t age = whole_of(proof, "age_ms", -1); age >= 0) ages = "at most " + age_words(age) + " old";
-  if (proof.contains("bound_p50_us")) {
-    ages += "   bounds served p50 " + duration_words(whole_of(proof, "bound_p50_us") * kMicrosecond) + ", p99 " +
-            duration_words(whole_of(proof, "bound_p99_us") * kMicrosecond);
-  } else if (whole_of(proof, "looks") > 1) {
+  if (whole_of(proof, "looks") > 1) {
     ages += "   p50 " + age_words(whole_of(proof, "age_p50_ms", -1)) + ", p99 " +
             age_words(whole_of(proof, "age_p99_ms", -1)) + " of " + std::to_string(whole_of(proof, "looks")) + " looks";
   }
@@ -418,11 +415,6 @@ Json edge_view(const EdgeSample& now, const EdgeSample* before, const std::vecto
                    {"age_p50_ms", quantile(ages_ms, 0.5)},
                    {"age_p99_ms", quantile(ages_ms, 0.99)},
                    {"looks", ages_ms.size()}};
-  const Json& bounds = part_of(info, "bounds_us");  // of the edge itself, where it tells them
-  if (bounds.contains("p50") && bounds.contains("p99")) {
-    view["proof"]["bound_p50_us"] = whole_of(bounds, "p50");
-    view["proof"]["bound_p99_us"] = whole_of(bounds, "p99");
-  }
   view["lease_left_ms"] = whole_of(info, "lease_left_ms");
   view["open_blocks"] = whole_of(info, "open_blocks");
   view["clock_fault"] = flag_of(info, "clock_fault");

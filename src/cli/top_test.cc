@@ -106,13 +106,6 @@ TEST(Top, BreakersAreShownWhereFramesAreToldOf) {  // M10
   EXPECT_EQ(edge_view(told, nullptr, {1})["breakers"]["model:"]["opened"], 2);
 }
 
-TEST(Top, BoundsOfTheEdgeItselfAreShownWhereItTellsThem) {
-  EdgeSample told = sample();
-  told.info["bounds_us"] = {{"p50", 800}, {"p99", 45'000}};
-  EXPECT_NE(joined(top_frame(edge_view(told, nullptr, {1, 2}), {})).find("bounds served p50 800 us, p99 45.0 ms"),
-            std::string::npos);
-}
-
 TEST(Top, NoLineIsWiderThanTheTerminalAndNamesCannotDriveIt) {
   EdgeSample odd = sample();
   odd.info["edge"] = "\x1b]0;x\x07";

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
+#include "base/rng.h"
+#include "base/wall_clock.h"
 #include "codec/typed_value.h"
 #include "edge/gather.h"
 #include "edge/tl_reply.h"
@@ -20,7 +23,9 @@ EdgeCommands::EdgeCommands(const EdgeConfig& config, CoreLoop& core, const L2Sto
       breakers_(breakers),
       models_json_(std::move(models_json)),
       model_care_(model_care),
-      started_at_(core.clock().now()) {}
+      started_at_(core.clock().now()),
+      // So that no run, and no other edge, knows a cursor of this one. Below 2^53: some clients take it for a double.
+      last_cursor_(Rng(hash64(config.id) ^ wall_ms_now()).below(1u << 20) << 32) {}
 
 void EdgeCommands::answer(const Asked& asked, const std::function<void(RespReply&)>& write) {
   if (asked.together) {
@@ -96,8 +101,9 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   }
   core_.settle_first();  // listings read what was written together
   const bool receipts = (connection.handler_word & kReceiptsWanted) != 0;
-  const Asked asked{connection.defer(), connection.protocol()};
+  Asked asked{connection.defer(), connection.protocol()};
   if (command == RespCommand::kGet) return get_value(asked, args[1], receipts);
+  if (connection.command().first_key == 0) asked.readable = connection.readable_keys();  // X4: listings name no key
   dispatch(asked, command, args);
 }
 

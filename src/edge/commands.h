@@ -4,16 +4,19 @@
 //
 // Read-modify-write: of a write-through key at the hub (strong read, then a write on condition of its version, repeated
 //           when another was faster); of any other key in this edge's overlay, in one piece on the loop's thread.
-// Key space: KEYS, SCAN, DBSIZE and FLUSH* speak of this edge's copies (DESIGN 5). FLUSH* deletes what lives on this
-//           gateway only and drops cached copies; it never deletes a value of the region, nor a write still to be sent.
+// Key space: KEYS, SCAN, RANDOMKEY and DBSIZE speak of those of this edge's copies (DESIGN 5) that their user may read
+//           (X4). FLUSH*, which needs a user that may write every key, deletes what lives on this gateway only and
+//           drops cached copies; it never deletes a value of the region, nor a write still to be sent.
 // Several keys: keys of this gateway are changed as one unit: nothing else sees some of them new and some old. A
 //           write-behind key may still be refused for itself (a full outbox); such keys are written first. Keys that
-//           are written through are set at one index by MSET, MSETNX and EXEC (exec.cc; S4); DEL writes key after key,
-//           RENAME and COPY hold the destination by a condition and RENAME then removes the source if it is unchanged.
+//           are written through are set at one index by MSET, MSETNX and EXEC (exec.cc; S4), and deleted so by DEL of
+//           such keys alone, up to kKeysPerWriteMax; other DELs write key after key, RENAME and COPY hold the
+//           destination by a condition and RENAME then removes the source if it is unchanged.
 // Strings:  go through codec/typed_value.h; a hash answers WRONGTYPE.
 // Word:     kReceiptsWanted of the connection's handler_word is TL.RECEIPT.
 // Threads:  the loop's; listings run on the worker, which reads L2.
-// Limits:   as the parser's; a pattern's work is capped; kCursorsMax open SCAN cursors.
+// Limits:   as the parser's; a pattern's work is capped; kCursorsMax open SCAN cursors: one that was dropped, or is of
+//           another run or edge, is an error, never the end of the iteration.
 #pragma once
 
 #include <cstddef>
@@ -77,6 +80,7 @@ class EdgeCommands : public CommandHandler {
     int protocol = 2;
     std::shared_ptr<Together> together =
         {};  // a command of an EXEC at the hub: reads and writes there, answers at once
+    std::shared_ptr<const ReadableKeys> readable = {};  // X4: what a listing may show; null: every key
   };
   struct Current {  // a key as a read-modify-write finds it
     bool present = false;
@@ -216,7 +220,10 @@ class EdgeCommands : public CommandHandler {
   void flush_some(const Asked& asked, std::shared_ptr<std::deque<std::string>> left);
   void on_worker(const Asked& asked, std::function<std::function<void()>()> work);
   void list_on_worker(const Asked& asked, std::function<std::function<void()>()> work);
-  std::uint64_t remember_cursor(std::string last);
+  Result<std::optional<std::string>> list_visible(const Asked& asked, std::string_view after, std::size_t rows_max,
+                                                  Nanos now,
+                                                  const std::function<bool(const L2Store::Listed&)>& visit) const;
+  std::uint64_t remember_cursor(std::string last, std::uint64_t before);
 
   // operator_commands.cc
   void memory_command(const Asked& asked, const Arguments& args);
@@ -240,8 +247,15 @@ class EdgeCommands : public CommandHandler {
   StoreCare& model_care_;
   const Nanos started_at_;
   RespServer* server_ = nullptr;
-  std::map<std::uint64_t, std::string> cursors_;  // number -> last key given; numbers rise, the oldest go
-  std::uint64_t last_cursor_ = 0;
+  // SCAN. A step of an iteration has a number; numbers rise, so the one that was not gone on with for longest goes
+  // first. A client may repeat the step whose answer it lost; with the one after it, it has told that it had that
+  // answer.
+  struct Cursor {
+    std::string last;          // the key to go on behind
+    std::uint64_t before = 0;  // the step that led here; 0: SCAN 0
+  };
+  std::map<std::uint64_t, Cursor> cursors_;
+  std::uint64_t last_cursor_;
   std::string last_random_;  // RANDOMKEY looks on from there
 };
 

@@ -144,7 +144,9 @@ std::optional<HeldView> CoreLoop::hit(std::string_view key) {
     --hits_of_look_;
   else if (!look())
     return std::nullopt;
-  return core_.hit(key, look_.latest);
+  auto held = core_.hit(key, look_.latest);
+  if (held) ++(held->value ? reads_found_ : reads_missing_);
+  return held;
 }
 
 // C1, C6: for what was received before. It stays true until the next step or write: nobody else changes what the core
@@ -276,6 +278,8 @@ void CoreLoop::one(const SessionOpened& op) {
 }
 
 void CoreLoop::one(ReadDone& op) {
+  reads_found_ += op.code == Code::kOk;
+  reads_missing_ += op.code == Code::kNotFound;
   const auto it = reads_.find(op.token.value);
   if (it == reads_.end()) return;
   const OnRead done = std::move(it->second);

@@ -107,6 +107,9 @@ class CoreLoop {
   EventLoop& loop() { return loop_; }
   const ArenaWriter& arena() const { return arena_; }
   const std::string& session_hub() const { return session_hub_; }  // empty: none open
+  // Reads that were answered with a value, and with that there is none.
+  std::uint64_t reads_found() const { return reads_found_; }
+  std::uint64_t reads_missing() const { return reads_missing_; }
 
  private:
   void step(What what);
@@ -174,6 +177,7 @@ class CoreLoop {
   HotClock hot_clock_;
   ClockReading look_;
   std::size_t hits_of_look_ = 0;  // how many hits may still use it
+  std::uint64_t reads_found_ = 0, reads_missing_ = 0;
   std::deque<std::function<void()>> later_;
   std::uint64_t last_token_ = 0;
   std::unordered_map<std::uint64_t, OnRead> reads_;

@@ -41,6 +41,7 @@
 #include "telemetry/log.h"
 #include "telemetry/metrics.h"
 #include "wire/http/server.h"
+#include "wire/resp/acl.h"
 #include "wire/resp/event_loop.h"
 #include "wire/resp/server.h"
 
@@ -301,6 +302,14 @@ class Edge::Impl {
     options.complain = [](const std::string& what) {
       log(LogLevel::kWarn, "edge", "TLS of the Redis protocol goes on with its former certificate", {{"why", what}});
     };
+    options.denied = [](const AclLogEntry& entry, const std::string& peer, std::uint64_t untold) {  // X4: the audit log
+      log(LogLevel::kWarn, "edge", "the Redis protocol refused a client",
+          {{"reason", entry.reason},
+           {"object", entry.object},
+           {"user", entry.user},
+           {"peer", peer},
+           {"untold", untold}});
+    };
     reporter_ = loop_->add_waker([this](Nanos now) { report(now); });
     loop_->wake_at(reporter_, clock_.now());
     server_ = std::make_unique<RespServer>(*loop_, *commands_, options);
@@ -338,6 +347,7 @@ class Edge::Impl {
       redis_tls_address_ = address->first + ":" + std::to_string(*port);
     }
     add_edge_metrics(metrics_, core_loop_->gauges(), *links_, clock_);
+    add_redis_metrics(metrics_, redis_gauges_);
     if (remote_) add_remote_metrics(metrics_, *remote_);
     if (config_.http_address.empty()) return {};
     const auto address = split_address("http", config_.http_address);
@@ -364,6 +374,7 @@ class Edge::Impl {
   // M5: what a rollout is judged by. On the loop's thread.
   void report(Nanos now) {
     loop_->wake_at(reporter_, saturating_add(now, kReportEvery));
+    redis_gauges_.publish(server_->stats());
     std::vector<ModelHealth> figures = keeper_->figures();
     for (const ModelHealth& figure : figures) {  // M10: another version is judged by itself
       if (!figure.in_force) continue;
@@ -403,6 +414,7 @@ class Edge::Impl {
 
   const EdgeConfig config_;
   ElapsedClock clock_;
+  RedisGauges redis_gauges_;
   Metrics metrics_;
   FolderLock lock_;
   Boot boot_;

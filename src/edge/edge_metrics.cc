@@ -2,6 +2,60 @@
 
 namespace tidelock {
 
+void RedisGauges::publish(const RespServerStats& stats) {
+  const auto set = [](Word& word, std::uint64_t value) { word.store(value, std::memory_order_relaxed); };
+  set(connections, stats.connections);
+  set(connections_total, stats.connections_total);
+  set(commands, stats.commands_total);
+  set(errors, stats.errors_total);
+  set(deferred, stats.deferred);
+  set(authentication_failures, stats.authentication_failures);
+  set(refused_max, stats.refused_max);
+  set(refused_protected, stats.refused_protected);
+  set(refused_unauthenticated, stats.refused_unauthenticated);
+  set(refused_tls, stats.refused_tls);
+  set(closed_idle, stats.closed_idle);
+  set(closed_slow_reader, stats.closed_slow_reader);
+  set(closed_protocol_error, stats.closed_protocol_error);
+  set(closed_memory, stats.closed_memory);
+  set(bytes_in, stats.bytes_in);
+  set(bytes_out, stats.bytes_out);
+  set(buffers_bytes, stats.buffers_bytes);
+}
+
+void add_redis_metrics(Metrics& metrics, const RedisGauges& gauges) {
+  using Word = RedisGauges::Word;
+  const auto counter = [&](const char* name, const char* help, const Word& word, const Labels& labels = {}) {
+    metrics.counter_from(name, help, labels, [&word] { return word.load(std::memory_order_relaxed); });
+  };
+  const auto gauge = [&](const char* name, const char* help, const Word& word) {
+    metrics.gauge_from(name, help, {}, [&word] { return static_cast<double>(word.load(std::memory_order_relaxed)); });
+  };
+  gauge("tidelock_redis_connections", "Open connections of the Redis protocol.", gauges.connections);
+  counter("tidelock_redis_connections_total", "Connections of the Redis protocol that were accepted.",
+          gauges.connections_total);
+  counter("tidelock_redis_commands_total", "Commands of the Redis protocol.", gauges.commands);
+  counter("tidelock_redis_errors_total", "Commands of the Redis protocol answered by an error.", gauges.errors);
+  counter("tidelock_redis_deferred_total", "Commands whose answer had to wait.", gauges.deferred);
+  counter("tidelock_redis_authentication_failures_total", "Wrong passwords and unknown users.",
+          gauges.authentication_failures);
+  const char* const refused = "Connections of the Redis protocol that were turned away.";
+  counter("tidelock_redis_refused_total", refused, gauges.refused_max, {{"reason", "maxclients"}});
+  counter("tidelock_redis_refused_total", refused, gauges.refused_protected, {{"reason", "protected"}});
+  counter("tidelock_redis_refused_total", refused, gauges.refused_unauthenticated, {{"reason", "unauthenticated"}});
+  counter("tidelock_redis_refused_total", refused, gauges.refused_tls, {{"reason", "tls"}});
+  const char* const closed = "Connections of the Redis protocol that this edge ended.";
+  counter("tidelock_redis_closed_total", closed, gauges.closed_idle, {{"reason", "idle"}});
+  counter("tidelock_redis_closed_total", closed, gauges.closed_slow_reader, {{"reason", "slow_reader"}});
+  counter("tidelock_redis_closed_total", closed, gauges.closed_protocol_error, {{"reason", "protocol_error"}});
+  counter("tidelock_redis_closed_total", closed, gauges.closed_memory, {{"reason", "buffers_full"}});
+  const char* const bytes = "Bytes of the Redis protocol.";
+  counter("tidelock_redis_bytes_total", bytes, gauges.bytes_in, {{"direction", "received"}});
+  counter("tidelock_redis_bytes_total", bytes, gauges.bytes_out, {{"direction", "sent"}});
+  gauge("tidelock_redis_buffers_bytes", "What the buffers of all connections of the Redis protocol hold.",
+        gauges.buffers_bytes);
+}
+
 void add_edge_metrics(Metrics& metrics, const EdgeGauges& gauges, const Links& links, const Clock& clock) {
   using Word = EdgeGauges::Word;
   const auto counter = [&](const char* name, const char* help, const Word& word, const Labels& labels = {}) {

@@ -13,6 +13,7 @@
 
 #include "codec/certificate.h"
 #include "edge/edge_fixture.h"
+#include "edge/edge_metrics.h"
 #include "edge/model_keeper.h"
 #include "memory/local_reader.h"
 #include "wire/http/server.h"
@@ -85,6 +86,68 @@ TEST_F(EdgeTest, ScanSeesEveryKeyOnce) {
   } while (cursor != "0");
   EXPECT_EQ(seen.size(), 300u);
   EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), 300u);
+}
+
+TEST_F(EdgeTest, ACursorThatWasDroppedIsAnErrorAndNoEnd) {  // X6
+  const auto cursor_of = [](const RespValue& page) { return page.elements.empty() ? "" : page.elements[0].text; };
+  const auto unknown = [](const std::string& cursor) {
+    return "(error) ERR cursor " + cursor +
+           " is not open at this edge (any more): it keeps the newest 4096; begin again with SCAN 0";
+  };
+  start();
+  expect({{{"MSET", "a", "1", "b", "1", "c", "1", "d", "1"}, "OK"}});
+  const std::string first = cursor_of(ask({"SCAN", "0", "COUNT", "1"}));
+  EXPECT_EQ(std::stoull(first) >> 53, 0u) << "a double holds it";
+  const std::string second = cursor_of(ask({"SCAN", first, "COUNT", "1"}));
+  // The answer of `first` was lost: it may be asked for again. Whoever went on had it.
+  EXPECT_TRUE(text({"SCAN", first, "COUNT", "1"}).ends_with(", [\"b\"]]"));
+  const std::string third = cursor_of(ask({"SCAN", second, "COUNT", "1"}));
+  EXPECT_EQ(text({"SCAN", first, "COUNT", "1"}), unknown(first));
+  EXPECT_TRUE(text({"SCAN", second, "COUNT", "1"}).ends_with(", [\"c\"]]"));
+  // Others begin, and never end: the oldest goes, and hears of it. Who goes on stays.
+  const std::vector<std::vector<std::string>> begins(4096 / 2, {"SCAN", "0", "COUNT", "1"});
+  ASSERT_TRUE(client_->pipeline(begins, kPatience));
+  const std::string goes_on = cursor_of(ask({"SCAN", second, "COUNT", "1"}));
+  ASSERT_TRUE(client_->pipeline(begins, kPatience));
+  EXPECT_EQ(text({"SCAN", third, "COUNT", "1"}), unknown(third));
+  EXPECT_EQ(text({"SCAN", goes_on, "COUNT", "9"}), "[\"0\", [\"d\"]]");
+  EXPECT_EQ(text({"SCAN", "7"}), unknown("7"));
+  start();
+  EXPECT_EQ(text({"SCAN", goes_on}), unknown(goes_on)) << "of an earlier run";
+}
+
+TEST_F(EdgeTest, ListsOfAUserHaveTheKeysThatItMayRead) {  // X4
+  config_.users = {"alice on nopass ~a:* %W~w:* +@all", "nobody on nopass +@all",
+                   "slow on nopass ~*" + std::string(2000, 'a') + "b +@all"};
+  start();
+  const std::string aaa(4000, 'a');
+  expect({{{"MSET", "a:1", "1", "a:2", "2", "b:1", "3", "w:1", "4"}, "OK"},
+          {{"HSET", "a:h", "f", "1"}, "1"},
+          {{"DBSIZE"}, "5"},
+          {{"AUTH", "alice", "x"}, "OK"},
+          {{"KEYS", "*"}, "[\"a:1\", \"a:2\", \"a:h\"]"},
+          {{"KEYS", "*:1"}, "[\"a:1\"]"},
+          {{"KEYS", "b:*"}, "[]"},
+          {{"DBSIZE"}, "3"},
+          {{"SCAN", "0"}, "[\"0\", [\"a:1\", \"a:2\", \"a:h\"]]"},
+          {{"SCAN", "0", "TYPE", "hash"}, "[\"0\", [\"a:h\"]]"},
+          {{"MULTI"}, "OK"},
+          {{"KEYS", "*1"}, "QUEUED"},
+          {{"EXEC"}, "[[\"a:1\"]]"},
+          {{"FLUSHALL"}, "(error) NOPERM this user has no permissions to access one of the keys used as arguments"},
+          {{"DEL", "a:1", "a:2"}, "2"}});
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(text({"RANDOMKEY"}), "\"a:h\"");
+  expect({{{"AUTH", "nobody", "x"}, "OK"},
+          {{"KEYS", "*"}, "[]"},
+          {{"SCAN", "0"}, "[\"0\", []]"},
+          {{"RANDOMKEY"}, "null"},
+          {{"DBSIZE"}, "0"},
+          {{"AUTH", "default", "x"}, "OK"},
+          {{"KEYS", "*"}, "[\"a:h\", \"b:1\", \"w:1\"]"},
+          {{"MSET", aaa + "c", "x", aaa + "d", "x", aaa + "e", "x"}, "OK"},
+          {{"AUTH", "slow", "x"}, "OK"}});
+  const std::string slow = "(error) ERR the key patterns of this user take too long; make them simpler";  // X6
+  expect({{{"KEYS", "*"}, slow}, {{"DBSIZE"}, slow}, {{"SCAN", "0"}, slow}, {{"RANDOMKEY"}, slow}});
 }
 
 TEST_F(EdgeTest, SaysSoWhenNoContractCanBeMet) {
@@ -236,7 +299,8 @@ TEST_F(EdgeTest, TellsPeopleHowItIs) {
        {"tidelock_cache_hit_ratio{level=\"edge\"}", "tidelock_invalidations_total{reason=\"feed\"}",
         "tidelock_features_written_total", "tidelock_features_flushed_total", "tidelock_features_superseded_total",
         "tidelock_features_expired_total", "tidelock_features_pending", "tidelock_features_shed_total",
-        "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}"}) {
+        "tidelock_features_lost_total", "tidelock_edge_link_bytes_total{direction=\"sent\"}",
+        "tidelock_redis_connections ", "tidelock_redis_refused_total{reason=\"maxclients\"}"}) {
     EXPECT_NE(metrics.find(name), std::string::npos) << name;
   }
   const std::string info = ask({"INFO"}).text;
@@ -247,6 +311,50 @@ TEST_F(EdgeTest, TellsPeopleHowItIs) {
   EXPECT_EQ(ask({"INFO", "tidelock"}).text.find("# Server"), std::string::npos);
   start();
   EXPECT_EQ(get("/readyz").status, 200) << "it has data of an earlier run";
+}
+
+TEST_F(EdgeTest, InfoCountsReadsThatFindAndThatDoNot) {
+  start();
+  const auto found_and_missing = [&] {
+    const std::string stats = ask({"INFO", "stats"}).text;
+    const std::size_t at = stats.find("keyspace_hits:");
+    EXPECT_NE(stats.find("evicted_keys:0\r\n"), std::string::npos);
+    return at == std::string::npos ? stats : stats.substr(at, stats.find("evicted_keys") - at);
+  };
+  EXPECT_EQ(found_and_missing(), "keyspace_hits:0\r\nkeyspace_misses:0\r\n");
+  expect({{{"SET", "a", "1"}, "OK"},
+          {{"GET", "a"}, "\"1\""},  // held in memory
+          {{"GET", "b"}, "null"},
+          {{"MGET", "a", "b", "c"}, "[\"1\", null, null]"},
+          {{"EXISTS", "a"}, "1"}});
+  EXPECT_EQ(found_and_missing(), "keyspace_hits:3\r\nkeyspace_misses:3\r\n");
+}
+
+TEST(RedisGauges, EveryFigureIsExposedUnderItsName) {
+  RespServerStats stats;
+  std::uint64_t next = 0;
+  for (std::uint64_t* field :
+       {&stats.connections, &stats.connections_total, &stats.commands_total, &stats.errors_total, &stats.refused_max,
+        &stats.refused_protected, &stats.refused_unauthenticated, &stats.refused_tls, &stats.closed_idle,
+        &stats.closed_slow_reader, &stats.closed_protocol_error, &stats.closed_memory, &stats.bytes_in,
+        &stats.bytes_out, &stats.authentication_failures, &stats.deferred}) {
+    *field = ++next;
+  }
+  stats.buffers_bytes = 17;
+  RedisGauges gauges;
+  Metrics metrics;
+  add_redis_metrics(metrics, gauges);
+  gauges.publish(stats);
+  const std::string text = metrics.expose();
+  for (const char* line : {"connections 1", "connections_total 2", "commands_total 3", "errors_total 4",
+                           "refused_total{reason=\"maxclients\"} 5", "refused_total{reason=\"protected\"} 6",
+                           "refused_total{reason=\"unauthenticated\"} 7", "refused_total{reason=\"tls\"} 8",
+                           "closed_total{reason=\"idle\"} 9", "closed_total{reason=\"slow_reader\"} 10",
+                           "closed_total{reason=\"protocol_error\"} 11", "closed_total{reason=\"buffers_full\"} 12",
+                           "bytes_total{direction=\"received\"} 13", "bytes_total{direction=\"sent\"} 14",
+                           "authentication_failures_total 15", "deferred_total 16", "buffers_bytes 17"}) {
+    EXPECT_NE(text.find("\ntidelock_redis_" + std::string(line) + "\n"), std::string::npos) << line << " in " << text;
+  }
 }
 
 TEST_F(EdgeTest, TransactionsOfTheGatewaysOwnKeys) {

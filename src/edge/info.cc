@@ -100,7 +100,13 @@ std::string EdgeCommands::info(const Arguments& args) const {
         .line("uptime_in_days", uptime / 86400);
     add("# Server\r\n" + server.take());
   }
-  if (wants("clients") || wants("stats")) add(server_->info_sections());
+  if (wants("clients") || wants("stats")) {  // the second ends the first
+    add(server_->info_sections() + Text()
+                                       .line("keyspace_hits", core_.reads_found())
+                                       .line("keyspace_misses", core_.reads_missing())
+                                       .line("evicted_keys", l2_.counters().evicted)
+                                       .take());
+  }
   if (wants("memory")) {
     add("# Memory\r\n" + Text()
                              .line("used_memory", core_.arena().live_bytes())

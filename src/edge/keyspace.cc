@@ -8,6 +8,7 @@
 #include "codec/typed_value.h"
 #include "edge/commands.h"
 #include "edge/tl_reply.h"
+#include "wire/resp/acl.h"
 #include "wire/resp/glob.h"
 #include "wire/resp/numbers.h"
 
@@ -60,6 +61,20 @@ void EdgeCommands::list_on_worker(const Asked& asked, std::function<std::functio
   on_worker(asked, std::move(work));
 }
 
+// X4: L2Store::scan, of what its user may read. On the worker.
+Result<std::optional<std::string>> EdgeCommands::list_visible(
+    const Asked& asked, std::string_view after, std::size_t rows_max, Nanos now,
+    const std::function<bool(const L2Store::Listed&)>& visit) const {
+  if (asked.readable == nullptr) return l2_.scan(after, rows_max, now, visit);
+  std::uint64_t work = kGlobWorkDefault;  // for these rows; whoever may make users may make slow ones
+  auto last = l2_.scan(after, rows_max, now, [&](const L2Store::Listed& entry) {
+    const bool visible = asked.readable->contains(entry.key, &work);
+    return work > 0 && (!visible || visit(entry));
+  });
+  if (last && work == 0) return fail(Code::kInvalid, "the key patterns of this user take too long; make them simpler");
+  return last;
+}
+
 void EdgeCommands::keys(const Asked& asked, std::string_view pattern_view) {
   const std::string pattern(pattern_view);
   if (pattern.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
@@ -69,7 +84,7 @@ void EdgeCommands::keys(const Asked& asked, std::string_view pattern_view) {
     std::uint64_t work = kGlobWorkDefault;
     std::string after;
     for (;;) {
-      const auto last = l2_.scan(after, kRowsAtOnce, now, [&](const L2Store::Listed& entry) {
+      const auto last = list_visible(asked, after, kRowsAtOnce, now, [&](const L2Store::Listed& entry) {
         if (glob_match(pattern, entry.key, &work)) found->emplace_back(entry.key);
         return work > 0 && found->size() < kListedMax;
       });
@@ -89,9 +104,9 @@ void EdgeCommands::keys(const Asked& asked, std::string_view pattern_view) {
   });
 }
 
-std::uint64_t EdgeCommands::remember_cursor(std::string last) {
+std::uint64_t EdgeCommands::remember_cursor(std::string last, std::uint64_t before) {
   if (cursors_.size() >= kCursorsMax) cursors_.erase(cursors_.begin());
-  cursors_[++last_cursor_] = std::move(last);
+  cursors_[++last_cursor_] = {std::move(last), before};
   return last_cursor_;
 }
 
@@ -101,14 +116,13 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   std::string after;
   if (parsed->cursor != 0) {
     const auto it = cursors_.find(parsed->cursor);
-    if (it == cursors_.end()) {  // forgotten: the iteration ends, as it does in Redis for a cursor that was never given
-      return answer(asked, [](RespReply& reply) {
-        reply.array(2);
-        reply.bulk("0");
-        reply.array(0);
-      });
+    if (it == cursors_.end()) {  // an end that is none would hide keys
+      return answer_error(asked, "ERR cursor " + std::to_string(parsed->cursor) +
+                                     " is not open at this edge (any more): " + "it keeps the newest " +
+                                     std::to_string(kCursorsMax) + "; begin again with SCAN 0");
     }
-    after = it->second;
+    after = it->second.last;
+    cursors_.erase(it->second.before);
   }
   const std::string match(parsed->match.value_or("*"));
   if (match.size() > kGlobPatternBytesMax) return answer_error(asked, "ERR the pattern is too long");
@@ -117,28 +131,31 @@ void EdgeCommands::scan(const Asked& asked, const Arguments& args) {
   const bool none_of_type = !any_type && kind != ValueKind::kHash && !equal_ignoring_case(parsed->type, "string");
   const auto count = static_cast<std::size_t>(std::min(parsed->count, kScanCountMax));
   const Nanos now = core_.clock().now();
-  list_on_worker(
-      asked, [this, asked, after, match, any_type, kind, none_of_type, count, now]() -> std::function<void()> {
-        auto found = std::make_shared<std::vector<std::string>>();
-        std::uint64_t work = kGlobWorkDefault;
-        const auto last = l2_.scan(after, count, now, [&](const L2Store::Listed& entry) {
-          const bool wanted = any_type || (!none_of_type && entry.kind == kind);
-          if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
-          return work > 0;
-        });
-        if (!last)
-          return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
-        if (work == 0) return [this, asked] { answer_error(asked, "ERR the pattern takes too long; make it simpler"); };
-        return [this, asked, found, last = *last] {
-          const std::uint64_t cursor = last ? remember_cursor(*last) : 0;
-          answer(asked, [&](RespReply& reply) {
-            reply.array(2);
-            reply.bulk(std::to_string(cursor));
-            reply.array(found->size());
-            for (const std::string& key : *found) reply.bulk(key);
-          });
-        };
-      });
+  list_on_worker(asked,
+                 [this, asked, after, match, any_type, kind, none_of_type, count, now,
+                  before = parsed->cursor]() -> std::function<void()> {
+                   auto found = std::make_shared<std::vector<std::string>>();
+                   std::uint64_t work = kGlobWorkDefault;
+                   const auto last = list_visible(asked, after, count, now, [&](const L2Store::Listed& entry) {
+                     const bool wanted = any_type || (!none_of_type && entry.kind == kind);
+                     if (wanted && glob_match(match, entry.key, &work)) found->emplace_back(entry.key);
+                     return work > 0;
+                   });
+                   if (!last)
+                     return
+                         [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
+                   if (work == 0)
+                     return [this, asked] { answer_error(asked, "ERR the pattern takes too long; make it simpler"); };
+                   return [this, asked, found, last = *last, before] {
+                     const std::uint64_t cursor = last ? remember_cursor(*last, before) : 0;
+                     answer(asked, [&](RespReply& reply) {
+                       reply.array(2);
+                       reply.bulk(std::to_string(cursor));
+                       reply.array(found->size());
+                       for (const std::string& key : *found) reply.bulk(key);
+                     });
+                   };
+                 });
 }
 
 void EdgeCommands::count_keys(const Asked& asked) {
@@ -147,7 +164,7 @@ void EdgeCommands::count_keys(const Asked& asked) {
     std::int64_t count = 0;
     std::string after;
     for (;;) {
-      const auto last = l2_.scan(after, kRowsAtOnce, now, [&](const L2Store::Listed&) {
+      const auto last = list_visible(asked, after, kRowsAtOnce, now, [&](const L2Store::Listed&) {
         ++count;
         return true;
       });
@@ -160,6 +177,7 @@ void EdgeCommands::count_keys(const Asked& asked) {
 }
 
 // One of the next kRandomRows keys behind the last one drawn, each as likely: of a smaller store that is every key.
+// When none of them may be seen, the first that may.
 void EdgeCommands::random_key(const Asked& asked) {
   const Nanos now = core_.clock().now();
   list_on_worker(asked, [this, asked, now, begin = last_random_]() -> std::function<void()> {
@@ -167,15 +185,15 @@ void EdgeCommands::random_key(const Asked& asked) {
     std::string drawn, after = begin;
     std::uint64_t seen = 0;
     std::size_t rows_left = kRandomRows;
-    for (bool wrapped = begin.empty(); rows_left > 0;) {
-      const std::size_t rows = std::min(rows_left, kRowsAtOnce);
-      const auto last = l2_.scan(after, rows, now, [&](const L2Store::Listed& entry) {
+    for (bool wrapped = begin.empty(); rows_left > 0 || seen == 0;) {
+      const std::size_t rows = rows_left == 0 ? kRowsAtOnce : std::min(rows_left, kRowsAtOnce);
+      const auto last = list_visible(asked, after, rows, now, [&](const L2Store::Listed& entry) {
         if (wrapped && !begin.empty() && entry.key > begin) return false;  // these were seen at first
         if (rng.below(++seen) == 0) drawn = entry.key;
         return true;
       });
       if (!last) return [this, asked, why = last.error()] { answer_error(asked, error_reply(why.code, why.message)); };
-      rows_left -= rows;
+      rows_left -= std::min(rows, rows_left);
       if (*last && !(wrapped && !begin.empty() && **last > begin)) {
         after = **last;
       } else if (!wrapped) {

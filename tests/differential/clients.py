@@ -141,7 +141,7 @@ def redis_py(socket):
 
 CLIENTS = (("redis-cli", "redis-tools", lambda: shutil.which("redis-cli"), redis_cli),
            ("redis-benchmark", "redis-tools", lambda: shutil.which("redis-benchmark"), redis_benchmark),
-           ("hiredis", "libhiredis0.14", _hiredis_library, hiredis),
+           ("hiredis", "redis-tools, which brings libhiredis", _hiredis_library, hiredis),
            ("redis-py", "python3-redis", _python_with_redis, redis_py))
 
 
@@ -150,7 +150,11 @@ def run(socket):
     failures = []
     for name, package, installed, use in CLIENTS:
         if not installed():
-            print(f"SKIPPED {name} is not installed (Debian: {package})")
+            missing = f"{name} is not installed (Debian: {package})"
+            if os.environ.get("CI"):  # `./dev setup` installs all of them: a run that cannot look must not say that all is well
+                failures.append(missing)
+            else:
+                print(f"SKIPPED {missing}")
             continue
         found = use(socket)
         print(f"client {name}: {'FAILED' if found else 'works unchanged'}")

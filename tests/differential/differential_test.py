@@ -11,6 +11,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+import catalogue
 import clients
 import generate
 import scripts
@@ -45,7 +46,30 @@ def record(socket, version, only):
                     raise Failure(f"{name}.txt:{row.line}: {row.text}: {reply}")
         scripts.write_replies(name, version, sections, replies)
         count += sum(map(len, replies.values()))
-    print(f"recorded {count} replies of redis-server {version} into tests/differential/replies")
+    catalogue.write(version, all_commands(socket))
+    print(f"recorded {count} replies of redis-server {version} into tests/differential/replies, and its commands")
+
+
+def all_commands(socket):
+    """The names of all commands and subcommands that a server has."""
+    connection = servers.Connection(socket, REDIS_SECONDS)
+    connection.send([b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", b"*"])
+    kind, names = connection.frame()
+    connection.close()
+    if kind != "*":
+        raise Failure(f"COMMAND LIST FILTERBY PATTERN *: no list of commands but {kind}{names}")
+    return {name.decode() for _, name in names}
+
+
+def check_catalogue(edge, redis, report):
+    """Every command of redis-server is served or left out for a reason, and docs/redis.md says which."""
+    known = catalogue.recorded()
+    if redis and all_commands(redis) != known:
+        report.fault(f"{os.path.basename(catalogue.RECORDED)}: redis-server lists other commands: run with --record")
+    with open(catalogue.PAGE, encoding="utf-8") as file:
+        page = file.read()
+    for fault in catalogue.faults(page, known, all_commands(edge.socket)):
+        report.fault(fault)
 
 
 def run_scripts(edge, redis, options, report):
@@ -128,6 +152,7 @@ def compare(edge, redis, options):
     run_scripts(edge, redis, options, report)
     if not options.only:
         check_coverage(edge, report)
+        check_catalogue(edge, redis, report)
     print(f"scripts: {report.rows} commands in {time.monotonic() - start:.1f} s")
     if not options.scripts and not options.only:
         if redis:

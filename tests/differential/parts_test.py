@@ -1,12 +1,17 @@
 #!/usr/bin/python3
 """The parts of the differential test, without a server: what is read, what counts as equal, what becomes small."""
 
+import contextlib
+import io
 import os
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.dont_write_bytecode = True
+import catalogue
+import clients
 import generate
 import scripts
 from differences import Differences
@@ -100,6 +105,41 @@ class Lists(unittest.TestCase):
         self.assertTrue(report.good())
         report.section(section, [":1"], [":2"])
         self.assertFalse(report.good())
+
+
+class Catalogue(unittest.TestCase):
+    PAGE = ("## Commands\n| group | commands |\n|---|---|\n| a | `GET` `SET` (`NX` `GET`) `CLIENT ID/LIST`, `TL.GET` |\n"
+            "## What is left out\n| family | commands | why |\n|---|---|---|\n| b | `LPUSH` `XINFO` `CLIENT UNBLOCK` | `NO` |\n"
+            "## Next\n| c | `MOVE` | |\n")
+    REDIS = {"get", "set", "client", "client|id", "client|list", "client|unblock", "lpush", "xinfo", "xinfo|help"}
+    EDGE = {"get", "set", "client", "client|id", "client|list", "tl.get"}
+
+    def test_names_are_those_of_the_table(self):
+        self.assertEqual(catalogue.names_of(self.PAGE, catalogue.SERVED),
+                         {"get", "set", "client", "client|id", "client|list", "tl.get"})
+        self.assertEqual(catalogue.names_of(self.PAGE, catalogue.LEFT_OUT), {"lpush", "xinfo", "client", "client|unblock"})
+
+    def test_a_page_that_says_all_is_right_and_any_other_wrong(self):
+        self.assertEqual(catalogue.faults(self.PAGE, self.REDIS, self.EDGE), [])
+        for redis, edge, text in ((self.REDIS | {"move"}, self.EDGE, "MOVE: redis-server has it and the edge has not"),
+                                  (self.REDIS | {"client|pause"}, self.EDGE, "CLIENT PAUSE: redis-server has it"),
+                                  (self.REDIS, self.EDGE | {"lpush"}, "LPUSH: the edge serves it; it stands under"),
+                                  (self.REDIS - {"xinfo"}, self.EDGE, "XINFO: redis-server 7.0 does not have it"),
+                                  (self.REDIS, self.EDGE | {"tl.set"}, "TL.SET: the edge serves it; name it"),
+                                  (self.REDIS, self.EDGE - {"set"}, "SET: the edge does not serve it"),
+                                  (self.REDIS, self.EDGE | {"odd"}, "ODD: redis-server 7.0 does not have it")):
+            self.assertIn(text, "\n".join(catalogue.faults(self.PAGE, redis, edge)))
+
+
+class Clients(unittest.TestCase):
+    def test_one_that_is_missing_is_skipped_but_in_ci_a_failure(self):
+        missing = (("nope", "nope-package", lambda: None, None),)
+        with unittest.mock.patch.object(clients, "CLIENTS", missing), contextlib.redirect_stdout(io.StringIO()) as out:
+            with unittest.mock.patch.dict(os.environ, {"CI": ""}):
+                self.assertEqual(clients.run("no.sock"), [])
+            self.assertEqual(out.getvalue(), "SKIPPED nope is not installed (Debian: nope-package)\n")
+            with unittest.mock.patch.dict(os.environ, {"CI": "true"}):
+                self.assertEqual(clients.run("no.sock"), ["nope is not installed (Debian: nope-package)"])
 
 
 class Generated(unittest.TestCase):

@@ -44,6 +44,11 @@ bool is_hash(std::string_view text) {
 // What a pattern matches for certain: "features:" of "features:*". Of a plain word, itself.
 std::string_view literal_prefix(std::string_view glob) { return glob.substr(0, glob.find_first_of("*?[\\")); }
 
+// It matches all that begins with its literal prefix.
+bool is_whole_prefix(std::string_view glob) {
+  return glob.ends_with('*') && literal_prefix(glob).size() + 1 == glob.size();
+}
+
 std::vector<std::string_view> words_of(std::string_view line) {
   std::vector<std::string_view> words;
   while (!line.empty()) {
@@ -254,6 +259,11 @@ std::optional<AclDenial> AclUser::check(const CommandLookup& command, std::span<
       denied = AclDenial{AclDenial::Reason::kKey, std::string(key)};
       return false;
     });
+    // X4: these name no key and drop every one. (Redis lets them pass.)
+    const bool every_key = command.spec->id == RespCommand::kFlushAll || command.spec->id == RespCommand::kFlushDb;
+    if (every_key && !may_key({}, KeyFlag::kRM | KeyFlag::kDelete | KeyFlag::kPrefix, &work)) {
+      denied = AclDenial{AclDenial::Reason::kKey, "*"};
+    }
   }
   if (!denied && !all_channels_) {
     for_each_channel(command, args, [&](std::string_view channel, bool is_pattern) {
@@ -271,9 +281,32 @@ bool AclUser::may_key(std::string_view key, std::uint32_t flags, std::uint64_t* 
     if ((reads && !pattern.read) || (writes && !pattern.write)) return false;
     if ((flags & KeyFlag::kPrefix) == 0) return glob_match(pattern.glob, key, work) && *work > 0;
     // All keys that begin so: only what allows everything behind a prefix of it covers them.
-    const std::string_view own = literal_prefix(pattern.glob);
-    return pattern.glob.size() == own.size() + 1 && pattern.glob.back() == '*' && literal_prefix(key).starts_with(own);
+    return is_whole_prefix(pattern.glob) && literal_prefix(key).starts_with(literal_prefix(pattern.glob));
   });
+}
+
+std::shared_ptr<const ReadableKeys> AclUser::readable_keys() const {
+  if (all_keys_) return nullptr;
+  auto keys = std::make_shared<ReadableKeys>();
+  for (const KeyPattern& pattern : keys_) {
+    if (!pattern.read) continue;
+    if (is_whole_prefix(pattern.glob)) {
+      keys->prefixes_.emplace_back(literal_prefix(pattern.glob));
+    } else {
+      keys->globs_.push_back(pattern.glob);
+    }
+  }
+  return keys;
+}
+
+bool ReadableKeys::contains(std::string_view key, std::uint64_t* work) const {
+  for (const std::string& prefix : prefixes_) {
+    if (*work == 0) return false;
+    --*work;
+    if (key.starts_with(prefix)) return true;
+  }
+  return std::any_of(globs_.begin(), globs_.end(),
+                     [&](const std::string& glob) { return glob_match(glob, key, work) && *work > 0; });
 }
 
 bool AclUser::may_channel(std::string_view channel, bool is_pattern, std::uint64_t* work) const {
@@ -434,7 +467,8 @@ bool Acl::remove_user(std::string_view name) {
   return true;
 }
 
-void Acl::note(AclLogEntry entry) {
+bool Acl::note(AclLogEntry entry) {
+  bool fresh = true;
   const std::size_t looked_at = std::min(kLogLookedAt, log_.size());
   for (std::size_t i = 0; i < looked_at; ++i) {
     const AclLogEntry& known = log_[i];
@@ -443,12 +477,14 @@ void Acl::note(AclLogEntry entry) {
       continue;
     }
     entry.count = known.count;
+    fresh = false;
     log_.erase(log_.begin() + static_cast<std::ptrdiff_t>(i));
     break;
   }
   ++entry.count;
   log_.push_front(std::move(entry));
   while (log_.size() > log_max) log_.pop_back();
+  return fresh;
 }
 
 std::string check_acl_line(std::string_view line) { return Acl().replace_user(line); }

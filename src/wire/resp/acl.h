@@ -34,6 +34,19 @@ struct AclDenial {
   std::string object;  // "config|get", the key, the channel
 };
 
+// The keys that a user may read, by its rules as they were at one instant (X4): for listings, which another thread may
+// make meanwhile. It never changes; any thread.
+class ReadableKeys {
+ public:
+  // At most |patterns| looks at the key, and the steps of their globs, are taken from `*work`. When it reaches 0 the
+  // answer is false and means nothing.
+  bool contains(std::string_view key, std::uint64_t* work) const;
+
+ private:
+  friend class AclUser;
+  std::vector<std::string> prefixes_, globs_;  // of `feature:*` the first part; all other patterns
+};
+
 class AclUser {
  public:
   static constexpr std::size_t kPatternsMax = 1024;
@@ -52,6 +65,13 @@ class AclUser {
 
   // nullopt: allowed. The arity of `command` fits.
   std::optional<AclDenial> check(const CommandLookup& command, std::span<const std::string_view> args) const;
+
+  // Null: all keys. Else O(patterns).
+  std::shared_ptr<const ReadableKeys> readable_keys() const;
+  // Whether a listing of channels may name it; steps are taken from `*work` as above.
+  bool may_see_channel(std::string_view channel, std::uint64_t* work) const {
+    return all_channels_ || may_channel(channel, false, work);
+  }
 
   // As ACL GETUSER and ACL LIST show them.
   std::vector<std::string> flags() const;
@@ -114,8 +134,8 @@ class Acl {
   std::string replace_user(std::string_view line);
   bool remove_user(std::string_view name);
 
-  // Refusals of late, the newest first; the same within a minute counts as one.
-  void note(AclLogEntry entry);
+  // Refusals of late, the newest first; the same within a minute counts as one. True: it is another one.
+  bool note(AclLogEntry entry);
   const std::deque<AclLogEntry>& log() const { return log_; }
   void clear_log() { log_.clear(); }
   std::size_t log_max = 128;

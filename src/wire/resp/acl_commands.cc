@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <utility>
 
 #include "wire/resp/command_answers.h"
 #include "wire/resp/numbers.h"
@@ -183,7 +184,18 @@ void RespServerImpl::note_refusal(const RespConnection& connection, std::string_
   entry.user = user.substr(0, kObjectBytesMax);
   entry.client = describe(connection);
   entry.at = loop.clock().now();
-  acl.note(std::move(entry));
+  const bool fresh = acl.note(entry);
+  if (!fresh || !options.denied) return;
+  if (denials_since == kNever || saturating_sub(entry.at, denials_since) >= kSecond) {
+    denials_since = entry.at;
+    denials_told = 0;
+  }
+  if (denials_told >= RespServerOptions::kDenialsToldPerSecond) {
+    ++denials_untold;
+    return;
+  }
+  ++denials_told;
+  options.denied(entry, connection.peer_text, std::exchange(denials_untold, 0));
 }
 
 std::string RespServerImpl::refuse(RespConnection& connection, const CommandLookup& command, const Arguments& args) {

@@ -219,9 +219,45 @@ TEST(AclUser, DecidesAsRedis) {
       {"+tl.flush ~features:*", "tl.flush features", "key features"},
       {"+tl.flush %R~features:*", "tl.flush features:", "key features:"},
       {"+tl.invalidate ~features:*", "tl.invalidate *", "key *"},
+      {"+flushall ~features:*", "flushall", "key *"},  // X4; Redis lets it pass
+      {"+flushdb %R~*", "flushdb async", "key *"},
+      {"+flushdb ~*", "flushdb", "ok"},
+      {"+flushdb %W~*", "flushdb", "ok"},
       {"+tl.invalidate ~features:*", "tl.invalidate feature[s]:*", "key feature[s]:*"},
   };
   for (const Case& c : cases) EXPECT_EQ(decision(user_with(c.rules), c.line), c.decision) << c.rules << " | " << c.line;
+}
+
+TEST(AclUser, ListsWhatItMayReadAndNothingElse) {  // X4
+  struct Case {
+    const char* rules;
+    const char* key;
+    bool readable;
+  };
+  const Case cases[] = {
+      {"~a:*", "a:1", true},      {"~a:*", "a", false},   {"~a:*", "b:1", false},     {"~a:*", "", false},
+      {"~a", "a", true},          {"~a", "ab", false},    {"%R~a:* ~b", "a:1", true}, {"%W~a:*", "a:1", false},
+      {"%W~a:* ~b?", "bx", true}, {"~a[12]", "a2", true}, {"~a[12]", "a3", false},    {"~a\\*", "a*", true},
+      {"~a\\*", "ab", false},     {"", "a", false},       {"%R~*", "anything", true}, {"~*:x", "a:x", true},
+  };
+  for (const Case& c : cases) {
+    const auto keys = user_with(c.rules).readable_keys();
+    ASSERT_NE(keys, nullptr) << c.rules;
+    std::uint64_t work = 1000;
+    EXPECT_EQ(keys->contains(c.key, &work), c.readable) << c.rules << " | " << c.key;
+    EXPECT_GT(work, 0u);
+  }
+  EXPECT_EQ(user_with("~*").readable_keys(), nullptr);
+  EXPECT_EQ(user_with("allkeys").readable_keys(), nullptr);
+  // As they were: who lists goes on with the rules it began with, whatever becomes of the user.
+  AclUser user = user_with("~a:*");
+  const auto before = user.readable_keys();
+  ASSERT_EQ(user.apply("resetkeys"), "");
+  std::uint64_t work = 3;
+  EXPECT_TRUE(before->contains("a:1", &work));
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(before->contains("b", &work));
+  EXPECT_EQ(work, 0u) << "X6: a look at a pattern is work";
+  EXPECT_FALSE(before->contains("a:1", &work));
 }
 
 TEST(AclUser, AHostilePatternEndsAtTheWorkLimit) {  // X6
@@ -305,10 +341,12 @@ TEST(Acl, ALineOfAFileReplacesTheUser) {
 
 TEST(Acl, TheLogCountsTheSameWithinAMinuteOnce) {
   Acl acl;
-  const auto note = [&](const char* object, Nanos at) { acl.note({0, "key", "toplevel", object, "u", "c", at}); };
-  note("a", 0);
-  note("b", 1 * kSecond);
-  note("a", 60 * kSecond);
+  const auto note = [&](const char* object, Nanos at) {
+    return acl.note({0, "key", "toplevel", object, "u", "c", at});
+  };
+  EXPECT_TRUE(note("a", 0));
+  EXPECT_TRUE(note("b", 1 * kSecond));
+  EXPECT_FALSE(note("a", 60 * kSecond));
   ASSERT_EQ(acl.log().size(), 2u);
   EXPECT_EQ(acl.log()[0].object, "a");
   EXPECT_EQ(acl.log()[0].count, 2);

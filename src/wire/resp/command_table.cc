@@ -114,7 +114,7 @@ constexpr std::array kCommands = std::to_array<CommandSpec>({
     {"tl.health", C::kTlHealth, -4, F::kFast, 0, 0, 0, "Say how a model version does (OK, BAD or SICK), for the gates of its rollout", "tidelock 0.1", "tidelock", "model version verdict [COUNT frames] [LATENCY_US microseconds] [DRIFT value]"},
     {"tl.model", C::kTlModel, -2, F::kAdmin | F::kNoMulti, 0, 0, 0, "Begin to VERIFY, REPAIR or GC this edge's store of models, or LOOK how far that is", "tidelock 0.1", "tidelock", "action [DRYRUN]"},
     {"tl.namespace", C::kTlNamespace, -1, F::kReadOnly | F::kFast, 0, 0, 0, "The namespaces and their policies, or that of one key", "tidelock 0.1", "tidelock", "[key]"},
-    {"tl.info", C::kTlInfo, -1, F::kFast, 0, 0, 0, "State of this edge: session, proofs, lease, namespaces", "tidelock 0.1", "tidelock", "[section]"},
+    {"tl.info", C::kTlInfo, 1, F::kFast, 0, 0, 0, "State of this edge: session, proofs, lease, namespaces", "tidelock 0.1", "tidelock", ""},
 });
 // clang-format on
 

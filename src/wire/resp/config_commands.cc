@@ -76,6 +76,39 @@ Setter yes_or_no(bool& target) {
   };
 }
 
+constexpr std::int64_t kOutputBytesMin = 1 << 16, kOutputBytesMax = std::int64_t{64} << 30;
+constexpr std::int64_t kOutputSecondsMax = 86'400;
+
+// "normal 256mb 1mb 60": hard limit, soft limit, seconds. X6, I11: none of them is 0, which is no limit in Redis.
+std::string set_output_limits(RespServerOptions& options, std::string_view text, bool apply) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    if (end > 0) words.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  if (words.size() != 4) return "Wrong number of arguments in buffer limit configuration.";
+  if (!equal_ignoring_case(words[0], "normal")) {
+    return "Invalid client class specified in buffer limit configuration. All clients are of class normal here";
+  }
+  const auto hard = parse_memory(words[1]), soft = parse_memory(words[2]);
+  const auto seconds = parse_resp_integer(words[3]);
+  const auto wrong = [](std::string_view what, const std::string& range) {
+    return "Error in hard, soft or soft_seconds setting in buffer limit configuration. " + std::string(what) + ": " +
+           range;
+  };
+  if (!hard || *hard < kOutputBytesMin || *hard > kOutputBytesMax)
+    return wrong("hard", out_of_range(kOutputBytesMin, kOutputBytesMax));
+  if (!soft || *soft < kOutputBytesMin || *soft > *hard) return wrong("soft", out_of_range(kOutputBytesMin, *hard));
+  if (!seconds || *seconds < 1 || *seconds > kOutputSecondsMax)
+    return wrong("soft_seconds", out_of_range(1, kOutputSecondsMax));
+  if (!apply) return {};
+  options.output_hard_bytes = static_cast<std::size_t>(*hard);
+  options.output_soft_bytes = static_cast<std::size_t>(*soft);
+  options.output_soft_ms = *seconds * 1000;
+  return {};
+}
+
 enum class Door : std::uint8_t { kTcp, kTls, kUnix };
 
 Door door_of(const RespServerImpl::Listener& listener) {
@@ -119,7 +152,9 @@ std::vector<Parameter> parameters_of(RespServerImpl& server) {
                    return "normal " + std::to_string(o.output_hard_bytes) + " " + std::to_string(o.output_soft_bytes) +
                           " " + std::to_string(o.output_soft_ms / 1000);
                  },
-                 nullptr});
+                 [&o](std::string_view text, bool apply) { return set_output_limits(o, text, apply); }});
+  all.push_back(
+      {"maxmemory-clients", size_text(o.buffers_bytes_max), memory(o.buffers_bytes_max, 16 << 20, kOutputBytesMax)});
   SlowLog& slow = server.slow_log;
   all.push_back({"slowlog-log-slower-than", [&slow] { return std::to_string(slow.slower_than_us); },
                  integer(slow.slower_than_us, -1, kInt64Max)});

@@ -119,7 +119,7 @@ bool RespServerImpl::execute_here(RespConnection& connection, const Arguments& a
     case RespCommand::kPSubscribe: subscribe(connection, args, true, reply); return true;
     case RespCommand::kPUnsubscribe: unsubscribe(connection, args, true, reply); return true;
     case RespCommand::kPublish: publish(connection, args, reply); return true;
-    case RespCommand::kPubSub: pubsub(args, reply); return true;
+    case RespCommand::kPubSub: pubsub(connection, args, reply); return true;
     case RespCommand::kConfig:
       if (handler.has_config_file() && equal_ignoring_case(args[1], "REWRITE")) return false;
       config(args, reply);
@@ -295,7 +295,7 @@ void RespServerImpl::client(RespConnection& connection, const Arguments& args, R
     if (!arity("no-evict", 3)) return;
     const bool on = equal_ignoring_case(args[2], "ON");
     if (!on && !equal_ignoring_case(args[2], "OFF")) return reply.error("ERR syntax error");
-    connection.no_evict = on;  // accepted and shown: connections are not evicted here
+    connection.no_evict = on;  // accepted and shown; I11: buffers_bytes_max holds for it too
     reply.ok();
   } else if (client_more(connection, args, reply)) {
     return;

@@ -290,6 +290,38 @@ TEST(Tracking, ChangesOfNoConnectionAreToldToAll) {
   talk.run({{"t3", "PING", {"PONG"}}, {"p3", "", {">[\"invalidate\", [\"a\"]]"}}});
 }
 
+TEST(Tracking, BroadcastsNameWhatTheUserMayRead) {  // X4
+  RunningServer running;
+  Conversation talk(running.address());
+  const std::string costly = "*" + std::string(2000, 'a') + "b";
+  talk.run({{"a", "ACL SETUSER bob on >pw ~b:* %W~w:* +client|tracking +ping", {"OK"}},
+            {"a", "ACL SETUSER slow on >pw ~" + costly + " +client|tracking +ping", {"OK"}},
+            {"b3", "AUTH bob pw", {"OK"}},
+            {"s3", "AUTH slow pw", {"OK"}},
+            {"b3", "CLIENT TRACKING ON BCAST", {"OK"}},
+            {"s3", "CLIENT TRACKING ON BCAST PREFIX a", {"OK"}},
+            {"all3", "CLIENT TRACKING ON BCAST", {"OK"}},
+            {"a", "MSET a:1 1 b:1 1 w:1 1", {"OK"}},
+            {"b3", "", {">[\"invalidate\", [\"b:1\"]]"}},
+            {"all3", "", {">[\"invalidate\", [\"a:1\", \"b:1\", \"w:1\"]]"}},
+            {"a", "SET a:1 2", {"OK"}},
+            {"b3", "PING", {"PONG"}},
+            // Its prefix names a namespace that it may not read: it hears nothing.
+            {"s3", "PING", {"PONG"}},
+            // A change of its rights holds at once.
+            {"a", "ACL SETUSER bob resetkeys ~a:*", {"OK"}},
+            {"a", "MSET a:1 3 b:1 3", {"OK"}},
+            {"b3", "", {">[\"invalidate\", [\"a:1\"]]"}},
+            // What names no key is told to all.
+            {"a", "FLUSHALL", {"OK"}},
+            {"b3", "", {">[\"invalidate\", null]"}}});
+  // X6: a pattern that costs too much names nothing, and leaves nothing out.
+  running.on_loop([&] {
+    for (const char* end : {"c", "d", "e"}) running.server().key_changed(std::string(4000, 'a') + end);
+  });
+  talk.run({{"s3", "", {">[\"invalidate\", null]", ">[\"invalidate\", null]"}}});
+}
+
 TEST(Tracking, ARedirectionToNobodyIsTold) {
   RunningServer running;
   Conversation talk(running.address());

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "wire/resp/acl.h"
 #include "wire/resp/server_fixture.h"
 
 namespace tidelock {
@@ -122,6 +123,51 @@ TEST(Operator, AUserIsHeldToItsRules) {
   EXPECT_EQ(ask(admin, "ACL DELUSER d"), "1");
   EXPECT_EQ(ask(user, "ACL WHOAMI").find("! "), 0u);
   EXPECT_EQ(ask(admin, "PING"), "PONG");
+}
+
+TEST(Operator, RefusalsAreToldOnceAndNotTooOften) {  // X4
+  MovedClock clock;
+  std::vector<std::string> told;  // on the loop
+  RespServerOptions options;
+  options.authentication_failure_delay_ms = 0;
+  options.denied = [&](const AclLogEntry& entry, const std::string& peer, std::uint64_t untold) {
+    EXPECT_TRUE(peer.starts_with("127.0.0.1:")) << peer;
+    told.push_back(entry.reason + " " + entry.object + " " + entry.user + " " + std::to_string(untold));
+  };
+  RunningServer running(options, &clock);
+  RespClient admin = running.connect(), user = running.connect();
+  ASSERT_EQ(ask(admin, "ACL SETUSER d on >pw ~a* +get +auth"), "OK");
+  ask(user, "AUTH d wrong");
+  ask(user, "AUTH d pw");
+  for (int i = 0; i < 3; ++i) ask(user, "GET b");
+  ask(user, "PING");
+  for (int i = 0; i < 100; ++i) ask(user, "GET c" + std::to_string(i));
+  running.on_loop([&] {
+    ASSERT_EQ(told.size(), RespServerOptions::kDenialsToldPerSecond);
+    EXPECT_EQ(told[0], "auth AUTH d 0");
+    EXPECT_EQ(told[1], "key b d 0");
+    EXPECT_EQ(told[2], "command ping d 0");
+    EXPECT_EQ(told[9], "key c6 d 0");
+  });
+  clock.advance(kSecond);
+  ask(user, "GET d");
+  running.on_loop([&] {
+    ASSERT_EQ(told.size(), RespServerOptions::kDenialsToldPerSecond + 1);
+    EXPECT_EQ(told.back(), "key d d 93");
+  });
+}
+
+TEST(Operator, ListsTheChannelsOfTheUser) {  // X4
+  RunningServer running;
+  RespClient admin = running.connect(), user = running.connect();
+  ASSERT_EQ(ask(admin, "ACL SETUSER d on nopass resetchannels &ch* +pubsub"), "OK");
+  ASSERT_EQ(ask(user, "AUTH d x"), "OK");
+  RespClient listener = running.connect();
+  ASSERT_TRUE(listener.send_raw("SUBSCRIBE ch1\r\n", kPatience) && listener.receive(kPatience));
+  ASSERT_TRUE(listener.send_raw("SUBSCRIBE other\r\n", kPatience) && listener.receive(kPatience));
+  EXPECT_EQ(ask(user, "PUBSUB CHANNELS"), "[\"ch1\"]");
+  EXPECT_EQ(ask(user, "PUBSUB CHANNELS o*"), "[]");
+  EXPECT_EQ(ask(admin, "PUBSUB CHANNELS o*"), "[\"other\"]");
 }
 
 TEST(Operator, WhoDeletesItselfGetsItsAnswer) {
@@ -291,7 +337,7 @@ TEST(Operator, TheRestAsRedis) {
       {"CONFIG SET timeout 5 nope 1", "(error) ERR Unknown option or number of arguments for CONFIG SET - 'nope'"},
       {"CONFIG GET maxclients timeout", "[\"maxclients\", \"10000\", \"timeout\", \"0\"]"},
       {"CONFIG SET maxclients 99 timeout 7", "OK"},
-      {"CONFIG GET timeout max*s", "[\"maxclients\", \"99\", \"timeout\", \"7\"]"},
+      {"CONFIG GET timeout max??????s", "[\"maxclients\", \"99\", \"timeout\", \"7\"]"},
   };
   for (const Case& c : cases) EXPECT_EQ(ask(client, c.line), c.expected) << c.line;
   for (const char* line : {"SLOWLOG HELP", "LATENCY HELP", "MEMORY HELP", "FUNCTION HELP", "ACL HELP", "CONFIG HELP"}) {

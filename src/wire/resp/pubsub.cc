@@ -131,7 +131,7 @@ void RespServerImpl::publish(RespConnection& c, const Arguments& args, RespReply
   reply.integer(receivers);
 }
 
-void RespServerImpl::pubsub(const Arguments& args, RespReply& reply) {
+void RespServerImpl::pubsub(const RespConnection& c, const Arguments& args, RespReply& reply) {
   const auto is = [&](std::string_view name) { return equal_ignoring_case(args[1], name); };
   if (is("CHANNELS")) {
     if (args.size() > 3) {
@@ -142,7 +142,8 @@ void RespServerImpl::pubsub(const Arguments& args, RespReply& reply) {
     std::vector<std::string_view> found;
     std::uint64_t work = kGlobWorkDefault;
     for (const auto& [name, subscribers] : channels) {
-      if (args.size() == 2 || glob_match(args[2], name, &work)) found.push_back(name);
+      const bool asked = args.size() == 2 || glob_match(args[2], name, &work);
+      if (asked && c.user->may_see_channel(name, &work)) found.push_back(name);  // X4
       if (work == 0) return reply.error("ERR the pattern takes too long; make it simpler");
     }
     reply.array(found.size());

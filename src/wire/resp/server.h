@@ -47,6 +47,9 @@
 
 namespace tidelock {
 
+class ReadableKeys;  // acl.h
+struct AclLogEntry;
+
 struct RespServerOptions {
   std::string password{};                  // empty: none (requirepass, of the user `default`); kept as a hash
   bool protected_mode = true;              // without a password, answer local peers only
@@ -69,6 +72,10 @@ struct RespServerOptions {
   std::function<Nanos()> cheap_now{};
   // Hears of what an operator should mend while the server goes on: a certificate that was replaced and cannot be read.
   std::function<void(const std::string&)> complain{};
+  // X4: hears of what ACL LOG takes up, each event once, and of at most kDenialsToldPerSecond a second; `untold` others
+  // came before it. What a client chose in it is bytes of any kind, at most 1 KiB each.
+  std::function<void(const AclLogEntry& entry, const std::string& peer, std::uint64_t untold)> denied{};
+  static constexpr std::uint64_t kDenialsToldPerSecond = 10;
   std::string version = "7.0.15";  // of Redis, as HELLO reports it: clients choose features by it
 };
 
@@ -88,6 +95,8 @@ class ConnectionContext {
   virtual const std::string& peer() const = 0;  // "127.0.0.1:1234", or the socket's path
   virtual bool is_local() const = 0;            // loopback or Unix socket
   virtual const CommandSpec& command() const = 0;
+  // X4: what a listing may show its user; null: every key. O(the user's patterns).
+  virtual std::shared_ptr<const ReadableKeys> readable_keys() const = 0;
   // Take the answer out of handle(): what `reply` holds is dropped, and complete() must be called once with the token.
   // Once per command.
   virtual ReplyToken defer() = 0;

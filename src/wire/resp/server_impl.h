@@ -138,6 +138,7 @@ struct RespConnection final : ConnectionContext {
   const std::string& peer() const override { return peer_text; }
   bool is_local() const override { return local; }
   const CommandSpec& command() const override { return *current; }
+  std::shared_ptr<const ReadableKeys> readable_keys() const override { return user->readable_keys(); }
   ReplyToken defer() override;
 };
 
@@ -240,7 +241,7 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   void unsubscribe_all(RespConnection& connection);
   void drop_subscription(RespConnection& connection, const std::string& name, bool pattern);
   void publish(RespConnection& connection, const Arguments& args, RespReply& reply);
-  void pubsub(const Arguments& args, RespReply& reply);
+  void pubsub(const RespConnection& connection, const Arguments& args, RespReply& reply);
 
   // tracking.cc
   void client_tracking(RespConnection& connection, const Arguments& args, RespReply& reply);
@@ -301,6 +302,8 @@ struct RespServerImpl : std::enable_shared_from_this<RespServerImpl> {
   std::string first_default_user;                     // its rules as the options made them
   std::set<std::string, std::less<>> set_parameters;  // parameters that were set since
   SlowLog slow_log;
+  Nanos denials_since = kNever;  // the second in which `denials_told` were told
+  std::uint64_t denials_told = 0, denials_untold = 0;
   LatencyEvents latency_events;
   CommandStatistics statistics;
   Nanos command_began = 0;

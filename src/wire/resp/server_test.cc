@@ -62,6 +62,7 @@ TEST(RespServer, ConnectionCommands) {
       {"CLIENT LIST TYPE master", "\"\""},
       {"COMMAND COUNT x", "(error) ERR wrong number of arguments for 'command|count' command"},
       {"TL.INFO", "(error) ERR internal error: planted"},
+      {"TL.INFO clients", "(error) ERR wrong number of arguments for 'tl.info' command"},
       {"TL.SET k v", "early"},
       {"SET k v", "OK"},
       {"GET k", "\"v\""},
@@ -126,6 +127,11 @@ TEST(RespServer, Config) {
       {"CONFIG GET knob nope", "[\"knob\", \"1\"]"},
       {"CONFIG SET knob 2", "OK"},
       {"CONFIG GET knob", "[\"knob\", \"2\"]"},
+      {"CONFIG GET maxmemory-clients", "[\"maxmemory-clients\", \"536870912\"]"},
+      {"CONFIG SET maxmemory-clients 64mb", "OK"},
+      {"CONFIG GET maxmemory-clients", "[\"maxmemory-clients\", \"67108864\"]"},
+      {"CONFIG SET maxmemory-clients 0",
+       failed + "maxmemory-clients') - argument must be between 16777216 and 68719476736 inclusive"},
       {"CONFIG RESETSTAT", "OK"},
       {"CONFIG REWRITE", "(error) ERR The server is running without a config file"},
       {"CONFIG nope", "(error) ERR unknown subcommand 'nope'. Try CONFIG HELP."},
@@ -137,6 +143,42 @@ TEST(RespServer, Config) {
   EXPECT_EQ(ask(client, "PING"), "PONG");  // who was here before stays
   RespClient later = running.connect();
   EXPECT_EQ(ask(later, "PING"), "(error) NOAUTH Authentication required.");
+}
+
+TEST(RespServer, OutputLimitsAreSet) {  // X6, I11
+  RunningServer running;
+  RespClient client = running.connect();
+  const std::string name = "client-output-buffer-limit";
+  const std::string failed = "(error) ERR CONFIG SET failed (possibly related to argument '" + name + "') - ";
+  const std::string error = failed + "Error in hard, soft or soft_seconds setting in buffer limit configuration. ";
+  const auto set = [&](const std::string& value) {
+    const auto reply = client.call({"CONFIG", "SET", name, value}, kPatience);
+    return reply ? to_text(*reply) : reply.error().message;
+  };
+  const std::string first = "[\"" + name + "\", \"normal 268435456 1048576 60\"]";
+  EXPECT_EQ(ask(client, "CONFIG GET " + name), first);
+  const std::pair<std::string, std::string> refused[] = {
+      {"", failed + "Wrong number of arguments in buffer limit configuration."},
+      {"normal 1mb 1mb", failed + "Wrong number of arguments in buffer limit configuration."},
+      {"normal 1mb 1mb 60 pubsub 1mb 1mb 60", failed + "Wrong number of arguments in buffer limit configuration."},
+      {"pubsub 1mb 1mb 60",
+       failed + "Invalid client class specified in buffer limit configuration. All clients are of class normal here"},
+      {"normal 0 1mb 60", error + "hard: argument must be between 65536 and 68719476736 inclusive"},
+      {"normal 1mb 0 60", error + "soft: argument must be between 65536 and 1048576 inclusive"},
+      {"normal 1mb 2mb 60", error + "soft: argument must be between 65536 and 1048576 inclusive"},
+      {"normal 1mb x 60", error + "soft: argument must be between 65536 and 1048576 inclusive"},
+      {"normal 1mb 1mb 0", error + "soft_seconds: argument must be between 1 and 86400 inclusive"}};
+  for (const auto& [value, expected] : refused) EXPECT_EQ(set(value), expected) << value;
+  EXPECT_EQ(ask(client, "CONFIG GET " + name), first) << "nothing changed";
+  EXPECT_EQ(set("normal 128kb  64kb 5"), "OK");
+  EXPECT_EQ(ask(client, "CONFIG GET " + name), "[\"" + name + "\", \"normal 131072 65536 5\"]");
+  // It holds: a message beyond the hard limit ends the subscriber, and nobody else.
+  RespClient subscriber = running.connect();
+  ASSERT_TRUE(subscriber.send_raw("SUBSCRIBE c\r\n", kPatience) && subscriber.receive(kPatience));
+  EXPECT_TRUE(client.call({"PUBLISH", "c", std::string(200'000, 'x')}, kPatience));
+  EXPECT_FALSE(subscriber.receive(kPatience));
+  EXPECT_EQ(running.stats().closed_slow_reader, 1u);
+  EXPECT_EQ(ask(client, "PING"), "PONG");
 }
 
 TEST(RespServer, PipelinesKeepTheirOrderInOneWrite) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "wire/resp/command_access.h"
+#include "wire/resp/glob.h"
 #include "wire/resp/numbers.h"
 #include "wire/resp/server_impl.h"
 
@@ -364,11 +365,18 @@ void RespServerImpl::flush_broadcasts() {
     }
     for (const std::uint64_t number : found->second) {
       RespConnection& reader = *connections.at(number);
+      const auto readable = reader.readable_keys();  // X4
+      std::uint64_t work = kGlobWorkDefault;
       std::vector<std::string_view> keys;
       for (const auto& [key, origin] : unique) {
-        if (!reader.tracking.noloop || origin != number) keys.push_back(key);
+        if (reader.tracking.noloop && origin == number) continue;
+        if (readable == nullptr || readable->contains(key, &work)) keys.push_back(key);
       }
-      if (!keys.empty()) send_invalidation(reader, &keys);
+      if (work == 0) {  // X6: its patterns cost too much; "everything changed" names nothing and leaves nothing out
+        send_invalidation(reader, nullptr);
+      } else if (!keys.empty()) {
+        send_invalidation(reader, &keys);
+      }
     }
   }
 }
