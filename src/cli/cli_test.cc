@@ -180,6 +180,16 @@ TEST_F(CliTest, WhatNeedsAHubSaysWhatIsMissing) {
        {"model", "publish", at("release"), "--name", "detector", "--version", "1.0.0", "--key", key},
        "unavailable",
        "model.onnx reached 0 of 1 hubs, a majority is needed; hub-1: 127.0.0.1:"},
+      {"a tolerance that is none",
+       {"model", "publish", at("release"), "--name", "detector", "--version", "1.0.0", "--key", key, "--tolerance",
+        "1%"},
+       "invalid",
+       "--tolerance: tolerance '1%': give 0.000001 to 1, in steps of 0.000001"},
+      {"a tolerance of no golden case",
+       {"model", "publish", at("release"), "--name", "detector", "--version", "1.0.0", "--key", key, "--tolerance",
+        "0.01"},
+       "invalid",
+       "a tolerance is given and no golden case"},
   };
   for (const Case& c : cases) refused(as_operator(c.words), c.code, c.says, c.why);
   EXPECT_EQ(*read_file(there), "a backup of yesterday");

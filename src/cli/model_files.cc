@@ -24,6 +24,7 @@ constexpr int kPatienceMs = 3'600'000;  // while the hub brings files to its obj
 struct ModelFilesOptions {
   std::string folder, name, version, key_file, bundle, public_key_file;
   std::string openssf_key_file, openssf_signature_file;
+  std::string tolerance;  // empty: the manifest's default
 };
 
 void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t total) {
@@ -76,7 +77,13 @@ Result<Release> signed_release(const ModelFilesOptions& options) {
     if (!read) return fail(read.error());
     list = std::move(*read);
   }
-  auto release = build_release(options.folder, options.name, options.version, *key);
+  std::optional<std::uint32_t> tolerance;
+  if (!options.tolerance.empty()) {
+    const auto parsed = parse_tolerance(options.tolerance);
+    if (!parsed) return fail(parsed.error().code, "--tolerance: " + parsed.error().message);
+    tolerance = *parsed;
+  }
+  auto release = build_release(options.folder, options.name, options.version, *key, {}, tolerance);
   if (!release || !list) return release;
   if (const auto same = is_signed(release->manifest, *list); !same) return fail(same.error());
   return release;
@@ -185,6 +192,11 @@ void add_openssf_options(CLI::App& command, ModelFilesOptions& options) {
       ->needs(key);
 }
 
+void add_tolerance_option(CLI::App& command, ModelFilesOptions& options) {
+  command.add_option("--tolerance", options.tolerance,
+                     "golden outputs may differ by this times max(1, |expected|): 0.000001 to 1 (default: 0.001)");
+}
+
 }  // namespace
 
 void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
@@ -198,6 +210,7 @@ void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
   publish_command->add_option("--name", options->name)->required();
   publish_command->add_option("--version", options->version)->required();
   publish_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
+  add_tolerance_option(*publish_command, *options);
   add_openssf_options(*publish_command, *options);
   publish_command->callback([options, &common, &exit_code] { exit_code = publish(common, *options); });
   auto* sign_command =
@@ -210,6 +223,7 @@ void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
   sign_command->add_option("--version", options->version)->required();
   sign_command->add_option("--key", options->key_file, "private signing key (PEM)")->required();
   sign_command->add_option("--out", options->bundle, "DIR for blobs/ and inbox/")->required();
+  add_tolerance_option(*sign_command, *options);
   add_openssf_options(*sign_command, *options);
   sign_command->callback([options, &common, &exit_code] { exit_code = sign(common, *options); });
   auto* export_command =

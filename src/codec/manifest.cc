@@ -1,6 +1,8 @@
 #include "codec/manifest.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <set>
 
 #include "codec/archive.h"
@@ -249,8 +251,9 @@ Result<void> validate_manifest(const Manifest& manifest) {
     };
     if (const auto ok = check(".inputs", golden.inputs); !ok) return ok;
     if (const auto ok = check(".outputs", golden.outputs); !ok) return ok;
-    if (golden.tolerance_millionths == 0 || golden.tolerance_millionths > 1'000'000) {
-      return refuse(field + ".tolerance_millionths", std::to_string(golden.tolerance_millionths), "give 1 to 1000000");
+    if (golden.tolerance_millionths == 0 || golden.tolerance_millionths > kToleranceMillionthsMax) {
+      return refuse(field + ".tolerance_millionths", std::to_string(golden.tolerance_millionths),
+                    "give 1 to " + std::to_string(kToleranceMillionthsMax));
     }
   }
   if (manifest.note.size() > kManifestNoteBytesMax) {
@@ -258,6 +261,19 @@ Result<void> validate_manifest(const Manifest& manifest) {
                   "at most " + std::to_string(kManifestNoteBytesMax));
   }
   return {};
+}
+
+Result<std::uint32_t> parse_tolerance(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const double millionths = value * 1e6;
+  // Decimal fractions are seldom doubles; what is off by more than that was written with more digits.
+  const bool good = error == std::errc{} && end == text.data() + text.size() && millionths > 0.5 &&
+                    millionths <= kToleranceMillionthsMax && std::abs(millionths - std::round(millionths)) < 1e-6;
+  if (good) return static_cast<std::uint32_t>(std::lround(millionths));
+  return fail(Code::kInvalid, "tolerance " + shown(text) +
+                                  ": give 0.000001 to 1, in steps of 0.000001, like 0.002: golden outputs may "
+                                  "differ by that much times max(1, |expected|)");
 }
 
 const ManifestFile* find_file(const Manifest& manifest, std::string_view path) {

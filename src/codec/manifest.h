@@ -29,6 +29,8 @@ inline constexpr std::size_t kGoldenTensorsMax = 16;             // inputs, and 
 inline constexpr std::size_t kGoldenInlineBytesMax = 64u << 10;  // of one tensor; larger ones are files of the release
 inline constexpr std::size_t kTensorRankMax = 8;
 inline constexpr std::uint64_t kTensorElementsMax = 64u << 20;
+inline constexpr std::uint32_t kToleranceMillionths = 1'000;  // where a publisher declares none
+inline constexpr std::uint32_t kToleranceMillionthsMax = 1'000'000;
 inline constexpr std::size_t kTensorNameBytesMax = 256;
 inline constexpr std::size_t kModelNameBytesMax = 64;
 inline constexpr std::size_t kModelVersionBytesMax = 64;
@@ -86,7 +88,7 @@ struct GoldenTensor {
 struct GoldenCase {
   std::vector<GoldenTensor> inputs;
   std::vector<GoldenTensor> outputs;
-  std::uint32_t tolerance_millionths = 1000;
+  std::uint32_t tolerance_millionths = kToleranceMillionths;
   friend bool operator==(const GoldenCase&, const GoldenCase&) = default;
   template <class A>
   void fields(A& a) {
@@ -126,6 +128,8 @@ Result<void> validate_model_name(std::string_view name);
 Result<void> validate_model_version(std::string_view version);
 Result<void> validate_manifest_path(std::string_view path);
 Result<void> validate_manifest(const Manifest& manifest);
+// "0.002" is 2000 millionths. kInvalid unless it is a whole number of millionths that a golden case may have.
+Result<std::uint32_t> parse_tolerance(std::string_view text);
 
 // Null when there is none.
 const ManifestFile* find_file(const Manifest& manifest, std::string_view path);

@@ -124,6 +124,42 @@ TEST(Manifest, RefusesFieldsAgainstTheRulesWhenWrittenAndWhenRead) {
   }
 }
 
+TEST(Manifest, AToleranceIsReadAsItIsWritten) {  // M4
+  struct Case {
+    std::string_view text;
+    std::uint32_t millionths;  // 0: refused
+  };
+  const Case cases[] = {
+      {"0.001", kToleranceMillionths},
+      {"0.000001", 1},
+      {"1e-6", 1},
+      {"0.002", 2'000},
+      {"0.123457", 123'457},
+      {"1", kToleranceMillionthsMax},
+      {"1.0", 1'000'000},
+      {"0", 0},
+      {"-0.001", 0},
+      {"0.0000015", 0},
+      {"0.0000001", 0},
+      {"1.000001", 0},
+      {"1e300", 0},
+      {"nan", 0},
+      {"inf", 0},
+      {"", 0},
+      {"0.001x", 0},
+      {" 0.001", 0},
+      {"1%", 0},
+  };
+  for (const Case& c : cases) {
+    const auto parsed = parse_tolerance(c.text);
+    EXPECT_EQ(parsed ? *parsed : 0, c.millionths) << c.text;
+    if (!parsed) {
+      EXPECT_EQ(parsed.error().code, Code::kInvalid) << c.text;
+      EXPECT_NE(parsed.error().message.find("give 0.000001 to 1, in steps of 0.000001"), std::string::npos) << c.text;
+    }
+  }
+}
+
 TEST(Manifest, AcceptsVersionsAsTheyAreWritten) {
   for (const char* version : {"0.0.0", "1.0.0", "10.20.30", "1.0.0-rc.1", "1.0.0+build.7", "1.0.0-a-b.0+x"}) {
     EXPECT_TRUE(validate_model_version(version)) << version;

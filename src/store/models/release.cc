@@ -124,7 +124,8 @@ Result<std::vector<std::string>> list_files(const std::string& folder) {
 }  // namespace
 
 Result<Release> build_release(const std::string& folder, std::string_view name, std::string_view version,
-                              std::string_view private_pem, std::string_view note) {
+                              std::string_view private_pem, std::string_view note,
+                              std::optional<std::uint32_t> tolerance_millionths) {
   Release release;
   Manifest& manifest = release.manifest;
   manifest.name = name;
@@ -153,7 +154,13 @@ Result<Release> build_release(const std::string& folder, std::string_view name, 
     }
     manifest.files.push_back(std::move(*file));
   }
+  if (tolerance_millionths && golden.empty()) {
+    return fail(Code::kInvalid, "release folder " + folder +
+                                    ": a tolerance is given and no golden case that it could be of; add "
+                                    "golden/<case>/ with its inputs and outputs, or leave the tolerance out");
+  }
   for (auto& [case_name, one] : golden) {
+    if (tolerance_millionths) one.tolerance_millionths = *tolerance_millionths;
     if (manifest.inputs.empty()) {
       for (const GoldenTensor& tensor : one.inputs) manifest.inputs.push_back(tensor.tensor);
       for (const GoldenTensor& tensor : one.outputs) manifest.outputs.push_back(tensor.tensor.name);

@@ -12,6 +12,8 @@
 // Errors:  kInvalid names the file and what would be right; kNotFound the folder or model.onnx is missing.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,8 +27,12 @@ struct Release {
   SignedManifest signed_manifest;  // encode() it for the ledger
 };
 
+// `tolerance_millionths` is of every golden case (codec/manifest.h: GoldenCase); without it, the manifest's default. It
+// is part of the manifest: the same folder with another tolerance is other content. kInvalid for a folder without
+// cases.
 Result<Release> build_release(const std::string& folder, std::string_view name, std::string_view version,
-                              std::string_view private_pem, std::string_view note = {});
+                              std::string_view private_pem, std::string_view note = {},
+                              std::optional<std::uint32_t> tolerance_millionths = {});
 
 // The files of a folder of a release, or of a placed version, as verify_golden asks for them. Checks the size.
 Result<Bytes> read_release_file(const std::string& folder, const ManifestFile& file);

@@ -61,6 +61,28 @@ TEST(Release, DescribesAFolderTheSameWayEachTime) {
             release->signed_manifest);
 }
 
+TEST(Release, CarriesTheToleranceThatIsDeclared) {  // M4
+  const TestFolder folder;
+  write_release(folder.path());
+  const auto build = [&](std::optional<std::uint32_t> tolerance) {
+    return build_release(folder.path(), "detector", "1.0.0", key().private_pem, {}, tolerance);
+  };
+  EXPECT_EQ(build({})->manifest.golden[0].tolerance_millionths, kToleranceMillionths);
+  const auto wide = build(20'000);
+  ASSERT_TRUE(wide) << wide.error().message;
+  EXPECT_EQ(wide->manifest.golden[0].tolerance_millionths, 20'000u);
+  EXPECT_EQ(open_manifest(encode(wide->signed_manifest), key().public_pem)->golden[0].tolerance_millionths, 20'000u);
+  EXPECT_NE(wide->signed_manifest, build({})->signed_manifest) << "other content (M1)";
+  const auto none = build(0);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().message, "manifest: golden[0].tolerance_millionths is 0; give 1 to 1000000");
+  fs::remove_all(folder.path() + "/golden");
+  const auto nothing = build(20'000);
+  ASSERT_FALSE(nothing) << "a tolerance of nothing";
+  EXPECT_EQ(nothing.error().code, Code::kInvalid);
+  EXPECT_NE(nothing.error().message.find("no golden case"), std::string::npos) << nothing.error().message;
+}
+
 TEST(Release, RefusesFoldersThatAreNoRelease) {
   struct Case {
     const char* why;
