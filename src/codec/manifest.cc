@@ -69,7 +69,7 @@ Result<void> validate_spec(const std::string& field, const TensorSpec& spec) {
   return {};
 }
 std::uint64_t bytes_of(const TensorSpec& spec) {
-  std::uint64_t bytes = sizeof(float);
+  std::uint64_t bytes = tensor_element_bytes(spec.type);
   for (const std::uint32_t extent : spec.shape) bytes *= extent;
   return bytes;
 }
@@ -78,17 +78,17 @@ Result<void> validate_golden_tensor(const std::string& field, const GoldenTensor
   if (const auto ok = validate_spec(field + ".tensor", golden.tensor); !ok) return ok;
   const std::uint64_t want = bytes_of(golden.tensor);
   if (golden.file.empty()) {
-    if (golden.inline_f32.size() > kGoldenInlineBytesMax) {
-      return refuse(field + ".inline_f32", std::to_string(golden.inline_f32.size()) + " bytes",
+    if (golden.inline_values.size() > kGoldenInlineBytesMax) {
+      return refuse(field + ".inline_values", std::to_string(golden.inline_values.size()) + " bytes",
                     "above " + std::to_string(kGoldenInlineBytesMax) + " put it into a file of the release");
     }
-    if (golden.inline_f32.size() != want) {
-      return refuse(field + ".inline_f32", std::to_string(golden.inline_f32.size()) + " bytes",
+    if (golden.inline_values.size() != want) {
+      return refuse(field + ".inline_values", std::to_string(golden.inline_values.size()) + " bytes",
                     "its shape needs " + std::to_string(want));
     }
     return {};
   }
-  if (!golden.inline_f32.empty())
+  if (!golden.inline_values.empty())
     return refuse(field, "both inline and in file " + shown(golden.file), "give one of the two");
   const ManifestFile* file = find_file(manifest, golden.file);
   if (file == nullptr) return refuse(field + ".file", shown(golden.file), "no file of the release has this path");
@@ -151,6 +151,25 @@ std::string_view file_role_name(FileRole role) {
     case FileRole::kOther: return "other";
   }
   return "unknown";
+}
+
+std::string_view tensor_type_name(TensorType type) {
+  switch (type) {
+    case TensorType::kF32: return "f32";
+    case TensorType::kU8: return "u8";
+    case TensorType::kI64: return "i64";
+    case TensorType::kF16: return "f16";
+  }
+  return "unknown";
+}
+std::size_t tensor_element_bytes(TensorType type) {
+  switch (type) {
+    case TensorType::kF32: return 4;
+    case TensorType::kU8: return 1;
+    case TensorType::kI64: return 8;
+    case TensorType::kF16: return 2;
+  }
+  return 1;
 }
 
 Result<void> validate_model_name(std::string_view name) {

@@ -29,7 +29,9 @@ class SharedWeights;  // shared_weights.h
 
 inline constexpr std::uint64_t kOnnxBytesMax = 2ull << 30;  // protobuf's own limit
 
-struct TensorView {  // dense, row-major float32
+// Dense, row-major float32, whatever type the model's port has: a port of uint8, int64 or float16 is given, and gives,
+// the same numbers. What does not fit is refused: a fraction for an int64, or an int64 that float32 does not hold.
+struct TensorView {
   std::string_view name;
   std::span<const std::int64_t> shape;
   std::span<const float> values;
@@ -45,7 +47,8 @@ const Tensor* find_tensor(const std::vector<Tensor>& tensors, std::string_view n
 
 struct ModelPort {
   std::string name;
-  std::vector<std::int64_t> shape;  // -1: any
+  std::vector<std::int64_t> shape;     // -1: any
+  TensorType type = TensorType::kF32;  // for what the list does not have, too: then the engine judges
 };
 
 class Model {

@@ -2,11 +2,12 @@
 //
 //   FOLDER/model.onnx                                     required
 //   FOLDER/labels.txt  thresholds.*  feature_schema.*     optional
-//   FOLDER/golden/<case>/input.<tensor>.<AxBxC>.f32       optional: float32, little-endian, dense
+//   FOLDER/golden/<case>/input.<tensor>.<AxBxC>.f32       optional: little-endian, dense
 //   FOLDER/golden/<case>/output.<tensor>.<AxBxC>.f32      what must come out
 //
-// Any other file belongs to the release too. <case> and <tensor> are made of [A-Za-z0-9_-]. Names that begin with '.'
-// are left out. Symbolic links and anything that is not a plain file are refused.
+// .f32 says how the numbers of a golden file are written; .u8, .i64 and .f16 are the others (TensorType). Any other
+// file belongs to the release too. <case> and <tensor> are made of [A-Za-z0-9_-]. Names that begin with '.' are left
+// out. Symbolic links and anything that is not a plain file are refused.
 //
 // Threads: pure apart from reading the folder. Cost: one read of every file.
 // Errors:  kInvalid names the file and what would be right; kNotFound the folder or model.onnx is missing.
