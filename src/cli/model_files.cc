@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <iostream>
 #include <memory>
 #include <optional>
 
@@ -39,8 +40,26 @@ void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t tot
   if (sent >= total) std::fputc('\n', stderr);
 }
 
+// M4: what gateways cannot check, and the publisher may not have noticed. Nothing when there is a golden case.
+std::string golden_warning(const Manifest& manifest) {
+  if (!manifest.golden.empty()) return {};
+  return manifest.name + " " + manifest.version +
+         " has no golden case: a gateway will call it staged when it loads, whatever it answers; add "
+         "golden/CASE/input.TENSOR.AxBxC.f32 and golden/CASE/output.TENSOR.AxBxC.f32 to the folder";
+}
+void warn_of_golden(const Common& common, const Manifest& manifest) {
+  const std::string warning = golden_warning(manifest);
+  if (!common.json && !warning.empty()) std::cerr << "tidelock: warning: " << warning << "\n";
+}
+Json with_golden(Json json, const Manifest& manifest) {
+  json["golden_cases"] = manifest.golden.size();
+  if (const std::string warning = golden_warning(manifest); !warning.empty()) json["warning"] = warning;
+  return json;
+}
+
 // M2: the files to the hubs, then the manifest into the ledger.
 int bring(const Common& common, const std::string& folder, const Manifest& manifest, const Bytes& signed_manifest) {
+  warn_of_golden(common, manifest);
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
   (*cluster)->learn();  // every hub shall have the files
@@ -60,10 +79,11 @@ int bring(const Common& common, const std::string& folder, const Manifest& manif
   if (!answer) return report(common, answer.error());
   if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
   return done(common,
-              {{"index", answer->index.value},
-               {"name", manifest.name},
-               {"version", manifest.version},
-               {"bytes", manifest_files_bytes(manifest)}},
+              with_golden({{"index", answer->index.value},
+                           {"name", manifest.name},
+                           {"version", manifest.version},
+                           {"bytes", manifest_files_bytes(manifest)}},
+                          manifest),
               manifest.name + " " + manifest.version + " published at index " + std::to_string(answer->index.value) +
                   "; next: tidelock model stage " + manifest.name + " " + manifest.version);
 }
@@ -99,6 +119,7 @@ int publish(const Common& common, const ModelFilesOptions& options) {
 int sign(const Common& common, const ModelFilesOptions& options) {
   const auto release = signed_release(options);
   if (!release) return report(common, release.error());
+  warn_of_golden(common, release->manifest);
   const std::string inbox = options.bundle + "/inbox/" + options.name + "/" + options.version;
   std::error_code error;
   std::filesystem::create_directories(options.bundle + "/blobs", error);
@@ -113,10 +134,11 @@ int sign(const Common& common, const ModelFilesOptions& options) {
       !ok)
     return report(common, ok.error());
   return done(common,
-              {{"dir", options.bundle},
-               {"name", options.name},
-               {"version", options.version},
-               {"bytes", manifest_files_bytes(release->manifest)}},
+              with_golden({{"dir", options.bundle},
+                           {"name", options.name},
+                           {"version", options.version},
+                           {"bytes", manifest_files_bytes(release->manifest)}},
+                          release->manifest),
               options.name + " " + options.version + " signed into " + options.bundle +
                   "; next: copy what is in it below models.prefix of the bucket, blobs first");
 }
