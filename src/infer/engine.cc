@@ -187,12 +187,16 @@ Result<void> run_case(const Manifest& manifest, const GoldenCase& golden, Model&
 
 }  // namespace
 
+Result<void> verify_golden_case(const Manifest& manifest, std::size_t number, Model& model,
+                                const ReadReleaseFile& read) {
+  auto ok = run_case(manifest, manifest.golden[number], model, read);
+  if (ok) return ok;
+  return fail(ok.error().code, "golden case " + std::to_string(number) + " of " + manifest.name + " " +
+                                   manifest.version + ": " + ok.error().message);
+}
 Result<void> verify_golden(const Manifest& manifest, Model& model, const ReadReleaseFile& read) {
   for (std::size_t i = 0; i < manifest.golden.size(); ++i) {
-    if (const auto ok = run_case(manifest, manifest.golden[i], model, read); !ok) {
-      return fail(ok.error().code, "golden case " + std::to_string(i) + " of " + manifest.name + " " +
-                                       manifest.version + ": " + ok.error().message);
-    }
+    if (auto ok = verify_golden_case(manifest, i, model, read); !ok) return ok;
   }
   return {};
 }

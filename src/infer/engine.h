@@ -91,5 +91,8 @@ Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options = {});
 // `read` gives the bytes of a file of the release (store/models/release.h: read_release_file).
 using ReadReleaseFile = std::function<Result<Bytes>(const ManifestFile& file)>;
 Result<void> verify_golden(const Manifest& manifest, Model& model, const ReadReleaseFile& read);
+// One of them, below manifest.golden.size().
+Result<void> verify_golden_case(const Manifest& manifest, std::size_t number, Model& model,
+                                const ReadReleaseFile& read);
 
 }  // namespace tidelock
