@@ -24,7 +24,9 @@
 //            trust files are fresh (X2, X3: the edge says so, looked at ten times a second). Otherwise the last
 //            verified version is returned, flagged.
 // Verified:  a version is loaded only after the edge verified signature, hashes and golden outputs (M4), and its file
-//            is hashed again before it is parsed.
+//            is hashed again before it is parsed. Then its first golden case is run here, with the engine of this app,
+//            which need not be the edge's: a version whose outputs this engine does not give is not swapped to, counts
+//            as sick, and `problem` names it. Of a version without golden cases the warm-up knows no outputs (M10).
 #pragma once
 
 #include <cstdint>
@@ -96,6 +98,9 @@ class ModelHandle {
   virtual Result<ModelUse> acquire() = 0;
   // Of the frame that was run with `use`. May be called from any thread, and after another version was swapped in.
   virtual void report(const ModelUse& use, FrameVerdict verdict) = 0;
+  // Why the version that the pointer names cannot be used here, if it cannot: not verified yet, damaged, or one that
+  // this app's engine does not run or runs to other outputs. Empty when it is in use. Takes a lock; for logs.
+  virtual std::string problem() = 0;
   // Swaps since the last call, oldest first.
   virtual std::vector<ModelSwap> take_swaps() = 0;
 };

@@ -180,10 +180,50 @@ TEST_F(CliTest, WhatNeedsAHubSaysWhatIsMissing) {
        {"model", "publish", at("release"), "--name", "detector", "--version", "1.0.0", "--key", key},
        "unavailable",
        "model.onnx reached 0 of 1 hubs, a majority is needed; hub-1: 127.0.0.1:"},
+      {"a tolerance that is none",
+       {"model", "publish", at("release"), "--name", "detector", "--version", "1.0.0", "--key", key, "--tolerance",
+        "1%"},
+       "invalid",
+       "--tolerance: tolerance '1%': give 0.000001 to 1, in steps of 0.000001"},
+      {"a tolerance of no golden case",
+       {"model", "publish", at("release"), "--name", "detector", "--version", "1.0.0", "--key", key, "--tolerance",
+        "0.01"},
+       "invalid",
+       "a tolerance is given and no golden case"},
   };
   for (const Case& c : cases) refused(as_operator(c.words), c.code, c.says, c.why);
   EXPECT_EQ(*read_file(there), "a backup of yesterday");
   EXPECT_FALSE(fs::exists(at("backup")) || fs::exists(at("backup.part"))) << "what is not whole is not left there";
+}
+
+TEST_F(CliTest, AReleaseWithoutAGoldenCaseIsSignedWithAWarning) {  // M4
+  fs::create_directory(at("release"));
+  write("release/model.onnx", "model");
+  const std::vector<std::string> words{"model",  "sign",      at("release"),
+                                       "--name", "detector",  "--version",
+                                       "1.0.0",  "--key",     cluster_ + "/model-key.pem",
+                                       "--out",  at("upload")};
+  const auto with = [&](const char* word) {
+    std::vector<std::string> all{word};
+    all.insert(all.end(), words.begin(), words.end());
+    return run(all);
+  };
+  const std::string part = "detector 1.0.0 has no golden case";
+  const Ran said = run(words);
+  EXPECT_EQ(said.code, 0) << said.err;
+  EXPECT_NE(said.err.find("tidelock: warning: " + part), std::string::npos) << said.err;
+  const Ran machine = with("--json");
+  EXPECT_EQ(machine.err, "") << "one place for it";
+  EXPECT_NE(machine.json().value("warning", "").find(part), std::string::npos) << machine.out;
+  EXPECT_EQ(machine.json()["golden_cases"], 0);
+
+  fs::create_directories(at("release/golden/a"));
+  write("release/golden/a/input.x.1.f32", "abcd");
+  write("release/golden/a/output.y.1.f32", "abcd");
+  EXPECT_EQ(run(words).err, "");
+  const Json good = with("--json").json();
+  EXPECT_FALSE(good.contains("warning")) << good;
+  EXPECT_EQ(good["golden_cases"], 1);
 }
 
 TEST_F(CliTest, PeopleReadWhatIsWrongAndThenTheNextStep) {

@@ -77,6 +77,7 @@ void add_catalogue(CLI::App& key, const std::shared_ptr<KeyOptions>& o, const Co
   targets->add_option("--namespace", o->name_space, "its pattern in the root")->required();
   each(targets->add_option("--release", o->releases, "NAME:VERSION=FOLDER to allow"));
   targets->add_option("--publisher", o->publisher, "private key with which `model publish` signs the manifest");
+  targets->add_option("--tolerance", o->tolerance, "as given to `model publish`: the manifest carries it");
   each(targets->add_option("--withdraw", o->withdrawn, "NAME:VERSION to allow no longer"));
   days(targets, o->targets_days);
   rest(targets);

@@ -296,14 +296,16 @@ std::uint64_t version_after(const std::optional<File>& before, std::uint64_t sin
 }
 
 // "camera:1.0.0=FOLDER"
-Result<TrustRelease> read_release(const std::string& given, const std::string& publisher_pem) {
+Result<TrustRelease> read_release(const std::string& given, const std::string& publisher_pem,
+                                  std::optional<std::uint32_t> tolerance_millionths) {
   const std::size_t colon = given.find(':'), equals = given.find('=');
   if (colon == std::string::npos || equals == std::string::npos || equals < colon) {
     return fail(Code::kInvalid,
                 "--release '" + given + "': must be NAME:VERSION=FOLDER, for example camera:1.0.0=camera-1.0.0/");
   }
   TrustRelease out{given.substr(0, colon), given.substr(colon + 1, equals - colon - 1), 0, {}};
-  const auto release = build_release(given.substr(equals + 1), out.name, out.version, publisher_pem);
+  const auto release =
+      build_release(given.substr(equals + 1), out.name, out.version, publisher_pem, {}, tolerance_millionths);
   if (!release) return fail(release.error());
   const Bytes manifest = encode(release->signed_manifest);
   out.manifest_bytes = manifest.size();
@@ -337,8 +339,15 @@ Result<void> change_releases(const KeyOptions& o, TrustTargetsFile& targets) {
     if (!pem) return fail(pem.error());
     publisher = std::move(*pem);
   }
+  std::optional<std::uint32_t> tolerance;
+  if (!o.tolerance.empty()) {
+    if (o.releases.empty()) return fail(Code::kInvalid, "--tolerance is of what --release gives, and none is given");
+    const auto parsed = parse_tolerance(o.tolerance);
+    if (!parsed) return fail(parsed.error().code, "--tolerance: " + parsed.error().message);
+    tolerance = *parsed;
+  }
   for (const std::string& one : o.releases) {
-    auto release = read_release(one, publisher);
+    auto release = read_release(one, publisher, tolerance);
     if (!release) return fail(release.error());
     if (const auto there = at(release->name, release->version); there != targets.releases.end()) {
       if (*there == *release) continue;

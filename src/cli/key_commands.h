@@ -14,6 +14,7 @@ namespace tidelock {
 // Of all of them together: each looks at its own.
 struct KeyOptions {
   std::string out, file, root, previous, snapshot_file, timestamp_file, domain, note, name_space, publisher, role;
+  std::string tolerance;  // of the releases; empty: the manifest's default
   std::vector<std::string> roots, keys, snapshot_keys, timestamp_keys, namespaces, releases, withdrawn, targets;
   std::uint32_t threshold = 1;
   std::uint64_t days = 365, targets_days = 90, snapshot_days = 30, hours = 24;

@@ -124,6 +124,16 @@ TEST_F(KeyTest, FromNothingToACatalogueThatAGatewayTakes) {
   EXPECT_EQ(targets["releases"][0]["manifest_sha256"].get<std::string>(),
             to_hex(sha256(encode(release->signed_manifest))))
       << "of the very manifest that `model publish` makes";
+  fs::create_directories(at("camera-1.0.0/golden/a"));
+  write("camera-1.0.0/golden/a/input.x.1.f32", "abcd");
+  write("camera-1.0.0/golden/a/output.y.1.f32", "abcd");
+  const auto wide = build_release(at("camera-1.0.0"), "camera", "1.1.0", *read_file(pem("publisher")), {}, 20'000);
+  ASSERT_TRUE(wide) << wide.error().message;
+  const Json with =
+      good({"targets", "--root", root1_, "--namespace", "camera*", "--release", "camera:1.1.0=" + at("camera-1.0.0"),
+            "--tolerance", "0.02", "--publisher", pem("publisher"), "--key", pem("vision"), "--out", at("wide.trust")});
+  EXPECT_EQ(with["releases"][0]["manifest_sha256"].get<std::string>(), to_hex(sha256(encode(wide->signed_manifest))))
+      << "with its tolerance, too";
   make_catalogue_rest();
   const Json holds = good(verify({root1_}));
   EXPECT_EQ(holds["standing"], "fresh");

@@ -53,6 +53,31 @@ Result<std::string> read_all(const std::string& path) {
   return out.str();
 }
 
+// X3: hashed again before it is used.
+Result<Bytes> read_checked(const std::string& folder, const ManifestFile& file) {
+  auto bytes = read_all(folder + "/" + file.path);
+  if (bytes && (bytes->size() != file.size_bytes || sha256(*bytes) != file.sha256))
+    return fail(Code::kCorrupt, folder + "/" + file.path + " does not hash to what its manifest says");
+  return bytes;
+}
+
+// The files of a version's first golden case, by their path in the release.
+using GoldenFiles = std::map<std::string, Bytes>;
+Result<GoldenFiles> read_first_golden(const std::string& folder, const Manifest& manifest) {
+  GoldenFiles files;
+  if (manifest.golden.empty()) return files;
+  for (const auto* side : {&manifest.golden[0].inputs, &manifest.golden[0].outputs}) {
+    for (const GoldenTensor& tensor : *side) {
+      const ManifestFile* file = find_file(manifest, tensor.file);
+      if (file == nullptr) continue;  // its values are in the manifest
+      auto bytes = read_checked(folder, *file);
+      if (!bytes) return fail(bytes.error());
+      files.emplace(file->path, std::move(*bytes));
+    }
+  }
+  return files;
+}
+
 struct Loaded {
   std::string version;
   Bytes manifest_sha256;
@@ -160,6 +185,11 @@ class Handle : public ModelHandle {
     verdict == FrameVerdict::kBad ? counted->tally().was_bad() : counted->tally().sick();
   }
 
+  std::string problem() override {
+    const std::lock_guard lock(mutex_);
+    return last_problem_;
+  }
+
   std::vector<ModelSwap> take_swaps() override {
     const std::lock_guard lock(mutex_);
     return std::exchange(swaps_, {});
@@ -250,6 +280,7 @@ class Handle : public ModelHandle {
     swap.pointer_seen_ns = seen_activation_ == activation ? seen_ns_ : now_ns;
     swap.swapped_ns = monotonic_ns_now();
     std::atomic_store(&in_use_, std::move(next));
+    last_problem_.clear();
     activation_.store(activation.value, std::memory_order_relaxed);
     if (swaps_.size() < 1'000) swaps_.push_back(std::move(swap));
     changed_.notify_all();
@@ -304,11 +335,10 @@ class Handle : public ModelHandle {
     if (!manifest) return fail(manifest.error());
     const ManifestFile* file = find_file(*manifest, kModelFileName);
     if (file == nullptr) return fail(Code::kCorrupt, folder + " names no model file");
-    const auto bytes = read_all(folder + "/" + std::string(kModelFileName));
+    const auto bytes = read_checked(folder, *file);
     if (!bytes) return fail(bytes.error());
-    if (bytes->size() != file->size_bytes || sha256(*bytes) != file->sha256) {  // X3: verified again on load
-      return fail(Code::kCorrupt, folder + "/model.onnx does not hash to what its manifest says");
-    }
+    const auto golden = read_first_golden(folder, *manifest);
+    if (!golden) return fail(golden.error());
     auto loaded = std::make_shared<Loaded>();
     loaded->version = pointer.version;
     loaded->manifest_sha256 = pointer.manifest_sha256;
@@ -318,7 +348,7 @@ class Handle : public ModelHandle {
                        ? SharedWeights::open(*bytes, folder + "/" + kWeightsFileName)
                        : Result<std::shared_ptr<const SharedWeights>>(fail(Code::kNotFound, ""));
     auto model = weights ? engine_->load_shared(*bytes, std::move(*weights)) : engine_->load(*bytes);
-    auto warm = model ? warm_up(**model) : Result<void>(fail(model.error()));
+    auto warm = model ? warm_up(*manifest, *golden, **model) : Result<void>(fail(model.error()));
     if (!warm) {  // it verified at the edge, and this process cannot run it: that counts against the version (M5)
       if (held_back_.size() >= kHeldBackMax) held_back_.clear();
       const bool first = !held_back_.contains(pointer.manifest_sha256);
@@ -333,7 +363,16 @@ class Handle : public ModelHandle {
     return std::shared_ptr<const Loaded>(std::move(loaded));
   }
 
-  static Result<void> warm_up(Model& model) {  // M10: the first run allocates
+  // M10: the first run allocates. M4: the edge ran the golden cases in its engine; this app may have chosen another.
+  Result<void> warm_up(const Manifest& manifest, const GoldenFiles& golden, Model& model) const {
+    if (manifest.golden.empty()) return warm_up_with_zeros(model);
+    auto held = verify_golden_case(manifest, 0, model,
+                                   [&](const ManifestFile& file) -> Result<Bytes> { return golden.at(file.path); });
+    if (held) return held;
+    return fail(held.error().code, "with engine " + std::string(engine_->name()) + ", " + held.error().message);
+  }
+
+  static Result<void> warm_up_with_zeros(Model& model) {
     std::vector<Tensor> inputs;
     std::vector<TensorView> views;
     for (const ModelPort& port : model.inputs()) {

@@ -1,6 +1,8 @@
 #include "codec/manifest.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <set>
 
 #include "codec/archive.h"
@@ -67,7 +69,7 @@ Result<void> validate_spec(const std::string& field, const TensorSpec& spec) {
   return {};
 }
 std::uint64_t bytes_of(const TensorSpec& spec) {
-  std::uint64_t bytes = sizeof(float);
+  std::uint64_t bytes = tensor_element_bytes(spec.type);
   for (const std::uint32_t extent : spec.shape) bytes *= extent;
   return bytes;
 }
@@ -76,17 +78,17 @@ Result<void> validate_golden_tensor(const std::string& field, const GoldenTensor
   if (const auto ok = validate_spec(field + ".tensor", golden.tensor); !ok) return ok;
   const std::uint64_t want = bytes_of(golden.tensor);
   if (golden.file.empty()) {
-    if (golden.inline_f32.size() > kGoldenInlineBytesMax) {
-      return refuse(field + ".inline_f32", std::to_string(golden.inline_f32.size()) + " bytes",
+    if (golden.inline_values.size() > kGoldenInlineBytesMax) {
+      return refuse(field + ".inline_values", std::to_string(golden.inline_values.size()) + " bytes",
                     "above " + std::to_string(kGoldenInlineBytesMax) + " put it into a file of the release");
     }
-    if (golden.inline_f32.size() != want) {
-      return refuse(field + ".inline_f32", std::to_string(golden.inline_f32.size()) + " bytes",
+    if (golden.inline_values.size() != want) {
+      return refuse(field + ".inline_values", std::to_string(golden.inline_values.size()) + " bytes",
                     "its shape needs " + std::to_string(want));
     }
     return {};
   }
-  if (!golden.inline_f32.empty())
+  if (!golden.inline_values.empty())
     return refuse(field, "both inline and in file " + shown(golden.file), "give one of the two");
   const ManifestFile* file = find_file(manifest, golden.file);
   if (file == nullptr) return refuse(field + ".file", shown(golden.file), "no file of the release has this path");
@@ -149,6 +151,25 @@ std::string_view file_role_name(FileRole role) {
     case FileRole::kOther: return "other";
   }
   return "unknown";
+}
+
+std::string_view tensor_type_name(TensorType type) {
+  switch (type) {
+    case TensorType::kF32: return "f32";
+    case TensorType::kU8: return "u8";
+    case TensorType::kI64: return "i64";
+    case TensorType::kF16: return "f16";
+  }
+  return "unknown";
+}
+std::size_t tensor_element_bytes(TensorType type) {
+  switch (type) {
+    case TensorType::kF32: return 4;
+    case TensorType::kU8: return 1;
+    case TensorType::kI64: return 8;
+    case TensorType::kF16: return 2;
+  }
+  return 1;
 }
 
 Result<void> validate_model_name(std::string_view name) {
@@ -249,8 +270,9 @@ Result<void> validate_manifest(const Manifest& manifest) {
     };
     if (const auto ok = check(".inputs", golden.inputs); !ok) return ok;
     if (const auto ok = check(".outputs", golden.outputs); !ok) return ok;
-    if (golden.tolerance_millionths == 0 || golden.tolerance_millionths > 1'000'000) {
-      return refuse(field + ".tolerance_millionths", std::to_string(golden.tolerance_millionths), "give 1 to 1000000");
+    if (golden.tolerance_millionths == 0 || golden.tolerance_millionths > kToleranceMillionthsMax) {
+      return refuse(field + ".tolerance_millionths", std::to_string(golden.tolerance_millionths),
+                    "give 1 to " + std::to_string(kToleranceMillionthsMax));
     }
   }
   if (manifest.note.size() > kManifestNoteBytesMax) {
@@ -258,6 +280,19 @@ Result<void> validate_manifest(const Manifest& manifest) {
                   "at most " + std::to_string(kManifestNoteBytesMax));
   }
   return {};
+}
+
+Result<std::uint32_t> parse_tolerance(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const double millionths = value * 1e6;
+  // Decimal fractions are seldom doubles; what is off by more than that was written with more digits.
+  const bool good = error == std::errc{} && end == text.data() + text.size() && millionths > 0.5 &&
+                    millionths <= kToleranceMillionthsMax && std::abs(millionths - std::round(millionths)) < 1e-6;
+  if (good) return static_cast<std::uint32_t>(std::lround(millionths));
+  return fail(Code::kInvalid, "tolerance " + shown(text) +
+                                  ": give 0.000001 to 1, in steps of 0.000001, like 0.002: golden outputs may "
+                                  "differ by that much times max(1, |expected|)");
 }
 
 const ManifestFile* find_file(const Manifest& manifest, std::string_view path) {

@@ -29,6 +29,8 @@ inline constexpr std::size_t kGoldenTensorsMax = 16;             // inputs, and 
 inline constexpr std::size_t kGoldenInlineBytesMax = 64u << 10;  // of one tensor; larger ones are files of the release
 inline constexpr std::size_t kTensorRankMax = 8;
 inline constexpr std::uint64_t kTensorElementsMax = 64u << 20;
+inline constexpr std::uint32_t kToleranceMillionths = 1'000;  // where a publisher declares none
+inline constexpr std::uint32_t kToleranceMillionthsMax = 1'000'000;
 inline constexpr std::size_t kTensorNameBytesMax = 256;
 inline constexpr std::size_t kModelNameBytesMax = 64;
 inline constexpr std::size_t kModelVersionBytesMax = 64;
@@ -44,8 +46,10 @@ enum class FileRole : std::uint8_t { kModel, kLabels, kThresholds, kFeatureSchem
 constexpr FileRole last_enumerator(FileRole) { return FileRole::kOther; }
 std::string_view file_role_name(FileRole role);  // "model", "labels", "thresholds", "feature_schema", "golden", "other"
 
-enum class TensorType : std::uint8_t { kF32 };
-constexpr TensorType last_enumerator(TensorType) { return TensorType::kF32; }
+enum class TensorType : std::uint8_t { kF32, kU8, kI64, kF16 };
+constexpr TensorType last_enumerator(TensorType) { return TensorType::kF16; }
+std::string_view tensor_type_name(TensorType type);  // "f32", "u8", "i64", "f16": how golden files end
+std::size_t tensor_element_bytes(TensorType type);
 
 struct ManifestFile {
   std::string path;  // relative, '/' between parts of [A-Za-z0-9._-], none of them "." or ".."
@@ -70,23 +74,25 @@ struct TensorSpec {  // runtime hint
   }
 };
 
-// float32, little-endian, dense: in `inline_f32`, or in the file of the release that `file` names. One of the two.
+// Elements of the tensor's type, little-endian, dense: in `inline_values`, or in the file of the release that `file`
+// names. One of the two. The type is that of these bytes: what the model takes may be another (infer/engine.h).
 struct GoldenTensor {
   TensorSpec tensor;
   std::string file;
-  Bytes inline_f32;
+  Bytes inline_values;
   friend bool operator==(const GoldenTensor&, const GoldenTensor&) = default;
   template <class A>
   void fields(A& a) {
-    a(tensor, file, inline_f32);
+    a(tensor, file, inline_values);
   }
 };
 
-// M4: running `inputs` must give `outputs`: |got - expected| <= tolerance * max(1, |expected|) for every element.
+// M4: running `inputs` must give `outputs`: |got - expected| <= tolerance * max(1, |expected|) for every element. Where
+// uint8 or int64 are expected the tolerance is absolute, or a class of 5000 would be as good as its neighbour.
 struct GoldenCase {
   std::vector<GoldenTensor> inputs;
   std::vector<GoldenTensor> outputs;
-  std::uint32_t tolerance_millionths = 1000;
+  std::uint32_t tolerance_millionths = kToleranceMillionths;
   friend bool operator==(const GoldenCase&, const GoldenCase&) = default;
   template <class A>
   void fields(A& a) {
@@ -126,6 +132,8 @@ Result<void> validate_model_name(std::string_view name);
 Result<void> validate_model_version(std::string_view version);
 Result<void> validate_manifest_path(std::string_view path);
 Result<void> validate_manifest(const Manifest& manifest);
+// "0.002" is 2000 millionths. kInvalid unless it is a whole number of millionths that a golden case may have.
+Result<std::uint32_t> parse_tolerance(std::string_view text);
 
 // Null when there is none.
 const ManifestFile* find_file(const Manifest& manifest, std::string_view path);

@@ -99,15 +99,20 @@ TEST(Manifest, RefusesFieldsAgainstTheRulesWhenWrittenAndWhenRead) {
       {"a golden file that is not there", [](Manifest& m) { m.golden[0].inputs[0].file = "golden/1"; },
        "no file of the release"},
       {"a golden file of another size", [&](Manifest& m) { m.golden[0].inputs[0].tensor = tensor({3}); }, "needs 12"},
-      {"golden bytes of another size", [](Manifest& m) { m.golden[0].outputs[0].inline_f32 += "1"; }, "needs 4"},
+      {"golden bytes of another size", [](Manifest& m) { m.golden[0].outputs[0].inline_values += "1"; }, "needs 4"},
       {"large golden bytes inline",
        [&](Manifest& m) { m.golden[0].outputs[0] = {tensor({20'000}), "", Bytes(80'000, '\0')}; },
        "a file of the release"},
-      {"inline and in a file", [](Manifest& m) { m.golden[0].inputs[0].inline_f32.assign(8, '\0'); }, "one of the two"},
+      {"inline and in a file", [](Manifest& m) { m.golden[0].inputs[0].inline_values.assign(8, '\0'); },
+       "one of the two"},
       {"a shape without elements", [&](Manifest& m) { m.golden[0].inputs[0].tensor = tensor({0, 4}); }, "no elements"},
       {"a shape that overflows", [&](Manifest& m) { m.inputs[0] = tensor({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}); },
        "too many"},
       {"a shape of 9 dimensions", [&](Manifest& m) { m.inputs[0] = tensor({1, 1, 1, 1, 1, 1, 1, 1, 1}); }, "1 to 8"},
+      {"a golden file of another size for its type",
+       [](Manifest& m) { m.golden[0].inputs[0].tensor.type = TensorType::kI64; }, "needs 16"},
+      {"golden bytes of another size for their type",
+       [](Manifest& m) { m.golden[0].outputs[0].tensor.type = TensorType::kF16; }, "needs 2"},
       {"no tolerance", [](Manifest& m) { m.golden[0].tolerance_millionths = 0; }, "tolerance_millionths is 0"},
       {"a long note", [](Manifest& m) { m.note.assign(1025, 'x'); }, "note is 1025"},
   };
@@ -121,6 +126,42 @@ TEST(Manifest, RefusesFieldsAgainstTheRulesWhenWrittenAndWhenRead) {
     const auto read = open_manifest(sign_unchecked(manifest), key().public_pem);
     ASSERT_FALSE(read) << c.why;
     EXPECT_EQ(read.error().message, written.error().message) << c.why;
+  }
+}
+
+TEST(Manifest, AToleranceIsReadAsItIsWritten) {  // M4
+  struct Case {
+    std::string_view text;
+    std::uint32_t millionths;  // 0: refused
+  };
+  const Case cases[] = {
+      {"0.001", kToleranceMillionths},
+      {"0.000001", 1},
+      {"1e-6", 1},
+      {"0.002", 2'000},
+      {"0.123457", 123'457},
+      {"1", kToleranceMillionthsMax},
+      {"1.0", 1'000'000},
+      {"0", 0},
+      {"-0.001", 0},
+      {"0.0000015", 0},
+      {"0.0000001", 0},
+      {"1.000001", 0},
+      {"1e300", 0},
+      {"nan", 0},
+      {"inf", 0},
+      {"", 0},
+      {"0.001x", 0},
+      {" 0.001", 0},
+      {"1%", 0},
+  };
+  for (const Case& c : cases) {
+    const auto parsed = parse_tolerance(c.text);
+    EXPECT_EQ(parsed ? *parsed : 0, c.millionths) << c.text;
+    if (!parsed) {
+      EXPECT_EQ(parsed.error().code, Code::kInvalid) << c.text;
+      EXPECT_NE(parsed.error().message.find("give 0.000001 to 1, in steps of 0.000001"), std::string::npos) << c.text;
+    }
   }
 }
 

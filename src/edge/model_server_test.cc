@@ -1,5 +1,12 @@
 // The inference server is a stand-in: what Triton documents of its model repository and health APIs, over real HTTP and
-// a real folder. The first test holds the stand-in against those documents, the others hold us against it.
+// a real folder. The first test holds the stand-in against those documents, the others hold us against it. They are:
+//   [R] "Model Repository Extension", docs/protocol/extension_model_repository.md of triton-inference-server/server at
+//       commit 226759603e11ef2aa2255c0eb7f404951606f70d: POST v2/repository/index, .../load and .../unload
+//   [P] "Predict Protocol - Version 2", docs/predict-api/v2/required_api.md of kserve/kserve at commit
+//       00c994162ae1acdeca5738971f5aed08f3cdbbfc: GET v2/models/NAME/versions/VERSION/ready
+//   [M] "Model Management", docs/user_guide/model_management.md of triton-inference-server/server at commit
+//       017a76c505079419404df436aa0e77e0581418eb: control mode EXPLICIT
+// [R] names no values of `state`; those here are the ones of [M] and of servers in the field: READY and UNAVAILABLE.
 #include "edge/model_server.h"
 
 #include <gtest/gtest.h>
@@ -33,6 +40,7 @@ class StandIn {
   void restart() {  // in explicit mode: it comes back with nothing loaded
     const std::lock_guard lock(mutex_);
     loaded_.clear();
+    unloaded_.clear();
   }
   void refuse(std::string why) {
     const std::lock_guard lock(mutex_);
@@ -61,7 +69,38 @@ class StandIn {
     }
     return highest;
   }
-  std::string answer(const std::string& head) {
+  // [R] Every model of the repository, loaded or not; with `ready` only those that are. The version is optional.
+  std::string index(bool only_ready) const {
+    std::set<std::string> names;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder_, ignored)) names.insert(entry.path().filename().string());
+    for (const auto& [name, version] : unloaded_) names.insert(name);
+    std::string list;
+    const auto add = [&](const std::string& name, std::uint64_t version, const char* state, const char* reason) {
+      list += std::string(list.empty() ? "" : ",") + "{\"name\":\"" + name + "\"" +
+              (version == 0 ? "" : ",\"version\":\"" + std::to_string(version) + "\"") + ",\"state\":\"" + state +
+              "\",\"reason\":\"" + reason + "\"}";
+    };
+    for (const std::string& name : names) {
+      const auto loaded = loaded_.find(name);
+      const auto unloaded = unloaded_.find(name);
+      if (loaded != loaded_.end()) {
+        add(name, loaded->second, "READY", "");
+      } else if (!only_ready) {
+        const bool was_here = unloaded != unloaded_.end();
+        add(name, was_here ? unloaded->second : 0, "UNAVAILABLE", was_here ? "unloaded" : "");
+      }
+    }
+    return "[" + list + "]";
+  }
+  // [R] The body is required: a JSON object with an optional boolean.
+  std::string answer_index(const std::string& body) const {
+    const bool ready = body == "{\"ready\":true}";
+    if (!ready && body != "{\"ready\":false}" && body != "{}")
+      return json_error("failed to parse the request JSON buffer");
+    return ScriptedServer::answer(200, index(ready), "Content-Type: application/json\r\n");
+  }
+  std::string answer(const std::string& head, const std::string& body) {
     const std::lock_guard lock(mutex_);
     const std::string method = head.substr(0, head.find(' '));
     const std::string path = head.substr(method.size() + 1, head.find(' ', method.size() + 1) - method.size() - 1);
@@ -69,25 +108,22 @@ class StandIn {
       if (!path.starts_with(before) || !path.ends_with(after)) return {};
       return path.substr(before.size(), path.size() - before.size() - after.size());
     };
-    if (method == "POST" && path == "/v2/repository/index") {
-      std::string list;
-      for (const auto& [name, version] : loaded_) {
-        list += std::string(list.empty() ? "" : ",") + "{\"name\":\"" + name + "\",\"version\":\"" +
-                std::to_string(version) + "\",\"state\":\"READY\",\"reason\":\"\"}";
-      }
-      return ScriptedServer::answer(200, "[" + list + "]", "Content-Type: application/json\r\n");
-    }
+    if (method == "POST" && path == "/v2/repository/index") return answer_index(body);
     const std::string load = between("/v2/repository/models/", "/load");
     if (method == "POST" && !load.empty()) {
       if (!refusal_.empty()) return json_error(refusal_);
       const std::uint64_t version = newest(load);
       if (version == 0) return json_error("failed to load '" + load + "', failed to poll from model repository");
       loaded_[load] = version;
+      unloaded_.erase(load);
       return ScriptedServer::answer(200, "");
     }
     const std::string unload = between("/v2/repository/models/", "/unload");
     if (method == "POST" && !unload.empty()) {
-      loaded_.erase(unload);
+      if (const auto it = loaded_.find(unload); it != loaded_.end()) {
+        unloaded_[unload] = it->second;
+        loaded_.erase(it);
+      }
       return ScriptedServer::answer(200, "");
     }
     const std::string ready = between("/v2/models/", "/ready");
@@ -103,9 +139,10 @@ class StandIn {
 
   const std::string folder_;
   mutable std::mutex mutex_;
-  std::map<std::string, std::uint64_t> loaded_;
+  std::map<std::string, std::uint64_t> loaded_, unloaded_;  // and with which version
   std::string refusal_;
-  ScriptedServer server_{[this](const std::string& head) { return ScriptedServer::Plan{answer(head)}; }};
+  ScriptedServer server_{
+      [this](const std::string& head, const std::string& body) { return ScriptedServer::Plan{answer(head, body)}; }};
 };
 
 class ModelServerTest : public testing::Test {
@@ -147,6 +184,7 @@ class ModelServerTest : public testing::Test {
 TEST_F(ModelServerTest, TheStandInAnswersAsDocumented) {
   fs::create_directories(model_folder() + "/mymodel/3");
   std::ofstream(model_folder() + "/mymodel/3/model.onnx") << "m";
+  fs::create_directories(model_folder() + "/other/1");
   const StandIn triton(model_folder());
   WebClient web{WebOptions{}};
   const struct {
@@ -155,23 +193,41 @@ TEST_F(ModelServerTest, TheStandInAnswersAsDocumented) {
     const char* path;
     int status;
     const char* body;
+    const char* sent = "";
   } documented[] = {
-      {"nothing is loaded at the start in explicit mode", "POST", "/v2/repository/index", 200, "[]"},
-      {"not ready", "GET", "/v2/models/mymodel/ready", 400, ""},
-      {"a load is answered by 200", "POST", "/v2/repository/models/mymodel/load", 200, ""},
-      {"the version policy serves the latest", "GET", "/v2/models/mymodel/versions/3/ready", 200, ""},
-      {"no other version", "GET", "/v2/models/mymodel/versions/2/ready", 400, ""},
-      {"the index names name, version, state and reason", "POST", "/v2/repository/index", 200,
-       "[{\"name\":\"mymodel\",\"version\":\"3\",\"state\":\"READY\",\"reason\":\"\"}]"},
-      {"a failed load has an error in its body", "POST", "/v2/repository/models/none/load", 400,
+      {"[M] nothing is loaded at the start", "POST", "/v2/repository/index", 200, "[]", "{\"ready\":true}"},
+      {"[R] and the index has all that could be", "POST", "/v2/repository/index", 200,
+       "[{\"name\":\"mymodel\",\"state\":\"UNAVAILABLE\",\"reason\":\"\"},"
+       "{\"name\":\"other\",\"state\":\"UNAVAILABLE\",\"reason\":\"\"}]",
+       "{}"},
+      {"[P] not ready", "GET", "/v2/models/mymodel/ready", 400, ""},
+      {"[R] a load is answered by 200", "POST", "/v2/repository/models/mymodel/load", 200, ""},
+      {"[P] the version policy serves the latest", "GET", "/v2/models/mymodel/versions/3/ready", 200, ""},
+      {"[P] no other version", "GET", "/v2/models/mymodel/versions/2/ready", 400, ""},
+      {"[R] the index names name, version, state and reason", "POST", "/v2/repository/index", 200,
+       "[{\"name\":\"mymodel\",\"version\":\"3\",\"state\":\"READY\",\"reason\":\"\"}]", "{\"ready\":true}"},
+      {"[R] `ready` is false by default", "POST", "/v2/repository/index", 200,
+       "[{\"name\":\"mymodel\",\"version\":\"3\",\"state\":\"READY\",\"reason\":\"\"},"
+       "{\"name\":\"other\",\"state\":\"UNAVAILABLE\",\"reason\":\"\"}]",
+       "{\"ready\":false}"},
+      {"[R] a failed index has an error in its body", "POST", "/v2/repository/index", 400,
+       "{\"error\":\"failed to parse the request JSON buffer\"}", "ready"},
+      {"[R] a failed load has an error in its body", "POST", "/v2/repository/models/none/load", 400,
        "{\"error\":\"failed to load 'none', failed to poll from model repository\"}"},
-      {"an unload is answered by 200", "POST", "/v2/repository/models/mymodel/unload", 200, ""},
-      {"and it is gone", "GET", "/v2/models/mymodel/ready", 400, ""},
+      {"[R] an unload is answered by 200", "POST", "/v2/repository/models/mymodel/unload", 200, ""},
+      {"[P] and it is gone", "GET", "/v2/models/mymodel/ready", 400, ""},
+      {"[R] and in the index still", "POST", "/v2/repository/index", 200,
+       "[{\"name\":\"mymodel\",\"version\":\"3\",\"state\":\"UNAVAILABLE\",\"reason\":\"unloaded\"},"
+       "{\"name\":\"other\",\"state\":\"UNAVAILABLE\",\"reason\":\"\"}]",
+       "{}"},
+      {"[R] unless only those that are ready are asked for", "POST", "/v2/repository/index", 200, "[]",
+       "{\"ready\":true}"},
   };
   for (const auto& c : documented) {
     WebRequest request;
     request.method = c.method;
     request.url = triton.url() + c.path;
+    request.body = c.sent;
     const auto answer = web.perform(request);
     ASSERT_TRUE(answer) << c.why << ": " << answer.error().message;
     EXPECT_EQ(answer->status, c.status) << c.why;

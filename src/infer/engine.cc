@@ -6,13 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 
 #include "infer/engines_internal.h"
+#include "infer/tensor_values.h"
 
 namespace tidelock {
 namespace {
@@ -70,6 +70,7 @@ Result<void> check_inputs(const std::vector<ModelPort>& ports, std::span<const T
       return fail(Code::kInvalid, "run: input '" + port.name + "' has " + std::to_string(given->values.size()) +
                                       " values, its shape " + shape_text(shape) + " needs " + std::to_string(elements));
     }
+    if (const auto ok = check_values(port.type, given->values, port.name); !ok) return ok;
   }
   return {};
 }
@@ -120,18 +121,15 @@ Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options) {
 
 namespace {
 
-static_assert(std::endian::native == std::endian::little,
-              "golden tensors are little-endian float32 and copied as they are");
-
 Result<Tensor> golden_tensor(const Manifest& manifest, const GoldenTensor& golden, const ReadReleaseFile& read) {
   Tensor out;
   out.name = golden.tensor.name;
-  std::uint64_t want = sizeof(float);
+  std::uint64_t want = tensor_element_bytes(golden.tensor.type);
   for (const std::uint32_t extent : golden.tensor.shape) {
     out.shape.push_back(extent);
     want *= extent;
   }
-  Bytes bytes = golden.inline_f32;
+  Bytes bytes = golden.inline_values;
   if (!golden.file.empty()) {
     const ManifestFile* file = find_file(manifest, golden.file);
     if (file == nullptr) return fail(Code::kInvalid, "no file '" + golden.file + "' in the manifest");
@@ -143,19 +141,22 @@ Result<Tensor> golden_tensor(const Manifest& manifest, const GoldenTensor& golde
     return fail(Code::kCorrupt, "tensor '" + out.name + "' has " + std::to_string(bytes.size()) +
                                     " bytes, its shape needs " + std::to_string(want));
   }
-  out.values.resize(bytes.size() / sizeof(float));
-  std::memcpy(out.values.data(), bytes.data(), bytes.size());
+  auto values = floats_of(golden.tensor.type, bytes, out.name);
+  if (!values) return fail(values.error());
+  out.values = std::move(*values);
   return out;
 }
 
-Result<void> compare(const Tensor& expected, const Tensor& got, double tolerance) {
+Result<void> compare(const Tensor& expected, TensorType type, const Tensor& got, double tolerance) {
   if (got.shape != expected.shape) {
     return fail(Code::kCorrupt, "output '" + expected.name + "' has shape " + shape_text(got.shape) + ", expected " +
                                     shape_text(expected.shape));
   }
+  const bool whole = type == TensorType::kU8 || type == TensorType::kI64;
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
     const double want = expected.values[i], have = got.values[i];
-    if (std::abs(have - want) <= tolerance * std::max(1.0, std::abs(want))) continue;  // false for NaN as well
+    if (std::abs(have - want) <= tolerance * (whole ? 1.0 : std::max(1.0, std::abs(want))))
+      continue;  // false for NaN as well
     return fail(Code::kCorrupt, "output '" + expected.name + "' element " + std::to_string(i) + " is " +
                                     std::to_string(have) + ", expected " + std::to_string(want) + " within " +
                                     std::to_string(tolerance));
@@ -179,19 +180,23 @@ Result<void> run_case(const Manifest& manifest, const GoldenCase& golden, Model&
     if (!expected) return fail(expected.error());
     const Tensor* got = find_tensor(*outputs, one.tensor.name);
     if (got == nullptr) return fail(Code::kCorrupt, "the model has no output '" + one.tensor.name + "'");
-    if (const auto ok = compare(*expected, *got, golden.tolerance_millionths / 1e6); !ok) return ok;
+    if (const auto ok = compare(*expected, one.tensor.type, *got, golden.tolerance_millionths / 1e6); !ok) return ok;
   }
   return {};
 }
 
 }  // namespace
 
+Result<void> verify_golden_case(const Manifest& manifest, std::size_t number, Model& model,
+                                const ReadReleaseFile& read) {
+  auto ok = run_case(manifest, manifest.golden[number], model, read);
+  if (ok) return ok;
+  return fail(ok.error().code, "golden case " + std::to_string(number) + " of " + manifest.name + " " +
+                                   manifest.version + ": " + ok.error().message);
+}
 Result<void> verify_golden(const Manifest& manifest, Model& model, const ReadReleaseFile& read) {
   for (std::size_t i = 0; i < manifest.golden.size(); ++i) {
-    if (const auto ok = run_case(manifest, manifest.golden[i], model, read); !ok) {
-      return fail(ok.error().code, "golden case " + std::to_string(i) + " of " + manifest.name + " " +
-                                       manifest.version + ": " + ok.error().message);
-    }
+    if (auto ok = verify_golden_case(manifest, i, model, read); !ok) return ok;
   }
   return {};
 }

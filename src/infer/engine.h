@@ -29,7 +29,9 @@ class SharedWeights;  // shared_weights.h
 
 inline constexpr std::uint64_t kOnnxBytesMax = 2ull << 30;  // protobuf's own limit
 
-struct TensorView {  // dense, row-major float32
+// Dense, row-major float32, whatever type the model's port has: a port of uint8, int64 or float16 is given, and gives,
+// the same numbers. What does not fit is refused: a fraction for an int64, or an int64 that float32 does not hold.
+struct TensorView {
   std::string_view name;
   std::span<const std::int64_t> shape;
   std::span<const float> values;
@@ -45,7 +47,8 @@ const Tensor* find_tensor(const std::vector<Tensor>& tensors, std::string_view n
 
 struct ModelPort {
   std::string name;
-  std::vector<std::int64_t> shape;  // -1: any
+  std::vector<std::int64_t> shape;     // -1: any
+  TensorType type = TensorType::kF32;  // for what the list does not have, too: then the engine judges
 };
 
 class Model {
@@ -88,5 +91,8 @@ Result<std::unique_ptr<Engine>> open_engine(const EngineOptions& options = {});
 // `read` gives the bytes of a file of the release (store/models/release.h: read_release_file).
 using ReadReleaseFile = std::function<Result<Bytes>(const ManifestFile& file)>;
 Result<void> verify_golden(const Manifest& manifest, Model& model, const ReadReleaseFile& read);
+// One of them, below manifest.golden.size().
+Result<void> verify_golden_case(const Manifest& manifest, std::size_t number, Model& model,
+                                const ReadReleaseFile& read);
 
 }  // namespace tidelock

@@ -262,6 +262,77 @@ TEST_P(EachEngine, HoldsAModelToItsGoldenOutputs) {  // M4
       << "the model of another version";
 }
 
+TEST_P(EachEngine, HoldsAModelToGoldenFilesOfEachType) {  // M4
+  const auto model = *engine_->load(small_model(5'000));
+  // images of 1: signature is 5001 and 1
+  Manifest manifest = golden_manifest({});
+  GoldenTensor& in = manifest.golden[0].inputs[0];
+  GoldenTensor& out = manifest.golden[0].outputs[0];
+  struct Case {
+    const char* why;
+    TensorType type;
+    Bytes image, expected;
+    std::string says;  // empty: holds
+  };
+  const Case cases[] = {
+      {"float32", TensorType::kF32, f32({1}), f32({5'001, 1}), ""},
+      {"uint8, and 5001 is none", TensorType::kU8, Bytes(1, 1), Bytes("\xFF\1", 2), "element 0 is 5001"},
+      {"int64", TensorType::kI64, Bytes("\1\0\0\0\0\0\0\0", 8), Bytes("\x89\x13\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16), ""},
+      {"int64 beside the class, which a relative tolerance would take", TensorType::kI64, Bytes("\1\0\0\0\0\0\0\0", 8),
+       Bytes("\x8A\x13\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16), "element 0 is 5001"},
+      {"int64 that float32 does not hold", TensorType::kI64, Bytes("\1\0\0\0\0\0\0\0", 8),
+       Bytes("\1\0\0\1\0\0\0\0\1\0\0\0\0\0\0\0", 16), "element 0 is 16777217, which float32 does not hold"},
+      {"float16, where 5001 is 5000", TensorType::kF16, Bytes("\0\x3C", 2), Bytes("\xE2\x6C\0\x3C", 4), ""},
+  };
+  for (const Case& c : cases) {
+    in.tensor.type = out.tensor.type = c.type;
+    out.inline_values = c.expected;
+    const auto held = verify_golden(manifest, *model, [&](const ManifestFile&) -> Result<Bytes> {
+      Bytes all;
+      for (int i = 0; i < 48; ++i) all += c.image;
+      return all;
+    });
+    EXPECT_EQ(held.has_value(), c.says.empty()) << c.why << (held ? "" : ": " + held.error().message);
+    if (held) continue;
+    EXPECT_EQ(held.error().code, Code::kCorrupt) << c.why;
+    EXPECT_NE(held.error().message.find(c.says), std::string::npos) << c.why << ": " << held.error().message;
+  }
+}
+
+TEST_P(EachEngine, TakesAndGivesNumbersInTheTypeOfAPort) {
+  constexpr std::pair<TensorType, std::int64_t> kTypes[] = {// and their numbers in ONNX
+                                                            {TensorType::kF32, 1},
+                                                            {TensorType::kU8, 2},
+                                                            {TensorType::kI64, 7},
+                                                            {TensorType::kF16, 10}};
+  const std::int64_t shape[] = {1, 2};
+  for (const auto& [type, number] : kTypes) {
+    OnnxBuilder b;
+    b.input("x", shape, type);
+    b.output("y", shape, type);
+    b.node("Cast", {"x"}, {"a"}, {onnx_int("to", 1)});
+    b.node("Relu", {"a"}, {"b"});
+    b.node("Cast", {"b"}, {"y"}, {onnx_int("to", number)});
+    const auto model = engine_->load(b.finish("typed"));
+    ASSERT_TRUE(model) << tensor_type_name(type) << ": " << model.error().message;
+    EXPECT_EQ((*model)->inputs()[0].type, type);
+    EXPECT_EQ((*model)->outputs()[0].type, type);
+    const std::vector<float> values{3, 200}, half{0.5f, 1};
+    const TensorView good[] = {{"x", shape, values}}, fraction[] = {{"x", shape, half}};
+    const auto outputs = (*model)->run(good);
+    ASSERT_TRUE(outputs) << tensor_type_name(type) << ": " << outputs.error().message;
+    EXPECT_EQ(outputs->at(0).values, values) << tensor_type_name(type);
+    const auto other = (*model)->run(fraction);
+    const bool whole = type == TensorType::kU8 || type == TensorType::kI64;
+    ASSERT_EQ(other.has_value(), !whole) << tensor_type_name(type) << (other ? "" : ": " + other.error().message);
+    if (whole) {
+      EXPECT_EQ(other.error().code, Code::kInvalid) << tensor_type_name(type);
+    } else {
+      EXPECT_EQ(other->at(0).values, half) << tensor_type_name(type);
+    }
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------- engines
 
 TEST(Engines, SayWhatIsThereAndWhyNot) {

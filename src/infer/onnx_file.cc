@@ -17,8 +17,9 @@ constexpr int kNodeInput = 1, kNodeOutput = 2, kNodeOp = 4, kNodeAttribute = 5;
 constexpr int kAttributeName = 1, kAttributeInt = 3, kAttributeInts = 8, kAttributeType = 20;
 constexpr int kAttributeTypeInt = 2, kAttributeTypeInts = 7;
 constexpr int kTensorDims = 1, kTensorType = 2, kTensorName = 8, kTensorRaw = 9;
-constexpr int kTypeFloat = 1, kTypeInt64 = 7;
-constexpr int kValueName = 1, kValueType = 2, kTypeTensor = 1, kTensorShape = 2, kShapeDim = 1, kDimValue = 1;
+constexpr int kTypeFloat = 1, kTypeUint8 = 2, kTypeInt64 = 7, kTypeFloat16 = 10;
+constexpr int kValueName = 1, kValueType = 2, kTypeTensor = 1, kTensorElement = 1, kTensorShape = 2, kShapeDim = 1,
+              kDimValue = 1;
 constexpr int kIrVersion = 7, kOpset = 12;
 constexpr std::size_t kPortsMax = 256;
 
@@ -41,7 +42,17 @@ BytesView child(BytesView message, int number) {
 ModelPort parse_port(BytesView value_info) {
   ModelPort port;
   port.name = std::string(child(value_info, kValueName));
-  Fields dims(child(child(child(value_info, kValueType), kTypeTensor), kTensorShape));
+  const BytesView tensor_type = child(child(value_info, kValueType), kTypeTensor);
+  Fields parts(tensor_type);
+  Field part;
+  while (parts.next(part)) {
+    if (part.number != kTensorElement) continue;
+    port.type = part.varint == kTypeUint8     ? TensorType::kU8
+                : part.varint == kTypeInt64   ? TensorType::kI64
+                : part.varint == kTypeFloat16 ? TensorType::kF16
+                                              : TensorType::kF32;
+  }
+  Fields dims(child(tensor_type, kTensorShape));
   Field dim;
   while (dims.next(dim) && port.shape.size() < kTensorRankMax) {
     if (dim.number != kShapeDim) continue;
@@ -87,7 +98,16 @@ Bytes tensor(std::string_view name, int type, std::span<const std::int64_t> shap
   put_bytes(out, kTensorRaw, values);
   return out;
 }
-Bytes value_info(std::string_view name, std::span<const std::int64_t> shape) {
+int element_number(TensorType type) {
+  switch (type) {
+    case TensorType::kF32: return kTypeFloat;
+    case TensorType::kU8: return kTypeUint8;
+    case TensorType::kI64: return kTypeInt64;
+    case TensorType::kF16: return kTypeFloat16;
+  }
+  return kTypeFloat;
+}
+Bytes value_info(std::string_view name, std::span<const std::int64_t> shape, TensorType type_of_elements) {
   Bytes dims;
   for (const std::int64_t extent : shape) {
     Bytes dim;
@@ -95,7 +115,7 @@ Bytes value_info(std::string_view name, std::span<const std::int64_t> shape) {
     put_bytes(dims, kShapeDim, dim);
   }
   Bytes tensor_type, type, out;
-  put_int(tensor_type, 1, kTypeFloat);
+  put_int(tensor_type, kTensorElement, element_number(type_of_elements));
   put_bytes(tensor_type, kTensorShape, dims);
   put_bytes(type, kTypeTensor, tensor_type);
   put_bytes(out, kValueName, name);
@@ -141,11 +161,11 @@ Result<OnnxPorts> scan_onnx(BytesView onnx) {
   return ports;
 }
 
-void OnnxBuilder::input(std::string_view name, std::span<const std::int64_t> shape) {
-  put_bytes(inputs_, kGraphInput, value_info(name, shape));
+void OnnxBuilder::input(std::string_view name, std::span<const std::int64_t> shape, TensorType type) {
+  put_bytes(inputs_, kGraphInput, value_info(name, shape, type));
 }
-void OnnxBuilder::output(std::string_view name, std::span<const std::int64_t> shape) {
-  put_bytes(outputs_, kGraphOutput, value_info(name, shape));
+void OnnxBuilder::output(std::string_view name, std::span<const std::int64_t> shape, TensorType type) {
+  put_bytes(outputs_, kGraphOutput, value_info(name, shape, type));
 }
 void OnnxBuilder::weights(std::string_view name, std::span<const std::int64_t> shape, std::span<const float> values) {
   put_bytes(initializers_, kGraphInitializer, tensor(name, kTypeFloat, shape, raw(values)));

@@ -34,11 +34,11 @@ inline OnnxAttribute onnx_ints(std::string name, std::vector<std::int64_t> value
   return {std::move(name), std::move(values), true};
 }
 
-// Builds a float32 model, opset 12, in the order of the calls.
+// Builds a model with float32 weights, opset 12, in the order of the calls.
 class OnnxBuilder {
  public:
-  void input(std::string_view name, std::span<const std::int64_t> shape);
-  void output(std::string_view name, std::span<const std::int64_t> shape);
+  void input(std::string_view name, std::span<const std::int64_t> shape, TensorType type = TensorType::kF32);
+  void output(std::string_view name, std::span<const std::int64_t> shape, TensorType type = TensorType::kF32);
   void weights(std::string_view name, std::span<const std::int64_t> shape, std::span<const float> values);
   void integers(std::string_view name, std::span<const std::int64_t> values);  // int64, one dimension
   void node(std::string_view op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,

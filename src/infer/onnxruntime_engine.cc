@@ -8,15 +8,28 @@
 #include <dlfcn.h>
 #include <onnxruntime_c_api.h>
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <mutex>
 
 #include "infer/onnx_file.h"
 #include "infer/shared_weights.h"
+#include "infer/tensor_values.h"
 
 namespace tidelock {
 namespace {
+
+ONNXTensorElementDataType element_type(TensorType type) {
+  switch (type) {
+    case TensorType::kF32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    case TensorType::kU8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    case TensorType::kI64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    case TensorType::kF16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+  }
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
 
 struct Library {
   const OrtApi* api = nullptr;
@@ -76,13 +89,22 @@ class OnnxruntimeModel final : public Model {
     std::vector<Owned<OrtValue>> values;
     std::vector<const OrtValue*> value_pointers;
     for (const TensorView& input : inputs) names.emplace_back(input.name);
+    std::vector<Bytes> converted(inputs.size());  // of those that are not float32 in the model
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       name_pointers.push_back(names[i].c_str());
       OrtValue** value = values.emplace_back(api.ReleaseValue).out();
+      const TensorType type = type_of(inputs[i].name);
       // ONNX Runtime only reads an input tensor; the cast satisfies an API without a const form.
-      OrtStatus* status = api.CreateTensorWithDataAsOrtValue(
-          library_.cpu_memory, const_cast<float*>(inputs[i].values.data()), inputs[i].values.size_bytes(),
-          inputs[i].shape.data(), inputs[i].shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, value);
+      void* data = const_cast<float*>(inputs[i].values.data());
+      std::size_t size_bytes = inputs[i].values.size_bytes();
+      if (type != TensorType::kF32) {
+        converted[i] = bytes_of(type, inputs[i].values);
+        data = converted[i].data();
+        size_bytes = converted[i].size();
+      }
+      OrtStatus* status =
+          api.CreateTensorWithDataAsOrtValue(library_.cpu_memory, data, size_bytes, inputs[i].shape.data(),
+                                             inputs[i].shape.size(), element_type(type), value);
       if (const auto ok = check(api, status, Code::kInvalid, "input"); !ok) return fail(ok.error());
       value_pointers.push_back(*value);
     }
@@ -102,6 +124,12 @@ class OnnxruntimeModel final : public Model {
   }
 
  private:
+  TensorType type_of(std::string_view input) const {
+    for (const ModelPort& port : ports_.inputs) {
+      if (port.name == input) return port.type;
+    }
+    return TensorType::kF32;
+  }
   Result<Tensor> copy(OrtValue* value, const std::string& name) const {
     const OrtApi& api = *library_.api;
     Owned<OrtTensorTypeAndShapeInfo> info(api.ReleaseTensorTypeAndShapeInfo);
@@ -113,8 +141,11 @@ class OnnxruntimeModel final : public Model {
     out.name = name;
     if (const auto ok = check(api, api.GetTensorElementType(info.get(), &type), Code::kCorrupt, "output"); !ok)
       return fail(ok.error());
-    if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
-      return fail(Code::kCorrupt, "onnxruntime: output '" + name + "' is not float32");
+    constexpr TensorType kKnown[] = {TensorType::kF32, TensorType::kU8, TensorType::kI64, TensorType::kF16};
+    const auto* known =
+        std::find_if(std::begin(kKnown), std::end(kKnown), [&](TensorType one) { return element_type(one) == type; });
+    if (known == std::end(kKnown))
+      return fail(Code::kCorrupt, "onnxruntime: output '" + name + "' is not float32, uint8, int64 or float16");
     if (const auto ok = check(api, api.GetDimensionsCount(info.get(), &rank), Code::kCorrupt, "output"); !ok)
       return fail(ok.error());
     out.shape.resize(rank);
@@ -126,8 +157,10 @@ class OnnxruntimeModel final : public Model {
     void* data = nullptr;
     if (const auto ok = check(api, api.GetTensorMutableData(value, &data), Code::kCorrupt, "output"); !ok)
       return fail(ok.error());
-    const float* begin = static_cast<const float*>(data);
-    out.values.assign(begin, begin + count);
+    auto values =
+        floats_of(*known, BytesView(static_cast<const char*>(data), count * tensor_element_bytes(*known)), name);
+    if (!values) return fail(values.error());
+    out.values = std::move(*values);
     return out;
   }
 

@@ -63,6 +63,9 @@ class BundleTest : public testing::TestWithParam<const char*> {
     manifest_.files = {{std::string(kModelFileName), FileRole::kModel, model_.size(), sha256(model_)},
                        {"labels.txt", FileRole::kLabels, 8, sha256("cat\ndog\n")},
                        {"golden/a/input.x.1.f32", FileRole::kGolden, 4, sha256("abcd")}};
+    manifest_.golden = {{{{{"x", TensorType::kF32, {1}}, "golden/a/input.x.1.f32", {}}},
+                         {{{"y", TensorType::kF32, {1}}, "", Bytes(4, '\0')}},
+                         20'000}};  // not the default
     const auto made = sign_manifest(manifest_, key_.private_pem);
     EXPECT_TRUE(made) << made.error().message;
     signed_ = encode(*made);

@@ -61,17 +61,27 @@ bool parse_shape(std::string_view text, std::vector<std::uint32_t>& shape) {
   }
 }
 
+bool parse_type(std::string_view text, TensorType& type) {
+  for (const TensorType one : {TensorType::kF32, TensorType::kU8, TensorType::kI64, TensorType::kF16}) {
+    if (tensor_type_name(one) != text) continue;
+    type = one;
+    return true;
+  }
+  return false;
+}
+
 struct GoldenName {
   std::string case_name;
   bool is_input = false;
   TensorSpec tensor;
 };
-// golden/<case>/<input|output>.<tensor>.<shape>.f32
+// golden/<case>/<input|output>.<tensor>.<shape>.<f32|u8|i64|f16>
 Result<GoldenName> parse_golden(const std::string& path) {
   const auto bad = [&] {
     return fail(Code::kInvalid, "file " + path +
                                     ": name golden tensors golden/<case>/input.<tensor>.<AxBxC>.f32 or "
-                                    "golden/<case>/output.<tensor>.<AxBxC>.f32");
+                                    "golden/<case>/output.<tensor>.<AxBxC>.f32; u8, i64 and f16 in place of f32 for "
+                                    "files of uint8, int64 and float16");
   };
   GoldenName out;
   const std::size_t first = path.find('/'), second = path.find('/', first + 1);
@@ -83,7 +93,8 @@ Result<GoldenName> parse_golden(const std::string& path) {
     parts.push_back(path.substr(at, dot - at));
     at = dot + 1;
   }
-  if (parts.size() != 4 || parts[3] != "f32" || parts[1].empty() || (parts[0] != "input" && parts[0] != "output"))
+  if (parts.size() != 4 || !parse_type(parts[3], out.tensor.type) || parts[1].empty() ||
+      (parts[0] != "input" && parts[0] != "output"))
     return bad();
   out.is_input = parts[0] == "input";
   out.tensor.name = parts[1];
@@ -124,7 +135,8 @@ Result<std::vector<std::string>> list_files(const std::string& folder) {
 }  // namespace
 
 Result<Release> build_release(const std::string& folder, std::string_view name, std::string_view version,
-                              std::string_view private_pem, std::string_view note) {
+                              std::string_view private_pem, std::string_view note,
+                              std::optional<std::uint32_t> tolerance_millionths) {
   Release release;
   Manifest& manifest = release.manifest;
   manifest.name = name;
@@ -153,7 +165,13 @@ Result<Release> build_release(const std::string& folder, std::string_view name, 
     }
     manifest.files.push_back(std::move(*file));
   }
+  if (tolerance_millionths && golden.empty()) {
+    return fail(Code::kInvalid, "release folder " + folder +
+                                    ": a tolerance is given and no golden case that it could be of; add "
+                                    "golden/<case>/ with its inputs and outputs, or leave the tolerance out");
+  }
   for (auto& [case_name, one] : golden) {
+    if (tolerance_millionths) one.tolerance_millionths = *tolerance_millionths;
     if (manifest.inputs.empty()) {
       for (const GoldenTensor& tensor : one.inputs) manifest.inputs.push_back(tensor.tensor);
       for (const GoldenTensor& tensor : one.outputs) manifest.outputs.push_back(tensor.tensor.name);

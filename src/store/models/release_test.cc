@@ -61,6 +61,43 @@ TEST(Release, DescribesAFolderTheSameWayEachTime) {
             release->signed_manifest);
 }
 
+TEST(Release, TakesGoldenFilesOfEachTypeByTheirEnding) {  // M4
+  const TestFolder folder;
+  write_release(folder.path());
+  write(folder.path() + "/golden/b/input.images.1x2.u8", "ab");
+  write(folder.path() + "/golden/b/output.signature.3.f16", Bytes(6, '\0'));
+  write(folder.path() + "/golden/b/output.class.1.i64", Bytes(8, '\0'));
+  const auto release = build_release(folder.path(), "detector", "1.0.0", key().private_pem);
+  ASSERT_TRUE(release) << release.error().message;
+  const GoldenCase& one = release->manifest.golden.at(0);
+  EXPECT_EQ(one.inputs.at(0).tensor, (TensorSpec{"images", TensorType::kU8, {1, 2}}));
+  EXPECT_EQ(one.outputs.at(0).tensor, (TensorSpec{"class", TensorType::kI64, {1}}));
+  EXPECT_EQ(one.outputs.at(1).tensor, (TensorSpec{"signature", TensorType::kF16, {3}}));
+  EXPECT_EQ(open_manifest(encode(release->signed_manifest), key().public_pem)->golden, release->manifest.golden);
+}
+
+TEST(Release, CarriesTheToleranceThatIsDeclared) {  // M4
+  const TestFolder folder;
+  write_release(folder.path());
+  const auto build = [&](std::optional<std::uint32_t> tolerance) {
+    return build_release(folder.path(), "detector", "1.0.0", key().private_pem, {}, tolerance);
+  };
+  EXPECT_EQ(build({})->manifest.golden[0].tolerance_millionths, kToleranceMillionths);
+  const auto wide = build(20'000);
+  ASSERT_TRUE(wide) << wide.error().message;
+  EXPECT_EQ(wide->manifest.golden[0].tolerance_millionths, 20'000u);
+  EXPECT_EQ(open_manifest(encode(wide->signed_manifest), key().public_pem)->golden[0].tolerance_millionths, 20'000u);
+  EXPECT_NE(wide->signed_manifest, build({})->signed_manifest) << "other content (M1)";
+  const auto none = build(0);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().message, "manifest: golden[0].tolerance_millionths is 0; give 1 to 1000000");
+  fs::remove_all(folder.path() + "/golden");
+  const auto nothing = build(20'000);
+  ASSERT_FALSE(nothing) << "a tolerance of nothing";
+  EXPECT_EQ(nothing.error().code, Code::kInvalid);
+  EXPECT_NE(nothing.error().message.find("no golden case"), std::string::npos) << nothing.error().message;
+}
+
 TEST(Release, RefusesFoldersThatAreNoRelease) {
   struct Case {
     const char* why;
@@ -83,6 +120,11 @@ TEST(Release, RefusesFoldersThatAreNoRelease) {
        Code::kInvalid, "AxBxC"},
       {"a golden file with a broken shape", [](const auto& f) { write(f + "/golden/first/input.i.1xx2.f32", "x"); },
        Code::kInvalid, "AxBxC"},
+      {"a golden file of a type that engines do not have",
+       [](const auto& f) { write(f + "/golden/first/input.i.1.f64", "12345678"); }, Code::kInvalid,
+       "u8, i64 and f16 in place of f32"},
+      {"a golden file of another size for its type",
+       [](const auto& f) { write(f + "/golden/first/input.i.3.i64", "1234567812345678"); }, Code::kInvalid, "needs 24"},
       {"golden outputs without inputs", [](const auto& f) { write(f + "/golden/b/output.y.1.f32", "1234"); },
        Code::kInvalid, "0 tensors"},
       {"too many files",

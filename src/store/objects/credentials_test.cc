@@ -1,4 +1,4 @@
-// Where credentials come from, when they are renewed, and that no message shows them.
+// Where credentials come from, when they are renewed, and that no message and no log shows them.
 #include "store/objects/credentials.h"
 
 #include <sys/stat.h>
@@ -7,6 +7,7 @@
 
 #include "codec/hmac.h"
 #include "store/models/test_folder.h"
+#include "store/objects/secret_watch_fixture.h"
 #include "wire/http/server_fixture.h"
 
 namespace tidelock {
@@ -37,6 +38,7 @@ class CredentialsTest : public testing::Test {
   }
   static void refused(const Result<Credentials>& got, Code code, const std::string& says, const std::string& why) {
     ASSERT_FALSE(got) << why;
+    SecretWatch::failed(got.error());
     EXPECT_EQ(got.error().code, code) << why << ": " << got.error().message;
     EXPECT_NE(got.error().message.find(says), std::string::npos) << why << ": " << got.error().message;
     for (const char* secret : {"hunter2", "c2VjcmV0", "sig=abc"})
@@ -47,6 +49,7 @@ class CredentialsTest : public testing::Test {
                                                "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"};
   TestFolder folder_;
   std::uint64_t now_ = kNoon;
+  const SecretWatch watch_{{"hunter2", "c2VjcmV0", "sig=abc", "the-token", "session-"}};
 };
 
 TEST_F(CredentialsTest, ComeFromTheEnvironment) {

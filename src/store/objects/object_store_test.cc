@@ -231,6 +231,12 @@ TEST_F(ObjectStoreBench, WrongSettingsAreNamed) {
     how.region = c.region;
     refused(open_object_store(how, clock_), Code::kInvalid, c.says, c.why);
   }
+  ObjectStoreOptions of_the_machine;
+  of_the_machine.engine = ObjectEngine::kAzure;
+  of_the_machine.url = "https://a.example/container";
+  of_the_machine.credentials = CredentialKind::kMetadata;
+  refused(open_object_store(of_the_machine, clock_), Code::kInvalid, "credentials = \"metadata\": is for s3",
+          "a machine's role, of which Azure has none");
   ObjectStoreOptions how;
   how.engine = ObjectEngine::kS3;
   how.url = "http://s3.example/bucket";

@@ -130,7 +130,13 @@ class ScriptedServer {
     std::size_t cut_request_after = SIZE_MAX;  // bytes of the body
   };
   using Script = std::function<Plan(const std::string& head)>;
+  // As Script, with the whole body; it forwards nothing.
+  using BodyScript = std::function<Plan(const std::string& head, const std::string& body)>;
   explicit ScriptedServer(Script script, int upstream_port = 0) : script_(std::move(script)), upstream_(upstream_port) {
+    fd_ = listen_on_loopback(&port_);
+    accepting_ = std::thread([this] { accept_all(); });
+  }
+  explicit ScriptedServer(BodyScript script) : body_script_(std::move(script)), upstream_(0) {
     fd_ = listen_on_loopback(&port_);
     accepting_ = std::thread([this] { accept_all(); });
   }
@@ -172,13 +178,23 @@ class ScriptedServer {
       }
       head.append(buffer, static_cast<std::size_t>(got));
     }
-    const std::string body = head.substr(end + 4);
+    std::string body = head.substr(end + 4);
     head.resize(end + 2);
+    if (body_script_) {
+      constexpr std::string_view kLength = "\r\nContent-Length: ";
+      const std::size_t at = head.find(kLength);
+      const std::size_t size = at == std::string::npos ? 0 : std::stoull(head.substr(at + kLength.size()));
+      while (body.size() < size) {
+        const ssize_t got = ::recv(client, buffer, sizeof buffer, 0);
+        if (got <= 0) break;
+        body.append(buffer, static_cast<std::size_t>(got));
+      }
+    }
     Plan plan;
     {
       const std::lock_guard lock(mutex_);
       heads_.push_back(head);
-      plan = script_(head);
+      plan = body_script_ ? body_script_(head, body) : script_(head);
     }
     if (!plan.answer.empty()) {
       send_all(client, plan.answer);
@@ -228,6 +244,7 @@ class ScriptedServer {
   }
 
   const Script script_;
+  const BodyScript body_script_;
   const int upstream_;
   int fd_ = -1, port_ = 0;
   std::atomic<bool> stopping_{false};
