@@ -38,6 +38,7 @@
 #include "edge/in_force_marks.h"
 #include "edge/model_fetch.h"
 #include "edge/model_figures.h"
+#include "edge/model_imports.h"
 #include "edge/model_pointers.h"
 #include "edge/model_recalls.h"
 #include "edge/model_rehash.h"
@@ -147,6 +148,15 @@ class ModelKeeper {
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();
   void show();
+  // model_keeper_import.cc
+  Result<void> open_imports(StoreCareOwner& owner);
+  bool named(const VersionKey& key) const;
+  Result<ImportedBundle> import_bundle(const std::string& path, const StoreCareOwner::Progress& progress);
+  Result<std::unique_ptr<BlobStore::Writer>> open_import_writer(const ManifestFile& file);
+  Result<ImportTerms> begin_import(const Bytes& signed_manifest, const Manifest& manifest);
+  Result<ImportTerms> end_import(const VersionKey& key, bool good);
+  bool drop_imports(const VersionKey& but);
+  Result<std::vector<Garbage>> collect_imported(bool remove);
   bool stopping() const;
   static bool proves_nothing(Code code, bool whole_file);
 
@@ -174,6 +184,7 @@ class ModelKeeper {
   std::map<VersionKey, std::uint64_t> fetched_bytes_;
   std::set<VersionKey> damaged_;                    // on their way back: until verified again, or no longer allowed
   std::vector<std::shared_ptr<Mending>> mendings_;  // who waits for that
+  std::unique_ptr<ModelImports> imports_;           // came on a stick, until a pointer names them
   InForceMarks marks_;
   std::set<std::string> ring_asked_, no_ring_;      // models whose ring was asked for here, and that have none
   std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement
