@@ -32,7 +32,6 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/wall_clock.h"
 #include "codec/manifest.h"
 #include "edge/edge.h"
 #include "edge/site_exchange.h"
@@ -101,7 +100,7 @@ class ModelFetch {
   const EdgeConfig& config_;
   Kv& kv_;
   const Clock& clock_;
-  std::function<std::uint64_t()> wall_ms_ = wall_ms_now;
+  std::function<std::uint64_t()> wall_ms_;  // empty: the real one
   Metrics& metrics_;
   BlobStore& blobs_;
   Counter& downloaded_;

@@ -174,7 +174,8 @@ class ModelKeeper {
   bool trust_expired_ = false;
   Nanos trust_look_at_ = 0;
   std::optional<ModelRecalls> recalls_;
-  std::set<std::string> unlisted_;  // models whose list of recalls could not be written
+  std::unique_ptr<ModelImports> imports_;  // came on a stick, and no pointer has named it yet
+  std::set<std::string> unlisted_;         // models whose list of recalls could not be written
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when
@@ -184,7 +185,6 @@ class ModelKeeper {
   std::map<VersionKey, std::uint64_t> fetched_bytes_;
   std::set<VersionKey> damaged_;                    // on their way back: until verified again, or no longer allowed
   std::vector<std::shared_ptr<Mending>> mendings_;  // who waits for that
-  std::unique_ptr<ModelImports> imports_;           // came on a stick, until a pointer names them
   InForceMarks marks_;
   std::set<std::string> ring_asked_, no_ring_;      // models whose ring was asked for here, and that have none
   std::atomic<std::uint64_t> link_bytes_per_s_{0};  // of the last files that were worth a measurement
