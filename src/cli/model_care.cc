@@ -29,7 +29,7 @@ constexpr std::size_t kLinesMax = 50;  // of a report, unless all are asked for
 struct CareOptions {
   EdgePlace place;
   std::string hub, store;
-  bool repair = false, dry_run = false, all = false;
+  bool repair = false, dry_run = false, all = false, imported = false;
 };
 
 // A node whose store is looked after: an edge, or one hub.
@@ -47,6 +47,13 @@ Result<Json> parsed(const std::string& text) {
   return fail(Code::kCorrupt, "the node's answer is no JSON object; is it of this version?");
 }
 
+Code code_of(const std::string& name) {
+  for (int i = 0; i <= static_cast<int>(Code::kDenied); ++i) {
+    if (code_name(static_cast<Code>(i)) == name) return static_cast<Code>(i);
+  }
+  return Code::kUnavailable;
+}
+
 Result<RespValue> ask_edge(RespClient& edge, std::vector<std::string> words, int timeout_ms) {
   words.insert(words.begin(), "TL.MODEL");
   auto reply = edge.call(words, timeout_ms * kMillisecond);
@@ -54,15 +61,19 @@ Result<RespValue> ask_edge(RespClient& edge, std::vector<std::string> words, int
   return reply;
 }
 
-Result<std::vector<Node>> edge_node(const Common& common, const CareOptions& options) {
-  auto connected = connect_edge(options.place, common.timeout_ms);
+Result<std::vector<Node>> edge_node(const Common& common, const EdgePlace& place, const std::string& bundle = {}) {
+  auto connected = connect_edge(place, common.timeout_ms);
   if (!connected) return fail(connected.error());
   const auto edge = std::make_shared<RespClient>(std::move(*connected));
   std::vector<Node> nodes(1);
-  nodes[0].name = options.place.address();
-  nodes[0].begin = [edge, ms = common.timeout_ms](StoreWork work, bool dry_run) -> Result<void> {
-    static constexpr const char* kWords[] = {"VERIFY", "REPAIR", "GC"};
-    std::vector<std::string> words{kWords[static_cast<std::size_t>(work)]};
+  nodes[0].name = place.address();
+  nodes[0].begin = [edge, ms = common.timeout_ms, bundle](StoreWork work, bool dry_run) -> Result<void> {
+    std::vector<std::string> words{work == StoreWork::kVerify   ? "VERIFY"
+                                   : work == StoreWork::kRepair ? "REPAIR"
+                                   : work == StoreWork::kImport ? "IMPORT"
+                                                                : "GC"};
+    if (work == StoreWork::kImport) words.push_back(bundle);
+    if (work == StoreWork::kCollectImported) words.emplace_back("IMPORTED");
     if (dry_run) words.emplace_back("DRYRUN");
     const auto reply = ask_edge(*edge, std::move(words), ms);
     return reply ? Result<void>() : Result<void>(fail(reply.error()));
@@ -129,7 +140,7 @@ Result<std::vector<Node>> offline_node(const CareOptions& options) {
 
 Result<std::vector<Node>> nodes_of(const Common& common, const CareOptions& options) {
   if (!options.store.empty()) return offline_node(options);
-  if (options.place.given()) return edge_node(common, options);
+  if (options.place.given()) return edge_node(common, options.place);
   if (common.config.empty()) {
     return fail(Code::kInvalid,
                 "whose models? give --run-dir of an edge on this machine, or --config client.toml for the hubs");
@@ -175,7 +186,8 @@ void run_all(std::vector<Node>& nodes, StoreWork work, bool dry_run) {
       }
       nodes[i].done = true;
       if (looked && looked->contains("error")) {
-        nodes[i].end = fail(Code::kUnavailable, (*looked)["error"].value("message", std::string()));
+        const Json& error = (*looked)["error"];
+        nodes[i].end = fail(code_of(error.value("code", std::string())), error.value("message", std::string()));
       } else {
         nodes[i].end = std::move(looked);
       }
@@ -277,9 +289,15 @@ int verify(const Common& common, const CareOptions& options) {
 }
 
 int collect(const Common& common, const CareOptions& options) {
+  if (options.imported && !options.place.given()) {
+    return report(common, Error{Code::kInvalid,
+                                "--imported needs --run-dir of an edge on this machine: a hub has no imported versions",
+                                {},
+                                0});
+  }
   auto nodes = nodes_of(common, options);
   if (!nodes) return report(common, nodes.error());
-  run_all(*nodes, StoreWork::kCollect, options.dry_run);
+  run_all(*nodes, options.imported ? StoreWork::kCollectImported : StoreWork::kCollect, options.dry_run);
   CareOptions shown = options;
   shown.all = true;
   return end(
@@ -294,6 +312,32 @@ int collect(const Common& common, const CareOptions& options) {
 
 }  // namespace
 
+int import_into_edge(const Common& common, const EdgePlace& place, const std::string& bundle) {
+  std::error_code error;
+  const std::string path = std::filesystem::absolute(bundle, error).string();
+  if (error) return report(common, Error{Code::kInvalid, "bundle " + bundle + ": " + error.message(), {}, 0});
+  auto nodes = edge_node(common, place, path);
+  if (!nodes) return report(common, nodes.error());
+  run_all(*nodes, StoreWork::kImport, false);
+  const auto& end = nodes->front().end;
+  if (!end) return report(common, end.error(), "nothing of it was kept");
+  const Json& one = (*end)["imported"];
+  const std::string what = one.value("model", std::string()) + " " + one.value("version", std::string());
+  std::string text = what + ": " + std::to_string(one.value("files", std::size_t{0})) + " files, " +
+                     bytes_words(one.value("bytes", std::uint64_t{0}));
+  if (one.value("verified", false)) {
+    text += "; it is verified here already, and nothing was taken";
+  } else {
+    text += ", " + bytes_words(one.value("new_bytes", std::uint64_t{0})) + " of them new, kept by this edge.\n" +
+            (one.value("named", false)
+                 ? "A pointer names it: it is verified now, against signature, trust files and golden outputs; the "
+                   "edge's log, and model status, say how that went"
+                 : "That proves nothing yet: signature, trust files and golden outputs are checked when it is staged; "
+                   "then no file comes over the link");
+  }
+  return done(common, {{"node", nodes->front().name}, {"imported", one}}, text);
+}
+
 void add_model_care(CLI::App& model, const Common& common, int& exit_code) {
   const auto options = std::make_shared<CareOptions>();
   const auto whose = [&](CLI::App* command) {
@@ -304,8 +348,9 @@ void add_model_care(CLI::App& model, const Common& common, int& exit_code) {
       model.add_subcommand("verify", "read and hash what an edge or the hubs hold of models, against their manifests");
   verify_command->footer(
       "Every file is ok, missing, corrupt, unreferenced, partial or quarantined; exit code 1 when one that a release\n"
-      "needs is not ok. --repair sets damaged files aside and fetches them anew: an edge from its hubs, within its\n"
-      "budgets; a hub from another hub or the object store. Offline, files are checked against their names.\n"
+      "needs is not ok. --repair sets damaged files aside and fetches them anew: an edge from a neighbour of its\n"
+      "site, else from its hubs within its budgets; a hub from another hub or the object store. Offline, files are\n"
+      "checked against their names.\n"
       "example: tidelock model verify --run-dir /run/tidelock/edge-1\n"
       "example: tidelock --config client.toml model verify --repair\n"
       "example: tidelock model verify --store /var/lib/tidelock/hub-1/models");
@@ -324,6 +369,8 @@ void add_model_care(CLI::App& model, const Common& common, int& exit_code) {
       "example: tidelock --config client.toml model gc");
   whose(gc_command);
   gc_command->add_flag("--dry-run", options->dry_run, "only say what would go");
+  gc_command->add_flag("--imported", options->imported,
+                       "of an edge: also what `model import` brought and no pointer names");
   gc_command->callback([options, &common, &exit_code] { exit_code = collect(common, *options); });
 }
 

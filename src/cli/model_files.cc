@@ -10,6 +10,8 @@
 #include <memory>
 #include <optional>
 
+#include "cli/edge_link.h"
+#include "cli/model_care.h"
 #include "cli/openssf.h"
 #include "codec/archive.h"
 #include "codec/signature.h"
@@ -26,6 +28,7 @@ struct ModelFilesOptions {
   std::string folder, name, version, key_file, bundle, public_key_file;
   std::string openssf_key_file, openssf_signature_file;
   std::string tolerance;  // empty: the manifest's default
+  EdgePlace place;
 };
 
 void progress_bar(const std::string& what, std::uint64_t sent, std::uint64_t total) {
@@ -191,6 +194,14 @@ int export_bundle(const Common& common, const ModelFilesOptions& options) {
 }
 
 int import_bundle(const Common& common, const ModelFilesOptions& options) {
+  if (options.place.given()) return import_into_edge(common, options.place, options.bundle);
+  if (options.public_key_file.empty()) {
+    return report(common, Error{Code::kInvalid,
+                                "where to? give --model-key and --config client.toml to bring it to the hubs, or "
+                                "--run-dir of an edge on this machine, which has the key",
+                                {},
+                                0});
+  }
   const auto key = read_file(options.public_key_file);
   if (!key) return report(common, Error{Code::kInvalid, "--model-key " + key.error().message, {}, 0});
   auto bundle = BundleReader::open(options.bundle, *key);
@@ -259,11 +270,16 @@ void add_model_files(CLI::App& model, const Common& common, int& exit_code) {
   export_command->add_option("--model-key", options->public_key_file, "public signing key (PEM)")->required();
   export_command->callback([options, &common, &exit_code] { exit_code = export_bundle(common, *options); });
   auto* import_command = model.add_subcommand(
-      "import", "check such a file against the signing key and bring it to the hubs, as publish does");
+      "import", "check such a file against the signing key and bring it to the hubs, as publish does; or to one edge");
   import_command->footer(
-      "example: tidelock --config client.toml model import detector-2.0.0.zip --model-key model-key.pub.pem");
+      "To an edge it brings the bytes, for a link that is slow or dead: the edge checks signature and hashes with its\n"
+      "own key, and keeps the files until a pointer names the version, or `model gc --imported`. That proves nothing\n"
+      "by itself: staging it checks everything again, and costs no file bytes on the link.\n"
+      "example: tidelock --config client.toml model import detector-2.0.0.zip --model-key model-key.pub.pem\n"
+      "example: tidelock model import /media/stick/detector-2.0.0.zip --run-dir /run/tidelock/edge-1");
   import_command->add_option("bundle", options->bundle, "FILE.zip or FILE.tar")->required();
-  import_command->add_option("--model-key", options->public_key_file, "public signing key (PEM)")->required();
+  import_command->add_option("--model-key", options->public_key_file, "public signing key (PEM); for the hubs");
+  add_edge_place(*import_command, options->place);
   import_command->callback([options, &common, &exit_code] { exit_code = import_bundle(common, *options); });
 }
 

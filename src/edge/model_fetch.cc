@@ -343,7 +343,7 @@ void ModelFetch::tend(const NodeId& session_hub) {
   });
 }
 
-TransferBudget::Time ModelFetch::clocks() const { return {clock_.now(), wall_ms_now()}; }
+TransferBudget::Time ModelFetch::clocks() const { return {clock_.now(), wall_ms_ ? wall_ms_() : wall_ms_now()}; }
 
 Result<void> ModelFetch::store() {
   KvBatch batch;

@@ -77,6 +77,8 @@ class ModelFetch {
   Result<NodeClient*> client(const NodeId& hub);
   // Of the session's probes. Any thread.
   void on_round_trip(Nanos ns) { round_trip_.store(ns, std::memory_order_relaxed); }
+  // Instead of the wall clock, for the days and the hours of a budget. Before the first fetch.
+  void take_wall_clock(std::function<std::uint64_t()> wall_ms) { wall_ms_ = std::move(wall_ms); }
   // An orderly end: what was reserved and not used is given back.
   void settle();
 
@@ -106,6 +108,7 @@ class ModelFetch {
   const EdgeConfig& config_;
   Kv& kv_;
   const Clock& clock_;
+  std::function<std::uint64_t()> wall_ms_;  // empty: the real one
   Metrics& metrics_;
   BlobStore& blobs_;
   const Asks asks_;

@@ -458,5 +458,100 @@ TEST_F(ModelFetchTest, NothingIsChargedWhileTheRateSaysWait) {
   EXPECT_EQ(came("full"), first.size());
 }
 
+constexpr std::uint64_t kWallMinuteMs = 60'000;
+constexpr std::uint64_t kLastMorningMs = 2'240'560'680'000;  // 2040-12-31 09:58 UTC
+
+TEST_F(ModelFetchTest, AMonthThatIsUsedUpPausesAndSaysSoUntilTheNext) {  // M3, C4
+  const Bytes file = noise(1, 90'000);
+  hub_.have(file);
+  config_.transfer.monthly_budget_bytes = 60'000;
+  std::uint64_t wall_ms = kLastMorningMs;
+  const auto begin = [&] {
+    start();
+    fetch_->take_wall_clock([&] { return wall_ms; });
+  };
+  begin();
+  const auto month_bytes = [&] {
+    return static_cast<std::uint64_t>(
+        metrics_.gauge("tidelock_edge_transfer_month_bytes", "As the product says.").value());
+  };
+  struct Case {
+    const char* why;
+    std::uint64_t later_ms;
+    bool restarts;
+  };
+  const Case cases[] = {{"its end is met", 0, false},
+                        {"a restart gives none of it back", kWallMinuteMs, true},
+                        {"the last minute of the month", 14 * 60 * kWallMinuteMs, false}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.why);
+    wall_ms += c.later_ms;
+    if (c.restarts) begin();
+    const auto spent = get(file);
+    ASSERT_FALSE(spent);
+    EXPECT_EQ(spent.error().code, Code::kBusy);
+    EXPECT_GT(spent.error().detail_ns, 0);
+    EXPECT_NE(spent.error().message.find("paused: the monthly budget of 60000 bytes is spent; goes on in "),
+              std::string::npos)
+        << spent.error().message;
+    EXPECT_LE(month_bytes(), 60'000u);
+    EXPECT_LE(hub_.sent_bytes(), 60'000u);
+  }
+  EXPECT_GT(hub_.sent_bytes(), 30'000u);
+  wall_ms = kLastMorningMs + (14 * 60 + 2) * kWallMinuteMs;  // midnight
+  const auto done = get(file);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(came("full"), file.size()) << "it went on at the byte";
+  EXPECT_LE(month_bytes(), 60'000u) << "of the new month";
+}
+
+TEST_F(ModelFetchTest, AWindowThatClosesInATransferPausesItThereAndItGoesOn) {  // M3
+  const Bytes file = noise(1, 3'000'000);
+  hub_.have(file);
+  config_.transfer.windows = {{9 * 60, 10 * 60}};
+  std::uint64_t wall_ms = kLastMorningMs;
+  start();
+  fetch_->take_wall_clock([&] { return wall_ms; });
+  fetch_->begin_version("detector", "1.0.0");
+  const auto paused = fetch_->fetch("hub-1", file_of(file), {}, [&] {
+    if (came("full") > 100'000) wall_ms = kLastMorningMs + 2 * kWallMinuteMs;
+    return true;
+  });
+  ASSERT_FALSE(paused);
+  EXPECT_EQ(paused.error().code, Code::kBusy);
+  EXPECT_EQ(paused.error().message, "paused: transfers run at 09:00-10:00 UTC only; goes on in 1381 min at the latest");
+  EXPECT_GT(paused.error().detail_ns, 0);
+  const std::uint64_t here = came("full");
+  EXPECT_GT(here, 100'000u);
+  EXPECT_LT(here, file.size()) << "what was asked for came, and no more was asked for";
+  EXPECT_EQ(hub_.sent_bytes(), here);
+  wall_ms += 22 * 60 * kWallMinuteMs;
+  ASSERT_FALSE(get(file)) << "the next morning, an hour early";
+  EXPECT_EQ(hub_.sent_bytes(), here);
+  wall_ms += 60 * kWallMinuteMs;
+  const auto done = get(file);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(came("full"), file.size()) << "no byte came twice";
+}
+
+TEST_F(ModelFetchTest, AFileThatWentBadIsRepairedFromANeighbour) {  // X3, M3
+  const Bytes file = noise(1, kSize);
+  hub_.have(file);
+  neighbour_.have(file);
+  with_neighbour();
+  ASSERT_EQ(blobs_->put(file), sha256(file));
+  const std::string path = *blobs_->path(sha256(file));
+  std::filesystem::permissions(path, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+  ASSERT_TRUE(files::replace(path, noise(2, kSize)));
+  ASSERT_EQ(blobs_->verify(sha256(file)).error().code, Code::kCorrupt);
+  start();
+  const auto got = get(file);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_TRUE(blobs_->examine(sha256(file)));
+  EXPECT_EQ(neighbour_.sent_bytes(), kSize);
+  EXPECT_EQ(hub_.sent_bytes(), 0u) << "not a byte crossed the wide-area link";
+  EXPECT_EQ(charged(), 0u);
+}
+
 }  // namespace
 }  // namespace tidelock

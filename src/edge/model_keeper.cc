@@ -75,6 +75,7 @@ Result<std::unique_ptr<ModelKeeper>> ModelKeeper::open(const EdgeConfig& config,
   owner.collect = [at = keeper.get()](bool remove) {
     return at->on_thread<std::vector<Garbage>>([at, remove] { return at->collect(remove); });
   };
+  if (const auto ok = keeper->open_imports(owner); !ok) return fail(ok.error());
   keeper->care_ = std::make_unique<StoreCare>(keeper->room_->blobs(), std::move(owner));
   return keeper;
 }
@@ -191,11 +192,8 @@ bool ModelKeeper::go_on(const std::string& name, const std::string& version) {
   }
   take_queue(std::move(items));
   show();
-  if (recalls_->has({name, version})) return false;  // M7
-  if (damaged_.contains({name, version})) return true;
-  const ModelPointers::Tracked* model = pointers_.of(name);
-  const auto names = [&](const ModelPointers::Pointer& one) { return one.value && one.value->version == version; };
-  return model != nullptr && (names(model->staged) || names(model->current) || names(model->ring));
+  if (recalls_->has({name, version}) || imports_->busy({name, version})) return false;  // M7, M2
+  return damaged_.contains({name, version}) || named({name, version});
 }
 
 void ModelKeeper::take(SessionCame& session) {
@@ -239,6 +237,7 @@ void ModelKeeper::take(RecallsCame& came) {  // M7
   for (const VersionKey& key : fresh) {
     failures_.erase(key);
     damaged_.erase(key);
+    imports_->drop(key);
     if (links_.recalled) links_.recalled(key.first, key.second);
     if (!room_->verified().contains(key)) continue;
     room_->unmark(key);
@@ -436,6 +435,11 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
   if (room_->holds(key, pointer.manifest_sha256)) {
     room_->pin(name, role, room_->verified().at(key).manifest);
     damaged_.erase(key);
+    imports_->drop(key);
+    return;
+  }
+  if (imports_->busy(key)) {  // M2: a stick brings it
+    failures_[key].retry_at = saturating_add(clock_.now(), kReadAgain);
     return;
   }
   const auto failure = failures_.find(key);
@@ -448,7 +452,7 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
       links_.report(EdgeStagedModel{{name, pointer.version}, "the transfer goes on"});
     }
   }
-  if (hub_.empty()) return;  // the next session brings it
+  if (hub_.empty() && imports_->signed_manifest(key) == nullptr) return;  // the next session brings it
   if (const auto done = ensure(name, pointer, role); !done) {
     failed(key, done.error());
     return;
@@ -456,6 +460,7 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
   failures_.erase(key);
   manifests_.erase(key);
   damaged_.erase(key);
+  imports_->drop(key);
   log(LogLevel::kInfo, "models", "version verified", {{"model", name}, {"version", pointer.version}, {"role", role}});
   links_.report(EdgeStagedModel{{name, pointer.version}, {}});
 }
@@ -480,6 +485,9 @@ Result<Bytes> ModelKeeper::signed_manifest(const std::string& name, const ModelP
   if (placed && sha256(*placed) == pointer.manifest_sha256) return placed;
   Bytes& known = manifests_[{name, pointer.version}];
   if (sha256(known) == pointer.manifest_sha256) return known;
+  if (const Bytes* imported = imports_->signed_manifest({name, pointer.version});
+      imported != nullptr && sha256(*imported) == pointer.manifest_sha256)
+    return known = *imported;
   AdminRequest request;
   request.body = ReadKey{model_version_key(name, pointer.version)};
   auto answer = ask(std::move(request));
@@ -545,6 +553,7 @@ Result<void> ModelKeeper::make_room(const std::string& name, const Manifest& man
   needed += largest;
   const auto fits = [&] { return blobs.used_bytes() + needed <= blobs.quota_bytes() || blobs.make_room(needed); };
   if (needed == 0 || fits()) return {};
+  if (drop_imports({name, manifest.version}) && fits()) return {};
   for (const VersionKey& gone : room_->drop_previous(pointers_)) {
     links_.report(EdgeStagedModel{{gone.first, gone.second}, "removed: models.quota_mib has no room for it"});
   }

@@ -38,6 +38,7 @@
 #include "edge/in_force_marks.h"
 #include "edge/model_fetch.h"
 #include "edge/model_figures.h"
+#include "edge/model_imports.h"
 #include "edge/model_pointers.h"
 #include "edge/model_recalls.h"
 #include "edge/model_rehash.h"
@@ -151,6 +152,15 @@ class ModelKeeper {
   void repair_damaged(std::set<VersionKey>& named);
   void end_mending();
   void show();
+  // model_keeper_import.cc
+  Result<void> open_imports(StoreCareOwner& owner);
+  bool named(const VersionKey& key) const;
+  Result<ImportedBundle> import_bundle(const std::string& path, const StoreCareOwner::Progress& progress);
+  Result<std::unique_ptr<BlobStore::Writer>> open_import_writer(const ManifestFile& file);
+  Result<ImportTerms> begin_import(const Bytes& signed_manifest, const Manifest& manifest);
+  Result<ImportTerms> end_import(const VersionKey& key, bool good);
+  bool drop_imports(const VersionKey& but);
+  Result<std::vector<Garbage>> collect_imported(bool remove);
   bool stopping() const;
   static bool proves_nothing(Code code, bool whole_file);
 
@@ -168,7 +178,8 @@ class ModelKeeper {
   bool trust_expired_ = false;
   Nanos trust_look_at_ = 0;
   std::optional<ModelRecalls> recalls_;
-  std::set<std::string> unlisted_;  // models whose list of recalls could not be written
+  std::unique_ptr<ModelImports> imports_;  // came on a stick, and no pointer has named it yet
+  std::set<std::string> unlisted_;         // models whose list of recalls could not be written
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when

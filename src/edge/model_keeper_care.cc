@@ -37,6 +37,7 @@ Result<T> ModelKeeper::on_thread(std::function<Result<T>()> what) {
 }
 template Result<std::vector<StoredRelease>> ModelKeeper::on_thread(std::function<Result<std::vector<StoredRelease>>()>);
 template Result<std::vector<Garbage>> ModelKeeper::on_thread(std::function<Result<std::vector<Garbage>>()>);
+template Result<ImportTerms> ModelKeeper::on_thread(std::function<Result<ImportTerms>()>);
 
 Result<std::vector<StoredRelease>> ModelKeeper::releases() const {
   if (model_key_.empty()) {
@@ -235,9 +236,10 @@ void ModelKeeper::end_mending() {
       }
       if (!file.sha256.empty() && room_->blobs().has(file.sha256)) continue;
       const auto failure = failures_.find(key);
-      cause = failure != failures_.end() ? failure->second.cause
-              : hub_.empty()             ? "this edge has no hub to fetch it from"
-                                         : "no pointer names this version any more";
+      cause = failure != failures_.end()                  ? failure->second.cause
+              : hub_.empty()                              ? "this edge has no hub to fetch it from"
+              : imports_->signed_manifest(key) != nullptr ? "no pointer names it yet: import its bundle again"
+                                                          : "no pointer names this version any more";
     }
     mending->done.set_value(std::move(why));
   }

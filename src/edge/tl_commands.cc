@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kRowsAtOnce = 4096;      // of one RocksDB iterator
 constexpr std::size_t kForgottenAtOnce = 256;  // keys a loop turn forgets
 constexpr std::size_t kInvalidatedMax = 1'000'000;
+constexpr std::size_t kPathBytesMax = 4'096;
 
 std::string_view name_of(Scope scope) {
   switch (scope) {
@@ -174,18 +175,29 @@ void EdgeCommands::tl_health(const Arguments& args, RespReply& reply) {
   reply.ok();
 }
 
-// M8, X3: begun here, done on the care's thread; LOOK says how far it is.
+// M2, M8, X3: begun here, done on the care's thread; LOOK says how far it is.
 void EdgeCommands::tl_model(const Arguments& args, RespReply& reply) {
   const auto is = [&](std::string_view word) { return equal_ignoring_case(args[1], word); };
-  const bool dry_run = args.size() == 3 && equal_ignoring_case(args[2], "DRYRUN");
   if (args.size() == 2 && is("LOOK")) return reply.bulk(model_care_.json());
-  const bool verify = is("VERIFY"), repair = is("REPAIR");
-  if (!(verify || repair || is("GC")) || args.size() > 3 || (args.size() == 3 && (!dry_run || verify)))
-    return reply.error("ERR TL.MODEL: write LOOK, VERIFY, REPAIR [DRYRUN] or GC [DRYRUN]");
-  const StoreWork work = verify ? StoreWork::kVerify : repair ? StoreWork::kRepair : StoreWork::kCollect;
-  if (const auto begun = model_care_.start(work, dry_run); !begun)
-    return reply.error(error_reply(begun.error().code, begun.error().message));
-  reply.ok();
+  const auto begin = [&](StoreWork work, bool dry_run, std::string bundle = {}) {
+    if (const auto begun = model_care_.start(work, dry_run, std::move(bundle)); !begun)
+      return reply.error(error_reply(begun.error().code, begun.error().message));
+    reply.ok();
+  };
+  if (args.size() == 3 && is("IMPORT")) {
+    const std::string_view path = args[2];
+    if (!path.starts_with('/') || path.size() > kPathBytesMax || path.find('\0') != std::string_view::npos)
+      return reply.error("ERR TL.MODEL IMPORT: give the whole path of a bundle on this machine, beginning with '/'");
+    return begin(StoreWork::kImport, false, std::string(path));
+  }
+  const bool dry_run = args.size() > 2 && equal_ignoring_case(args.back(), "DRYRUN");
+  const std::size_t words = args.size() - (dry_run ? 1 : 0);
+  if (words == 2 && is("VERIFY") && !dry_run) return begin(StoreWork::kVerify, false);
+  if (words == 2 && is("REPAIR")) return begin(StoreWork::kRepair, dry_run);
+  if (words == 2 && is("GC")) return begin(StoreWork::kCollect, dry_run);
+  if (words == 3 && is("GC") && equal_ignoring_case(args[2], "IMPORTED"))
+    return begin(StoreWork::kCollectImported, dry_run);
+  reply.error("ERR TL.MODEL: write LOOK, VERIFY, REPAIR [DRYRUN], GC [IMPORTED] [DRYRUN] or IMPORT path");
 }
 
 void EdgeCommands::tl_receipt(ConnectionContext& connection, const Arguments& args, RespReply& reply) {

@@ -129,5 +129,22 @@ TEST_F(TlCommandsTest, ReceiptsGoBeforePlainReadsOfTheConnectionThatAsked) {
   EXPECT_EQ(text({"GET", "k"}), "\"value\"") << "a client that ignores attributes reads on";
 }
 
+TEST_F(TlCommandsTest, WorkOnTheStoreOfModelsIsBegunByItsWords) {  // M2, M8, X3
+  start();
+  const std::string words =
+      "(error) ERR TL.MODEL: write LOOK, VERIFY, REPAIR [DRYRUN], GC [IMPORTED] [DRYRUN] or IMPORT path";
+  const std::string whole =
+      "(error) ERR TL.MODEL IMPORT: give the whole path of a bundle on this machine, beginning with '/'";
+  expect({{{"TL.MODEL", "LOOK"}, "\"{}\""},
+          {{"TL.MODEL", "MEND"}, words},
+          {{"TL.MODEL", "VERIFY", "DRYRUN"}, words},
+          {{"TL.MODEL", "GC", "DRYRUN", "IMPORTED"}, words},
+          {{"TL.MODEL", "REPAIR", "IMPORTED"}, words},
+          {{"TL.MODEL", "IMPORT"}, words},
+          {{"TL.MODEL", "IMPORT", "d.zip"}, whole},
+          {{"TL.MODEL", "IMPORT", "/" + std::string(5'000, 'd')}, whole},
+          {{"TL.MODEL", "import", "/nowhere/d.zip"}, "OK"}});
+}
+
 }  // namespace
 }  // namespace tidelock

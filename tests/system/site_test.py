@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """M3 among the gateways of a site, with real processes: each byte crosses the wide-area link once, whoever is elected may die on the
-way, and a neighbour whose file is damaged costs time only. `site_test.py --bin DIR`."""
+way, a neighbour whose file is damaged costs time only, and a damaged file comes back from a neighbour. `site_test.py --bin DIR`."""
 
 import argparse
 import hashlib
@@ -86,6 +86,20 @@ class Site(unittest.TestCase):
             before = carried(cluster)
             wait_staged_by(releases, "3.0.0", cluster.edges, 120)
             self.assertLess(carried(cluster) - before, QUIET_BYTES, "the one that comes back takes it from its neighbours")
+            # A repair too: whoever has a damaged file gets it from a neighbour, when an operator asks for it.
+            path = payload_at(cluster, elected, releases.payloads["3.0.0"])
+            os.chmod(path, 0o600)
+            with open(path, "r+b") as file:
+                file.seek(SIZE // 2)
+                file.write(b"another word")
+            kind = 'tidelock_edge_transfer_bytes_total{kind="neighbour"}'
+            before, near = carried(cluster), cluster.metrics(elected)[kind]
+            answer = must(cluster.cli_json("model", "verify", "--repair", "--run-dir", cluster.config[elected]["run_dir"],
+                                           with_config=False), "repair")
+            self.assertEqual((answer["sound"], answer["nodes"][0]["repaired"]), (True, 1), answer)
+            self.assertEqual(hashlib.sha256(open(path, "rb").read()).digest(), hashlib.sha256(releases.payloads["3.0.0"]).digest())
+            self.assertGreaterEqual(cluster.metrics(elected)[kind] - near, SIZE)
+            self.assertLess(carried(cluster) - before, QUIET_BYTES, "and nothing of it crossed the wide-area link")
 
     def test_a_damaged_neighbour_costs_time_only(self):
         with Scratch() as folder:

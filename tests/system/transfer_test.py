@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 """M3 with real processes: a version arrives whole over a link that is cut and an edge that is killed, for hardly more bytes than it
-has; a budget stops a transfer, is seen by the operator, and no kill gives any of it back. `transfer_test.py --bin DIR`."""
+has; a budget stops a transfer, is seen by the operator, and no kill gives any of it back; an edge that was away skips a version. `transfer_test.py --bin DIR`."""
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 import unittest
 
 sys.dont_write_bytecode = True
 from harness import Cluster, Scratch, wait_until
-from transfers import EDGE, Releases, disturb, link
+from transfers import EDGE, Releases, disturb, link, must, wait_staged_by
 
 BIN = "."
 SIZE = 3_000_000
@@ -19,8 +21,8 @@ CHUNK_BYTES = 65_536
 
 
 class Transfer(unittest.TestCase):
-    def cluster(self, folder, edge_toml=""):
-        cluster = Cluster(BIN, os.path.join(folder, "cluster"), hubs=1, edges=1, sites=1, links=True)
+    def cluster(self, folder, edge_toml="", edges=1):
+        cluster = Cluster(BIN, os.path.join(folder, "cluster"), hubs=1, edges=edges, sites=edges, links=True)
         self.addCleanup(cluster.close)
         if edge_toml:
             with open(cluster.config_file(EDGE), "a", encoding="utf-8") as out:
@@ -121,6 +123,40 @@ class Transfer(unittest.TestCase):
             total = SIZE + os.path.getsize(os.path.join(releases.base, "model.onnx"))
             self.assertLess(link(cluster)[0] - middle, 1.05 * (total - here) + 400_000 + QUIET_BYTES)
             self.assertEqual(releases.status()["waiting"], [])
+
+    def test_an_edge_that_was_away_comes_straight_to_the_right_version(self):
+        with Scratch() as folder:
+            cluster, releases = self.cluster(folder, edges=2)  # the other one stays: somebody has each version
+            size = SIZE // 3
+            def bring(version, edges):
+                releases.publish(version, releases.noise(size))
+                releases.stage(version)
+                wait_staged_by(releases, version, edges, 120)
+                must(cluster.cli_json("model", "activate", "detector", version), f"activate {version}")
+            bring("1.0.0", (EDGE, "edge-2"))
+            cluster.stop(EDGE)
+            bring("2.0.0", ("edge-2",))
+            bring("3.0.0", ("edge-2",))
+            before = link(cluster)[0]
+            cluster.start(EDGE)
+            room = os.path.join(cluster.config[EDGE]["run_dir"], "models", "detector")
+            wait_until("3.0.0 is verified there", lambda: os.path.exists(os.path.join(room, "3.0.0", "tidelock.verified")), 120)
+            wait_until("it is in force there", lambda: self.models(cluster)["detector"]["current"] == "3.0.0", 30)
+            blobs = os.path.join(cluster.config[EDGE]["data_dir"], "models", "blobs")
+            for version, here in (("2.0.0", False), ("3.0.0", True)):
+                digest = hashlib.sha256(releases.payloads[version]).hexdigest()
+                self.assertEqual(os.path.exists(os.path.join(blobs, "blobs", digest[:2], digest)), here, version)
+            self.assertFalse(os.path.exists(os.path.join(room, "2.0.0")))
+            self.assertNotIn('"version":"2.0.0"', cluster.processes[EDGE].last_words(1_000))
+            metrics = cluster.metrics(EDGE)  # of this start
+            came = metrics['tidelock_edge_transfer_bytes_total{kind="full"}'] + metrics['tidelock_edge_transfer_bytes_total{kind="delta"}']
+            self.assertGreaterEqual(came, size)
+            self.assertLess(came, 1.03 * size, "one version's bytes, not two")
+            self.assertLess(link(cluster)[0] - before, 1.03 * size + EVENT_BYTES + 2 * QUIET_BYTES)
+
+    def models(self, cluster):
+        with cluster.redis(EDGE) as redis:
+            return json.loads(redis.call("TL.INFO"))["models"]
 
 
 if __name__ == "__main__":

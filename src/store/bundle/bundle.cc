@@ -135,6 +135,7 @@ Result<void> BundleWriter::finish() {
 
 struct BundleReader::Impl {
   std::string path;
+  std::unique_ptr<files::Fd> fd;
   archive* in = nullptr;
   Bytes signed_manifest;
   Manifest manifest;
@@ -192,13 +193,15 @@ Result<std::unique_ptr<BundleReader>> BundleReader::open(const std::string& path
   auto impl = std::make_unique<Impl>();
   impl->path = path;
   std::uint64_t size = 0;
-  if (const auto plain = files::open_plain(path, size); !plain) return fail(plain.error());
+  auto plain = files::open_plain(path, size);
+  if (!plain) return fail(plain.error());
+  impl->fd = std::make_unique<files::Fd>(std::move(*plain));
   impl->in = archive_read_new();
   if (impl->in == nullptr) return fail(Code::kUnavailable, "bundle " + path + ": no memory");
   // Nothing else is tried: no compression around it, no other format, no program that unpacks.
   archive_read_support_format_zip(impl->in);
   archive_read_support_format_tar(impl->in);
-  if (archive_read_open_filename(impl->in, path.c_str(), kBlockBytes) != ARCHIVE_OK)
+  if (archive_read_open_fd(impl->in, impl->fd->get(), kBlockBytes) != ARCHIVE_OK)
     return fail(Code::kInvalid, "bundle " + path + ": not a zip or tar: " + said(impl->in));
   const auto first = next_member(impl->in, path);
   if (!first) return fail(first.error());

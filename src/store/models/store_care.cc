@@ -50,11 +50,14 @@ std::string rows(const List& list) {
 }  // namespace
 
 std::string_view store_work_name(StoreWork work) {
-  static constexpr std::string_view kNames[] = {"verify", "repair", "gc"};
+  static constexpr std::string_view kNames[] = {"verify", "repair", "gc", "gc", "import"};
   return kNames[static_cast<std::size_t>(work)];
 }
 
-Result<void> StoreCare::start(StoreWork work, bool dry_run) {
+Result<void> StoreCare::start(StoreWork work, bool dry_run, std::string bundle) {
+  if ((work == StoreWork::kImport && !owner_.import) ||
+      (work == StoreWork::kCollectImported && !owner_.collect_imported))
+    return fail(Code::kInvalid, "this store takes no bundles");
   const std::lock_guard lock(mutex_);
   if (stopping_) return fail(Code::kUnavailable, "this node is stopping");
   if (state_ && state_->running) {
@@ -65,7 +68,7 @@ Result<void> StoreCare::start(StoreWork work, bool dry_run) {
   state_.emplace();
   state_->work = work;
   state_->dry_run = dry_run;
-  thread_ = std::thread([this, work, dry_run] { run(work, dry_run); });
+  thread_ = std::thread([this, work, dry_run, bundle = std::move(bundle)] { run(work, dry_run, bundle); });
   return {};
 }
 
@@ -79,10 +82,22 @@ void StoreCare::stop() {
   if (ending.joinable()) ending.join();
 }
 
-void StoreCare::run(StoreWork work, bool dry_run) {
+void StoreCare::run(StoreWork work, bool dry_run, const std::string& bundle) {
   std::optional<Error> error;
-  if (work == StoreWork::kCollect) {
-    auto garbage = owner_.collect(!dry_run);
+  if (work == StoreWork::kImport) {
+    auto imported =
+        owner_.import(bundle, [this](const std::string& doing, std::uint64_t done_bytes, std::uint64_t total_bytes) {
+          const std::lock_guard lock(mutex_);
+          state_->doing = doing;
+          state_->done_bytes = done_bytes;
+          state_->total_bytes = total_bytes;
+          return !stopping_;
+        });
+    const std::lock_guard lock(mutex_);
+    if (imported) state_->imported = std::move(*imported);
+    if (!imported) error = imported.error();
+  } else if (work == StoreWork::kCollect || work == StoreWork::kCollectImported) {
+    auto garbage = work == StoreWork::kCollect ? owner_.collect(!dry_run) : owner_.collect_imported(!dry_run);
     const std::lock_guard lock(mutex_);
     if (garbage) state_->garbage = std::move(*garbage);
     if (!garbage) error = garbage.error();
@@ -185,7 +200,14 @@ std::string StoreCare::json() const {
     for (const auto& [how_bad, at] : order) files.push_back(report.files[at]);
     out += "," + field("left_off", files.size() - std::min(files.size(), kRowsMax)) + ",\"files\":" + rows(files);
   }
-  if (state.work == StoreWork::kCollect && !state.running && !state.error) {
+  if (state.imported) {
+    const ImportedBundle& one = *state.imported;
+    out += ",\"imported\":{" + field("model", one.model) + "," + field("version", one.version) + "," +
+           field("files", one.files) + "," + field("bytes", one.bytes) + "," + field("new_bytes", one.new_bytes) +
+           ",\"named\":" + (one.named ? "true" : "false") + ",\"verified\":" + (one.verified ? "true" : "false") + "}";
+  }
+  const bool collected = state.work == StoreWork::kCollect || state.work == StoreWork::kCollectImported;
+  if (collected && !state.running && !state.error) {
     std::uint64_t bytes = 0;
     for (const Garbage& one : state.garbage) bytes += one.bytes;
     out += "," + field("garbage", state.garbage.size()) + "," + field("garbage_bytes", bytes) +

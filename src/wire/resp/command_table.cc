@@ -112,7 +112,7 @@ constexpr std::array kCommands = std::to_array<CommandSpec>({
     {"tl.flush", C::kTlFlush, 2, F::kWrite, 0, 0, 0, "Delete every key of a namespace, everywhere; answers how many", "tidelock 0.1", "tidelock", "prefix"},
     {"tl.receipt", C::kTlReceipt, -1, F::kFast, 0, 0, 0, "Receipts with plain reads of this connection, as a RESP3 attribute", "tidelock 0.1", "tidelock", "[ON | OFF]"},
     {"tl.health", C::kTlHealth, -4, F::kFast, 0, 0, 0, "Say how a model version does (OK, BAD or SICK), for the gates of its rollout", "tidelock 0.1", "tidelock", "model version verdict [COUNT frames] [LATENCY_US microseconds] [DRIFT value]"},
-    {"tl.model", C::kTlModel, -2, F::kAdmin | F::kNoMulti, 0, 0, 0, "Begin to VERIFY, REPAIR or GC this edge's store of models, or LOOK how far that is", "tidelock 0.1", "tidelock", "action [DRYRUN]"},
+    {"tl.model", C::kTlModel, -2, F::kAdmin | F::kNoMulti, 0, 0, 0, "Begin to VERIFY, REPAIR or GC this edge's store of models, IMPORT a bundle, or LOOK how far that is", "tidelock 0.1", "tidelock", "action [path | IMPORTED] [DRYRUN]"},
     {"tl.namespace", C::kTlNamespace, -1, F::kReadOnly | F::kFast, 0, 0, 0, "The namespaces and their policies, or that of one key", "tidelock 0.1", "tidelock", "[key]"},
     {"tl.info", C::kTlInfo, 1, F::kFast, 0, 0, 0, "State of this edge: session, proofs, lease, namespaces", "tidelock 0.1", "tidelock", ""},
 });
