@@ -89,6 +89,7 @@ void EdgeCommands::handle(ConnectionContext& connection, const Arguments& args, 
   const RespCommand command = connection.command().id;
   if (command == RespCommand::kGet && get_at_once(connection, args[1], reply)) return;
   connection.copy_references();  // of such reads: what comes now may change the memory they answered from
+  if (command == RespCommand::kMGet && mget_at_once(connection, args, reply)) return;
   if (command == RespCommand::kInfo) return reply.verbatim("txt", info(args));
   if (command == RespCommand::kTlInfo) return reply.bulk(tl_info());
   if (command == RespCommand::kTlNamespace) return tl_namespace(args, reply);

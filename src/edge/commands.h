@@ -138,10 +138,11 @@ class EdgeCommands : public CommandHandler {
   void erase(const Asked& asked, const Arguments& args);
   void exists(const Asked& asked, const Arguments& args);
 
-  // strings.cc; the first two answer at once, or not at all: then the command takes the long way
+  // strings.cc; the first three answer at once, or not at all: then the command takes the long way
   bool get_at_once(ConnectionContext& connection, std::string_view key, RespReply& reply);
+  bool mget_at_once(ConnectionContext& connection, const Arguments& args, RespReply& reply);
   bool set_at_once(const SetArguments& args, bool answer_number, RespReply& reply);
-  static KeyWrite write_of(const SetArguments& args);
+  KeyWrite write_of(const SetArguments& args);
   void get_string(const Asked& asked, std::string_view key, ReadString write);
   void change_string(const Asked& asked, std::string_view key, ChangeString change, FinishString finish);
   void get_value(const Asked& asked, std::string_view key, bool with_receipt);
@@ -236,6 +237,7 @@ class EdgeCommands : public CommandHandler {
   std::string info(const Arguments& sections) const;
   std::string tl_info() const;
 
+  std::vector<std::optional<BytesView>> found_;  // by the MGET under way; kept for its room
   HealthTable health_;
 
   const EdgeConfig& config_;

@@ -12,7 +12,8 @@
 namespace tidelock {
 namespace {
 constexpr Nanos kIdleTick = 1 * kSecond;  // a sign of life, and C2 is looked for
-}
+constexpr std::size_t kRoomsKept = 64, kRoomBytesMax = 8u << 10;
+}  // namespace
 
 CoreLoop::CoreLoop(EventLoop& loop, const ElapsedClock& clock, EdgeCore& core, PageWriter& page, ArenaWriter& arena,
                    L2Store& l2, OutboxDisk& disk, Links& links, Listener listener)
@@ -107,7 +108,7 @@ void CoreLoop::step(What what) {
   in_step_ = true;
   const auto do_all = [this](What one_event) {
     decide(std::move(one_event), actions_);
-    carry_out(actions_);
+    carry_out(actions_, of_this_gateway(actions_));
     actions_.ops.clear();
   };
   if (take_disruption()) {  // C2: before any event that could grant or use a proof
@@ -183,12 +184,25 @@ void CoreLoop::carry_out_together() {
   if (together_.ops.empty()) return;
   in_step_ = true;
   telling_ = false;
-  carry_out(together_);
+  carry_out(together_, true);
   telling_ = true;
   in_step_ = false;
   together_failed_ |= step_failed_;
+  keep_rooms();
   together_.ops.clear();
   publish_gauges();
+}
+
+void CoreLoop::keep_rooms() {
+  const auto keep = [](std::string& room, std::vector<std::string>& rooms) {
+    if (rooms.size() < kRoomsKept && room.capacity() <= kRoomBytesMax) rooms.push_back(std::move(room));
+  };
+  for (auto& op : together_.ops) {
+    auto* put = std::get_if<EntryPut>(&op);
+    if (put == nullptr) continue;
+    keep(put->key, key_rooms_);
+    if (put->entry.value) keep(*put->entry.value, value_rooms_);
+  }
 }
 
 Result<void> CoreLoop::store_all() {
@@ -205,7 +219,6 @@ void CoreLoop::store_failed(const Error& why) {
   post(EdgeOutboxFailed{why.message});
 }
 
-// Whether all that is to be stored is of keys that live on this gateway only.
 bool CoreLoop::of_this_gateway(const EdgeActions& actions) const {
   const auto elsewhere = [this](const std::string& key) {
     return namespace_of(core_.namespaces(), key).scope != Scope::kGateway;
@@ -223,11 +236,12 @@ bool CoreLoop::settle() {
   return !std::exchange(together_failed_, false);
 }
 
-void CoreLoop::carry_out(EdgeActions& actions) {
+// `own`: all that is to be stored is of keys that live on this gateway only.
+void CoreLoop::carry_out(EdgeActions& actions, bool own) {
   // L2 first, all of it or nothing: no reader looks at it beside this thread, so its place among the stores to page and
   // arena (F5) cannot be seen, and what is acknowledged below survives a kill (D1).
   step_failed_ = false;
-  if (const auto stored = l2_.commit(actions, clock_.now(), of_this_gateway(actions)); !stored) {  // D3
+  if (const auto stored = l2_.commit(actions, clock_.now(), own); !stored) {  // D3
     step_failed_ = true;
     store_failed(stored.error());
   }

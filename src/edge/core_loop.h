@@ -93,6 +93,10 @@ class CoreLoop {
   // and shown in page and arena, together with others: by `settle`, or before any other event. Nothing may be
   // acknowledged before `settle` said true. Nothing: not now, then `write`.
   std::optional<WriteDoneOp> write_together(KeyWrite write);
+  // Room for the key and the value of such a write, of one that was carried out: so what is set again and again takes
+  // nothing from the heap. Empty strings.
+  std::string key_room() { return room_of(key_rooms_); }
+  Bytes value_room() { return room_of(value_rooms_); }
   void settle_first() {
     if (!together_.ops.empty()) run([] {});
   }
@@ -117,7 +121,15 @@ class CoreLoop {
   bool take_disruption();
   void look_for_disruption();
   bool look();
-  void carry_out(EdgeActions& actions);
+  void carry_out(EdgeActions& actions, bool own);
+  static std::string room_of(std::vector<std::string>& rooms) {
+    if (rooms.empty()) return {};
+    std::string room = std::move(rooms.back());
+    rooms.pop_back();
+    room.clear();
+    return room;
+  }
+  void keep_rooms();
   void carry_out_together();
   void store_failed(const Error& why);
   bool of_this_gateway(const EdgeActions& actions) const;
@@ -172,7 +184,8 @@ class CoreLoop {
   bool step_failed_ = false;  // L2 did not take the rows of this step
   EdgeActions actions_;       // of the step under way; kept for its room
   EdgeActions together_;      // decided, and not carried out yet; the core remembers it meanwhile
-  bool telling_ = true;       // `listener_` hears of changes when they are carried out
+  std::vector<std::string> key_rooms_, value_rooms_;
+  bool telling_ = true;  // `listener_` hears of changes when they are carried out
   bool together_failed_ = false;
   HotClock hot_clock_;
   ClockReading look_;

@@ -79,6 +79,15 @@ struct L2JournalTest : testing::Test {
     return all;
   }
 
+  std::uint64_t bytes_in_rows() const {
+    std::uint64_t bytes = 0;
+    EXPECT_TRUE(kv->scan(kL2Family, {}, {}, [&](BytesView key, BytesView row) {
+      bytes += key.size() + row.size();
+      return true;
+    }));
+    return bytes;
+  }
+
   L2Options options;
   std::unique_ptr<Kv> kv;
   std::unique_ptr<L2Store> store;
@@ -145,6 +154,7 @@ TEST_F(L2JournalTest, WhatIsTooLargeForItGoesDirectly) {
 
 // Own writes and others, ticks, and processes that end in order, against a map.
 TEST_F(L2JournalTest, AgreesWithAMapThroughRestarts) {
+  options.bytes_max = 64u << 20;  // so that bytes are counted; none is evicted
   for (std::uint64_t seed = 1; seed <= 5; ++seed) {
     open();
     Rng rng(seed);
@@ -171,6 +181,7 @@ TEST_F(L2JournalTest, AgreesWithAMapThroughRestarts) {
             ASSERT_TRUE(store->store_all());
             ASSERT_EQ(listed(), twin) << "seed " << seed << " step " << i;
           }
+          ASSERT_EQ(store->counters().bytes, bytes_in_rows()) << "seed " << seed << " step " << i;
           break;
         default:
           twin[key] = std::string(rng.below(400), static_cast<char>('a' + i % 26));

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::uint32_t kWithValue = 1, kValueElsewhere = 2;  // formats: the first number of a row
 
-struct Row {
+template <class Value>
+struct RowOf {
   std::uint32_t format = kWithValue;
   std::uint64_t clock_run = 0, edge_boot = 0, disruptions = 0;
   Nanos suspended_ns = 0;
@@ -19,7 +20,7 @@ struct Row {
   Nanos proven_at = kNever;
   Stamp stamp;
   bool local = false;
-  std::optional<Bytes> value;
+  std::optional<Value> value;
   L2ValueAt where;
   template <class A>
   void fields(A& a) {
@@ -31,6 +32,42 @@ struct Row {
   }
 };
 
+using Row = RowOf<Bytes>;
+
+// Writes the fields of a row as Encoder does, but for the bytes of its value, to the end of a string that has room.
+class HeadWriter {
+ public:
+  explicit HeadWriter(Bytes& out) : out_(out) {}
+  template <class... Fields>
+  void operator()(Fields&... fields) {
+    (put(fields), ...);
+  }
+
+ private:
+  void put(std::uint64_t number) {
+    while (number >= 0x80) {
+      out_.push_back(static_cast<char>(number | 0x80));
+      number >>= 7;
+    }
+    out_.push_back(static_cast<char>(number));
+  }
+  void put(std::uint32_t number) { put(std::uint64_t{number}); }
+  void put(std::int64_t number) {
+    put((static_cast<std::uint64_t>(number) << 1) ^ static_cast<std::uint64_t>(number >> 63));
+  }
+  void put(bool yes) { out_.push_back(yes ? 1 : 0); }
+  void put(Index index) { put(index.value); }
+  void put(Stamp& stamp) { stamp.fields(*this); }
+  void put(L2ValueAt&) {}  // stands in rows without a value only
+  void put(std::optional<BytesView>& value) {
+    put(value.has_value());
+    if (value) put(std::uint64_t{value->size()});
+  }
+
+  Bytes& out_;
+};
+
+template <class Row>
 Row row_of(const EdgeEntry& entry, const L2Run& run) {
   Row row;
   row.clock_run = run.clock_run;
@@ -52,13 +89,20 @@ bool same_suspend(Nanos a, Nanos b) {
 }  // namespace
 
 Bytes encode_l2_row(const EdgeEntry& entry, const L2Run& run) {
-  Row row = row_of(entry, run);
+  Row row = row_of<Row>(entry, run);
   row.value = entry.value;
   return encode(row);
 }
 
+void append_l2_head(const EdgeEntry& entry, const L2Run& run, Bytes& head) {
+  auto row = row_of<RowOf<BytesView>>(entry, run);
+  if (entry.value) row.value = *entry.value;
+  HeadWriter writer(head);
+  row.fields(writer);
+}
+
 Bytes encode_l2_row_without_value(const EdgeEntry& entry, const L2Run& run) {
-  Row row = row_of(entry, run);
+  Row row = row_of<Row>(entry, run);
   row.format = kValueElsewhere;
   row.where = {hash64(*entry.value), entry.value->size(), kind_of(*entry.value)};
   return encode(row);

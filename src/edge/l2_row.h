@@ -43,6 +43,8 @@ struct L2Row {
 };
 
 Bytes encode_l2_row(const EdgeEntry& entry, const L2Run& run);
+// The same in two pieces, so that the value is not copied for it: all that stands before it goes to the end of `head`.
+void append_l2_head(const EdgeEntry& entry, const L2Run& run, Bytes& head);
 // The same but for the value, which is to be put elsewhere.
 Bytes encode_l2_row_without_value(const EdgeEntry& entry, const L2Run& run);
 // nullopt: bytes that are no row, or an entry whose expiry cannot be judged in this run.

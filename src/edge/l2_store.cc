@@ -71,7 +71,6 @@ class L2Store::Plan {
     else
       changes_[it->second].second = std::move(change);
   }
-  void change_once(BytesView key, Change change) { changes_.emplace_back(key, std::move(change)); }  // of no other
   std::vector<std::pair<std::string, Change>>& changes() { return changes_; }
 
  private:
@@ -166,25 +165,27 @@ std::optional<std::optional<BytesView>> L2Store::on_the_way(std::string_view key
 // All of a step or nothing, whatever kills the process. False: there is nothing to store, or too much for the journal.
 Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
   std::size_t bytes = 0;
+  heads_.clear();
   for (const auto& op : actions.ops) {
     if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && !put->known) {
-      group_.emplace_back(&put->key, change_of(*put, now).row);
+      group(*put, now);
     } else if (const auto* erase = std::get_if<EntryErase>(&op)) {
-      group_.emplace_back(&erase->key, std::nullopt);
-    } else {
-      continue;
+      group_.push_back({&erase->key, true, 0, 0, {}});
     }
-    bytes += RowJournal::bytes_of(*group_.back().first, group_.back().second);
   }
+  const auto head_of = [this](const Grouped& row) {
+    return row.erases ? std::nullopt : std::optional(BytesView(heads_).substr(row.head_at, row.head_bytes));
+  };
+  for (const Grouped& row : group_) bytes += RowJournal::bytes_of(*row.key, head_of(row), row.value);
   if (group_.empty()) return false;
   if (bytes > journal_->half_room_bytes()) return false;
   if (bytes > journal_->room_bytes()) {
     if (auto done = finish_draining(); !done) return fail(done.error());
     begin_draining();
   }
-  for (const auto& [key, row] : group_) {
-    journal_->append(*key, row);
-    if (!broken_.empty()) std::erase(broken_, *key);
+  for (const Grouped& row : group_) {
+    journal_->append(*row.key, head_of(row), row.value);
+    if (!broken_.empty()) std::erase(broken_, *row.key);
   }
   journal_->seal();
   counters_.journaled += group_.size();
@@ -192,26 +193,81 @@ Result<bool> L2Store::put_into_journal(const EdgeActions& actions, Nanos now) {
   return true;
 }
 
+void L2Store::group(const EntryPut& put, Nanos now) {
+  Grouped row{&put.key, false, heads_.size(), 0, {}};
+  if (elsewhere(put.entry)) {
+    heads_ += *change_of(put, now).row;
+  } else {
+    append_l2_head(put.entry, run_, heads_);
+    if (put.entry.value) row.value = *put.entry.value;
+    // One row alone must not empty the store.
+    row.erases = counts() && put.key.size() + heads_.size() - row.head_at + row.value.size() > options_.bytes_max;
+  }
+  row.head_bytes = heads_.size() - row.head_at;
+  group_.push_back(row);
+}
+
 // `next_drained_` goes on only when the rows before it are stored: what failed is tried again, or stays for a replay.
 Result<void> L2Store::carry_on(std::size_t rows) {
   if (!draining()) return {};
-  Plan plan;
-  const auto next = journal_->drain(next_drained_, rows, [&](BytesView key, std::optional<BytesView> row) {
-    Change change;
-    if (row) change.row = Bytes(*row);
-    plan.change_once(key, std::move(change));
-  });
-  const std::size_t count = plan.changes().size();
-  auto done = carry_out(plan, next ? std::nullopt : std::optional(journal_->generation() - 1));
+  carried_.clear();
+  const auto next = journal_->drain(
+      next_drained_, rows, [this](BytesView key, std::optional<BytesView> row) { carried_.push_back({key, row}); });
+  // Each of another key, so in any order; in that of the keys RocksDB finds their places quickest.
+  std::sort(carried_.begin(), carried_.end(), [](const KvRow& a, const KvRow& b) { return a.key < b.key; });
+  auto done = carry_out_carried(next ? std::nullopt : std::optional(journal_->generation() - 1));
   carry_failed_ = !done;
   if (!done) return done;
-  counters_.carried_on += count;
+  counters_.carried_on += carried_.size();
   if (next) {
     next_drained_ = *next;
     return {};
   }
   journal_->drained();
   wants_sync_ = true;
+  return {};
+}
+
+// What carry_out does, of rows that the journal holds, in place. They differ from what is there: each has a version of
+// its own.
+Result<void> L2Store::carry_out_carried(std::optional<std::uint64_t> drained) {
+  std::uint64_t bytes = counters_.bytes;
+  std::vector<std::string> gone;  // values at the cache server that no row leads to any more
+  if (counts() || remote_ != nullptr) {
+    for (const KvRow& row : carried_) {
+      const std::uint64_t hash = hash64(row.key);
+      const auto known = sizes_.find(hash);
+      std::optional<std::size_t> before = known ? *known : std::optional<std::size_t>{};
+      if (!known) {
+        const auto old = old_row(row.key);
+        if (old) before = old->row.size();
+        if (old && old->remote) gone.emplace_back(row.key);
+      }
+      sizes_.forget(hash);  // until it is stored
+      if (before) {
+        bytes -= std::min<std::uint64_t>(bytes, row.key.size() + *before);
+        if (row.value) used(row.key);
+      }
+      if (row.value) bytes += charge(row.key, *row.value);
+    }
+  }
+  KvBatch batch;
+  if (drained) {
+    Drained row{*drained};
+    batch.put(kMetaFamily, kDrainedRow, encode(row));
+  }
+  if (carried_.empty() && !drained) return {};
+  if (counts()) {
+    BytesCounted counted{bytes};
+    batch.put(kMetaFamily, kBytesRow, encode(counted));
+  }
+  if (auto done = kv_.commit_rows(kL2Family, carried_, std::move(batch), Sync::kNone); !done) return done;
+  counters_.bytes = bytes;
+  if (counts() || remote_ != nullptr) {
+    for (const KvRow& row : carried_)
+      sizes_.keep(hash64(row.key), row.value ? std::optional(row.value->size()) : std::nullopt);
+  }
+  for (const std::string& key : gone) remote_->erase(key);
   return {};
 }
 
@@ -286,12 +342,15 @@ std::optional<EdgeEntry> L2Store::find(std::string_view key) const {
   return std::move(row->entry);
 }
 
+bool L2Store::elsewhere(const EdgeEntry& entry) const {
+  return remote_ != nullptr && !entry.local && entry.value && entry.value->size() > kL2InlineBytes &&
+         entry.value->size() <= options_.remote_value_bytes_max;
+}
+
 L2Store::Change L2Store::change_of(const EntryPut& put, Nanos now) const {
   const EdgeEntry& entry = put.entry;
-  const bool elsewhere = remote_ != nullptr && !entry.local && entry.value && entry.value->size() > kL2InlineBytes &&
-                         entry.value->size() <= options_.remote_value_bytes_max;
   Change change;
-  if (!elsewhere) {
+  if (!elsewhere(entry)) {
     change.row = encode_l2_row(entry, run_);
     // One row alone must not empty the store.
     if (counts() && charge(put.key, *change.row) > options_.bytes_max) change.row.reset();
@@ -303,7 +362,7 @@ L2Store::Change L2Store::change_of(const EntryPut& put, Nanos now) const {
   return change;
 }
 
-std::optional<L2Store::Old> L2Store::old_row(const std::string& key) const {
+std::optional<L2Store::Old> L2Store::old_row(BytesView key) const {
   auto bytes = kv_.get(kL2Family, key);
   if (!bytes || !*bytes) return std::nullopt;
   Old old{std::move(**bytes), false};
@@ -375,6 +434,7 @@ Result<void> L2Store::carry_out(Plan& plan, std::optional<std::uint64_t> drained
   std::vector<std::pair<std::string, Change*>> values;
   for (auto& [key, change] : plan.changes()) {
     const auto old = counts() || remote_ != nullptr ? old_row(key) : std::optional<Old>{};
+    sizes_.forget(hash64(key));
     // The core puts what it has found back (hold): neither flash nor server must pay for it.
     const bool there = !change.value || std::find(intact_.begin(), intact_.end(), key) != intact_.end();
     if (old && change.row && old->row == *change.row && there) {

@@ -26,8 +26,9 @@
 // Cost:     find is one RocksDB get (about 2 us) on a miss of memory; at a cache server it waits for that besides, on
 // the
 //           loop (remote_store.h says for how long). commit is one unsynced write for a whole step; with a quota or a
-//           cache server each row of it costs one get more, and a row that is already there as it is costs no write. An
-//           eviction looks at up to kL2EvictRows rows in one commit.
+//           cache server each row of it costs one get more, unless it was the journal's and is still known
+//           (l2_row_sizes.h), and a row that is already there as it is costs no write. An eviction looks at up to
+//           kL2EvictRows rows in one commit.
 #pragma once
 
 #include <bitset>
@@ -45,6 +46,7 @@
 #include "base/result.h"
 #include "codec/typed_value.h"
 #include "edge/l2_row.h"
+#include "edge/l2_row_sizes.h"
 #include "protocol/edge_core.h"
 #include "store/kv/kv.h"
 #include "store/kv/row_journal.h"
@@ -130,13 +132,16 @@ class L2Store : public EdgeStore {
   };
   class Plan;  // the changes of one commit
   bool counts() const { return options_.bytes_max != kL2Unbounded; }
-  std::optional<Old> old_row(const std::string& key) const;
+  std::optional<Old> old_row(BytesView key) const;
+  bool elsewhere(const EdgeEntry& entry) const;  // the value goes to the cache server
   Change change_of(const EntryPut& put, Nanos now) const;
   Result<void> carry_out(Plan& plan, std::optional<std::uint64_t> drained = std::nullopt);
   Result<void> open_journal();
   Result<bool> put_into_journal(const EdgeActions& actions, Nanos now);
   Result<void> put_at_once(const EdgeActions& actions, Nanos now, bool own);
   Result<void> carry_on(std::size_t rows);
+  Result<void> carry_out_carried(std::optional<std::uint64_t> drained);
+  void group(const EntryPut& put, Nanos now);
   void begin_draining();
   Result<void> finish_draining();
   std::optional<std::optional<BytesView>> on_the_way(std::string_view key) const;
@@ -160,7 +165,16 @@ class L2Store : public EdgeStore {
   std::unique_ptr<RowJournal> journal_;
   std::size_t next_drained_ = 0;
   Nanos filling_since_ = kNever;
-  std::vector<std::pair<const std::string*, std::optional<Bytes>>> group_;  // of the step under way
+  struct Grouped {  // a row of the step under way: its head lies in heads_, the value in the step
+    const std::string* key;
+    bool erases;
+    std::size_t head_at, head_bytes;
+    BytesView value;
+  };
+  std::vector<Grouped> group_;
+  Bytes heads_;
+  std::vector<KvRow> carried_;
+  L2RowSizes sizes_;
   bool carry_failed_ = false;
   bool wants_sync_ = false;
   Nanos sync_at_ = kForever;  // when own rows that went to RocksDB at once are to be synced

@@ -75,6 +75,46 @@ TEST(L2Row, SaysOnlyWhatStillHolds) {
   }
 }
 
+TEST(L2Row, ItsHeadAndTheValueAreTheRow) {
+  const L2Run run{1ull << 60, 300, 5, -7};
+  std::vector<EdgeEntry> entries = {entry_of("value", 9), entry_of(std::string(300, 'v'), 1ull << 50), {}};
+  entries.back().local = true;
+  entries.back().expires_at = 0;
+  for (const EdgeEntry& entry : entries) {
+    Bytes head = "before";
+    append_l2_head(entry, run, head);
+    EXPECT_EQ(head + entry.value.value_or(""), "before" + encode_l2_row(entry, run));
+  }
+}
+
+TEST(L2RowSizes, KnowsWhatWasKeptLast) {
+  L2RowSizes sizes;
+  EXPECT_FALSE(sizes.find(1));
+  sizes.keep(1, 100);
+  sizes.keep(2, std::nullopt);
+  ASSERT_TRUE(sizes.find(1) && sizes.find(2));
+  EXPECT_EQ(*sizes.find(1), 100u);
+  EXPECT_EQ(*sizes.find(2), std::nullopt) << "there is no row";
+  EXPECT_FALSE(sizes.find(3));
+  sizes.keep(1, 0);
+  EXPECT_EQ(*sizes.find(1), 0u);
+  sizes.forget(1);
+  EXPECT_FALSE(sizes.find(1));
+  // More keys of one line than it has room for: the last ones are known, and none is taken for another.
+  constexpr std::uint64_t kKeys = 100;
+  for (std::uint64_t key = 0; key < kKeys; ++key) sizes.keep(key, key);
+  std::size_t known = 0;
+  for (std::uint64_t key = 0; key < kKeys; ++key) {
+    const auto found = sizes.find(key);
+    if (found) {
+      EXPECT_EQ(*found, key);
+    }
+    known += found ? 1 : 0;
+  }
+  EXPECT_EQ(known, 4u);
+  EXPECT_TRUE(sizes.find(kKeys - 1));
+}
+
 TEST(L2Row, DamageIsAMiss) {
   const L2Run run{1, 2, 0, 0};
   for (const Bytes& row :

@@ -104,6 +104,29 @@ bool EdgeCommands::get_at_once(ConnectionContext& connection, std::string_view k
   return true;
 }
 
+// Of keys that memory has, all of them: as of one instant, and no value is copied twice.
+bool EdgeCommands::mget_at_once(ConnectionContext&, const Arguments& args, RespReply& reply) {
+  core_.settle_first();  // memory does not know yet what was written together
+  found_.clear();
+  std::size_t bytes = 0;
+  for (std::size_t i = 1; i < args.size(); ++i) {
+    const auto held = core_.core().memory().peek(args[i]);
+    if (!held) return false;
+    bytes += held->value ? held->value->size() : 0;
+  }
+  if (bytes > kAnswerBytesMax) return false;
+  core_.expect({args.data() + 1, args.size() - 1});
+  for (std::size_t i = 1; i < args.size(); ++i) {
+    const auto entry = core_.hit(args[i]);
+    if (!entry) return false;
+    const bool text = entry->value && kind_of(*entry->value) == ValueKind::kString;
+    found_.push_back(text ? std::optional(string_of(*entry->value)) : std::nullopt);
+  }
+  reply.array(found_.size());
+  for (const auto& text : found_) text ? reply.bulk_reference(*text) : reply.null();
+  return true;
+}
+
 void EdgeCommands::get_range(const Asked& asked, const Arguments& args) {
   const auto from = parse_resp_integer(args[2]), to = parse_resp_integer(args[3]);
   if (!from || !to) return answer_error(asked, std::string(kNotAnInteger));
@@ -147,8 +170,10 @@ void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
 
 KeyWrite EdgeCommands::write_of(const SetArguments& args) {
   KeyWrite write;
-  write.key = std::string(args.key);
-  write.value = stored_string(args.value);
+  write.key = core_.key_room();
+  write.key = args.key;
+  write.value = core_.value_room();
+  args.value.starts_with(kTypedValueMark) ? * write.value = stored_string(args.value) : write.value->assign(args.value);
   write.keep_ttl = args.keep_ttl;
   if (args.ttl_ms) write.ttl_ns = duration_of_ms(*args.ttl_ms);
   if (args.expires_at_ms) {  // DESIGN 5: an absolute time is converted once

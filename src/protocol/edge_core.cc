@@ -32,6 +32,12 @@ EdgeCore::EdgeCore(EdgeOptions options, const EdgeMemory& memory, const EdgeStor
   if (!TIDELOCK_MUTANT(kUnrevokedPageIgnored)) connect_at_ = options_.session_after;  // F11
 }
 
+void EdgeCore::step(EdgeEvent&& event, EdgeActions& out) {
+  if (auto* write = std::get_if<EdgeWrite>(&event.what)) given_ = &write->write;
+  step(std::as_const(event), out);
+  given_ = nullptr;
+}
+
 void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
   if (!TIDELOCK_MUTANT(kEdgeClockReadPerTick) || std::holds_alternative<EdgeTick>(event.what)) now_ = event.now;  // C6
   out_ = &out;
@@ -133,14 +139,22 @@ void EdgeCore::step(const EdgeEvent& event, EdgeActions& out) {
 // ---- entries
 
 std::optional<const EdgeEntry*> EdgeCore::decided(std::string_view key) {
-  for (; indexed_ < out_->ops.size(); ++indexed_) {
-    const auto& op = out_->ops[indexed_];
-    if (const auto* put = std::get_if<EntryPut>(&op)) decided_.insert_or_assign(put->key, indexed_);
-    if (const auto* erase = std::get_if<EntryErase>(&op)) decided_.insert_or_assign(erase->key, indexed_);
+  const auto& ops = out_->ops;
+  const auto key_of = [&](std::size_t at) -> const std::string* {
+    if (const auto* put = std::get_if<EntryPut>(&ops[at])) return &put->key;
+    const auto* erase = std::get_if<EntryErase>(&ops[at]);
+    return erase == nullptr ? nullptr : &erase->key;
+  };
+  for (; indexed_ < ops.size(); ++indexed_) {
+    if (const std::string* changed = key_of(indexed_)) {
+      decided_.put(hash64(*changed), static_cast<std::uint32_t>(indexed_),
+                   [&](std::uint32_t at) { return *key_of(at) == *changed; });
+    }
   }
-  const auto it = decided_.find(key);
-  if (it == decided_.end()) return std::nullopt;
-  const auto* put = std::get_if<EntryPut>(&out_->ops[it->second]);
+  if (decided_.size() == 0) return std::nullopt;
+  const auto last = decided_.find(hash64(key), [&](std::uint32_t at) { return *key_of(at) == key; });
+  if (!last) return std::nullopt;
+  const auto* put = std::get_if<EntryPut>(&ops[*last]);
   return put == nullptr ? nullptr : &put->entry;
 }
 
@@ -173,16 +187,16 @@ std::optional<HeldView> EdgeCore::find(std::string_view key) {
 
 // F5, writer order: generation odd, L2 and memory tier, slot version, generation even; blocks, applied and fresh_at
 // come later, from the caller.
-void EdgeCore::hold(const std::string& key, EdgeEntry entry, bool bump, bool known) {
-  const std::uint16_t ns = namespace_number(namespaces_, key);
+void EdgeCore::hold(std::string key, EdgeEntry entry, bool bump, bool known) {
+  const std::uint16_t ns = namespace_number(namespaces_, key), slot = bump ? slot_of_key(key) : 0;
   if (entry.proven_at < proofs_from_) entry.proven_at = kNever;  // C2, C3
   if (!entry.local) newest_held_ = std::max(newest_held_, entry.stamp);
   asked_.erase(key);
   if (!in_record_) emit(PageBeginWrite{ns});
-  if (bump && TIDELOCK_MUTANT(kSlotBumpedBeforeValue)) emit(PageBumpSlot{slot_of_key(key)});
-  emit(EntryPut{key, std::move(entry), known});
+  if (bump && TIDELOCK_MUTANT(kSlotBumpedBeforeValue)) emit(PageBumpSlot{slot});
+  emit(EntryPut{std::move(key), std::move(entry), known});
   bump = bump && !TIDELOCK_MUTANT(kSlotNotBumped) && !TIDELOCK_MUTANT(kSlotBumpedBeforeValue);
-  if (bump) emit(PageBumpSlot{slot_of_key(key)});
+  if (bump) emit(PageBumpSlot{slot});
   if (!in_record_) emit(PageEndWrite{ns});
 }
 

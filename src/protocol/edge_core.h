@@ -26,6 +26,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/rng.h"
+#include "base/row_table.h"
 #include "base/time.h"
 #include "protocol/clock_guard.h"
 #include "protocol/edge_entries.h"
@@ -242,6 +243,8 @@ class EdgeCore {
   EdgeCore(EdgeOptions options, const EdgeMemory& memory, const EdgeStore& store, Outbox outbox, Rng rng);
   // `out` is empty, or holds what earlier events decided and nobody carried out yet.
   void step(const EdgeEvent& event, EdgeActions& out);
+  // The same, and key and value of a write that is kept here go on into the operations: they are not copied.
+  void step(EdgeEvent&& event, EdgeActions& out);
 
   // A read under the namespace's own contract that needs no step: the entry, when it is in memory and a step at `now`
   // would answer with it and do nothing else. Nothing otherwise, then EdgeRead. Valid until the next step. Counts as a
@@ -327,7 +330,7 @@ class EdgeCore {
   std::optional<HeldView> in_memory(std::string_view key);  // does not count as a use
   // What this step decided about the key and nobody has carried out yet: null for "erased".
   std::optional<const EdgeEntry*> decided(std::string_view key);
-  void hold(const std::string& key, EdgeEntry entry, bool bump, bool known = false);
+  void hold(std::string key, EdgeEntry entry, bool bump, bool known = false);
   void forget(const std::string& key, bool bump);
   bool covered(std::string_view key, const EdgeMeta& entry) const;                 // F8
   bool token_met(std::string_view key, const EdgeMeta& entry, Index token) const;  // F10
@@ -386,8 +389,9 @@ class EdgeCore {
   // of the step under way
   Nanos now_ = 0;
   EdgeActions* out_ = nullptr;
-  std::size_t indexed_ = 0;                                  // operations that decided_ knows of
-  std::map<std::string, std::size_t, std::less<>> decided_;  // key -> the last of them that puts or erases it
+  KeyWrite* given_ = nullptr;                        // the write of its event, when its bytes may be taken
+  std::size_t indexed_ = 0;                          // operations that decided_ knows of
+  RowTable decided_;                                 // of each key the last of them that puts or erases it
   std::map<std::string, Nanos, std::less<>> asked_;  // A3: the hub answered for this key alone, to a request sent then
 
   // proofs

@@ -99,9 +99,13 @@ void EdgeCore::write_local(const EdgeWrite& write, const Namespace& ns, Nanos tt
   done.token = write.token;
   done.level = AckLevel::kOs;
   if (write.write.value) {
+    KeyWrite* given = given_ == &write.write ? given_ : nullptr;
     EdgeEntry entry;
     entry.version = Index{++last_local_};
-    entry.value = write.write.value;
+    if (given != nullptr)
+      entry.value = std::move(given->value);
+    else
+      entry.value = write.write.value;
     entry.local = true;
     if (ns.scope == Scope::kRegion) entry.epoch = epoch_;  // else nobody has to verify it
     if (write.write.keep_ttl)
@@ -109,7 +113,7 @@ void EdgeCore::write_local(const EdgeWrite& write, const Namespace& ns, Nanos tt
     else if (ttl > 0)
       entry.expires_at = saturating_add(now_, ttl);
     done.index = entry.version;
-    hold(write.write.key, std::move(entry), true);
+    hold(given != nullptr ? std::move(given->key) : std::string(write.write.key), std::move(entry), true);
   } else {
     forget(write.write.key, true);
   }

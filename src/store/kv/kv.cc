@@ -34,6 +34,8 @@ namespace fs = std::filesystem;
 
 constexpr char kExportManifest[] = "export.manifest";  // beside the table files of export_family
 constexpr std::size_t kExportFilesMax = 100'000;
+constexpr std::size_t kBytesBesideRow =
+    128;  // what a batch of writes has at most beside the bytes of one, and at its head
 
 static rocksdb::Slice slice(BytesView bytes) { return {bytes.data(), bytes.size()}; }
 static BytesView view(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
@@ -193,10 +195,17 @@ class RocksKv : public Kv {
     return std::optional<Bytes>(Bytes(value.data(), value.size()));
   }
 
-  Result<void> commit(const KvBatch& batch, Sync sync) override {
+  Result<void> commit(const KvBatch& batch, Sync sync) override { return commit_all(batch, {}, {}, sync); }
+  Result<void> commit_rows(const std::string& family, std::span<const KvRow> rows, KvBatch batch, Sync sync) override {
+    return commit_all(batch, family, rows, sync);
+  }
+
+  Result<void> commit_all(const KvBatch& batch, const std::string& family, std::span<const KvRow> rows, Sync sync) {
     if (auto able = writable(); !able) return able;
     std::shared_lock lock(mutex_);
-    rocksdb::WriteBatch out;
+    std::size_t bytes = 0;
+    for (const KvRow& row : rows) bytes += kBytesBesideRow + row.key.size() + (row.value ? row.value->size() : 0);
+    rocksdb::WriteBatch out(bytes == 0 ? 0 : bytes + kBytesBesideRow);
     rocksdb::Status status = out.PutLogData(mark());
     for (const KvBatch::Write& write : batch.writes) {
       auto* handle = find(write.family);
@@ -211,8 +220,15 @@ class RocksKv : public Kv {
       }
       if (!status.ok()) return translate(status, directory_, "batch for " + write.family);
     }
+    auto* of_rows = rows.empty() ? nullptr : find(family);
+    if (!rows.empty() && of_rows == nullptr) return unknown(family);
+    for (const KvRow& row : rows) {
+      status = row.value ? out.Put(of_rows, slice(row.key), slice(*row.value)) : out.Delete(of_rows, slice(row.key));
+      if (!status.ok()) return translate(status, directory_, "batch for " + family);
+    }
     rocksdb::WriteOptions options;
     options.sync = sync == Sync::kDisk;
+    options.memtable_insert_hint_per_batch = !rows.empty();  // they come in the order of their keys, mostly
     const std::uint64_t before = db_->GetLatestSequenceNumber();
     auto done = written(db_->Write(options, &out));
     if (done && options.sync) done = synced(before + out.Count());
@@ -560,6 +576,13 @@ Result<void> RocksKv::import_family(const std::string& family, const std::string
 }
 
 }  // namespace
+
+Result<void> Kv::commit_rows(const std::string& family, std::span<const KvRow> rows, KvBatch batch, Sync sync) {
+  for (const KvRow& row : rows) {
+    batch.writes.push_back({family, Bytes(row.key), row.value ? std::optional(Bytes(*row.value)) : std::nullopt, {}});
+  }
+  return commit(batch, sync);
+}
 
 Result<std::unique_ptr<Kv>> Kv::open(const std::string& directory, const std::vector<std::string>& families) {
   return open_kv(directory, families, {});

@@ -18,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,12 @@ class KvBatch {
   std::vector<Write> writes;
 };
 
+// A write of a row where it lies: it lives until the commit returns.
+struct KvRow {
+  BytesView key;
+  std::optional<BytesView> value;  // nullopt erases
+};
+
 class Kv {
  public:
   // Creates the directory and missing families. Families on disk that are not named are opened as well.
@@ -55,6 +62,8 @@ class Kv {
 
   virtual Result<std::optional<Bytes>> get(const std::string& family, BytesView key) const = 0;
   virtual Result<void> commit(const KvBatch& batch, Sync sync) = 0;
+  // The same for many rows of one family, in order and behind those of `batch`, without a copy of each.
+  virtual Result<void> commit_rows(const std::string& family, std::span<const KvRow> rows, KvBatch batch, Sync sync);
   // Makes everything committed so far durable (group commit: one sync for many kNone batches).
   virtual Result<void> sync() = 0;
   // Visits keys in [begin, end) in order until `visit` answers false. An empty `end` means to the end of the family.

@@ -82,6 +82,23 @@ TEST_F(KvTest, WritesOfABatchApplyInOrder) {
   EXPECT_EQ(all(*kv, "log"), "k=new ");
 }
 
+TEST_F(KvTest, RowsInPlaceAreWrittenWithABatch) {
+  auto kv = open();
+  ASSERT_TRUE(kv->commit(puts({{"a", "1"}, {"b", "2"}}), Sync::kNone));
+  const KvRow rows[] = {{"a", std::nullopt}, {"b", "3"}, {"c", "4"}};
+  ASSERT_TRUE(kv->commit_rows("log", rows, puts({{"upto", "7"}}, "state"), Sync::kNone));
+  EXPECT_EQ(all(*kv, "log"), "b=3 c=4 ");
+  EXPECT_EQ(all(*kv, "state"), "upto=7 ");
+  ASSERT_TRUE(kv->commit_rows("log", {}, puts({{"upto", "8"}}, "state"), Sync::kDisk));
+  const auto refused = kv->commit_rows("nobody", rows, puts({{"upto", "9"}}, "state"), Sync::kNone);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  kv.reset();
+  kv = open();
+  EXPECT_EQ(all(*kv, "log"), "b=3 c=4 ");
+  EXPECT_EQ(all(*kv, "state"), "upto=8 ") << "all of it or nothing";
+}
+
 TEST_F(KvTest, ScanStopsWhenTold) {
   auto kv = open();
   ASSERT_TRUE(kv->commit(puts({{"a", "1"}, {"b", "2"}}), Sync::kNone));

@@ -178,20 +178,22 @@ void RowJournal::begin(std::uint64_t generation, std::uint64_t salt) {
   half(0).generation = generation;
 }
 
-std::size_t RowJournal::bytes_of(BytesView key, std::optional<BytesView> row) {
-  return padded(sizeof(Record) + key.size() + (row ? row->size() : 0));
+std::size_t RowJournal::bytes_of(BytesView key, std::optional<BytesView> row, BytesView rest) {
+  return padded(sizeof(Record) + key.size() + (row ? row->size() + rest.size() : 0));
 }
 
-void RowJournal::append(BytesView key, std::optional<BytesView> row) {
-  TIDELOCK_ASSERT(bytes_of(key, row) <= room_bytes());
+void RowJournal::append(BytesView key, std::optional<BytesView> row, BytesView rest) {
+  TIDELOCK_ASSERT(bytes_of(key, row, rest) <= room_bytes());
+  const std::size_t row_bytes = row ? row->size() + rest.size() : 0;
   auto* record = reinterpret_cast<Record*>(data(filling_) + filled_);
   record->generation = generation_;
   record->key_bytes = static_cast<std::uint32_t>(key.size());
-  record->row_bytes = row ? static_cast<std::uint32_t>(row->size()) : kErases;
+  record->row_bytes = row ? static_cast<std::uint32_t>(row_bytes) : kErases;
   char* to = reinterpret_cast<char*>(record + 1);
   std::memcpy(to, key.data(), key.size());
   if (row && !row->empty()) std::memcpy(to + key.size(), row->data(), row->size());
-  const std::size_t used = sizeof(Record) + key.size() + (row ? row->size() : 0);
+  if (row && !rest.empty()) std::memcpy(to + key.size() + row->size(), rest.data(), rest.size());
+  const std::size_t used = sizeof(Record) + key.size() + row_bytes;
   std::memset(reinterpret_cast<char*>(record) + used, 0, record->size() - used);
   record->check = record->sum(half(filling_).salt);
   last_[filling_].put(hash64(key), static_cast<std::uint32_t>(filled_ / kPlaceBytes),

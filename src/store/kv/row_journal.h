@@ -30,7 +30,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
-#include "store/kv/row_table.h"
+#include "base/row_table.h"
 
 namespace tidelock {
 
@@ -56,11 +56,11 @@ class RowJournal {
   // Forgets everything; the first half fills under this generation, which is above all that were. `salt` is one that
   // no other begin had.
   void begin(std::uint64_t generation, std::uint64_t salt);
-  static std::size_t bytes_of(BytesView key, std::optional<BytesView> row);
+  static std::size_t bytes_of(BytesView key, std::optional<BytesView> row, BytesView rest = {});
   std::size_t room_bytes() const { return half_room_bytes() - filled_; }  // in the half that fills
   std::size_t half_room_bytes() const;
-  // Needs the room. Nothing is kept before `seal`.
-  void append(BytesView key, std::optional<BytesView> row);
+  // Needs the room. Nothing is kept before `seal`. A row may come in two pieces, of which `rest` is the second.
+  void append(BytesView key, std::optional<BytesView> row, BytesView rest = {});
   void seal();
   // The newest row of this key that was appended here and not drained; nullopt for a key that has none, and in it
   // nullopt for one that was erased. The view lives until its half is drained.

@@ -93,6 +93,25 @@ TEST_F(RowJournalTest, GivesBackWhatWasSealed) {
   EXPECT_TRUE(rows_of(*journal, 0).empty());
 }
 
+TEST_F(RowJournalTest, ARowInTwoPiecesIsOneRow) {
+  const auto journal = open();
+  journal->begin(1, 7);
+  const std::string long_piece(300, 'x');
+  const std::pair<std::string, std::string> pieces[] = {
+      {"head ", "value"}, {"", long_piece}, {long_piece, ""}, {"", ""}};
+  Rows expected;
+  for (const auto& [head, rest] : pieces) {
+    const std::string key = "key" + std::to_string(expected.size());
+    const std::size_t before = journal->room_bytes();
+    journal->append(key, head, rest);
+    EXPECT_EQ(before - journal->room_bytes(), RowJournal::bytes_of(key, head + rest));
+    EXPECT_EQ(RowJournal::bytes_of(key, head, rest), RowJournal::bytes_of(key, head + rest));
+    expected.emplace_back(key, head + rest);
+  }
+  journal->seal();
+  EXPECT_EQ(rows_of(*journal, 0), expected);
+}
+
 TEST_F(RowJournalTest, OneHalfFillsWhileTheOtherIsDrained) {
   const auto journal = open();
   journal->begin(1, 1);

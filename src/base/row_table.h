@@ -29,16 +29,19 @@ class RowTable {
     word = (Word{tag_of(hash)} << 32) | (Word{place} + 1);
   }
   std::size_t size() const { return size_; }
-  void clear() {
+  void clear() {  // keeps its room, unless it is far more than what was there needed
     if (size_ == 0) return;
-    words_.assign(words_.size(), kEmpty);
+    if (words_.size() > kWordsKept && words_.size() > 32 * size_)
+      words_ = {};
+    else
+      words_.assign(words_.size(), kEmpty);
     size_ = 0;
   }
 
  private:
   using Word = std::uint64_t;  // the tag above, and a place below, counted from 1
   static constexpr Word kEmpty = 0;
-  static constexpr std::size_t kWordsMin = 64;
+  static constexpr std::size_t kWordsMin = 64, kWordsKept = 1024;
 
   static std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash); }
   static std::uint32_t tag_in(Word word) { return static_cast<std::uint32_t>(word >> 32); }
