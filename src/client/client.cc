@@ -54,6 +54,10 @@ Error error_of(const std::string& text) {
   return error;
 }
 
+bool is_edge_gone(const Error& error) {
+  return error.code != Code::kInvalid && error.code != Code::kDenied && error.code != Code::kStale;
+}
+
 std::int64_t integer_of(const RespValue& reply, std::string_view field, std::int64_t missing) {
   const RespValue* value = reply.find(field);
   return value != nullptr && value->type == RespType::kInteger ? value->integer : missing;
@@ -191,22 +195,24 @@ Result<Receipt> ClientImpl::read_elsewhere(std::string_view key, const Contract&
   std::string held;
   if (outcome.found) held = want.text;
   auto asked = read_at_edge(key, contract, want, found);
-  if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied ||
-      asked.error().code == Code::kStale)
-    return asked;
-  if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
+  if (asked || !is_edge_gone(asked.error())) return asked;
+  if (outcome.found) {
     if (edge_gone != nullptr) *edge_gone = true;
     want.text = std::move(held);
     found = true;
     if (const auto taken = take_stored(key, want); !taken) return fail(taken.error());
-    Receipt receipt = outcome.receipt;
-    // F6: the value is as old as it was, and the wait for the edge comes on top.
-    receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), asked_at), 1'000));
-    receipt.fallback = true;
-    fallbacks_.fetch_add(1, std::memory_order_relaxed);
-    return receipt;
+    return fall_back(outcome, saturating_sub(clock.now(), asked_at));
   }
   return asked;
+}
+
+Receipt ClientImpl::fall_back(const ReadOutcome& outcome, Nanos waited) {
+  Receipt receipt = outcome.receipt;
+  // F6: the value is as old as it was, and the wait for the edge comes on top.
+  receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(waited, 1'000));
+  receipt.fallback = true;
+  fallbacks_.fetch_add(1, std::memory_order_relaxed);
+  return receipt;
 }
 
 Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, const Want& want,
@@ -308,6 +314,40 @@ Result<Receipt> ClientImpl::get_ref(std::string_view key, const Contract& contra
     out.own() = std::move(copy);
   }
   if (!found) return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+  return receipt;
+}
+
+Result<Receipt> ClientImpl::read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) {
+  bool is_hash = false;
+  const auto look_at_stored = [&](std::string_view stored) {
+    is_hash = kind_of(stored) == ValueKind::kHash;
+    if (!is_hash) look(string_of(stored));
+  };
+  const ReadOutcome outcome = reader_.read_in_place(key, contract, look_at_stored);
+  if (contract.bound_ns) note_bound(key, *contract.bound_ns);
+  bool found = outcome.found;
+  Receipt receipt = outcome.receipt;
+  if (outcome.must_ask != MustAsk::kNo) {
+    const ElapsedClock clock;  // only a difference is used
+    const Nanos asked_at = clock.now();
+    std::string answer;
+    const auto asked = read_at_edge(key, contract, Want{answer}, found);
+    if (asked) {
+      receipt = *asked;
+      is_hash = false;
+      const Nanos looked_at = clock.now();
+      if (found) look(answer);
+      // F6: of what the edge answered, too, U counts to the end of the read.
+      receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), looked_at), 1'000));
+    } else if (is_edge_gone(asked.error()) && outcome.found) {  // what the last run made of it still stands
+      found = true;
+      receipt = fall_back(outcome, saturating_sub(clock.now(), asked_at));
+    } else {
+      return asked;
+    }
+  }
+  if (!found) return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+  if (is_hash) return other_kind(key, true);
   return receipt;
 }
 

@@ -27,6 +27,7 @@ class ClientImpl : public Client {
   Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields, const Contract& contract,
                             Receipt* receipt_of_absence) override;
   Result<Receipt> get_ref(std::string_view key, const Contract& contract, ValueRef& out) override;
+  Result<Receipt> read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) override;
   Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) override;
   Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options) override;
   Result<bool> erase(std::string_view key) override;
@@ -58,6 +59,8 @@ class ClientImpl : public Client {
   Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, const Want& want, bool& found);
   Result<Receipt> read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
                                  const Want& want, bool& found, bool* edge_gone = nullptr);
+  // F3, M6: the edge is gone; what was verified here last, flagged, with its true bound.
+  Receipt fall_back(const ReadOutcome& outcome, Nanos waited);
   void note_bound(std::string_view key, Nanos bound);
   void keep_up();
 

@@ -205,6 +205,26 @@ TEST_F(ClientTest, AReferenceToWhatTheEdgeAnswered) {
   EXPECT_EQ(absent.error().message, "no key 'b'");
 }
 
+TEST_F(ClientTest, AVisitorRunsOnWhatTheEdgeAnswered) {  // where memory may not answer
+  edge_.answer("TL.GET a", "%2\r\n$5\r\nvalue\r\n$3\r\nABC\r\n$7\r\nversion\r\n:7\r\n");
+  edge_.answer("TL.GET b", "%1\r\n$5\r\nvalue\r\n_\r\n");
+  edge_.answer("TL.GET h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+  edge_.answer("TL.GET s", "-STALE bound_us=1500 the newest that is provable\r\n");
+  int runs = 0;
+  const auto length = [&](std::string_view bytes) {
+    ++runs;
+    return std::to_string(bytes.size());
+  };
+  const auto got = client_->get_in_place("a", {}, length);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->result, "3");
+  EXPECT_EQ(got->receipt.version, Index{7});
+  EXPECT_EQ(client_->get_in_place("b", {}, length).error().code, Code::kNotFound);
+  EXPECT_EQ(client_->get_in_place("h", {}, length).error().code, Code::kInvalid);
+  EXPECT_EQ(client_->get_in_place("s", {}, length).error().detail_ns, 1'500 * kMicrosecond);
+  EXPECT_EQ(runs, 1);
+}
+
 TEST_F(ClientTest, FollowsARestartedEdgeAndNamesTheSocketOfOneThatIsGone) {
   edge_.answer("DEL", ":1\r\n");
   EXPECT_TRUE(client_->erase("k"));

@@ -433,6 +433,9 @@ class OtherClient : public Client {
   Result<Fields> get_fields(std::string_view, std::span<const std::string_view>, const Contract&, Receipt*) override {
     return fail(Code::kNotFound, "");
   }
+  Result<Receipt> read_in_place(std::string_view, const Contract&, InPlaceVisitor) override {
+    return fail(Code::kUnavailable, "");
+  }
   Result<Receipt> get_ref(std::string_view, const Contract&, ValueRef&) override {
     return fail(Code::kUnavailable, "");
   }
