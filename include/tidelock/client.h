@@ -40,6 +40,12 @@ struct ClientOptions {
     std::size_t bytes = 0;
   };
   std::vector<L1Budget> l1_budgets = {};
+  // What leaves l1_bytes first: "w-tinylfu" (never far from the best), "lru", "s3-fifo" or "sieve" (good for skewed
+  // keys; collapses when keys come and go).
+  std::string l1_eviction = "w-tinylfu";
+  // Of one value in l1_bytes, 1 to 1,048,576; it also takes at most an eighth of the budget it falls under. Larger ones
+  // are copied from the arena at each read, or looked at there by get_in_place.
+  std::size_t l1_value_bytes_max = 64u << 10;
   std::int64_t connect_timeout_ms = 2'000;  // for the edge's socket
   std::int64_t call_timeout_ms = 6'000;     // for one question to the edge
 };
@@ -124,7 +130,16 @@ class Client {
   virtual Result<Receipt> read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) = 0;
   // All keys under one look at the proofs and one bound, up to 4,096 of them. Absence is no error here. Keys that
   // memory cannot answer for are asked of the edge one by one, so a batch is fast when it is read again and again.
+  // One look at the proofs is not one index: of two keys that one write changed, a batch may have the one before and
+  // the other behind it, both fresh enough. Who needs them together takes a snapshot.
   virtual Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) = 0;
+  // S4: all keys at one index of the ledger: every value, or absence, was in force at one and the same instant, at most
+  // `bound_ns` ago. Keys of strong namespaces only (kInvalid names the first that is not), at most 256 of them, strings
+  // only. From memory under one lease while nothing of their namespaces changes, which asks nobody; else read together
+  // at the hub through the edge's EXEC, a round trip or two: then the receipt's basis is kProof, its source kHub, and
+  // its version 0, since EXEC does not tell it. kBusy: others write these keys all the time. There is no fallback: what
+  // was in force together once may no longer be held.
+  virtual Result<void> snapshot(std::span<const std::string_view> keys, ValueBatch& out) = 0;
   // Fields of the hash at `key`, read as get reads and from the same places; kInvalid when it holds a string. A hash
   // that is there answers for every name. At most 65,536 names and 1 MiB of them are asked of the edge.
   virtual Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields,

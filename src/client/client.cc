@@ -24,7 +24,8 @@ Basis basis_of(std::string_view name) {
   return Basis::kNone;
 }
 
-// "-STALE bound_us=123 text": the code a Redis error stands for.
+}  // namespace
+
 Error error_of(const std::string& text) {
   Error error;
   error.message = text;
@@ -54,6 +55,14 @@ Error error_of(const std::string& text) {
   return error;
 }
 
+tl::unexpected<Error> other_kind(std::string_view key, bool is_hash) {
+  return fail(Code::kInvalid,
+              "key '" + std::string(key) +
+                  (is_hash ? "' holds a hash; read it with get_fields" : "' holds a string; read it with get"));
+}
+
+namespace {
+
 bool is_edge_gone(const Error& error) {
   return error.code != Code::kInvalid && error.code != Code::kDenied && error.code != Code::kStale;
 }
@@ -63,10 +72,41 @@ std::int64_t integer_of(const RespValue& reply, std::string_view field, std::int
   return value != nullptr && value->type == RespType::kInteger ? value->integer : missing;
 }
 
-tl::unexpected<Error> other_kind(std::string_view key, bool is_hash) {
-  return fail(Code::kInvalid,
-              "key '" + std::string(key) +
-                  (is_hash ? "' holds a hash; read it with get_fields" : "' holds a string; read it with get"));
+constexpr std::pair<std::string_view, Eviction> kEvictions[] = {{"w-tinylfu", Eviction::kTinyLfu},
+                                                                {"lru", Eviction::kLru},
+                                                                {"s3-fifo", Eviction::kS3Fifo},
+                                                                {"sieve", Eviction::kSieve}};
+std::optional<Eviction> eviction_of(std::string_view name) {
+  for (const auto& [known, eviction] : kEvictions) {
+    if (known == name) return eviction;
+  }
+  return std::nullopt;
+}
+
+Result<void> validate(const ClientOptions& options) {
+  if (options.run_dir.empty())
+    return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+  if (!eviction_of(options.l1_eviction)) {
+    return fail(Code::kInvalid, "l1_eviction is '" + options.l1_eviction +
+                                    "'; it must be \"w-tinylfu\", \"lru\", \"s3-fifo\" or \"sieve\"");
+  }
+  if (options.l1_value_bytes_max < 1 || options.l1_value_bytes_max > kValueBytesMax) {
+    return fail(Code::kInvalid, "l1_value_bytes_max is " + std::to_string(options.l1_value_bytes_max) +
+                                    "; it must be 1 to " + std::to_string(kValueBytesMax));
+  }
+  if (options.l1_budgets.size() > L1Cache::kPoolsMax) {
+    return fail(Code::kInvalid, "l1_budgets has " + std::to_string(options.l1_budgets.size()) +
+                                    " entries; it must have at most " + std::to_string(L1Cache::kPoolsMax));
+  }
+  std::size_t together = 0;
+  for (const ClientOptions::L1Budget& budget : options.l1_budgets) {
+    if (__builtin_add_overflow(together, budget.bytes, &together) || together > options.l1_bytes / 8 * 7) {
+      return fail(Code::kInvalid, "l1_budgets are above " + std::to_string(options.l1_bytes / 8 * 7) +
+                                      " bytes together with that of '" + budget.prefix +
+                                      "'; they must be at most 7/8 of l1_bytes");
+    }
+  }
+  return {};
 }
 
 LocalReaderOptions reader_options(const ClientOptions& options) {
@@ -74,6 +114,8 @@ LocalReaderOptions reader_options(const ClientOptions& options) {
   reader.page_path = options.run_dir + "/page";
   reader.arena_path = options.run_dir + "/arena";
   reader.l1.capacity_bytes = options.l1_bytes;
+  reader.l1.eviction = eviction_of(options.l1_eviction).value_or(Eviction::kTinyLfu);
+  reader.l1_value_bytes_max = options.l1_value_bytes_max;
   for (const ClientOptions::L1Budget& budget : options.l1_budgets) {
     reader.l1_budgets.push_back({budget.prefix, budget.bytes});
   }
@@ -83,8 +125,7 @@ LocalReaderOptions reader_options(const ClientOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
-  if (options.run_dir.empty())
-    return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+  if (const auto valid = validate(options); !valid) return fail(valid.error());
   auto client = std::make_unique<ClientImpl>(std::move(options));
   // Somebody must be there: the page, or at least the socket.
   auto pong = client->ask({"PING"});
@@ -104,7 +145,8 @@ ClientImpl::~ClientImpl() {
   keeper_.join();
 }
 
-Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos wait_ns) {
+template <class Call>
+auto ClientImpl::on_connection(Nanos wait_ns, Call&& call) -> decltype(call(std::declval<RespClient&>(), wait_ns)) {
   const Nanos timeout_ns = std::min(wait_ns, options_.call_timeout_ms * kMillisecond);
   std::optional<RespClient> connection;
   {
@@ -125,7 +167,7 @@ Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos
       if (!made) return fail(made.error());
       connection.emplace(std::move(*made));
     }
-    auto reply = connection->call(command, timeout_ns);
+    auto reply = call(*connection, timeout_ns);
     if (reply) {
       const std::lock_guard lock(pool_mutex_);
       if (idle_.size() < kIdleMax) idle_.push_back(std::move(*connection));
@@ -135,6 +177,14 @@ Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos
     // A pooled connection may have died with a former edge: one new one, unless something may have been done.
     if (!reused || attempt > 0 || reply.error().code != Code::kUnavailable) return fail(reply.error());
   }
+}
+
+Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos wait_ns) {
+  return on_connection(wait_ns, [&](RespClient& edge, Nanos timeout_ns) { return edge.call(command, timeout_ns); });
+}
+Result<std::vector<RespValue>> ClientImpl::ask_all(const std::vector<std::vector<std::string>>& commands) {
+  return on_connection(kForever,
+                       [&](RespClient& edge, Nanos timeout_ns) { return edge.pipeline(commands, timeout_ns); });
 }
 
 void ClientImpl::note_bound(std::string_view key, Nanos bound) {

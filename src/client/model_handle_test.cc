@@ -442,6 +442,9 @@ class OtherClient : public Client {
   Result<void> get_many(std::span<const std::string_view>, const Contract&, ValueBatch&) override {
     return fail(Code::kUnavailable, "");
   }
+  Result<void> snapshot(std::span<const std::string_view>, ValueBatch&) override {
+    return fail(Code::kUnavailable, "");
+  }
   Result<Written> set(std::string_view, std::string_view, const SetOptions&) override { return Written{}; }
   Result<bool> erase(std::string_view) override { return false; }
   ClientStats stats() const override { return {}; }
