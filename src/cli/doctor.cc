@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/timex.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "base/elapsed_clock.h"
 #include "base/wall_clock.h"
 #include "cli/config.h"
+#include "cli/doctor_pages.h"
 #include "cli/top.h"
 #include "cli/words.h"
 #include "codec/archive.h"
@@ -255,6 +257,16 @@ Findings look_at_memory(const std::string& shm, const DoctorPlan& plan, const st
   if (over_network(where)) {
     add(Health::kBroken, "run_dir " + run_dir + " lies on a network file system: pages cannot be shared there",
         "run_dir below /run or /dev/shm");
+  }
+  struct stat folder{}, arena_file{};
+  if (::stat(run_dir.c_str(), &folder) == 0) {
+    const bool there = ::stat((run_dir + "/arena").c_str(), &arena_file) == 0;
+    auto huge = judge_huge_pages(
+        huge_page_facts(told_by("/proc/self/mountinfo"),
+                        std::to_string(major(folder.st_dev)) + ":" + std::to_string(minor(folder.st_dev)),
+                        told_by("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+                        there ? static_cast<std::uint64_t>(arena_file.st_size) : plan.arena_bytes));
+    if (huge) out.push_back(*std::move(huge));
   }
   const auto page = PageReader::open(run_dir + "/page");
   if (!page) {

@@ -24,7 +24,8 @@ Basis basis_of(std::string_view name) {
   return Basis::kNone;
 }
 
-// "-STALE bound_us=123 text": the code a Redis error stands for.
+}  // namespace
+
 Error error_of(const std::string& text) {
   Error error;
   error.message = text;
@@ -54,15 +55,58 @@ Error error_of(const std::string& text) {
   return error;
 }
 
+tl::unexpected<Error> other_kind(std::string_view key, bool is_hash) {
+  return fail(Code::kInvalid,
+              "key '" + std::string(key) +
+                  (is_hash ? "' holds a hash; read it with get_fields" : "' holds a string; read it with get"));
+}
+
+namespace {
+
+bool is_edge_gone(const Error& error) {
+  return error.code != Code::kInvalid && error.code != Code::kDenied && error.code != Code::kStale;
+}
+
 std::int64_t integer_of(const RespValue& reply, std::string_view field, std::int64_t missing) {
   const RespValue* value = reply.find(field);
   return value != nullptr && value->type == RespType::kInteger ? value->integer : missing;
 }
 
-tl::unexpected<Error> other_kind(std::string_view key, bool is_hash) {
-  return fail(Code::kInvalid,
-              "key '" + std::string(key) +
-                  (is_hash ? "' holds a hash; read it with get_fields" : "' holds a string; read it with get"));
+constexpr std::pair<std::string_view, Eviction> kEvictions[] = {{"w-tinylfu", Eviction::kTinyLfu},
+                                                                {"lru", Eviction::kLru},
+                                                                {"s3-fifo", Eviction::kS3Fifo},
+                                                                {"sieve", Eviction::kSieve}};
+std::optional<Eviction> eviction_of(std::string_view name) {
+  for (const auto& [known, eviction] : kEvictions) {
+    if (known == name) return eviction;
+  }
+  return std::nullopt;
+}
+
+Result<void> validate(const ClientOptions& options) {
+  if (options.run_dir.empty())
+    return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+  if (!eviction_of(options.l1_eviction)) {
+    return fail(Code::kInvalid, "l1_eviction is '" + options.l1_eviction +
+                                    "'; it must be \"w-tinylfu\", \"lru\", \"s3-fifo\" or \"sieve\"");
+  }
+  if (options.l1_value_bytes_max < 1 || options.l1_value_bytes_max > kValueBytesMax) {
+    return fail(Code::kInvalid, "l1_value_bytes_max is " + std::to_string(options.l1_value_bytes_max) +
+                                    "; it must be 1 to " + std::to_string(kValueBytesMax));
+  }
+  if (options.l1_budgets.size() > L1Cache::kPoolsMax) {
+    return fail(Code::kInvalid, "l1_budgets has " + std::to_string(options.l1_budgets.size()) +
+                                    " entries; it must have at most " + std::to_string(L1Cache::kPoolsMax));
+  }
+  std::size_t together = 0;
+  for (const ClientOptions::L1Budget& budget : options.l1_budgets) {
+    if (__builtin_add_overflow(together, budget.bytes, &together) || together > options.l1_bytes / 8 * 7) {
+      return fail(Code::kInvalid, "l1_budgets are above " + std::to_string(options.l1_bytes / 8 * 7) +
+                                      " bytes together with that of '" + budget.prefix +
+                                      "'; they must be at most 7/8 of l1_bytes");
+    }
+  }
+  return {};
 }
 
 LocalReaderOptions reader_options(const ClientOptions& options) {
@@ -70,6 +114,8 @@ LocalReaderOptions reader_options(const ClientOptions& options) {
   reader.page_path = options.run_dir + "/page";
   reader.arena_path = options.run_dir + "/arena";
   reader.l1.capacity_bytes = options.l1_bytes;
+  reader.l1.eviction = eviction_of(options.l1_eviction).value_or(Eviction::kTinyLfu);
+  reader.l1_value_bytes_max = options.l1_value_bytes_max;
   for (const ClientOptions::L1Budget& budget : options.l1_budgets) {
     reader.l1_budgets.push_back({budget.prefix, budget.bytes});
   }
@@ -79,8 +125,7 @@ LocalReaderOptions reader_options(const ClientOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<Client>> Client::connect(ClientOptions options) {
-  if (options.run_dir.empty())
-    return fail(Code::kInvalid, "run_dir is empty; it must be the edge's run folder (run_dir in edge.toml)");
+  if (const auto valid = validate(options); !valid) return fail(valid.error());
   auto client = std::make_unique<ClientImpl>(std::move(options));
   // Somebody must be there: the page, or at least the socket.
   auto pong = client->ask({"PING"});
@@ -100,7 +145,8 @@ ClientImpl::~ClientImpl() {
   keeper_.join();
 }
 
-Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos wait_ns) {
+template <class Call>
+auto ClientImpl::on_connection(Nanos wait_ns, Call&& call) -> decltype(call(std::declval<RespClient&>(), wait_ns)) {
   const Nanos timeout_ns = std::min(wait_ns, options_.call_timeout_ms * kMillisecond);
   std::optional<RespClient> connection;
   {
@@ -121,7 +167,7 @@ Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos
       if (!made) return fail(made.error());
       connection.emplace(std::move(*made));
     }
-    auto reply = connection->call(command, timeout_ns);
+    auto reply = call(*connection, timeout_ns);
     if (reply) {
       const std::lock_guard lock(pool_mutex_);
       if (idle_.size() < kIdleMax) idle_.push_back(std::move(*connection));
@@ -131,6 +177,14 @@ Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos
     // A pooled connection may have died with a former edge: one new one, unless something may have been done.
     if (!reused || attempt > 0 || reply.error().code != Code::kUnavailable) return fail(reply.error());
   }
+}
+
+Result<RespValue> ClientImpl::ask(const std::vector<std::string>& command, Nanos wait_ns) {
+  return on_connection(wait_ns, [&](RespClient& edge, Nanos timeout_ns) { return edge.call(command, timeout_ns); });
+}
+Result<std::vector<RespValue>> ClientImpl::ask_all(const std::vector<std::vector<std::string>>& commands) {
+  return on_connection(kForever,
+                       [&](RespClient& edge, Nanos timeout_ns) { return edge.pipeline(commands, timeout_ns); });
 }
 
 void ClientImpl::note_bound(std::string_view key, Nanos bound) {
@@ -191,22 +245,24 @@ Result<Receipt> ClientImpl::read_elsewhere(std::string_view key, const Contract&
   std::string held;
   if (outcome.found) held = want.text;
   auto asked = read_at_edge(key, contract, want, found);
-  if (asked || asked.error().code == Code::kInvalid || asked.error().code == Code::kDenied ||
-      asked.error().code == Code::kStale)
-    return asked;
-  if (outcome.found) {  // F3, M6: the edge is gone; the last value that was verified here, flagged, with its true bound
+  if (asked || !is_edge_gone(asked.error())) return asked;
+  if (outcome.found) {
     if (edge_gone != nullptr) *edge_gone = true;
     want.text = std::move(held);
     found = true;
     if (const auto taken = take_stored(key, want); !taken) return fail(taken.error());
-    Receipt receipt = outcome.receipt;
-    // F6: the value is as old as it was, and the wait for the edge comes on top.
-    receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), asked_at), 1'000));
-    receipt.fallback = true;
-    fallbacks_.fetch_add(1, std::memory_order_relaxed);
-    return receipt;
+    return fall_back(outcome, saturating_sub(clock.now(), asked_at));
   }
   return asked;
+}
+
+Receipt ClientImpl::fall_back(const ReadOutcome& outcome, Nanos waited) {
+  Receipt receipt = outcome.receipt;
+  // F6: the value is as old as it was, and the wait for the edge comes on top.
+  receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(waited, 1'000));
+  receipt.fallback = true;
+  fallbacks_.fetch_add(1, std::memory_order_relaxed);
+  return receipt;
 }
 
 Result<Receipt> ClientImpl::read_at_edge(std::string_view key, const Contract& contract, const Want& want,
@@ -343,6 +399,40 @@ std::vector<RespValue> ClientImpl::ask_together(std::span<const std::string_view
   if (!reply || reply->type != RespType::kArray || reply->elements.size() != count) return {};
   edge_reads_.fetch_add(count, std::memory_order_relaxed);
   return std::move(reply->elements);
+}
+
+Result<Receipt> ClientImpl::read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) {
+  bool is_hash = false;
+  const auto look_at_stored = [&](std::string_view stored) {
+    is_hash = kind_of(stored) == ValueKind::kHash;
+    if (!is_hash) look(string_of(stored));
+  };
+  const ReadOutcome outcome = reader_.read_in_place(key, contract, look_at_stored);
+  if (contract.bound_ns) note_bound(key, *contract.bound_ns);
+  bool found = outcome.found;
+  Receipt receipt = outcome.receipt;
+  if (outcome.must_ask != MustAsk::kNo) {
+    const ElapsedClock clock;  // only a difference is used
+    const Nanos asked_at = clock.now();
+    std::string answer;
+    const auto asked = read_at_edge(key, contract, Want{answer}, found);
+    if (asked) {
+      receipt = *asked;
+      is_hash = false;
+      const Nanos looked_at = clock.now();
+      if (found) look(answer);
+      // F6: of what the edge answered, too, U counts to the end of the read.
+      receipt.bound_ns = saturating_add(receipt.bound_ns, stretch(saturating_sub(clock.now(), looked_at), 1'000));
+    } else if (is_edge_gone(asked.error()) && outcome.found) {  // what the last run made of it still stands
+      found = true;
+      receipt = fall_back(outcome, saturating_sub(clock.now(), asked_at));
+    } else {
+      return asked;
+    }
+  }
+  if (!found) return fail(Code::kNotFound, "no key '" + std::string(key) + "'");
+  if (is_hash) return other_kind(key, true);
+  return receipt;
 }
 
 Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) {

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "memory/local_reader.h"
@@ -16,6 +17,10 @@
 #include "wire/resp/client.h"
 
 namespace tidelock {
+
+// "-STALE bound_us=123 text": the code a Redis error stands for.
+Error error_of(const std::string& text);
+tl::unexpected<Error> other_kind(std::string_view key, bool is_hash);
 
 class ClientImpl : public Client {
  public:
@@ -27,7 +32,9 @@ class ClientImpl : public Client {
   Result<Fields> get_fields(std::string_view key, std::span<const std::string_view> fields, const Contract& contract,
                             Receipt* receipt_of_absence) override;
   Result<Receipt> get_ref(std::string_view key, const Contract& contract, ValueRef& out) override;
+  Result<Receipt> read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) override;
   Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) override;
+  Result<void> snapshot(std::span<const std::string_view> keys, ValueBatch& out) override;
   Result<Written> set(std::string_view key, std::string_view value, const SetOptions& options) override;
   Result<bool> erase(std::string_view key) override;
   ClientStats stats() const override;
@@ -43,8 +50,14 @@ class ClientImpl : public Client {
   // One question to the edge, on a connection of the pool. Waits at most `wait_ns`, and never longer than the options
   // say.
   Result<RespValue> ask(const std::vector<std::string>& command, Nanos wait_ns = kForever);
+  // Several on one connection, in one go; their answers in order.
+  Result<std::vector<RespValue>> ask_all(const std::vector<std::vector<std::string>>& commands);
 
  private:
+  template <class Call>
+  auto on_connection(Nanos wait_ns, Call&& call) -> decltype(call(std::declval<RespClient&>(), wait_ns));
+  Result<void> all_strong(std::span<const std::string_view> keys);
+  Result<void> snapshot_at_edge(std::span<const std::string_view> keys, ValueBatch& out);
   // What a read is for: the string of the key in `text`, or fields of its hash. Memory holds either as it is stored,
   // the edge answers it ready made.
   struct Want {
@@ -64,6 +77,8 @@ class ClientImpl : public Client {
   static Nanos patience(const Contract& contract);
   Result<Receipt> read_elsewhere(std::string_view key, const Contract& contract, const ReadOutcome& outcome,
                                  const Want& want, bool& found, bool* edge_gone = nullptr);
+  // F3, M6: the edge is gone; what was verified here last, flagged, with its true bound.
+  Receipt fall_back(const ReadOutcome& outcome, Nanos waited);
   void note_bound(std::string_view key, Nanos bound);
   void keep_up();
 

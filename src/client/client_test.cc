@@ -41,6 +41,43 @@ TEST(ClientConnect, SaysWhereItLookedForAnEdge) {
   EXPECT_TRUE(nobody.error().message.starts_with("no edge at " + edge.run_dir() + ": ")) << nobody.error().message;
 }
 
+TEST(ClientConnect, RefusesOptionsThatCannotBe) {
+  struct Case {
+    const char* message;
+    std::function<void(ClientOptions&)> change;
+  };
+  const Case cases[] = {
+      {"l1_eviction is 'fifo'; it must be \"w-tinylfu\", \"lru\", \"s3-fifo\" or \"sieve\"",
+       [](ClientOptions& o) { o.l1_eviction = "fifo"; }},
+      {"l1_value_bytes_max is 0; it must be 1 to 1048576", [](ClientOptions& o) { o.l1_value_bytes_max = 0; }},
+      {"l1_value_bytes_max is 1048577; it must be 1 to 1048576",
+       [](ClientOptions& o) { o.l1_value_bytes_max = 1'048'577; }},
+      {"l1_budgets has 16 entries; it must have at most 15", [](ClientOptions& o) { o.l1_budgets.resize(16); }},
+      {"l1_budgets are above 896 bytes together with that of 'b:'; they must be at most 7/8 of l1_bytes",
+       [](ClientOptions& o) {
+         o.l1_bytes = 1'024;
+         o.l1_budgets = {{"a:", 800}, {"b:", 97}};
+       }},
+  };
+  ScriptedEdge edge;
+  for (const Case& c : cases) {
+    ClientOptions options;
+    options.run_dir = edge.run_dir();
+    c.change(options);
+    const auto refused = Client::connect(options);
+    ASSERT_FALSE(refused) << c.message;
+    EXPECT_EQ(refused.error().code, Code::kInvalid);
+    EXPECT_EQ(refused.error().message, c.message);
+  }
+  for (const char* eviction : {"w-tinylfu", "lru", "s3-fifo", "sieve"}) {
+    ClientOptions options;
+    options.run_dir = edge.run_dir();
+    options.l1_eviction = eviction;
+    options.l1_value_bytes_max = 1'048'576;
+    EXPECT_TRUE(Client::connect(options)) << eviction;
+  }
+}
+
 TEST_F(ClientTest, AnErrorOfTheEdgeKeepsItsMeaningInEveryCall) {
   struct Case {
     const char* answer;
@@ -220,6 +257,38 @@ TEST_F(ClientTest, AReferenceToWhatTheEdgeAnswered) {
   ASSERT_FALSE(absent);
   EXPECT_EQ(absent.error().code, Code::kNotFound);
   EXPECT_EQ(absent.error().message, "no key 'b'");
+}
+
+TEST_F(ClientTest, AVisitorRunsOnWhatTheEdgeAnswered) {  // where memory may not answer
+  edge_.answer("TL.GET a", "%2\r\n$5\r\nvalue\r\n$3\r\nABC\r\n$7\r\nversion\r\n:7\r\n");
+  edge_.answer("TL.GET b", "%1\r\n$5\r\nvalue\r\n_\r\n");
+  edge_.answer("TL.GET h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+  edge_.answer("TL.GET s", "-STALE bound_us=1500 the newest that is provable\r\n");
+  int runs = 0;
+  const auto length = [&](std::string_view bytes) {
+    ++runs;
+    return std::to_string(bytes.size());
+  };
+  const auto got = client_->get_in_place("a", {}, length);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->result, "3");
+  EXPECT_EQ(got->receipt.version, Index{7});
+  EXPECT_EQ(client_->get_in_place("b", {}, length).error().code, Code::kNotFound);
+  EXPECT_EQ(client_->get_in_place("h", {}, length).error().code, Code::kInvalid);
+  EXPECT_EQ(client_->get_in_place("s", {}, length).error().detail_ns, 1'500 * kMicrosecond);
+  EXPECT_EQ(runs, 1);
+}
+
+TEST_F(ClientTest, ASnapshotIsRefusedWhereNobodyKnowsWhatIsStrong) {  // S4
+  ValueBatch batch;
+  const std::string_view keys[] = {"model:a", "model:b"};
+  const auto refused = client_->snapshot(keys, batch);  // the scripted edge has no page
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  EXPECT_TRUE(edge_.commands("GET").empty()) << "keys of no strong namespace would be of no one index";
+  EXPECT_EQ(client_->snapshot({}, batch).error().message, "0 keys; 1 to 256 are right");
+  const std::vector<std::string_view> many(257, "model:a");
+  EXPECT_EQ(client_->snapshot(many, batch).error().message, "257 keys; 1 to 256 are right");
 }
 
 TEST_F(ClientTest, FollowsARestartedEdgeAndNamesTheSocketOfOneThatIsGone) {

@@ -433,10 +433,16 @@ class OtherClient : public Client {
   Result<Fields> get_fields(std::string_view, std::span<const std::string_view>, const Contract&, Receipt*) override {
     return fail(Code::kNotFound, "");
   }
+  Result<Receipt> read_in_place(std::string_view, const Contract&, InPlaceVisitor) override {
+    return fail(Code::kUnavailable, "");
+  }
   Result<Receipt> get_ref(std::string_view, const Contract&, ValueRef&) override {
     return fail(Code::kUnavailable, "");
   }
   Result<void> get_many(std::span<const std::string_view>, const Contract&, ValueBatch&) override {
+    return fail(Code::kUnavailable, "");
+  }
+  Result<void> snapshot(std::span<const std::string_view>, ValueBatch&) override {
     return fail(Code::kUnavailable, "");
   }
   Result<Written> set(std::string_view, std::string_view, const SetOptions&) override { return Written{}; }

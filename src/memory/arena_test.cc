@@ -1,12 +1,15 @@
 #include "memory/arena.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <string>
 
+#include "base/bytes.h"
 #include "base/rng.h"
 
 namespace tidelock {
@@ -80,6 +83,40 @@ TEST_F(ArenaTest, RefusesBadSizesAndBadFiles) {
   EXPECT_EQ(ArenaReader::open(path).error().code, Code::kCorrupt);
   std::ofstream(path) << std::string(kArenaBytesMin, 'x');
   EXPECT_EQ(ArenaReader::open(path).error().code, Code::kCorrupt);
+}
+
+// A reader can do nothing to the edge or to other readers: what it maps it may only read.
+TEST_F(ArenaTest, AReadersMappingIsReadOnly) {
+  auto writer = ArenaWriter::create(options);
+  ASSERT_TRUE(writer);
+  ASSERT_TRUE(writer->put("a", "value", {}));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    writer = fail(Code::kUnavailable, "");  // the child's own copy of the edge's mapping
+    const auto reader = ArenaReader::open(path);
+    std::ifstream maps("/proc/self/maps");
+    std::string line;
+    std::size_t ours = 0, shared_reads = 0;
+    while (std::getline(maps, line)) {
+      if (line.find(path) == std::string::npos) continue;
+      ++ours;
+      shared_reads += line.find(" r--s ") != std::string::npos;
+    }
+    if (!reader || ours == 0 || shared_reads != ours) ::_exit(2);
+    EntryMeta meta;
+    (void)reader->view().read_in_place("a", hash64("a"), meta, [](std::string_view bytes) {
+      // Neither may its rights be widened: the file was opened for reading.
+      const auto page = reinterpret_cast<std::uintptr_t>(bytes.data()) / 4'096 * 4'096;
+      if (::mprotect(reinterpret_cast<void*>(page), 4'096, PROT_READ | PROT_WRITE) == 0) ::_exit(3);
+      ::signal(SIGSEGV, SIG_DFL);
+      *reinterpret_cast<volatile char*>(const_cast<char*>(bytes.data())) = 'X';  // dies here
+    });
+    ::_exit(4);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV) << "status " << status;
+  EXPECT_EQ(writer->peek("a")->value, "value");
 }
 
 TEST_F(ArenaTest, RandomBytesNeverCrash) {

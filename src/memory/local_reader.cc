@@ -53,7 +53,8 @@ struct LocalReader::Attachment {
   }
 };
 
-// Tier 0 is L1, tier 1 the arena. What L1 has is copied to `out` where that is given, else it is in `entry`.
+// Tier 0 is L1, tier 1 the arena. What L1 has is copied to `out` where that is given, else it is in `entry`. With
+// `look` nothing is copied.
 struct LocalReader::Values {
   static constexpr int kTiers = 2;
 
@@ -71,6 +72,12 @@ struct LocalReader::Values {
   const L1Entry* entry = nullptr;
   EntryMeta meta;
   std::uint64_t word = 0;  // of the page, loaded before this tier was asked (F5)
+  // What `look` ran on last, to its end and undisturbed: an entry of L1, or a record of the arena. Neither ever
+  // changes, so whoever finds it again has seen it.
+  static constexpr std::uint64_t kNoRecord = ~std::uint64_t{0};
+  const InPlaceVisitor* look = nullptr;
+  const L1Entry* seen_entry = nullptr;
+  std::uint64_t seen_record = kNoRecord;
 
   Candidate lookup(int tier, std::uint64_t slot_word) {
     word = slot_word;
@@ -83,12 +90,18 @@ struct LocalReader::Values {
       if (meta.era != at.era) return candidate;
       found = Lookup::kFound;
       if (copy) out.assign(entry->value());
+      // One that was invalidated will not be served.
+      if (look != nullptr && meta.slot_version == slot_version(slot_word)) look_at_entry();
       candidate.value_bytes = entry->value().size();
       candidate.slot_checked = true;
       candidate.slot_version = meta.slot_version;
     } else if (at.arena_file != nullptr) {
-      found = at.arena_file->view().get(key, hash, out, meta);
-      candidate.value_bytes = out.size();
+      if (look != nullptr) {
+        found = look_at_record(candidate.value_bytes);
+      } else {
+        found = at.arena_file->view().get(key, hash, out, meta);
+        candidate.value_bytes = out.size();
+      }
     }
     if (found == Lookup::kAbsent) return candidate;
     candidate.state = found == Lookup::kFound ? Candidate::State::kFound : Candidate::State::kBusy;
@@ -101,6 +114,32 @@ struct LocalReader::Values {
     return candidate;
   }
   Source source(int tier) const { return tier == 0 ? Source::kL1 : Source::kArena; }
+
+ private:
+  void look_at_entry() {
+    if (meta.negative || seen_entry == entry) return;
+    seen_record = kNoRecord;
+    seen_entry = nullptr;
+    (*look)(entry->value());
+    seen_entry = entry;
+  }
+  // As RingView::read_in_place.
+  Lookup look_at_record(std::size_t& value_bytes) {
+    const RingView& arena = at.arena_file->view();
+    for (int tries = 0; tries < kInPlaceTries; ++tries) {
+      RecordInPlace record;
+      const Lookup found = arena.find_in_place(key, hash, record, meta);
+      value_bytes = record.bytes.size();
+      if (found != Lookup::kFound || meta.negative || record.position == seen_record) return found;
+      seen_entry = nullptr;
+      seen_record = kNoRecord;
+      (*look)(record.bytes);
+      if (!arena.still_there(record.position)) continue;
+      seen_record = record.position;
+      return found;
+    }
+    return Lookup::kBusy;
+  }
 };
 
 class LocalReader::Visit : public ReaderLanes::Visit {
@@ -121,12 +160,14 @@ class LocalReader::Visit : public ReaderLanes::Visit {
       return;
     }
     count_arena(1);
+    if (values.look != nullptr) return;
     // An own write that is about to be sequenced changes its version without changing its slot: it stays in the arena.
     const bool settled = !values.meta.local || prefix.policy.scope != Scope::kRegion;
     if (!settled || values.out.size() > reader_.options_.l1_value_bytes_max) return;
     values.meta.slot_version = slot_version(values.word);  // F5: loaded before the arena was asked
     values.meta.era = at_->era;
-    reader_.l1_.put(values.key, values.hash, values.out, values.meta, prefix.pool, this);
+    // Of a visit inside of another one the outer may still use what it found: then nothing is put in its stead.
+    if (!nested()) reader_.l1_.put(values.key, values.hash, values.out, values.meta, prefix.pool, this);
   }
 
  private:
@@ -179,6 +220,35 @@ ReadOutcome LocalReader::read_one(std::string_view key, const Contract& contract
     }
   } else if (outcome.must_ask != MustAsk::kNo && outcome.found && outcome.receipt.source == Source::kL1) {
     value.assign(values.entry->value());  // the arena may have begun to copy a record that left it meanwhile
+  }
+  if (outcome.must_ask == MustAsk::kNo) visit.served(outcome, values, prefix);
+  return outcome;
+}
+
+ReadOutcome LocalReader::read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) {
+  ReadOutcome outcome;
+  Visit visit(*this);  // L1's entries and the mapping stay while `look` runs, whatever its edge does
+  const Attachment* at = visit.usable();
+  if (at == nullptr || key.empty() || key.size() > kKeyBytesMax) {
+    outcome.must_ask = at == nullptr ? MustAsk::kDetached : MustAsk::kInvalidKey;
+    return outcome;
+  }
+  const std::uint64_t hash = hash64(key);
+  at->page.prefetch_slot(slot_of_hash(hash));
+  l1_.prefetch(hash);
+  if (at->arena_file != nullptr) at->arena_file->view().prefetch(hash);
+  const Prefix& prefix = at->prefix_of(key);
+  std::string none;
+  Values values(l1_, *at, key, hash, none, false);
+  values.look = &look;
+  // F5: `look` runs within the look-up of its tier, and a tier answers only when the bytes were left alone until then.
+  read_in_order(at->page, at->clock, values, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy),
+                outcome);
+  // What L1 had to fall back on is no longer what `look` saw last: a record was written over under it, and then gone.
+  if (outcome.found && outcome.receipt.source == Source::kL1 && values.seen_entry != values.entry) {
+    const MustAsk reason = outcome.must_ask;
+    outcome = ReadOutcome{};
+    outcome.must_ask = reason;
   }
   if (outcome.must_ask == MustAsk::kNo) visit.served(outcome, values, prefix);
   return outcome;

@@ -21,6 +21,7 @@
 #include "base/elapsed_clock.h"
 #include "base/result.h"
 #include "memory/arena.h"
+#include "memory/in_place.h"
 #include "memory/l1_cache.h"
 #include "memory/page.h"
 #include "memory/reader_lanes.h"
@@ -63,6 +64,12 @@ class LocalReader {
 
   // The same without a copy of a long value that L1 holds.
   ReadOutcome read(std::string_view key, const Contract& contract, ValueRef& value);
+
+  // The same without any copy: `look` runs on the value where it lies, in the place that the copy has in F5's order, so
+  // what is judged is what it saw, and U counts to its end (F6). in_place.h says what it must stand. When the outcome
+  // says `found`, its last run saw the value that the receipt speaks of, whole; otherwise what it made means nothing.
+  // kBusy after kInPlaceTries runs that the edge's writes disturbed. Fills no L1.
+  ReadOutcome read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look);
 
   // The tightest bound that these keys must be read within by this contract and their namespaces; kForever: none.
   Nanos bound_asked(std::span<const std::string_view> keys, const Contract& contract);

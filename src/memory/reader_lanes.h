@@ -40,20 +40,29 @@ class ReaderLanes {
     alignas(64) std::array<std::atomic<std::uint64_t>, kNotes> notes{};  // a ring: the oldest are lost
   };
 
-  // Inside from construction to destruction, on one thread. A thread never visits the same lanes twice at once.
+  // Inside from construction to destruction, on one thread. A visit inside of another one of the same thread is part of
+  // it: what it finds stays as long as the outer one lasts.
   class Visit {
    public:
     explicit Visit(ReaderLanes& lanes) : number_(this_lane()), lane_(lanes.lanes_[number_]) {
       std::atomic<std::uint64_t>& count = lane_.visits_and_inside;
       constexpr std::uint64_t kOneIn = (1ull << 16) + 1;
-      // An exchange, not a store: it must be seen before what is loaded next.
-      if (own())
-        count.exchange(count.load(std::memory_order_relaxed) + kOneIn, std::memory_order_seq_cst);
-      else
+      if (!own()) {
         count.fetch_add(kOneIn, std::memory_order_seq_cst);
+        return;
+      }
+      const std::uint64_t before = count.load(std::memory_order_relaxed);
+      nested_ = (before & 0xFFFF) != 0;
+      if (nested_) [[unlikely]] {  // a new number would say that the outer visit is over
+        count_more_reads(1);
+        return;
+      }
+      // An exchange, not a store: it must be seen before what is loaded next.
+      count.exchange(before + kOneIn, std::memory_order_seq_cst);
     }
     ~Visit() {
       std::atomic<std::uint64_t>& count = lane_.visits_and_inside;
+      if (nested_) return;
       if (own())
         count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_release);
       else
@@ -64,6 +73,8 @@ class ReaderLanes {
 
     unsigned number() const { return number_; }
     bool own() const { return number_ != kShared; }
+    // The outer visit may use what it found before. Not known of a shared lane, where nobody is told apart.
+    bool nested() const { return nested_; }
     // Null: all are in use, or the lane is shared.
     Hold* hold(const void* address) {
       if (!own()) return nullptr;
@@ -92,6 +103,7 @@ class ReaderLanes {
     }
     const unsigned number_;
     Lane& lane_;
+    bool nested_ = false;
   };
 
   class Grace {

@@ -59,6 +59,14 @@ struct EntryView {
 enum class Lookup : std::uint8_t { kFound, kAbsent, kBusy };
 inline constexpr int kLookupTries = 16;  // lost races before a reader gives up with kBusy
 
+// A value where it lies, not copied: a newer record may take its place, whole or in pieces, while somebody looks at it.
+// What was seen of it counts when RingView::still_there(position) says so after the last look.
+struct RecordInPlace {
+  std::string_view bytes;  // inside of the memory, at a multiple of 8
+  std::uint64_t position = 0;
+};
+inline constexpr int kInPlaceTries = 4;  // the same for what runs on the bytes in place, which takes longer than a copy
+
 // Where the parts lie. Every field was checked against the size of the memory (`fits`) before a view is made.
 struct RingShape {
   std::uint64_t buckets = 0;  // at most so many; a power of two, at least 2
@@ -81,6 +89,26 @@ class RingView {
   // `used`, when given, gets the number of the index word: what RingWriter::mark_used takes.
   Lookup get(std::string_view key, std::uint64_t hash, std::string& value, EntryMeta& meta,
              std::uint32_t* used = nullptr) const;
+  // The same without a copy: `meta` is sound, and `record` says where the value lies. kFound promises that all of its
+  // bytes lie inside of the memory, and nothing of what they will be by the time that they are looked at.
+  Lookup find_in_place(std::string_view key, std::uint64_t hash, RecordInPlace& record, EntryMeta& meta) const;
+  // Whether nothing was written over the record at `position` before this call. A record never changes where it lies,
+  // and no other one ever gets its position: so all that was seen of it until now was of it.
+  bool still_there(std::uint64_t position) const;
+  // Runs `look(bytes)` on the value in the memory until one run of it was undisturbed: kFound, and that was the last
+  // one. kBusy after kInPlaceTries that were not, or when the record cannot be found for as long. What is known to be
+  // absent has no bytes to look at.
+  template <class Look>
+  Lookup read_in_place(std::string_view key, std::uint64_t hash, EntryMeta& meta, Look&& look) const {
+    for (int tries = 0; tries < kInPlaceTries; ++tries) {
+      RecordInPlace record;
+      const Lookup found = find_in_place(key, hash, record, meta);
+      if (found != Lookup::kFound || meta.negative) return found;
+      look(record.bytes);
+      if (still_there(record.position)) return Lookup::kFound;
+    }
+    return Lookup::kBusy;
+  }
   // Asks for the memory that get will touch first. Worth it when something else, a clock read say, comes in between.
   void prefetch(std::uint64_t hash) const;
 
@@ -90,7 +118,8 @@ class RingView {
   // Copies and checks the header of the record at `position`, which lies at `offset` of the memory; false: overwritten
   // meanwhile, or not a record.
   bool load_header(std::uint64_t position, std::uint64_t offset, Header& header) const;
-  bool still_there(std::uint64_t position) const;
+  template <class Take>
+  Lookup look_up(std::string_view key, std::uint64_t hash, Take&& take) const;
   std::uint64_t buckets_in_use() const;
 
   const std::uint64_t* control_ = nullptr;

@@ -16,8 +16,10 @@ tl::unexpected<Error> system_error(const std::string& path, const char* doing, i
   return fail(Code::kUnavailable, path + ": " + doing + ": " + std::strerror(error));
 }
 
-// Where /sys/kernel/mm/transparent_hugepage/shmem_enabled says "advise", one look-up of an address covers 2 MiB. A
-// refusal costs nothing.
+// One look-up of an address then covers 2 MiB. A file of a mounted tmpfs gets them when its mount says huge=advise (or
+// always, or within_size, which need no advice), or when /sys/kernel/mm/transparent_hugepage/shmem_enabled says
+// "force"; "deny" there is a no for all, and its other words are for mappings without a file. `tidelock doctor` tells.
+// A refusal costs nothing.
 void ask_for_huge_pages(void* data, std::size_t size_bytes) {
   constexpr std::size_t kWorthBytes = 16u << 20;
   if (size_bytes >= kWorthBytes) (void)::madvise(data, size_bytes, MADV_HUGEPAGE);

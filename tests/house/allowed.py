@@ -17,6 +17,7 @@ SIDEWAYS = {
 PUBLIC = {
     "src/protocol/receipt.h": "what every read returns",
     "src/memory/value_ref.h": "a value that was read without a copy",
+    "src/memory/in_place.h": "what runs on a value where it lies",
     "src/infer/engine.h": "the tensors and the engine that a model handle hands out",
 }
 
