@@ -48,6 +48,12 @@ void HubCore::on_asked(const HubAsked& asked) {
     answer(token, std::move(reply));
     return;
   }
+  if (const auto* transfer = std::get_if<DescribeTransfer>(&request.body)) {
+    AdminAnswer reply;
+    reply.value = encode(describe_transfer(*transfer));
+    answer(token, std::move(reply));
+    return;
+  }
   if (parked_.size() + deferred_.size() >= options_.ops_max) {  // X6
     AdminAnswer reply;
     reply.code = Code::kBusy;
@@ -209,7 +215,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     }
     std::vector<KeyWrite> writes = {{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}}};
     // The same again changes nothing, and is nothing that was done.
-    if (!state_.find(key)) writes.push_back(history_write(publish->name, who, "published " + publish->version));
+    if (!state_.find(key))
+      writes.push_back(history_write(model_history_key(publish->name), who, "published " + publish->version));
     op.body = Put{std::move(writes), {}};
     op.model_operation = "model_published";
     return op;
@@ -222,7 +229,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     want_short_lease();  // A5: while a rollout is on
     const ModelPointer staged{stage->version, std::move(*digest), {}};
     op.body = Put{{KeyWrite{model_staged_key(stage->name), encode(staged), 0, false, Condition::kNone, {}},
-                   history_write(stage->name, who, "staged " + stage->version)},
+                   history_write(model_history_key(stage->name), who, "staged " + stage->version)},
                   {}};
     op.model_operation = "model_staged";
     return op;
@@ -250,7 +257,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     rollout_moved_at_ = now_;
     const ModelPointer next{activate->version, std::move(*digest), current ? current->version : std::string{}};
     op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
-                   history_write(activate->name, who, "activated " + activate->version)},
+                   history_write(model_history_key(activate->name), who, "activated " + activate->version)},
                   {}};
     op.model_operation = "model_activated";
     return op;
@@ -275,7 +282,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     rollout_moved_at_ = now_;
     const ModelPointer next{current->previous, std::move(*digest), current->version};
     op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
-                   history_write(rollback->name, who, "rolled back to " + current->previous)},
+                   history_write(model_history_key(rollback->name), who,
+                                 "rolled back to " + current->previous)},
                   {}};
     op.model_operation = "model_rolled_back";
     return op;

@@ -148,6 +148,48 @@ TEST(HubRollouts, BuildsOfYesterdayAreNotTakenAhead) {  // M5
   EXPECT_EQ(bench.ahead(), (std::vector<NodeId>{"edge-2", "edge-3", "edge-4"}));
 }
 
+TEST(HubRollouts, TellsHowFarAVersionHasCome) {  // M3
+  ModelBench bench;
+  bench.ready();
+  ASSERT_EQ(bench.ask(StageModel{"m", "2.0.0"}).code, Code::kOk);
+  const auto fetched = [&](int number, std::uint64_t bytes) {
+    ModelHealth health;
+    health.name = "m";
+    health.version = "2.0.0";
+    health.fetched_bytes = bytes;
+    bench.step(bench.frame(static_cast<std::uint64_t>(number), EdgeReport{{}, 10, {health}}));
+  };
+  fetched(1, 2);
+  bench.stage(1, "2.0.0");
+  bench.step(bench.frame(2, Staged{{"m", "2.0.0"}, "paused: the daily budget; goes on in 3 min at the latest"}));
+  bench.step(HubDisconnected{ConnId{4}});
+  const auto told = [&] {
+    const AdminAnswer answer = bench.ask(DescribeTransfer{"m", "2.0.0"});
+    return *decode<TransferView>(*answer.value, "transfer view");
+  };
+  const TransferView view = told();
+  EXPECT_EQ(view.release_bytes, 3u);
+  ASSERT_EQ(view.edges.size(), 4u);
+  EXPECT_TRUE(view.edges[0].staged);
+  EXPECT_EQ(view.edges[0].fetched_bytes, 2u);
+  EXPECT_EQ(view.edges[0].expected_bytes, 2u);
+  EXPECT_EQ(view.edges[0].link_bytes_per_s, 10u);
+  EXPECT_FALSE(view.edges[1].staged);
+  EXPECT_EQ(view.edges[1].expected_bytes, 0u) << "its neighbour has the file";
+  EXPECT_EQ(view.edges[1].why, "paused: the daily budget; goes on in 3 min at the latest");
+  EXPECT_TRUE(view.edges[2].connected);
+  EXPECT_FALSE(view.edges[3].connected) << "it is away";
+  // Of a plan the pause counts, where the bytes must come over that link.
+  bench.publish("3.0.0");
+  RolloutCommand plan = bench.start_of("4");
+  plan.what = What::kPlan;
+  plan.plan.version = "3.0.0";
+  ASSERT_EQ(bench.ask(plan).code, Code::kOk);
+  ASSERT_EQ(bench.rollout().forecast.size(), 2u);
+  EXPECT_GE(bench.rollout().forecast[0].activated_ns, 180 * kSecond);
+  EXPECT_EQ(bench.ask(DescribeTransfer{"m", "9.9.9"}).code, Code::kOk);
+}
+
 TEST(HubRollouts, ReportsHaveLimits) {
   ModelBench bench;
   bench.ready();
