@@ -9,6 +9,7 @@
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
+#include "codec/trust.h"
 #include "protocol/hub_core.h"
 #include "protocol/trust_check.h"
 #include "protocol/trust_push.h"
@@ -277,13 +278,21 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
       return fail(Code::kConflict, "'" + rollback->name + "' " + current->version +
                                        " is the first activation; there is nothing to return to");
     }
+    const std::vector<HistoryEntry> log = history(model_history_key(rollback->name));
+    if (const HistoryEntry* back = rolled_back_to(log, *current); back != nullptr) {
+      return fail(Code::kConflict, "'" + rollback->name + "' " + current->version + " is in force since '" + back->who +
+                                       "' rolled back from " + current->previous + " (" + wall_words(back->wall_ms) +
+                                       "), and another rollback would return to that; to use " + current->previous +
+                                       " again, or another version, say so with `tidelock model activate " +
+                                       rollback->name + " VERSION`");
+    }
     auto digest = published(rollback->name, current->previous, TrustUse::kBack);
     if (!digest) return fail(digest.error());
     rollout_moved_at_ = now_;
     const ModelPointer next{current->previous, std::move(*digest), current->version};
     op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
                    history_write(model_history_key(rollback->name), who,
-                                 "rolled back to " + current->previous)},
+                                 "rolled back to " + current->previous + " from " + current->version)},
                   {}};
     op.model_operation = "model_rolled_back";
     return op;

@@ -503,4 +503,18 @@ void add_history(std::vector<HistoryEntry>& history, HistoryEntry entry) {
     history.erase(history.begin(), history.begin() + static_cast<std::ptrdiff_t>(history.size() - kHistoryMax));
 }
 
+const HistoryEntry* rolled_back_to(const std::vector<HistoryEntry>& history, const ModelPointer& in_force) {
+  // Those are the lines of hub_models.cc and of make_plan. A rollout that went back has put the pointer there again
+  // that it found, so it changes nothing.
+  const std::string& version = in_force.version;
+  const std::string back = "rolled back to " + version, from = " from " + in_force.previous;
+  for (auto it = history.rbegin(); it != history.rend(); ++it) {
+    if (it->what == "activated " + version || it->what.ends_with("started " + version) ||
+        it->what.starts_with(version + " is in force everywhere"))
+      return nullptr;
+    if (it->what == back || it->what == back + from) return &*it;
+  }
+  return nullptr;
+}
+
 }  // namespace tidelock

@@ -299,6 +299,9 @@ struct HistoryEntry {
   }
 };
 void add_history(std::vector<HistoryEntry>& history, HistoryEntry entry);
+// S5: the rollback by which the version came into force that this pointer names, as far as the log goes back; null when
+// it came otherwise.
+const HistoryEntry* rolled_back_to(const std::vector<HistoryEntry>& history, const ModelPointer& in_force);
 
 // What `tidelock rollout watch` shows.
 struct RolloutView {
