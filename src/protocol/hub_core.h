@@ -296,7 +296,7 @@ class HubCore {
   Fleet fleet(const std::string& name, const std::string& version) const;  // points into sessions_ and state_
   std::uint64_t release_bytes(const std::string& name, const std::string& version) const;  // 0: not published
   std::vector<HistoryEntry> history(const std::string& key) const;
-  // `key`: of a log, as model_history_key(name).
+  // `key`: of a log, model_history_key(name) or kTrustHistoryKey.
   KeyWrite history_write(const std::string& key, const NodeId& who, std::string what) const;
   Op rollout_write(const std::string& name, const RolloutStep& step, const NodeId& who);
   bool model_busy(const std::string& name, CommandId but) const;

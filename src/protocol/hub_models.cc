@@ -312,6 +312,10 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
   if (const auto* push = std::get_if<PushTrust>(&request.body)) {  // X2
     auto put = plan_trust_push(*push, trust_read());
     if (!put) return fail(put.error());
+    const auto held = state_.find(kTrustStateKey);
+    const Bytes before = held ? held->value.value_or(Bytes()) : Bytes();
+    put->writes.push_back(history_write(kTrustHistoryKey, who, describe_trust_push(before, *put->writes.back().value)));
+    if (const auto ok = check_write_extent(put->writes); !ok) return fail(ok.error());
     op.body = std::move(*put);
     op.model_operation = "trust_pushed";
     return op;
