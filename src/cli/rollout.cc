@@ -19,6 +19,7 @@
 #include "cli/model_transfer.h"
 #include "cli/words.h"
 #include "codec/archive.h"
+#include "protocol/trust_push.h"
 
 namespace tidelock {
 namespace {
@@ -271,20 +272,44 @@ int watch(const Common& common, const RolloutOptions& options) {
   }
 }
 
+// X2: who pushed trust files. They decide for every model, and are kept in a log of their own.
+Result<std::vector<HistoryEntry>> trust_history(Operator& cluster) {
+  const auto answer = cluster.ask(ReadKey{kTrustHistoryKey});
+  if (!answer) return fail(answer.error());
+  if (answer->code == Code::kNotFound) return std::vector<HistoryEntry>{};
+  if (answer->code != Code::kOk) return fail(answer->code, answer->message);
+  return decode<std::vector<HistoryEntry>>(answer->value.value_or(Bytes()), "history");
+}
+
 int history(const Common& common, const std::string& name) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
-  const auto view = view_of(**cluster, name);
-  if (!view) return report(common, view.error());
+  std::vector<HistoryEntry> log;
+  if (!name.empty()) {
+    auto view = view_of(**cluster, name);
+    if (!view) return report(common, view.error());
+    log = std::move(view->history);
+  }
+  auto pushed = trust_history(**cluster);
+  if (!pushed) return report(common, pushed.error());
+  // Both are in order. Of a model nothing is told from before there was anything of it.
+  const std::uint64_t since_ms = name.empty() ? 0 : log.empty() ? UINT64_MAX : log.front().wall_ms;
+  const auto from = std::find_if(pushed->begin(), pushed->end(),
+                                 [&](const HistoryEntry& entry) { return entry.wall_ms >= since_ms; });
+  std::vector<HistoryEntry> all;
+  std::merge(log.begin(), log.end(), from, pushed->end(), std::back_inserter(all),
+             [](const HistoryEntry& a, const HistoryEntry& b) { return a.wall_ms < b.wall_ms; });
   Json entries = Json::array();
   std::string text;
-  for (const HistoryEntry& entry : view->history) {
+  for (const HistoryEntry& entry : all) {
     entries.push_back({{"wall_ms", entry.wall_ms}, {"who", entry.who}, {"what", entry.what}});
     text += (text.empty() ? "" : "\n") + date_words(entry.wall_ms) + "  " + shown_text(entry.who) + "  " +
             shown_text(entry.what);
   }
   return done(common, {{"name", name}, {"history", entries}},
-              text.empty() ? "nothing was done with '" + name + "' yet" : text);
+              !text.empty()  ? text
+              : name.empty() ? "no trust files were pushed yet"
+                             : "nothing was done with '" + name + "' yet");
 }
 
 }  // namespace
@@ -432,8 +457,11 @@ Json rollout_json(const std::string& name, const RolloutView& view, const Transf
 void add_history(CLI::App& model, const Common& common, int& exit_code) {
   const auto name = std::make_shared<std::string>();
   auto* command = model.add_subcommand("history", "who did what with a model, and when");
-  command->footer("example: tidelock --config client.toml model history detector");
-  command->add_option("name", *name)->required();
+  command->footer(
+      "Pushes of trust files are told with every model, for they decide what may be installed; without a name, they\n"
+      "alone.\n"
+      "example: tidelock --config client.toml model history detector");
+  command->add_option("name", *name, "of the model");
   command->callback([name, &common, &exit_code] { exit_code = history(common, *name); });
 }
 
