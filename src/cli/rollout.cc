@@ -472,10 +472,13 @@ void add_rollout(CLI::App& app, const Common& common, int& exit_code) {
   rollout->footer(
       "A wave is a label (canary=yes: every gateway that says so in its edge.toml), a count (5) or a share (10%), "
       "counted\n"
-      "from the first gateway on; the last one is 100%. Gateways of a wave stage the version first; then it comes "
-      "into\n"
-      "force on them at once, dwells, and passes when every gate holds. A gate that fails takes every gateway back by\n"
-      "itself. Whoever plans a rollout holds it: anybody may pause or abort it, the holder makes it go on.\n"
+      "from the first gateway on; the last one is 100%. With the start the whole fleet stages the version, whatever "
+      "its\n"
+      "wave: so each wave comes into force within a round trip, and a version that the first wave sends back has cost\n"
+      "every gateway its bytes. (To pay for a few gateways only, try it on a cluster of their own.) A wave begins "
+      "when\n"
+      "its gateways have staged, dwells, and passes when every gate holds. A gate that fails takes every gateway back\n"
+      "by itself. Whoever plans a rollout holds it: anybody may pause or abort it, the holder makes it go on.\n"
       "the life of a rollout: plan -> start -> (waves) -> done; pause, resume and abort on the way; watch shows it");
   const auto names = [&](CLI::App* command) { command->add_option("name", options->name, "of the model")->required(); };
   const auto plans = [&](CLI::App* command) {
