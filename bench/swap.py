@@ -75,11 +75,11 @@ def release(options, cluster, folder, version):
     publish_and_stage(cluster, MODEL, version, made, len(cluster.edges))
 
 
-def swap(cluster, writer, by_command):
-    """A rollback is an activation of the version before (S5). Answers (begin, end, index)."""
+def swap(cluster, writer, by_command, version):
+    """Answers (begin, end, index). The writer activates the version before by itself."""
     if not by_command:
         return writer.batch(1)[0]
-    answer = must(cluster.cli_json("model", "rollback", MODEL), "rollback")
+    answer = must(cluster.cli_json("model", "activate", MODEL, version), "activate")
     return answer["begin_ns"], answer["end_ns"], answer["index"]
 
 
@@ -114,11 +114,12 @@ def run(options, folder):
                 return min(apps.count("frame").values()) >= 3
             wait_until("every app scores frames", all_score, 60, step=0.2)
             for number in range(options.swaps):
-                by_command = number % 5 == 1  # not the first: the writer connects with that one
-                begin, end, index = swap(cluster, writer, by_command)
+                # Not the first: the writer connects with that one. Two in a row, so that the writer finds what it left.
+                by_command = number % 5 in (1, 2)
+                begin, end, index = swap(cluster, writer, by_command, VERSIONS[number % 2])
                 if number:
                     elapsed[by_command].append((end - begin) / 1e6)
-                note({"t": "activation", "kind": "rollback", "version": VERSIONS[number % 2], "begin": begin, "end": end, "ok": True,
+                note({"t": "activation", "kind": "activate", "version": VERSIONS[number % 2], "begin": begin, "end": end, "ok": True,
                       "all_up": True, "index": index, "elapsed_ms": (end - begin) / 1e6})
                 # The next begins at another point of the frame's period each time.
                 time.sleep(APART_SECONDS + (number % 7) / (7 * options.fps))

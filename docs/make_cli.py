@@ -14,8 +14,9 @@ MAN = os.path.join(DOCS, "man", "man1")
 HEAD = """# The command line
 
 Made by `docs/make_cli.py` from `--help`; do not edit. The same as manual pages: `man -M docs/man tidelock`. `--json` prints one
-object with `"ok"`; on failure it also holds `"code"` and `"message"`. Exit codes: 0 done, 1 the request failed, 2 the command line
-is wrong. `--config` of `hub` and `edge` is their own file; everything that talks to the cluster takes a `client.toml`.
+object with `"ok"`; on failure it also holds `"code"` and `"message"`. (`rollout watch` prints one without it for each change
+before.) Exit codes: 0 done, 1 the request failed, 2 the command line is wrong. `--config` of `hub` and `edge` is their own file;
+everything that talks to the cluster takes a `client.toml`.
 """
 EXIT_STATUS = "0 when it was done, 1 when the request failed, 2 when the command line is wrong."
 

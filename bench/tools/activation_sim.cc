@@ -92,10 +92,11 @@ class World {
   struct Took {
     double answered_ms = 0, shown_ms = 0;
   };
-  Took activate() {  // S5: a rollback is an activation
+  Took activate() {  // there and back: gateways keep the version before
     const Nanos began = now_;
     changed_ = 0;
-    ask(RollbackModel{kModel});
+    std::swap(in_force_, before_);
+    ask(ActivateModel{kModel, in_force_});
     Took took;
     took.answered_ms = ms(now_ - began);
     run_until("every gateway shows it", [this] { return changed_ >= edges_.size(); });
@@ -261,6 +262,7 @@ class World {
   std::vector<std::unique_ptr<Gateway>> edges_;
   std::map<std::uint64_t, std::size_t> edge_of_;  // by connection
   std::priority_queue<Due> due_;
+  std::string in_force_ = "2.0.0", before_ = "1.0.0";
   Nanos now_ = 1'000 * kSecond, hub_wake_ = kForever, last_commit_ = 0;
   std::uint64_t planned_ = 0, index_ = 0, conns_ = 0, tokens_ = 0;
   std::size_t changed_ = 0;

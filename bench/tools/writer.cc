@@ -20,6 +20,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/elapsed_clock.h"
@@ -66,6 +67,33 @@ Write operator_writer(const std::string& client_toml, decltype(AdminRequest::bod
     const auto answer = cluster->ask(request);
     if (!answer) return answer.error().message;
     if (answer->code != Code::kOk) return answer->message;
+    Outcome outcome("");
+    outcome.index = answer->index.value;
+    return outcome;
+  };
+}
+
+// Swaps a model to the version before, which gateways keep; a rollback would not be taken twice (S5).
+Write swapper(const std::string& client_toml, const std::string& model) {
+  const auto config = read_operator_config(client_toml);
+  if (!config) die(config.error().message);
+  auto connected = Operator::connect(*config, kWriteTimeoutMs);
+  if (!connected) die(connected.error().message);
+  const std::shared_ptr<Operator> cluster = std::move(*connected);
+  std::string next, other;  // known once they were asked for, so that a write is one call
+  return [cluster, model, next, other]() mutable -> Outcome {
+    if (next.empty()) {
+      const auto models = cluster->ask(DescribeModels{});
+      if (!models) return models.error().message;
+      for (const ModelView& one : models->models) {
+        if (one.name == model) next = one.previous, other = one.current;
+      }
+      if (next.empty()) return "'" + model + "' has no version before the one in force";
+    }
+    const auto answer = cluster->ask(ActivateModel{model, next});
+    if (!answer) return answer.error().message;
+    if (answer->code != Code::kOk) return answer->message;
+    std::swap(next, other);
     Outcome outcome("");
     outcome.index = answer->index.value;
     return outcome;
@@ -258,7 +286,7 @@ int main(int argc, char** argv) {
     write = operator_writer(
         where, WriteKeys{{KeyWrite{"config:bench", Bytes(kValueBytes, 'v'), 0, false, Condition::kNone, {}}}});
   } else if (kind == "swaps") {
-    write = operator_writer(where, RollbackModel{"detector"});
+    write = swapper(where, "detector");
   } else if (kind == "etcd") {
     write = [etcd = std::make_shared<Etcd>(split(where))] { return etcd->put(); };
   } else if (kind == "raft") {

@@ -25,6 +25,7 @@
 #include "cli/model_diff.h"
 #include "cli/model_files.h"
 #include "cli/model_recall.h"
+#include "cli/model_transfer.h"
 #include "cli/openssf.h"
 #include "cli/operator.h"
 #include "cli/rollout.h"
@@ -172,75 +173,6 @@ int run_edge(const Common& common, bool print_only, bool defaults, const TestHoo
   const auto edge = Edge::start(settings->edge);
   if (!edge) return report(common, edge.error());
   return wait_for_signal();
-}
-
-Json model_json(const ModelView& model) {
-  return {{"name", model.name},
-          {"current", model.current},
-          {"previous", model.previous},
-          {"staged", model.staged},
-          {"activation", model.activation.value},
-          {"published", model.published}};
-}
-
-// M3: why edges have not staged what they should; empty too where the hub is of a build that does not keep it.
-std::vector<EdgeStaging> staging(Operator& cluster, const NodeId& hub, int timeout_ms) {
-  const auto answer = cluster.ask_one(hub, DescribeStaging{}, timeout_ms);
-  if (!answer || answer->code != Code::kOk || !answer->value) return {};
-  return decode<std::vector<EdgeStaging>>(*answer->value, "staging").value_or(std::vector<EdgeStaging>{});
-}
-
-int model_status(const Common& common, const std::string& name) {
-  auto cluster = connect(common);
-  if (!cluster) return report(common, cluster.error());
-  const auto models = (*cluster)->ask(DescribeModels{});
-  if (!models) return report(common, models.error());
-  for (const ModelView& model : models->models) {
-    if (model.name != name) continue;
-    Json json = model_json(model);
-    const auto view = (*cluster)->ask_one(models->hub, DescribeCluster{}, common.timeout_ms);
-    if (!view) return report(common, view.error());
-    Json edges = Json::array();
-    std::string text;
-    for (const EdgeView& edge : view->edges) {
-      for (const StagedModel& staged : edge.staged) {
-        if (staged.name == name && staged.version == model.staged) {
-          edges.push_back(edge.edge);
-          text += " " + edge.edge;
-        }
-      }
-    }
-    json["staged_edges"] = edges;
-    json["edges"] = view->edges.size();
-    Json waiting = Json::array();
-    std::string why;
-    for (const EdgeStaging& one : staging(**cluster, models->hub, common.timeout_ms)) {
-      if (one.model.name != name || (one.model.version != model.staged && one.model.version != model.current)) continue;
-      waiting.push_back({{"edge", one.edge}, {"version", one.model.version}, {"why", one.why}});
-      why += "\n  " + one.edge + " has not staged " + one.model.version + ": " + one.why;
-    }
-    json["waiting"] = waiting;
-    Json came = Json::array();
-    const SiteView sites = (*cluster)->ask_sites(models->hub, common.timeout_ms);
-    for (const SiteMember& edge : sites.members) {
-      std::string from;
-      for (const ModelBytes& one : edge.bytes) {
-        if (one.name != name || (one.version != model.staged && one.version != model.current)) continue;
-        came.push_back({{"edge", edge.edge}, {"version", one.version}, {"from", one.from}, {"bytes", one.bytes}});
-        from +=
-            (from.empty() ? "" : ", ") + std::to_string(one.bytes) + " bytes of " + one.version + " from " + one.from;
-      }
-      if (!from.empty()) why += "\n  " + edge.edge + " got " + from;
-    }
-    json["came"] = came;
-    return done(common, json,
-                name + ": in force " + (model.current.empty() ? "none" : model.current) + " (index " +
-                    std::to_string(model.activation.value) + "), staged " +
-                    (model.staged.empty() ? "none" : model.staged) + ", verified by " + std::to_string(edges.size()) +
-                    " of " + std::to_string(view->edges.size()) + " edges:" + text + why);
-  }
-  return report(
-      common, Error{Code::kNotFound, "no model '" + name + "'; `tidelock model list` shows what is published", {}, 0});
 }
 
 int cluster_status(const Common& common) {
@@ -465,16 +397,6 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
     command->add_option("name", name)->required();
     command->add_option("version", version)->required();
   };
-  auto* stage = model->add_subcommand("stage", "let every edge fetch and verify a version in the background");
-  stage->footer("example: tidelock --config client.toml model stage detector 2.0.0");
-  with_version(stage);
-  stage->callback([&] {
-    exit_code = ask(common, StageModel{name, version}, [&](const AdminAnswer& answer, Json json) {
-      return done(common, json,
-                  name + " " + version + " is being staged (index " + std::to_string(answer.index.value) +
-                      "); watch: tidelock model status " + name);
-    });
-  });
   auto* activate = model->add_subcommand("activate", "put a staged version in force on every gateway at one index");
   activate->footer("example: tidelock --config client.toml model activate detector 2.0.0");
   with_version(activate);
@@ -491,10 +413,6 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
       return done(common, json, name + " rolled back at index " + std::to_string(answer.index.value));
     });
   });
-  auto* model_state = model->add_subcommand("status", "what is in force, staged and verified where");
-  model_state->footer("example: tidelock --config client.toml model status detector --json");
-  model_state->add_option("name", name)->required();
-  model_state->callback([&] { exit_code = model_status(common, name); });
   auto* diff =
       model->add_subcommand("diff", "what a new version would cost on the link, tensor by tensor; asks nobody");
   diff->footer(
@@ -521,6 +439,7 @@ int run_cli(int argc, char** argv, const TestHooks& hooks) {
     });
   });
 
+  add_model_transfer(*model, common, exit_code);
   add_history(*model, common, exit_code);
   add_recall(*model, common, exit_code);
   add_rollout(app, common, exit_code);

@@ -9,15 +9,22 @@
 #include <cstdio>
 #include <ctime>
 #include <iostream>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "cli/model_transfer.h"
 #include "cli/words.h"
 #include "codec/archive.h"
+#include "protocol/trust_push.h"
 
 namespace tidelock {
 namespace {
 
+constexpr std::size_t kTransfersShown = 8;
 constexpr auto kWatchEvery = std::chrono::milliseconds(500);
 
 struct RolloutOptions {
@@ -51,6 +58,11 @@ Result<RolloutPlan> plan_of(const RolloutOptions& options) {
   return plan;
 }
 
+struct Seen {
+  RolloutView view;
+  std::optional<TransferView> transfer;  // of its version
+};
+
 Result<RolloutView> view_of(Operator& cluster, const std::string& name) {
   const auto answer = cluster.ask(DescribeRollout{name});
   if (!answer) return fail(answer.error());
@@ -69,13 +81,93 @@ Result<RolloutView> view_of(Operator& cluster, const std::string& name) {
   return view;
 }
 
+Result<Seen> seen_of(Operator& cluster, const std::string& name) {
+  auto view = view_of(cluster, name);
+  if (!view) return fail(view.error());
+  Seen seen{std::move(*view), std::nullopt};
+  if (!seen.view.rollout) return seen;
+  auto transfer = transfer_of(cluster, name, seen.view.rollout->plan.version);
+  if (!transfer) return fail(transfer.error());
+  if (transfer->release_bytes > 0) seen.transfer = std::move(*transfer);
+  return seen;
+}
+
 const WaveRecord* record_of(const Rollout& rollout, std::size_t wave) {
   const auto it =
       std::find_if(rollout.waves.begin(), rollout.waves.end(), [&](const WaveRecord& one) { return one.wave == wave; });
   return it == rollout.waves.end() ? nullptr : &*it;
 }
 
-std::string wave_words(const Rollout& rollout, std::size_t i) {
+// Of the gateways that the wave brought the version to. A gateway that started again counts from zero, so what the
+// ledger has counts where it is more.
+BytesSaved wave_bytes(const Rollout& rollout, const WaveRecord& was, const TransferView* transfer) {
+  std::size_t have = was.edges - std::min(was.edges, was.stuck_count);
+  std::uint64_t fetched = 0;
+  if (!was.added.empty()) have = was.edges;
+  if (transfer != nullptr) {
+    const std::vector<NodeId> members = rollout.members();
+    std::size_t rest = 0;
+    for (const EdgeTransfer& edge : transfer->edges) {
+      const bool its = was.added.empty() ? !std::binary_search(members.begin(), members.end(), edge.edge)
+                                         : std::find(was.added.begin(), was.added.end(), edge.edge) != was.added.end();
+      if (!its || !edge.connected || !edge.staged) continue;
+      ++rest;
+      fetched += edge.fetched_bytes;
+    }
+    if (was.added.empty() && rest > 0) have = rest;  // the others were away all the time
+  }
+  return {std::max(was.bytes, fetched), rollout.bytes * have};
+}
+
+BytesSaved all_bytes(const Rollout& rollout, const TransferView* transfer) {
+  if (rollout.under_way() && transfer != nullptr) return saved_by(*transfer);  // those whose wave is to come as well
+  BytesSaved all;
+  for (const WaveRecord& was : rollout.waves) {
+    const BytesSaved one = wave_bytes(rollout, was, transfer);
+    all.fetched += one.fetched;
+    all.whole += one.whole;
+  }
+  return all;
+}
+
+// What was foreseen against what happened, of the waves that were activated; of times, the last one that passed.
+struct Compared {
+  std::uint64_t bytes_foreseen = 0, bytes = 0;
+  Nanos ended_foreseen_ns = 0, ended_ns = 0;
+  double bytes_ratio() const { return static_cast<double>(bytes) / static_cast<double>(bytes_foreseen); }
+  double time_ratio() const { return static_cast<double>(ended_ns) / static_cast<double>(ended_foreseen_ns); }
+};
+std::optional<Compared> compared(const Rollout& rollout, const TransferView* transfer) {
+  if (rollout.under_way() || rollout.waves.empty()) return std::nullopt;
+  Compared sum;
+  for (const WaveRecord& was : rollout.waves) {
+    if (was.wave >= rollout.forecast.size()) continue;
+    sum.bytes_foreseen += rollout.forecast[was.wave].bytes;
+    sum.bytes += wave_bytes(rollout, was, transfer).fetched;
+    if (was.ended_at == 0) continue;
+    sum.ended_foreseen_ns = rollout.forecast[was.wave].ended_ns;
+    sum.ended_ns = was.ended_at - rollout.started_at;
+  }
+  return sum;
+}
+
+std::string times_words(double ratio) {
+  char text[32] = {};
+  std::snprintf(text, sizeof text, "%.2f", ratio);
+  return std::string(text) + " times what was foreseen";
+}
+
+std::string compared_words(const Compared& sum) {
+  std::string text = "bytes: " + bytes_words(sum.bytes) + " of " + bytes_words(sum.bytes_foreseen) + " foreseen";
+  if (sum.bytes_foreseen > 0) text += ", " + times_words(sum.bytes_ratio());
+  if (sum.ended_foreseen_ns > 0) {
+    text += "; time: " + duration_words(sum.ended_ns) + " of " + duration_words(sum.ended_foreseen_ns) + ", " +
+            times_words(sum.time_ratio());
+  }
+  return text;
+}
+
+std::string wave_words(const Rollout& rollout, std::size_t i, const TransferView* transfer) {
   const WaveForecast* foreseen = i < rollout.forecast.size() ? &rollout.forecast[i] : nullptr;
   std::string text = "  wave " + std::to_string(i + 1) + "  " + describe(rollout.plan.waves[i]);
   if (foreseen != nullptr) {
@@ -85,7 +177,9 @@ std::string wave_words(const Rollout& rollout, std::size_t i) {
   const WaveRecord* record = record_of(rollout, i);
   if (record == nullptr) return text + (i < rollout.wave ? "; added nobody" : "");
   const WaveRecord& was = *record;
-  text += "; was: " + std::to_string(was.edges) + " gateways, " + bytes_words(was.bytes);
+  const BytesSaved bytes = wave_bytes(rollout, was, transfer);
+  text += "; was: " + std::to_string(was.edges) + " gateways, " + bytes_words(bytes.fetched) + ", " +
+          bytes_words(bytes.saved()) + " saved";
   if (was.ended_at > 0) text += ", done after " + duration_words(was.ended_at - rollout.started_at);
   if (was.stuck_count > 0) {
     text += "; went on without";
@@ -104,60 +198,72 @@ std::string_view verdict_name(GateVerdict verdict) {
   return "";
 }
 
-std::string bar(std::size_t done, std::size_t of) {
-  constexpr std::size_t kWidth = 30;
-  const std::size_t filled = of == 0 ? kWidth : std::min(kWidth, done * kWidth / of);
-  return "[" + std::string(filled, '#') + std::string(kWidth - filled, ' ') + "]";
-}
-
 int command(const Common& common, RolloutCommand request, const std::string& next_step) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
   const auto answer = (*cluster)->ask(request);
   if (!answer) return report(common, answer.error());
   if (answer->code != Code::kOk) return report(common, Error{answer->code, answer->message, {}, 0});
-  const auto view = view_of(**cluster, request.name);
-  if (!view) return report(common, view.error());
-  Json json = rollout_json(request.name, *view);
+  const auto seen = seen_of(**cluster, request.name);
+  if (!seen) return report(common, seen.error());
+  const TransferView* transfer = seen->transfer ? &*seen->transfer : nullptr;
+  Json json = rollout_json(request.name, seen->view, transfer);
   json["index"] = answer->index.value;
   return done(common, std::move(json),
-              rollout_words(request.name, *view) + (next_step.empty() ? "" : "\n" + next_step));
+              rollout_words(request.name, seen->view, transfer) + (next_step.empty() ? "" : "\n" + next_step));
 }
 
 bool ended(const RolloutView& view) { return !view.rollout || !view.rollout->under_way(); }
 
-// On a terminal the picture is drawn over itself; elsewhere each change is one line; with --json only the end is said.
+// What a change is: not the time that is left, nor every frame that a gate counts.
+Json without_clocks(Json json) {
+  json.erase("eta_ms");
+  for (Json& gate : json["gates"]) {
+    gate.erase("value");
+    gate.erase("samples");
+  }
+  return json;
+}
+
+// On a terminal the picture is drawn over itself; elsewhere each change is one line, with --json one object.
 int watch(const Common& common, const RolloutOptions& options) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
   const bool terminal = ::isatty(1) == 1 && !common.json && !options.once;
   std::string shown;
+  Json shown_json;
   std::size_t lines = 0;
   for (;;) {
-    const auto view = view_of(**cluster, options.name);
-    if (!view) return report(common, view.error(), "`tidelock --config FILE status` shows which hub is active");
-    if (!view->rollout) {
+    const auto seen = seen_of(**cluster, options.name);
+    if (!seen) return report(common, seen.error(), "`tidelock --config FILE status` shows which hub is active");
+    const RolloutView& view = seen->view;
+    const TransferView* transfer = seen->transfer ? &*seen->transfer : nullptr;
+    if (!view.rollout) {
       return report(common, Error{Code::kNotFound, "no rollout of '" + options.name + "' was ever planned", {}, 0},
                     "tidelock rollout plan " + options.name + " VERSION --waves \"canary=yes,10%,50%,100%\"");
     }
-    if (options.once || ended(*view)) {
+    Json json = rollout_json(options.name, view, transfer);
+    const std::string words = rollout_words(options.name, view, transfer);
+    if (options.once || ended(view)) {
       if (terminal && lines > 0) std::printf("\x1b[%zuA\x1b[J", lines);
-      Json json = rollout_json(options.name, *view);
-      if (options.once || view->rollout->phase == RolloutPhase::kDone)
-        return done(common, std::move(json), rollout_words(options.name, *view));
+      if (options.once || view.rollout->phase == RolloutPhase::kDone) return done(common, std::move(json), words);
       json["ok"] = false;
-      json["code"] = phase_name(view->rollout->phase);
-      json["message"] = view->rollout->reason;
-      std::cout << (common.json ? json.dump() : rollout_words(options.name, *view)) << std::endl;
+      json["code"] = phase_name(view.rollout->phase);
+      json["message"] = view.rollout->reason;
+      std::cout << (common.json ? json.dump() : words) << std::endl;
       return 1;
     }
-    const std::string words = rollout_words(options.name, *view);
     if (terminal) {
       if (lines > 0) std::printf("\x1b[%zuA\x1b[J", lines);
       std::printf("%s\n", words.c_str());
       lines = static_cast<std::size_t>(std::count(words.begin(), words.end(), '\n')) + 1;
       std::fflush(stdout);
-    } else if (!common.json) {
+    } else if (common.json) {
+      if (Json now = without_clocks(json); now != shown_json) {
+        std::cout << json.dump() << std::endl;
+        shown_json = std::move(now);
+      }
+    } else {
       const std::string first = words.substr(0, words.find('\n'));
       if (first != shown) std::cout << first << std::endl;
       shown = first;
@@ -166,20 +272,44 @@ int watch(const Common& common, const RolloutOptions& options) {
   }
 }
 
+// X2: who pushed trust files. They decide for every model, and are kept in a log of their own.
+Result<std::vector<HistoryEntry>> trust_history(Operator& cluster) {
+  const auto answer = cluster.ask(ReadKey{kTrustHistoryKey});
+  if (!answer) return fail(answer.error());
+  if (answer->code == Code::kNotFound) return std::vector<HistoryEntry>{};
+  if (answer->code != Code::kOk) return fail(answer->code, answer->message);
+  return decode<std::vector<HistoryEntry>>(answer->value.value_or(Bytes()), "history");
+}
+
 int history(const Common& common, const std::string& name) {
   auto cluster = connect(common);
   if (!cluster) return report(common, cluster.error());
-  const auto view = view_of(**cluster, name);
-  if (!view) return report(common, view.error());
+  std::vector<HistoryEntry> log;
+  if (!name.empty()) {
+    auto view = view_of(**cluster, name);
+    if (!view) return report(common, view.error());
+    log = std::move(view->history);
+  }
+  auto pushed = trust_history(**cluster);
+  if (!pushed) return report(common, pushed.error());
+  // Both are in order. Of a model nothing is told from before there was anything of it.
+  const std::uint64_t since_ms = name.empty() ? 0 : log.empty() ? UINT64_MAX : log.front().wall_ms;
+  const auto from = std::find_if(pushed->begin(), pushed->end(),
+                                 [&](const HistoryEntry& entry) { return entry.wall_ms >= since_ms; });
+  std::vector<HistoryEntry> all;
+  std::merge(log.begin(), log.end(), from, pushed->end(), std::back_inserter(all),
+             [](const HistoryEntry& a, const HistoryEntry& b) { return a.wall_ms < b.wall_ms; });
   Json entries = Json::array();
   std::string text;
-  for (const HistoryEntry& entry : view->history) {
+  for (const HistoryEntry& entry : all) {
     entries.push_back({{"wall_ms", entry.wall_ms}, {"who", entry.who}, {"what", entry.what}});
     text += (text.empty() ? "" : "\n") + date_words(entry.wall_ms) + "  " + shown_text(entry.who) + "  " +
             shown_text(entry.what);
   }
   return done(common, {{"name", name}, {"history", entries}},
-              text.empty() ? "nothing was done with '" + name + "' yet" : text);
+              !text.empty()  ? text
+              : name.empty() ? "no trust files were pushed yet"
+                             : "nothing was done with '" + name + "' yet");
 }
 
 }  // namespace
@@ -228,7 +358,7 @@ Nanos rollout_eta(const RolloutView& view) {
   return left;
 }
 
-std::string rollout_words(const std::string& name, const RolloutView& view) {
+std::string rollout_words(const std::string& name, const RolloutView& view, const TransferView* transfer) {
   if (!view.rollout) return "no rollout of '" + name + "' was ever planned";
   const Rollout& rollout = *view.rollout;
   const std::size_t waves = rollout.plan.waves.size();
@@ -241,13 +371,16 @@ std::string rollout_words(const std::string& name, const RolloutView& view) {
   if (!rollout.reason.empty()) text += ": " + shown_text(rollout.reason);
   const std::size_t passed = static_cast<std::size_t>(std::count_if(
       rollout.waves.begin(), rollout.waves.end(), [](const WaveRecord& one) { return one.ended_at > 0; }));
-  text += "\n" + bar(view.adopted, view.registered) + " in force on " + std::to_string(view.adopted) + " of " +
+  text += "\n" + progress_bar(view.adopted, view.registered) + " in force on " + std::to_string(view.adopted) + " of " +
           std::to_string(view.registered) + " gateways; staged on " + std::to_string(view.staged) + " of " +
           std::to_string(view.reachable) + " that can be reached; " + std::to_string(passed) + " of " +
           std::to_string(waves) + " waves passed";
   if (view.wanted > 0) text += "; this wave takes " + std::to_string(view.wanted) + " more";
   if (const Nanos eta = rollout_eta(view); eta != kForever) text += "; about " + duration_words(eta) + " left";
-  for (std::size_t i = 0; i < waves; ++i) text += "\n" + wave_words(rollout, i);
+  if (const BytesSaved bytes = all_bytes(rollout, transfer); bytes.whole > 0) text += "\n  " + saved_words(bytes);
+  if (transfer != nullptr && rollout.under_way()) text += transfer_lines(*transfer, kTransfersShown);
+  for (std::size_t i = 0; i < waves; ++i) text += "\n" + wave_words(rollout, i, transfer);
+  if (const auto sum = compared(rollout, transfer)) text += "\n  " + compared_words(*sum);
   for (const GateFigure& figure : view.gates) {
     text += "\n  gate  " + describe(figure.gate) + "  is " + gate_value(figure) + " of " +
             std::to_string(figure.samples) + " samples: " + std::string(verdict_name(figure.verdict));
@@ -255,7 +388,7 @@ std::string rollout_words(const std::string& name, const RolloutView& view) {
   return text;
 }
 
-Json rollout_json(const std::string& name, const RolloutView& view) {
+Json rollout_json(const std::string& name, const RolloutView& view, const TransferView* transfer) {
   Json json{{"name", name}};
   if (!view.rollout) return json;
   const Rollout& rollout = *view.rollout;
@@ -272,6 +405,21 @@ Json rollout_json(const std::string& name, const RolloutView& view) {
   json["ahead"] = rollout.members();
   const Nanos eta = rollout_eta(view);
   json["eta_ms"] = eta == kForever ? Json(nullptr) : Json(eta / kMillisecond);
+  const BytesSaved all = all_bytes(rollout, transfer);
+  json["fetched_bytes"] = all.fetched;
+  json["whole_bytes"] = all.whole;
+  json["saved_bytes"] = all.saved();
+  json["transfers"] = Json::array();
+  if (transfer != nullptr && rollout.under_way()) json["transfers"] = transfer_json(*transfer)["gateways"];
+  for (Json& one : json["transfers"]) one.erase("eta_ms");
+  if (const auto sum = compared(rollout, transfer)) {
+    json["compared"] = {{"bytes_foreseen", sum->bytes_foreseen},
+                        {"bytes", sum->bytes},
+                        {"bytes_ratio", sum->bytes_foreseen == 0 ? Json(nullptr) : Json(sum->bytes_ratio())},
+                        {"ended_foreseen_ms", sum->ended_foreseen_ns / kMillisecond},
+                        {"ended_ms", sum->ended_ns / kMillisecond},
+                        {"time_ratio", sum->ended_foreseen_ns == 0 ? Json(nullptr) : Json(sum->time_ratio())}};
+  }
   json["waves"] = Json::array();
   for (std::size_t i = 0; i < rollout.plan.waves.size(); ++i) {
     Json wave{{"wave", describe(rollout.plan.waves[i])}};
@@ -288,8 +436,11 @@ Json rollout_json(const std::string& name, const RolloutView& view) {
       const auto after = [&](Nanos at) {
         return at == 0 ? Json(nullptr) : Json((at - rollout.started_at) / kMillisecond);
       };
-      wave["was"] = {{"gateways", was.edges},           {"bytes", was.bytes}, {"activated_ms", after(was.activated_at)},
-                     {"ended_ms", after(was.ended_at)}, {"stuck", was.stuck}, {"stuck_count", was.stuck_count}};
+      const BytesSaved bytes = wave_bytes(rollout, was, transfer);
+      wave["was"] = {{"gateways", was.edges},           {"bytes", bytes.fetched},
+                     {"saved_bytes", bytes.saved()},    {"activated_ms", after(was.activated_at)},
+                     {"ended_ms", after(was.ended_at)}, {"stuck", was.stuck},
+                     {"stuck_count", was.stuck_count}};
     }
     json["waves"].push_back(std::move(wave));
   }
@@ -306,8 +457,11 @@ Json rollout_json(const std::string& name, const RolloutView& view) {
 void add_history(CLI::App& model, const Common& common, int& exit_code) {
   const auto name = std::make_shared<std::string>();
   auto* command = model.add_subcommand("history", "who did what with a model, and when");
-  command->footer("example: tidelock --config client.toml model history detector");
-  command->add_option("name", *name)->required();
+  command->footer(
+      "Pushes of trust files are told with every model, for they decide what may be installed; without a name, they\n"
+      "alone.\n"
+      "example: tidelock --config client.toml model history detector");
+  command->add_option("name", *name, "of the model");
   command->callback([name, &common, &exit_code] { exit_code = history(common, *name); });
 }
 
@@ -318,10 +472,13 @@ void add_rollout(CLI::App& app, const Common& common, int& exit_code) {
   rollout->footer(
       "A wave is a label (canary=yes: every gateway that says so in its edge.toml), a count (5) or a share (10%), "
       "counted\n"
-      "from the first gateway on; the last one is 100%. Gateways of a wave stage the version first; then it comes "
-      "into\n"
-      "force on them at once, dwells, and passes when every gate holds. A gate that fails takes every gateway back by\n"
-      "itself. Whoever plans a rollout holds it: anybody may pause or abort it, the holder makes it go on.\n"
+      "from the first gateway on; the last one is 100%. With the start the whole fleet stages the version, whatever "
+      "its\n"
+      "wave: so each wave comes into force within a round trip, and a version that the first wave sends back has cost\n"
+      "every gateway its bytes. (To pay for a few gateways only, try it on a cluster of their own.) A wave begins "
+      "when\n"
+      "its gateways have staged, dwells, and passes when every gate holds. A gate that fails takes every gateway back\n"
+      "by itself. Whoever plans a rollout holds it: anybody may pause or abort it, the holder makes it go on.\n"
       "the life of a rollout: plan -> start -> (waves) -> done; pause, resume and abort on the way; watch shows it");
   const auto names = [&](CLI::App* command) { command->add_option("name", options->name, "of the model")->required(); };
   const auto plans = [&](CLI::App* command) {
@@ -355,8 +512,12 @@ void add_rollout(CLI::App& app, const Common& common, int& exit_code) {
 
   auto* plan = rollout->add_subcommand("plan", "say how; nothing happens yet");
   plan->footer(
-      "It answers what it foresees of each wave: gateways, bytes, and when it is done, by what their links did "
-      "lately.\n"
+      "It answers what it foresees of each wave: gateways, the bytes that hubs send them for the version, and when it\n"
+      "is done. By what gateways that have it took, else by the rollout before, else by the version in force, else "
+      "all\n"
+      "of the release; a site whose gateways give each other the files counts once. Times are by what links did "
+      "lately\n"
+      "and by budgets that gateways say are used up. When the rollout has ended, `watch` compares.\n"
       "example: tidelock --config client.toml rollout plan detector 2.0.0 --waves \"canary=yes,10%,50%,100%\" "
       "--gate \"error_rate<0.01\" --dwell 10m");
   names(plan);
@@ -397,7 +558,9 @@ void add_rollout(CLI::App& app, const Common& common, int& exit_code) {
 
   auto* watch_command = rollout->add_subcommand("watch", "see how it goes until it ends");
   watch_command->footer(
-      "Exit code 0: it is done everywhere; 1: it was rolled back or aborted.\n"
+      "Exit code 0: it is done everywhere; 1: it was rolled back or aborted. Elsewhere than on a terminal each change\n"
+      "is one line. With --json that is one object of what is true then, and the last one, with `ok`, says how it\n"
+      "ended; that only eta_ms, or value and samples of a gate are others is no change.\n"
       "example: tidelock --config client.toml rollout watch detector");
   names(watch_command);
   watch_command->add_flag("--once", options->once, "show it once and exit");

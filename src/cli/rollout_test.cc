@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "cli/model_transfer.h"
+
 namespace tidelock {
 namespace {
 
@@ -70,6 +72,76 @@ TEST(RolloutCli, ShowsWavesWithWhatWasForeseenAndWhatCame) {
   EXPECT_EQ(json["waves"][0]["was"]["activated_ms"], 60'000);
   EXPECT_TRUE(json["waves"][0]["was"]["ended_ms"].is_null());
   EXPECT_FALSE(json["waves"][1].contains("was"));
+}
+
+TransferView transfer_of_ten() {  // edge-7 and edge-8 have it, edge-9 is under way, edge-10 is away
+  TransferView transfer;
+  transfer.release_bytes = 4'096;
+  for (const char* edge :
+       {"edge-1", "edge-10", "edge-2", "edge-3", "edge-4", "edge-5", "edge-6", "edge-7", "edge-8", "edge-9"}) {
+    EdgeTransfer& one = transfer.edges.emplace_back();
+    one.edge = edge;
+    one.connected = one.edge != "edge-10";
+    one.staged = one.edge == "edge-7" || one.edge == "edge-8";
+    one.fetched_bytes = one.staged ? 1'024 : one.edge == "edge-9" ? 512 : 0;
+    one.expected_bytes = 1'024;
+    one.link_bytes_per_s = one.edge == "edge-9" ? 256 : 0;
+  }
+  return transfer;
+}
+
+TEST(RolloutCli, ShowsWhatWasFetchedAndWhatThatSaved) {
+  RolloutView view = view_of(RolloutPhase::kDwelling);
+  view.rollout->bytes = 4'096;
+  const TransferView transfer = transfer_of_ten();
+  const std::string words = rollout_words("detector", view, &transfer);
+  EXPECT_NE(words.find("\n  2.0 KiB fetched from hubs instead of 8.0 KiB: 6.0 KiB saved\n"), std::string::npos)
+      << words;
+  EXPECT_NE(
+      words.find("edge-9  [###############               ] 50 %, 512 B of about 1.0 KiB, 256 B/s, about 2.0 s left"),
+      std::string::npos)
+      << words;
+  EXPECT_NE(words.find("; was: 1 gateways, 1.0 KiB, 3.0 KiB saved"), std::string::npos) << words;
+  Json json = rollout_json("detector", view, &transfer);
+  EXPECT_EQ(json["fetched_bytes"], 2'048);
+  EXPECT_EQ(json["whole_bytes"], 8'192);
+  EXPECT_EQ(json["saved_bytes"], 6'144);
+  EXPECT_EQ(json["waves"][0]["was"]["saved_bytes"], 3'072);
+  EXPECT_EQ(json["transfers"].size(), 10u);
+  EXPECT_FALSE(json.contains("compared")) << "it has not ended";
+  // A hub that tells nothing of transfers: what the ledger has.
+  json = rollout_json("detector", view);
+  EXPECT_EQ(json["fetched_bytes"], 990);
+  EXPECT_EQ(json["saved_bytes"], 4'096 - 990);
+}
+
+TEST(RolloutCli, ComparesAtTheEndWhatWasForeseen) {
+  struct Case {
+    const char* why;
+    RolloutPhase phase;
+    Nanos ended_at;
+    const char* words;  // of the comparison; null: none
+  };
+  const Case cases[] = {
+      {"it is under way", RolloutPhase::kDwelling, 0, nullptr},
+      {"a wave passed", RolloutPhase::kDone, 2'000 * kSecond,
+       "\n  bytes: 990 B of 1000 B foreseen, 0.99 times what was foreseen; time: 16.7 min of 11.0 min, 1.52 times what "
+       "was foreseen"},
+      {"none passed", RolloutPhase::kRolledBack, 0,
+       "\n  bytes: 990 B of 1000 B foreseen, 0.99 times what was foreseen"},
+  };
+  for (const Case& c : cases) {
+    RolloutView view = view_of(c.phase);
+    view.rollout->bytes = 4'096;
+    view.rollout->waves[0].ended_at = c.ended_at;
+    const std::string words = rollout_words("detector", view);
+    const Json json = rollout_json("detector", view);
+    EXPECT_EQ(json.contains("compared"), c.words != nullptr) << c.why;
+    if (c.words == nullptr) continue;
+    EXPECT_TRUE(words.ends_with(c.words)) << c.why << ": " << words;
+    EXPECT_DOUBLE_EQ(json["compared"]["bytes_ratio"], 0.99) << c.why;
+    EXPECT_EQ(json["compared"]["time_ratio"].is_null(), c.ended_at == 0) << c.why;
+  }
 }
 
 TEST(RolloutCli, ShowsARecordUnderItsOwnWaveBehindOneThatAddedNobody) {

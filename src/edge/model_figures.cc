@@ -5,6 +5,8 @@
 namespace tidelock {
 namespace {
 
+constexpr std::uint64_t kRunningStep = 256u << 10;
+
 std::string json_string(std::string_view text) {
   return '"' + std::string(text) + '"';
 }  // names and versions need no escapes
@@ -40,6 +42,7 @@ std::vector<ModelFigures::Adopted> ModelFigures::show(const ModelPointers& point
   }
   for (const auto& [version, what] : verified) shown[version.first].verified.push_back(version.second);
   for (const VersionKey& version : damaged) shown[version.first].damaged.push_back(version.second);
+  add_running(shown, verified, fetched_bytes);
   std::vector<std::string> fresh;
   std::vector<Adopted> adopted;
   {
@@ -64,6 +67,31 @@ std::vector<ModelFigures::Adopted> ModelFigures::show(const ModelPointers& point
         .set(static_cast<double>(wall_ms_now()) / 1000.0);
   }
   return adopted;
+}
+
+// What a transfer has brought so far: the keeper counts it to its version when it ends. One runs at a time; where
+// several versions are wanted, nobody can tell here which of them it is of.
+void ModelFigures::add_running(std::map<std::string, Shown>& shown,
+                               const std::map<VersionKey, ModelRoom::Verified>& verified,
+                               const std::map<VersionKey, std::uint64_t>& fetched_bytes) {
+  if (counted_ != fetched_bytes) {
+    counted_ = fetched_bytes;
+    counted_at_ = downloaded_.value();
+  }
+  const std::uint64_t running = downloaded_.value() - counted_at_;
+  std::set<VersionKey> wanted;
+  for (const auto& [name, one] : shown) {
+    for (const std::string& version : {one.current, one.staged}) {
+      if (!version.empty() && !verified.contains({name, version})) wanted.emplace(name, version);
+    }
+  }
+  if (wanted.size() != 1) return;
+  const auto& [name, version] = *wanted.begin();
+  Shown& one = shown[name];
+  // In steps: each one is a report to the hub, over the link that the transfer runs on.
+  const std::uint64_t step = running / kRunningStep * kRunningStep;
+  if (version == one.current) one.current_fetched += step;
+  if (version == one.staged) one.staged_fetched += step;
 }
 
 void ModelFigures::trust(std::string_view standing) {

@@ -30,7 +30,8 @@ class ModelFigures {
       : clock_(clock),
         metrics_(metrics),
         expired_(metrics.gauge("tidelock_edge_model_trust_expired",
-                               "1 while the trust files are expired: what is in force may be an old release (X2).")) {}
+                               "1 while the trust files are expired: what is in force may be an old release (X2).")),
+        downloaded_(metrics.counter("tidelock_edge_model_bytes_total", "Bytes of model files fetched from hubs.")) {}
   ~ModelFigures() { metrics_.forget(metric::kModelVersionLag); }
 
   // As it is now. Answers what came into force since the call before.
@@ -53,10 +54,15 @@ class ModelFigures {
     std::uint64_t current_fetched = 0, staged_fetched = 0;
   };
   double lag_s(const std::string& name) const;
+  void add_running(std::map<std::string, Shown>& shown, const std::map<VersionKey, ModelRoom::Verified>& verified,
+                   const std::map<VersionKey, std::uint64_t>& fetched_bytes);
 
   const Clock& clock_;
   Metrics& metrics_;
   Gauge& expired_;
+  Counter& downloaded_;                          // ModelFetch's, of this run
+  std::map<VersionKey, std::uint64_t> counted_;  // the keeper's: what downloaded_ was when it last changed is counted
+  std::uint64_t counted_at_ = 0;
   mutable std::mutex mutex_;  // the three below
   std::string trust_ = "unset";
   std::map<std::string, Shown> shown_;

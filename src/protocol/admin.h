@@ -75,6 +75,15 @@ struct DescribeStaging {
   template <class A>
   void fields(A&) {}
 };
+// M3: how far a version has come to each gateway, from memory of the active hub. The answer's value is an encoded
+// TransferView; a hub of a build before this refuses the question.
+struct DescribeTransfer {
+  std::string name, version;
+  template <class A>
+  void fields(A& a) {
+    a(name, version);
+  }
+};
 struct RemoveEdgeRequest {  // A6
   NodeId edge;
   template <class A>
@@ -125,7 +134,7 @@ struct AdminRequest {
   CommandId id;  // the same for every retry
   std::variant<ReadKey, WriteKeys, PublishModel, StageModel, ActivateModel, RollbackModel, DescribeModels,
                DescribeCluster, RemoveEdgeRequest, DescribeStaging, RolloutCommand, DescribeRollout, PushTrust,
-               RecallModel, DescribeRecalls>
+               RecallModel, DescribeRecalls, DescribeTransfer>
       body;
   template <class A>
   void fields(A& a) {
@@ -134,7 +143,8 @@ struct AdminRequest {
   bool changes_nothing() const {  // so that a node may ask as well
     return std::holds_alternative<ReadKey>(body) || std::holds_alternative<DescribeModels>(body) ||
            std::holds_alternative<DescribeCluster>(body) || std::holds_alternative<DescribeRollout>(body) ||
-           std::holds_alternative<DescribeStaging>(body) || std::holds_alternative<DescribeRecalls>(body);
+           std::holds_alternative<DescribeStaging>(body) || std::holds_alternative<DescribeRecalls>(body) ||
+           std::holds_alternative<DescribeTransfer>(body);
   }
 };
 struct EdgeView {
@@ -156,6 +166,29 @@ struct EdgeStaging {
   template <class A>
   void fields(A& a) {
     a(edge, model, why);
+  }
+};
+struct EdgeTransfer {
+  NodeId edge;
+  std::string site;
+  bool connected = false;  // else nothing of what follows is known
+  bool staged = false;     // M4: verified there
+  // From hubs, for this version, since the gateway started. What a neighbour or a stick gave is not in it.
+  std::uint64_t fetched_bytes = 0;
+  std::uint64_t expected_bytes = 0;    // that it will have fetched in the end: rollout.h says by what
+  std::uint64_t link_bytes_per_s = 0;  // 0: not measured yet
+  std::string why;                     // what it last said of why it has not staged the version
+  template <class A>
+  void fields(A& a) {
+    a(edge, site, connected, staged, fetched_bytes, expected_bytes, link_bytes_per_s, why);
+  }
+};
+struct TransferView {
+  std::uint64_t release_bytes = 0;  // of its files, whole; 0: no such version is published
+  std::vector<EdgeTransfer> edges;  // every registered one, by id
+  template <class A>
+  void fields(A& a) {
+    a(release_bytes, edges);
   }
 };
 struct ModelView {

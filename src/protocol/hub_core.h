@@ -279,6 +279,7 @@ class HubCore {
   std::vector<ModelView> describe_models() const;
   std::vector<EdgeView> describe_edges() const;
   std::vector<EdgeStaging> describe_staging() const;
+  TransferView describe_transfer(const DescribeTransfer& request) const;
   void answer(AskToken token, AdminAnswer answer);
   std::optional<ModelPointer> pointer(const std::string& key, Index* version) const;
   TrustRead trust_read() const;
@@ -292,8 +293,11 @@ class HubCore {
   std::optional<Rollout> rollout(const std::string& name, Index* version) const;
   void note_rollouts(const std::vector<ChangedValue>& changed);
   void find_rollouts();
-  Fleet fleet(const std::string& name, const std::string& version) const;  // points into sessions_
-  KeyWrite history_write(const std::string& name, const NodeId& who, std::string what) const;
+  Fleet fleet(const std::string& name, const std::string& version) const;  // points into sessions_ and state_
+  std::uint64_t release_bytes(const std::string& name, const std::string& version) const;  // 0: not published
+  std::vector<HistoryEntry> history(const std::string& key) const;
+  // `key`: of a log, model_history_key(name) or kTrustHistoryKey.
+  KeyWrite history_write(const std::string& key, const NodeId& who, std::string what) const;
   Op rollout_write(const std::string& name, const RolloutStep& step, const NodeId& who);
   bool model_busy(const std::string& name, CommandId but) const;
   Result<Op> rollout_command(const RolloutCommand& command, const NodeId& who);

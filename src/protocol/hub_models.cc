@@ -9,6 +9,7 @@
 #include "codec/archive.h"
 #include "codec/manifest.h"
 #include "codec/signature.h"
+#include "codec/trust.h"
 #include "protocol/hub_core.h"
 #include "protocol/trust_check.h"
 #include "protocol/trust_push.h"
@@ -45,6 +46,12 @@ void HubCore::on_asked(const HubAsked& asked) {
   if (std::holds_alternative<DescribeStaging>(request.body)) {
     AdminAnswer reply;
     reply.value = encode(describe_staging());
+    answer(token, std::move(reply));
+    return;
+  }
+  if (const auto* transfer = std::get_if<DescribeTransfer>(&request.body)) {
+    AdminAnswer reply;
+    reply.value = encode(describe_transfer(*transfer));
     answer(token, std::move(reply));
     return;
   }
@@ -209,7 +216,8 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     }
     std::vector<KeyWrite> writes = {{key, publish->signed_manifest, 0, false, Condition::kAbsentOrSame, {}}};
     // The same again changes nothing, and is nothing that was done.
-    if (!state_.find(key)) writes.push_back(history_write(publish->name, who, "published " + publish->version));
+    if (!state_.find(key))
+      writes.push_back(history_write(model_history_key(publish->name), who, "published " + publish->version));
     op.body = Put{std::move(writes), {}};
     op.model_operation = "model_published";
     return op;
@@ -222,7 +230,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     want_short_lease();  // A5: while a rollout is on
     const ModelPointer staged{stage->version, std::move(*digest), {}};
     op.body = Put{{KeyWrite{model_staged_key(stage->name), encode(staged), 0, false, Condition::kNone, {}},
-                   history_write(stage->name, who, "staged " + stage->version)},
+                   history_write(model_history_key(stage->name), who, "staged " + stage->version)},
                   {}};
     op.model_operation = "model_staged";
     return op;
@@ -250,7 +258,7 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
     rollout_moved_at_ = now_;
     const ModelPointer next{activate->version, std::move(*digest), current ? current->version : std::string{}};
     op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
-                   history_write(activate->name, who, "activated " + activate->version)},
+                   history_write(model_history_key(activate->name), who, "activated " + activate->version)},
                   {}};
     op.model_operation = "model_activated";
     return op;
@@ -270,12 +278,21 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
       return fail(Code::kConflict, "'" + rollback->name + "' " + current->version +
                                        " is the first activation; there is nothing to return to");
     }
+    const std::vector<HistoryEntry> log = history(model_history_key(rollback->name));
+    if (const HistoryEntry* back = rolled_back_to(log, *current); back != nullptr) {
+      return fail(Code::kConflict, "'" + rollback->name + "' " + current->version + " is in force since '" + back->who +
+                                       "' rolled back from " + current->previous + " (" + wall_words(back->wall_ms) +
+                                       "), and another rollback would return to that; to use " + current->previous +
+                                       " again, or another version, say so with `tidelock model activate " +
+                                       rollback->name + " VERSION`");
+    }
     auto digest = published(rollback->name, current->previous, TrustUse::kBack);
     if (!digest) return fail(digest.error());
     rollout_moved_at_ = now_;
     const ModelPointer next{current->previous, std::move(*digest), current->version};
     op.body = Put{{KeyWrite{key, encode(next), 0, false, Condition::kVersionIs, version},
-                   history_write(rollback->name, who, "rolled back to " + current->previous)},
+                   history_write(model_history_key(rollback->name), who,
+                                 "rolled back to " + current->previous + " from " + current->version)},
                   {}};
     op.model_operation = "model_rolled_back";
     return op;
@@ -295,6 +312,10 @@ Result<HubCore::Op> HubCore::model_write(const AdminRequest& request, const Node
   if (const auto* push = std::get_if<PushTrust>(&request.body)) {  // X2
     auto put = plan_trust_push(*push, trust_read());
     if (!put) return fail(put.error());
+    const auto held = state_.find(kTrustStateKey);
+    const Bytes before = held ? held->value.value_or(Bytes()) : Bytes();
+    put->writes.push_back(history_write(kTrustHistoryKey, who, describe_trust_push(before, *put->writes.back().value)));
+    if (const auto ok = check_write_extent(put->writes); !ok) return fail(ok.error());
     op.body = std::move(*put);
     op.model_operation = "trust_pushed";
     return op;

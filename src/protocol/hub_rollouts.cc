@@ -3,6 +3,7 @@
 // condition that it still is what was judged.
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "base/mutant.h"
@@ -25,12 +26,17 @@ std::optional<std::string> rollout_name(std::string_view key) {
   return std::string(key.substr(kModelPrefix.size(), key.size() - kModelPrefix.size() - kRolloutSuffix.size()));
 }
 
-// Of a published release: the files that an edge fetches.
-std::uint64_t release_bytes(const Bytes& encoded) {
-  const auto signed_manifest = decode<SignedManifest>(encoded, "signed manifest");
-  if (!signed_manifest) return 0;
-  const auto manifest = decode<Manifest>(signed_manifest->manifest, "manifest");
-  return manifest ? manifest_files_bytes(*manifest) : 0;
+// M3: "paused: the daily budget ...; goes on in 42 min at the latest", as ModelFetch says it. 0: it is not that.
+Nanos pause_told(std::string_view why) {
+  constexpr std::string_view kBefore = "; goes on in ", kBehind = " min at the latest";
+  const std::size_t at = why.rfind(kBefore);
+  if (!why.starts_with("paused: ") || at == std::string_view::npos || !why.ends_with(kBehind)) return 0;
+  why.remove_prefix(at + kBefore.size());
+  std::int64_t minutes = 0;
+  const auto [end, error] = std::from_chars(why.data(), why.data() + why.size(), minutes);
+  const bool whole = error == std::errc{} && std::string_view(end, why.data() + why.size()) == kBehind;
+  constexpr std::int64_t kMost = kRolloutTimeMax / (60 * kSecond);
+  return whole ? std::clamp<std::int64_t>(minutes, 0, kMost) * 60 * kSecond : 0;
 }
 }  // namespace
 
@@ -61,22 +67,29 @@ void HubCore::find_rollouts() {
 }
 
 Fleet HubCore::fleet(const std::string& name, const std::string& version) const {
+  const auto current = pointer(model_current_key(name), nullptr);
   Fleet fleet;
   for (const auto& [edge, site] : state_.edges()) {
     FleetEdge one;
     one.edge = edge;
+    one.site = site;
     if (const auto it = by_edge_.find(edge); it != by_edge_.end()) {
       const Session& session = sessions_.at(it->second);
       one.reachable = true;
       one.staged = std::any_of(session.staged.begin(), session.staged.end(), [&](const StagedModel& model) {
         return model.name == name && model.version == version;
       });
+      for (const Staged& trouble : session.troubles) one.paused_ns = std::max(one.paused_ns, pause_told(trouble.error));
       if (session.report) {
         one.rings = true;
         one.labels = &session.report->labels;
         one.link_bytes_per_s = session.report->link_bytes_per_s;
         for (const ModelHealth& health : session.report->models) {
-          if (health.name == name && health.version == version) one.health = &health;
+          if (health.name != name) continue;
+          if (health.version == version)
+            one.health = &health;
+          else if (current && health.version == current->version)
+            one.in_force = &health;
         }
       }
     }
@@ -85,16 +98,55 @@ Fleet HubCore::fleet(const std::string& name, const std::string& version) const 
   return fleet;
 }
 
-// The write that adds one line to the log of a model. Two of them under way at once do not both take effect.
-KeyWrite HubCore::history_write(const std::string& name, const NodeId& who, std::string what) const {
-  const std::string key = model_history_key(name);
-  const auto stored = state_.find(key);
-  std::vector<HistoryEntry> history;
-  if (stored && stored->value) {
-    if (auto decoded = decode<std::vector<HistoryEntry>>(*stored->value, "history")) history = std::move(*decoded);
+// Of a published release: the files that an edge fetches.
+std::uint64_t HubCore::release_bytes(const std::string& name, const std::string& version) const {
+  const auto stored = state_.find(model_version_key(name, version));
+  if (!stored || !stored->value) return 0;
+  const auto signed_manifest = decode<SignedManifest>(*stored->value, "signed manifest");
+  if (!signed_manifest) return 0;
+  const auto manifest = decode<Manifest>(signed_manifest->manifest, "manifest");
+  return manifest ? manifest_files_bytes(*manifest) : 0;
+}
+
+TransferView HubCore::describe_transfer(const DescribeTransfer& request) const {  // M3
+  TransferView view;
+  view.release_bytes = release_bytes(request.name, request.version);
+  const auto current = pointer(model_current_key(request.name), nullptr);
+  const auto last = rollout(request.name, nullptr);
+  // Else it is what is being told of.
+  const bool other = last && (last->plan.version != request.version || last->phase == RolloutPhase::kPlanned);
+  const Fleet all = fleet(request.name, request.version);
+  const std::vector<std::uint64_t> expected = expected_fetches(
+      all, {view.release_bytes, current ? release_bytes(request.name, current->version) : 0, other ? &*last : nullptr});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EdgeTransfer& one = view.edges.emplace_back();
+    one.edge = all[i].edge;
+    one.site = all[i].site;
+    one.connected = all[i].reachable;
+    one.staged = all[i].staged;
+    one.link_bytes_per_s = all[i].link_bytes_per_s;
+    one.expected_bytes = expected[i];
+    if (all[i].health != nullptr) one.fetched_bytes = all[i].health->fetched_bytes;
+    if (!one.connected) continue;
+    for (const Staged& trouble : sessions_.at(by_edge_.at(one.edge)).troubles) {
+      if (trouble.model.name == request.name && trouble.model.version == request.version) one.why = trouble.error;
+    }
   }
-  add_history(history, {wall_ms_, who, std::move(what)});
-  return {key, encode(history), 0, false, Condition::kVersionIs, stored ? stored->version : Index{}};
+  return view;
+}
+
+// The write that adds one line to the log of a model. Two of them under way at once do not both take effect.
+KeyWrite HubCore::history_write(const std::string& key, const NodeId& who, std::string what) const {
+  const auto stored = state_.find(key);
+  std::vector<HistoryEntry> log = history(key);
+  add_history(log, {wall_ms_, who, std::move(what)});
+  return {key, encode(log), 0, false, Condition::kVersionIs, stored ? stored->version : Index{}};
+}
+
+std::vector<HistoryEntry> HubCore::history(const std::string& key) const {
+  const auto stored = state_.find(key);
+  if (!stored || !stored->value) return {};
+  return decode<std::vector<HistoryEntry>>(*stored->value, "history").value_or(std::vector<HistoryEntry>{});
 }
 
 HubCore::Op HubCore::rollout_write(const std::string& name, const RolloutStep& step, const NodeId& who) {
@@ -117,7 +169,7 @@ HubCore::Op HubCore::rollout_write(const std::string& name, const RolloutStep& s
     if (!back || !TIDELOCK_MUTANT(kRollbackForgetsRing)) put(model_ring_key(name), encode(RingPointer{all, {}}));
     put(model_current_key(name), encode(all));
   }
-  if (!step.said.empty()) writes.push_back(history_write(name, who, step.said));
+  if (!step.said.empty()) writes.push_back(history_write(model_history_key(name), who, step.said));
   Op op;
   op.body = Put{std::move(writes), {}};
   op.model_operation = "rollout_step";
@@ -153,8 +205,9 @@ Result<HubCore::Op> HubCore::rollout_command(const RolloutCommand& command, cons
                                        "'; publish it with `tidelock model publish`");
     }
     target.to = {version, sha256(*stored->value), {}};
-    target.bytes = release_bytes(*stored->value);
+    target.bytes = release_bytes(command.name, version);
     if (auto current = pointer(model_current_key(command.name), nullptr)) target.before = std::move(*current);
+    target.before_bytes = release_bytes(command.name, target.before.version);
   }
   auto step =
       command_rollout(held ? &*held : nullptr, command, who, target, fleet(command.name, version), ledger_now());
@@ -205,9 +258,7 @@ void HubCore::drive_rollouts() {
 RolloutView HubCore::describe_rollout(const std::string& name) const {
   RolloutView view;
   view.ledger_now = ledger_now();
-  if (const auto stored = state_.find(model_history_key(name)); stored && stored->value) {
-    if (auto history = decode<std::vector<HistoryEntry>>(*stored->value, "history")) view.history = std::move(*history);
-  }
+  view.history = history(model_history_key(name));
   add_recalls(name, view.history);
   view.rollout = rollout(name, nullptr);
   if (!view.rollout) return view;

@@ -148,6 +148,106 @@ TEST(HubRollouts, BuildsOfYesterdayAreNotTakenAhead) {  // M5
   EXPECT_EQ(bench.ahead(), (std::vector<NodeId>{"edge-2", "edge-3", "edge-4"}));
 }
 
+TEST(HubRollouts, ARollbackIsNotUndoneByAnother) {  // S5
+  ModelBench bench;
+  bench.ready();
+  for (int i = 1; i <= 4; ++i) bench.stage(i, "2.0.0");
+  ASSERT_EQ(bench.ask(ActivateModel{"m", "2.0.0"}).code, Code::kOk);
+  ASSERT_EQ(bench.ask(RollbackModel{"m"}, "alice").code, Code::kOk);
+  EXPECT_EQ(bench.current(), "1.0.0");
+  const AdminAnswer again = bench.ask(RollbackModel{"m"}, "bob");
+  EXPECT_EQ(again.code, Code::kConflict);
+  EXPECT_EQ(again.message,
+            "'m' 1.0.0 is in force since 'alice' rolled back from 2.0.0 (1970-01-01 00:00 UTC), and another rollback "
+            "would return to that; to use 2.0.0 again, or another version, say so with `tidelock model activate m "
+            "VERSION`");
+  EXPECT_EQ(bench.current(), "1.0.0");
+  // A rollout that goes back puts the pointer there again, with what was before it.
+  ASSERT_EQ(bench.ask(bench.start_of("2")).code, Code::kOk);
+  bench.after(kSecond);
+  ASSERT_EQ(bench.ahead().size(), 2u);
+  ASSERT_EQ(bench.ask(RolloutCommand{What::kAbort, "m", {}, false}).code, Code::kOk);
+  EXPECT_EQ(bench.ask(RollbackModel{"m"}).code, Code::kConflict);
+  // By name it may be used again; and what was activated may be rolled back.
+  ASSERT_EQ(bench.ask(ActivateModel{"m", "2.0.0"}).code, Code::kOk);
+  ASSERT_EQ(bench.ask(ActivateModel{"m", "1.0.0"}).code, Code::kOk);
+  EXPECT_EQ(bench.ask(RollbackModel{"m"}).code, Code::kOk) << "1.0.0 was activated, not rolled back to";
+  EXPECT_EQ(bench.current(), "2.0.0");
+}
+
+TEST(Rollout, KnowsARollbackByTheLog) {  // S5
+  const auto line = [](std::string what) { return HistoryEntry{1, "alice", std::move(what)}; };
+  struct Case {
+    const char* why;
+    std::vector<HistoryEntry> log;
+    bool back;
+  };
+  const Case cases[] = {
+      {"nothing is known", {}, false},
+      {"the last step was one", {line("activated 2.0.0"), line("rolled back to 1.0.0 from 2.0.0")}, true},
+      {"an older build wrote less", {line("activated 2.0.0"), line("rolled back to 1.0.0")}, true},
+      {"what does not move the pointer changes nothing",
+       {line("rolled back to 1.0.0 from 2.0.0"), line("published 3.0.0"), line("staged 3.0.0")},
+       true},
+      {"nor does a rollout that went back",
+       {line("rolled back to 1.0.0 from 2.0.0"), line("planned 3.0.0 in waves 100%; started 3.0.0"),
+        line("rolled back, every gateway returns to 1.0.0: gate")},
+       true},
+      {"it was of another step",
+       {line("rolled back to 1.0.0 from 2.0.0"), line("activated 2.0.0"), line("activated 1.0.0")},
+       false},
+      {"a rollout brought it since",
+       {line("rolled back to 1.0.0 from 2.0.0"), line("planned 1.0.0 in waves 100%; started 1.0.0")},
+       false},
+      {"it went back from another version", {line("rolled back to 1.0.0 from 3.0.0")}, false},
+      {"it went back to another version", {line("rolled back to 0.9.0 from 2.0.0")}, false},
+  };
+  for (const Case& c : cases)
+    EXPECT_EQ(rolled_back_to(c.log, ModelPointer{"1.0.0", "sha", "2.0.0"}) != nullptr, c.back) << c.why;
+}
+
+TEST(HubRollouts, TellsHowFarAVersionHasCome) {  // M3
+  ModelBench bench;
+  bench.ready();
+  ASSERT_EQ(bench.ask(StageModel{"m", "2.0.0"}).code, Code::kOk);
+  const auto fetched = [&](int number, std::uint64_t bytes) {
+    ModelHealth health;
+    health.name = "m";
+    health.version = "2.0.0";
+    health.fetched_bytes = bytes;
+    bench.step(bench.frame(static_cast<std::uint64_t>(number), EdgeReport{{}, 10, {health}}));
+  };
+  fetched(1, 2);
+  bench.stage(1, "2.0.0");
+  bench.step(bench.frame(2, Staged{{"m", "2.0.0"}, "paused: the daily budget; goes on in 3 min at the latest"}));
+  bench.step(HubDisconnected{ConnId{4}});
+  const auto told = [&] {
+    const AdminAnswer answer = bench.ask(DescribeTransfer{"m", "2.0.0"});
+    return *decode<TransferView>(*answer.value, "transfer view");
+  };
+  const TransferView view = told();
+  EXPECT_EQ(view.release_bytes, 3u);
+  ASSERT_EQ(view.edges.size(), 4u);
+  EXPECT_TRUE(view.edges[0].staged);
+  EXPECT_EQ(view.edges[0].fetched_bytes, 2u);
+  EXPECT_EQ(view.edges[0].expected_bytes, 2u);
+  EXPECT_EQ(view.edges[0].link_bytes_per_s, 10u);
+  EXPECT_FALSE(view.edges[1].staged);
+  EXPECT_EQ(view.edges[1].expected_bytes, 0u) << "its neighbour has the file";
+  EXPECT_EQ(view.edges[1].why, "paused: the daily budget; goes on in 3 min at the latest");
+  EXPECT_TRUE(view.edges[2].connected);
+  EXPECT_FALSE(view.edges[3].connected) << "it is away";
+  // Of a plan the pause counts, where the bytes must come over that link.
+  bench.publish("3.0.0");
+  RolloutCommand plan = bench.start_of("4");
+  plan.what = What::kPlan;
+  plan.plan.version = "3.0.0";
+  ASSERT_EQ(bench.ask(plan).code, Code::kOk);
+  ASSERT_EQ(bench.rollout().forecast.size(), 2u);
+  EXPECT_GE(bench.rollout().forecast[0].activated_ns, 180 * kSecond);
+  EXPECT_EQ(bench.ask(DescribeTransfer{"m", "9.9.9"}).code, Code::kOk);
+}
+
 TEST(HubRollouts, ReportsHaveLimits) {
   ModelBench bench;
   bench.ready();

@@ -11,6 +11,7 @@
 #include "codec/trust_fixture.h"
 #include "protocol/hub_core.h"
 #include "protocol/map_rows_fixture.h"
+#include "protocol/trust_push.h"
 
 namespace tidelock {
 namespace {
@@ -112,6 +113,29 @@ TEST_F(HubTrustTest, WhileTheFilesAreExpiredNothingNewIsBroughtIntoUse) {  // X2
   p_.timestamp.head.expires_ms = wall_ms_ + kTrustDayMs;
   push();
   EXPECT_EQ(ask(StageModel{"camera", "1.0.0"}).code, Code::kOk);
+}
+
+TEST_F(HubTrustTest, APushIsInTheLogWithWhoAndWhat) {  // X2
+  const auto log = [&] {
+    const AdminAnswer answer = ask(ReadKey{kTrustHistoryKey});
+    return answer.value ? *decode<std::vector<HistoryEntry>>(*answer.value, "history") : std::vector<HistoryEntry>{};
+  };
+  EXPECT_TRUE(log().empty());
+  allow("1.0.0");
+  push();
+  p_.camera.releases.clear();
+  allow("2.0.0");
+  push();
+  EXPECT_NE(ask(PushTrust{{"no root"}, {}, {}, {}}).code, Code::kOk) << "what was refused did not happen";
+  const std::vector<HistoryEntry> said = log();
+  ASSERT_EQ(said.size(), 2u);
+  EXPECT_EQ(said[0].who, "ann");
+  EXPECT_EQ(said[0].wall_ms, wall_ms_);
+  EXPECT_TRUE(said[0].what.starts_with("pushed trust files: root 1, timestamp 1, snapshot 1, targets "))
+      << said[0].what;
+  EXPECT_TRUE(said[0].what.ends_with("; allows camera 1.0.0, lidar-front 1.0.0")) << said[0].what;
+  EXPECT_EQ(said[1].what.find("root"), std::string::npos) << "it is the same: " << said[1].what;
+  EXPECT_TRUE(said[1].what.ends_with("; allows camera 2.0.0; no longer allows camera 1.0.0")) << said[1].what;
 }
 
 // An edge that has staged what the catalogue does not allow (any more) makes it no target of a recall.

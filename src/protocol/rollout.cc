@@ -20,12 +20,6 @@ namespace {
 
 constexpr std::uint16_t kLatencyBuckets = 4 * 40;  // the last one begins at half an hour
 
-bool says(const FleetEdge& edge, const RolloutWave& wave) {
-  if (wave.size != RolloutWave::Size::kLabel) return true;
-  return edge.labels != nullptr &&
-         std::find(edge.labels->begin(), edge.labels->end(), std::pair{wave.key, wave.value}) != edge.labels->end();
-}
-
 bool last_wave(const Rollout& rollout) { return rollout.wave + 1 >= rollout.plan.waves.size(); }
 
 // An order of its own for each version, so that it is not always the same gateways that go first.
@@ -37,7 +31,7 @@ std::vector<const FleetEdge*> candidates(const Rollout& rollout, const Fleet& fl
   const RolloutWave& wave = rollout.plan.waves[rollout.wave];
   std::vector<const FleetEdge*> list;
   for (const FleetEdge& edge : fleet) {
-    if (edge.reachable && edge.rings && says(edge, wave) &&
+    if (edge.reachable && edge.rings && wave_names(wave, edge) &&
         !std::binary_search(members.begin(), members.end(), edge.edge))
       list.push_back(&edge);
   }
@@ -46,16 +40,6 @@ std::vector<const FleetEdge*> candidates(const Rollout& rollout, const Fleet& fl
            std::pair{lot(rollout.plan.version, b->edge), b->edge};
   });
   return list;
-}
-
-// How many edges have the version when the wave is complete.
-std::size_t goal(const RolloutWave& wave, std::size_t members, std::size_t matching, std::size_t registered) {
-  switch (wave.size) {
-    case RolloutWave::Size::kCount: return wave.amount;
-    case RolloutWave::Size::kShare: return (registered * wave.amount + 99) / 100;
-    case RolloutWave::Size::kLabel: return members + matching;
-  }
-  return 0;
 }
 
 std::uint64_t fetched(const FleetEdge& edge) { return edge.health == nullptr ? 0 : edge.health->fetched_bytes; }
@@ -146,7 +130,7 @@ RolloutLook stage(const Rollout& rollout, const Fleet& fleet, Nanos now) {
   const RolloutWave& wave = rollout.plan.waves[rollout.wave];
   const std::size_t members = rollout.members().size();
   const std::vector<const FleetEdge*> list = candidates(rollout, fleet);
-  const std::size_t wanted = goal(wave, members, list.size(), fleet.size());
+  const std::size_t wanted = wave_goal(wave, members, list.size(), fleet.size());
   if (wave.size != RolloutWave::Size::kLabel && wanted <= members)
     return {next_wave(rollout, wave_name(rollout) + " adds nobody", now), kForever};
   const std::size_t need = std::min(wanted - members, kRingEdgesMax - std::min(members, kRingEdgesMax));
@@ -218,13 +202,14 @@ RolloutLook dwell(const Rollout& rollout, const Fleet& fleet, Nanos now) {
   WaveRecord& record = step.next.waves.back();
   record.ended_at = now;
   const std::vector<NodeId> members = rollout.members();
-  record.bytes = 0;  // of those who fetched it after the wave had begun as well
+  std::uint64_t bytes = 0;  // of those who fetched it after the wave had begun as well
   for (const FleetEdge& edge : fleet) {
     const bool its = last_wave(rollout)
                          ? !std::binary_search(members.begin(), members.end(), edge.edge)
                          : std::find(record.added.begin(), record.added.end(), edge.edge) != record.added.end();
-    if (its) record.bytes += fetched(edge);
+    if (its) bytes += fetched(edge);
   }
+  record.bytes = std::max(record.bytes, bytes);  // a gateway that started again counts from zero
   if (step.next.phase == RolloutPhase::kDone)
     step.said = rollout.plan.version + " is in force everywhere, every gate holds";
   return {std::move(step), kForever};
@@ -267,18 +252,17 @@ Result<RolloutStep> make_plan(const Rollout* held, const RolloutCommand& command
   step.next.to.previous = target.before.version;
   step.next.before = target.before;
   step.next.bytes = target.bytes;
-  step.next.forecast = forecast_waves(command.plan, fleet, target.bytes);
+  step.next.forecast = forecast_waves(command.plan, fleet, {target.bytes, target.before_bytes, held});
   std::string waves;
   for (const RolloutWave& wave : command.plan.waves) waves += (waves.empty() ? "" : ", ") + describe(wave);
   step.said = "planned " + command.plan.version + " in waves " + waves;
   return step;
 }
 
-Result<RolloutStep> start(RolloutStep step, const Fleet& fleet, Nanos now) {
+Result<RolloutStep> start(RolloutStep step, Nanos now) {
   Rollout& next = step.next;
   next.phase = RolloutPhase::kStaging;
   next.since = next.started_at = std::max<Nanos>(now, 1);
-  next.forecast = forecast_waves(next.plan, fleet, next.bytes);
   step.pointers = RolloutStep::Pointers::kStage;
   step.said = (step.said.empty() ? "" : step.said + "; ") + "started " + next.plan.version;
   return step;
@@ -397,7 +381,7 @@ Result<RolloutStep> command_rollout(const Rollout* held, const RolloutCommand& c
   if (command.what == What::kPlan || (command.what == What::kStart && !plan.plan.version.empty())) {
     auto step = make_plan(held, plan, who, target, fleet);
     if (!step || command.what == What::kPlan) return step;
-    return start(std::move(*step), fleet, now);
+    return start(std::move(*step), now);
   }
   if (held == nullptr) {
     return fail(Code::kNotFound, "no rollout of '" + command.name + "' was ever planned; `tidelock rollout plan " +
@@ -492,64 +476,8 @@ std::size_t wave_wants(const Rollout& rollout, const Fleet& fleet) {
     }));
   }
   const std::size_t matching = candidates(rollout, fleet).size();
-  const std::size_t wanted = goal(rollout.plan.waves[rollout.wave], members.size(), matching, fleet.size());
+  const std::size_t wanted = wave_goal(rollout.plan.waves[rollout.wave], members.size(), matching, fleet.size());
   return wanted > members.size() ? wanted - members.size() : 0;
-}
-
-std::vector<WaveForecast> forecast_waves(const RolloutPlan& plan, const Fleet& fleet, std::uint64_t release_bytes) {
-  std::vector<std::uint64_t> rates;
-  for (const FleetEdge& edge : fleet) {
-    if (edge.link_bytes_per_s > 0) rates.push_back(edge.link_bytes_per_s);
-  }
-  std::sort(rates.begin(), rates.end());
-  const std::uint64_t median = rates.empty() ? 0 : rates[rates.size() / 2];
-  struct Ready {
-    const FleetEdge* edge;
-    Nanos after;
-    bool operator<(const Ready& other) const {
-      return std::pair{after, edge->edge} < std::pair{other.after, other.edge->edge};
-    }
-  };
-  std::vector<Ready> left;  // whoever can be reached now: nobody knows when the others return
-  for (const FleetEdge& edge : fleet) {
-    if (!edge.reachable) continue;
-    const std::uint64_t rate = edge.link_bytes_per_s > 0 ? edge.link_bytes_per_s : median;
-    const double seconds =
-        edge.staged || rate == 0 ? 0 : static_cast<double>(release_bytes) / static_cast<double>(rate);
-    left.push_back({&edge, static_cast<Nanos>(std::min(seconds, 1e9) * 1e9)});
-  }
-  std::sort(left.begin(), left.end());
-  std::vector<WaveForecast> list;
-  std::size_t members = 0;
-  Nanos free_at = 0;
-  for (std::size_t i = 0; i < plan.waves.size(); ++i) {
-    const bool last = i + 1 == plan.waves.size();
-    const auto joins = [&](const Ready& one) { return last || (one.edge->rings && says(*one.edge, plan.waves[i])); };
-    const auto matching = static_cast<std::size_t>(std::count_if(left.begin(), left.end(), joins));
-    const std::size_t wanted = last ? members + matching : goal(plan.waves[i], members, matching, fleet.size());
-    const std::size_t need = wanted > members ? wanted - members : 0;
-    WaveForecast wave;
-    wave.measured = true;
-    wave.activated_ns = free_at;
-    std::vector<Ready> rest;
-    for (const Ready& one : left) {
-      if (wave.edges >= need || !joins(one)) {
-        rest.push_back(one);
-        continue;
-      }
-      ++wave.edges;
-      wave.activated_ns = std::max(wave.activated_ns, one.after);
-      if (one.edge->staged) continue;
-      wave.bytes += release_bytes;
-      wave.measured = wave.measured && one.edge->link_bytes_per_s > 0;
-    }
-    left = std::move(rest);
-    members += wave.edges;
-    wave.ended_ns = saturating_add(wave.activated_ns, wave.edges == 0 && !last ? 0 : plan.dwell_ns);
-    free_at = wave.ended_ns;
-    list.push_back(wave);
-  }
-  return list;
 }
 
 // Bucket 4 * octave + quarter: [2^octave * (4 + quarter) / 4, the next one's begin).
@@ -573,6 +501,20 @@ void add_history(std::vector<HistoryEntry>& history, HistoryEntry entry) {
   history.push_back(std::move(entry));
   if (history.size() > kHistoryMax)
     history.erase(history.begin(), history.begin() + static_cast<std::ptrdiff_t>(history.size() - kHistoryMax));
+}
+
+const HistoryEntry* rolled_back_to(const std::vector<HistoryEntry>& history, const ModelPointer& in_force) {
+  // Those are the lines of hub_models.cc and of make_plan. A rollout that went back has put the pointer there again
+  // that it found, so it changes nothing.
+  const std::string& version = in_force.version;
+  const std::string back = "rolled back to " + version, from = " from " + in_force.previous;
+  for (auto it = history.rbegin(); it != history.rend(); ++it) {
+    if (it->what == "activated " + version || it->what.ends_with("started " + version) ||
+        it->what.starts_with(version + " is in force everywhere"))
+      return nullptr;
+    if (it->what == back || it->what == back + from) return &*it;
+  }
+  return nullptr;
 }
 
 }  // namespace tidelock

@@ -194,8 +194,11 @@ struct FleetEdge {
   bool rings = false;      // and knows of rings: else it follows the last wave only
   bool staged = false;     // M4: it said that it verified the version
   const Labels* labels = nullptr;
-  std::uint64_t link_bytes_per_s = 0;   // 0: not known
-  const ModelHealth* health = nullptr;  // of the version
+  std::uint64_t link_bytes_per_s = 0;     // 0: not known
+  const ModelHealth* health = nullptr;    // of the version
+  std::string_view site = {};             // empty: it has no neighbours
+  const ModelHealth* in_force = nullptr;  // of the version that the rest of the fleet follows
+  Nanos paused_ns = 0;                    // M3: its budget or its hours keep transfers from it for so long, at the most
 };
 using Fleet = std::vector<FleetEdge>;  // every registered edge, by id
 
@@ -230,6 +233,7 @@ constexpr RolloutCommand::What last_enumerator(RolloutCommand::What) { return Ro
 struct RolloutTarget {  // of a plan: the version that it names, and what is in force
   ModelPointer to, before;
   std::uint64_t bytes = 0;
+  std::uint64_t before_bytes = 0;  // of the release in force
 };
 // The step that an operator's command asks for, or why not. `held` is the model's latest rollout, if it ever had one.
 Result<RolloutStep> command_rollout(const Rollout* held, const RolloutCommand& command, const NodeId& who,
@@ -259,7 +263,25 @@ std::vector<GateFigure> judge_gates(const Rollout& rollout, const Fleet& fleet);
 
 std::string gate_value(const GateFigure& figure);  // in the unit in which the gate is written
 
-std::vector<WaveForecast> forecast_waves(const RolloutPlan& plan, const Fleet& fleet, std::uint64_t release_bytes);
+// ---- what a version will cost, by what others have
+// A release of `bytes`; what is known of releases before it.
+struct TransferCost {
+  std::uint64_t bytes = 0;
+  std::uint64_t before_bytes = 0;  // of the release in force; 0: not known
+  const Rollout* last = nullptr;   // the rollout before this one; null: there was none
+};
+// What each gateway will have fetched from hubs once it has the version, in the order of the fleet. A gateway that has
+// it: what it says. Another: what those that have it took; if none has, the same share of the release as in the rollout
+// before; else as of the version in force; else all of it. Gateways of a site get a file from each other, so a site
+// counts once, and each that has still to stage as likely pays for it as the next: unless what they said of these
+// versions shows that they do not.
+std::vector<std::uint64_t> expected_fetches(const Fleet& fleet, const TransferCost& cost);
+// Bytes and times of each wave, by expected_fetches and by what links and budgets are known to let through.
+std::vector<WaveForecast> forecast_waves(const RolloutPlan& plan, const Fleet& fleet, const TransferCost& cost);
+// Whether this gateway is one that the wave speaks of.
+bool wave_names(const RolloutWave& wave, const FleetEdge& edge);
+// How many gateways have the version when the wave is complete; `matching` more could join it.
+std::size_t wave_goal(const RolloutWave& wave, std::size_t members, std::size_t matching, std::size_t registered);
 
 // Latencies are counted in buckets, four to an octave, so that those of many edges add up. A p99 is told as the upper
 // end of its bucket: at most a quarter above the truth, never below it.
@@ -277,6 +299,9 @@ struct HistoryEntry {
   }
 };
 void add_history(std::vector<HistoryEntry>& history, HistoryEntry entry);
+// S5: the rollback by which the version came into force that this pointer names, as far as the log goes back; null when
+// it came otherwise.
+const HistoryEntry* rolled_back_to(const std::vector<HistoryEntry>& history, const ModelPointer& in_force);
 
 // What `tidelock rollout watch` shows.
 struct RolloutView {

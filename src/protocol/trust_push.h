@@ -2,6 +2,7 @@
 //
 //   model:@trust/state    what the hubs believe: Trust::save(), all files of the present catalogue in one value
 //   model:@trust/root/N   every root since the first that was pushed, so that an edge that was away can go through them
+//   model:@trust/history  who pushed what, as the log of a model (protocol/rollout.h); written with the state
 //
 // They are strong keys, so every edge hears of a change at once. No model has such a name: they begin with '@'.
 //
@@ -28,6 +29,7 @@ inline constexpr std::size_t kTrustStateBytesMax = 512u << 10;  // a value in th
 inline constexpr std::size_t kTrustPushRootsMax = 8;
 inline constexpr std::string_view kTrustPrefix = "model:@trust/";
 inline constexpr char kTrustStateKey[] = "model:@trust/state";
+inline constexpr char kTrustHistoryKey[] = "model:@trust/history";
 inline std::string trust_root_key(std::uint64_t version) { return "model:@trust/root/" + std::to_string(version); }
 
 // `read` answers with the value of a key and its version; no value when there is none. The write holds only while the
@@ -35,5 +37,8 @@ inline std::string trust_root_key(std::uint64_t version) { return "model:@trust/
 // is old is for those to flag who use it (C4).
 using TrustRead = std::function<std::pair<std::optional<Bytes>, Index>(const std::string& key)>;
 Result<Put> plan_trust_push(const PushTrust& push, const TrustRead& read);
+// What a push that was taken changes, for the log: the versions of the files, the releases that may be used from now on
+// and those that may not any more. `before` and `after` are values of the state; empty: there was none.
+std::string describe_trust_push(BytesView before, BytesView after);
 
 }  // namespace tidelock

@@ -58,6 +58,7 @@ BANS = {
     ("sleep", "src/cli/rollout.cc"): "`rollout watch` asks twice a second: hubs do not call operators",
     ("sleep", "src/cli/model_care.cc"): "looks ten times a second how far a node's work is: nodes do not call operators",
     ("sleep", "src/cli/model_recall.cc"): "`model recall` looks a few times a second whether there is a certificate: hubs do not call operators",
+    ("sleep", "src/cli/model_transfer.cc"): "`model stage --wait` looks twice a second how far it is: hubs do not call operators",
     ("shell", "examples/camera/clip_test.cc"): "runs the tool that is tested; fixed strings and a folder made by mkdtemp",
     ("clock", "src/telemetry/log.cc"): "the wall time that a log line bears, for people to read",
 }
