@@ -53,8 +53,7 @@ struct LocalReader::Attachment {
   }
 };
 
-// Tier 0 is L1, tier 1 the arena. What L1 has is copied to `out` where that is given, else it is in `entry`. With
-// `look` nothing is copied.
+// Tier 0 is L1, tier 1 the arena. What L1 has is copied to `out` where that is given, else it is in `entry`.
 struct LocalReader::Values {
   static constexpr int kTiers = 2;
 
@@ -72,12 +71,6 @@ struct LocalReader::Values {
   const L1Entry* entry = nullptr;
   EntryMeta meta;
   std::uint64_t word = 0;  // of the page, loaded before this tier was asked (F5)
-  // What `look` ran on last, to its end and undisturbed: an entry of L1, or a record of the arena. Neither ever
-  // changes, so whoever finds it again has seen it.
-  static constexpr std::uint64_t kNoRecord = ~std::uint64_t{0};
-  const InPlaceVisitor* look = nullptr;
-  const L1Entry* seen_entry = nullptr;
-  std::uint64_t seen_record = kNoRecord;
 
   Candidate lookup(int tier, std::uint64_t slot_word) {
     word = slot_word;
@@ -90,20 +83,17 @@ struct LocalReader::Values {
       if (meta.era != at.era) return candidate;
       found = Lookup::kFound;
       if (copy) out.assign(entry->value());
-      // One that was invalidated will not be served.
-      if (look != nullptr && meta.slot_version == slot_version(slot_word)) look_at_entry();
       candidate.value_bytes = entry->value().size();
       candidate.slot_checked = true;
       candidate.slot_version = meta.slot_version;
     } else if (at.arena_file != nullptr) {
-      if (look != nullptr) {
-        found = look_at_record(candidate.value_bytes);
-      } else {
-        found = at.arena_file->view().get(key, hash, out, meta);
-        candidate.value_bytes = out.size();
-      }
+      found = at.arena_file->view().get(key, hash, out, meta);
+      candidate.value_bytes = out.size();
     }
-    if (found == Lookup::kAbsent) return candidate;
+    if (found != Lookup::kAbsent) fill(candidate, found);
+    return candidate;
+  }
+  void fill(Candidate& candidate, Lookup found) const {
     candidate.state = found == Lookup::kFound ? Candidate::State::kFound : Candidate::State::kBusy;
     candidate.negative = meta.negative;
     candidate.local = meta.local;
@@ -111,35 +101,8 @@ struct LocalReader::Values {
     candidate.epoch = meta.epoch;
     candidate.proven_at = meta.proven_at;
     candidate.expires_at = meta.expires_at;
-    return candidate;
   }
   Source source(int tier) const { return tier == 0 ? Source::kL1 : Source::kArena; }
-
- private:
-  void look_at_entry() {
-    if (meta.negative || seen_entry == entry) return;
-    seen_record = kNoRecord;
-    seen_entry = nullptr;
-    (*look)(entry->value());
-    seen_entry = entry;
-  }
-  // As RingView::read_in_place.
-  Lookup look_at_record(std::size_t& value_bytes) {
-    const RingView& arena = at.arena_file->view();
-    for (int tries = 0; tries < kInPlaceTries; ++tries) {
-      RecordInPlace record;
-      const Lookup found = arena.find_in_place(key, hash, record, meta);
-      value_bytes = record.bytes.size();
-      if (found != Lookup::kFound || meta.negative || record.position == seen_record) return found;
-      seen_entry = nullptr;
-      seen_record = kNoRecord;
-      (*look)(record.bytes);
-      if (!arena.still_there(record.position)) continue;
-      seen_record = record.position;
-      return found;
-    }
-    return Lookup::kBusy;
-  }
 };
 
 class LocalReader::Visit : public ReaderLanes::Visit {
@@ -153,14 +116,14 @@ class LocalReader::Visit : public ReaderLanes::Visit {
     return at_ != nullptr && at_->page.policy_version() == at_->policy_version ? at_ : nullptr;
   }
   // A value that was served by L1 was of use; one of the arena goes there.
-  void served(const ReadOutcome& outcome, Values& values, const Prefix& prefix) {
+  void served(const ReadOutcome& outcome, Values& values, const Prefix& prefix, bool fills = true) {
     if (outcome.receipt.source == Source::kL1) {
       count_l1(1);
       reader_.l1_.used(*this, *values.entry);
       return;
     }
     count_arena(1);
-    if (values.look != nullptr) return;
+    if (!fills) return;
     // An own write that is about to be sequenced changes its version without changing its slot: it stays in the arena.
     const bool settled = !values.meta.local || prefix.policy.scope != Scope::kRegion;
     if (!settled || values.out.size() > reader_.options_.l1_value_bytes_max) return;
@@ -238,9 +201,56 @@ ReadOutcome LocalReader::read_in_place(std::string_view key, const Contract& con
   l1_.prefetch(hash);
   if (at->arena_file != nullptr) at->arena_file->view().prefetch(hash);
   const Prefix& prefix = at->prefix_of(key);
+  // Of its own, so that reads which copy are as short as they can be.
+  struct InPlaceValues : Values {
+    InPlaceValues(const Values& of, const InPlaceVisitor& visitor) : Values(of), visit_value(visitor) {}
+    const InPlaceVisitor& visit_value;
+    // What it ran on last, to its end and undisturbed: an entry of L1, or a record of the arena. Neither ever changes,
+    // so whoever finds it again has seen it.
+    std::uint64_t seen_record = ~std::uint64_t{0};
+    const L1Entry* seen_entry = nullptr;
+
+    Candidate lookup(int tier, std::uint64_t slot_word) {
+      if (tier == 0) {
+        const Candidate candidate = Values::lookup(tier, slot_word);
+        // One that was invalidated will not be served.
+        const bool runs = candidate.state == Candidate::State::kFound && !meta.negative && seen_entry != entry &&
+                          candidate.slot_version == slot_version(slot_word);
+        if (!runs) return candidate;
+        forget();
+        visit_value(entry->value());
+        seen_entry = entry;
+        return candidate;
+      }
+      word = slot_word;
+      Candidate candidate;
+      const Lookup found = at.arena_file == nullptr ? Lookup::kAbsent : look_at_record(candidate.value_bytes);
+      if (found != Lookup::kAbsent) fill(candidate, found);
+      return candidate;
+    }
+    void forget() {
+      seen_entry = nullptr;
+      seen_record = ~std::uint64_t{0};
+    }
+    // As RingView::read_in_place.
+    Lookup look_at_record(std::size_t& value_bytes) {
+      const RingView& arena = at.arena_file->view();
+      for (int tries = 0; tries < kInPlaceTries; ++tries) {
+        RecordInPlace record;
+        const Lookup found = arena.find_in_place(key, hash, record, meta);
+        value_bytes = record.bytes.size();
+        if (found != Lookup::kFound || meta.negative || record.position == seen_record) return found;
+        forget();
+        visit_value(record.bytes);
+        if (!arena.still_there(record.position)) continue;
+        seen_record = record.position;
+        return found;
+      }
+      return Lookup::kBusy;
+    }
+  };
   std::string none;
-  Values values(l1_, *at, key, hash, none, false);
-  values.look = &look;
+  InPlaceValues values(Values(l1_, *at, key, hash, none, false), look);
   // F5: `look` runs within the look-up of its tier, and a tier answers only when the bytes were left alone until then.
   read_in_order(at->page, at->clock, values, slot_of_hash(hash), prefix.policy, resolve(contract, prefix.policy),
                 outcome);
@@ -250,7 +260,7 @@ ReadOutcome LocalReader::read_in_place(std::string_view key, const Contract& con
     outcome = ReadOutcome{};
     outcome.must_ask = reason;
   }
-  if (outcome.must_ask == MustAsk::kNo) visit.served(outcome, values, prefix);
+  if (outcome.must_ask == MustAsk::kNo) visit.served(outcome, values, prefix, false);
   return outcome;
 }
 
