@@ -129,7 +129,7 @@ class Client {
   // The same for a visitor that keeps its result by itself. After an error what it made means nothing.
   virtual Result<Receipt> read_in_place(std::string_view key, const Contract& contract, InPlaceVisitor look) = 0;
   // All keys under one look at the proofs and one bound, up to 4,096 of them. Absence is no error here. Keys that
-  // memory cannot answer for are asked of the edge one by one, so a batch is fast when it is read again and again.
+  // memory cannot answer for are asked of the edge together, so that it asks the hub once for many of them.
   // One look at the proofs is not one index: of two keys that one write changed, a batch may have the one before and
   // the other behind it, both fresh enough. Who needs them together takes a snapshot.
   virtual Result<void> get_many(std::span<const std::string_view> keys, const Contract& contract, ValueBatch& out) = 0;

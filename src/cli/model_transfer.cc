@@ -254,7 +254,9 @@ BytesSaved saved_by(const TransferView& view) {
 
 Result<TransferView> transfer_of(Operator& cluster, const std::string& name, const std::string& version) {
   const auto answer = cluster.ask(DescribeTransfer{name, version});
-  if (!answer && answer.error().code != Code::kInvalid) return fail(answer.error());
+  // A hub that does not know the question cannot read it: kCorrupt, or kInvalid where it says so.
+  if (!answer && answer.error().code != Code::kInvalid && answer.error().code != Code::kCorrupt)
+    return fail(answer.error());
   if (!answer || answer->code != Code::kOk || !answer->value) return staged_only(cluster, name, version);
   return decode<TransferView>(*answer->value, "transfer view");
 }

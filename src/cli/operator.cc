@@ -166,6 +166,8 @@ Result<AdminAnswer> Operator::ask_active(const std::function<Bytes(bool fresh_id
       may_have_left = may_have_left || raw.error().code == Code::kMaybeApplied;
       last = raw.error();
       if (last.code == Code::kDenied || last.code == Code::kInvalid) return fail(last);
+      // A hub of a build that does not know the question; the active one may.
+      if (last.code == Code::kCorrupt && turn + 1 >= hubs_.size()) return fail(last);
     }
     if ((turn + 1) % hubs_.size() == 0) {  // every hub was asked once: an election may be on
       std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms));

@@ -14,6 +14,7 @@ constexpr auto kMaintainEvery = std::chrono::milliseconds(50);
 constexpr int kDemandEvery = 400;  // rounds of kMaintainEvery: 20 s
 constexpr std::size_t kIdleMax = 16;
 constexpr std::size_t kManyMax = 4'096;
+constexpr std::size_t kTogetherMax = 1'024;  // keys of one question: others wait at the edge too
 constexpr int kManyRounds = 3;
 constexpr Nanos kDeadlineMargin = 200 * kMillisecond;
 
@@ -379,24 +380,27 @@ Result<Receipt> ClientImpl::get_ref(std::string_view key, const Contract& contra
 }
 
 // One question for all that must be asked for: over a bad link a round trip, not one for each (F8). Answers in the
-// order of those; nothing where the edge is not there, or has them only one by one: too much at once, another build.
-std::vector<RespValue> ClientImpl::ask_together(std::span<const std::string_view> keys,
-                                                const std::vector<ReadOutcome>& outcomes, const Contract& contract,
-                                                Nanos& waited) {
+// order of those, of the first kTogetherMax; nothing where the edge has them only one by one: too much at once, another
+// build. An error: the edge is gone.
+Result<std::vector<RespValue>> ClientImpl::ask_together(std::span<const std::string_view> keys,
+                                                        const std::vector<ReadOutcome>& outcomes,
+                                                        const Contract& contract, Nanos& waited) {
   std::vector<std::string> command = {"TL.MGET"};
   put_contract(command, contract);
   command.emplace_back("KEYS");
   const std::size_t options = command.size();
-  for (std::size_t i = 0; i < keys.size(); ++i) {
+  for (std::size_t i = 0; i < keys.size() && command.size() - options < kTogetherMax; ++i) {
     if (outcomes[i].must_ask != MustAsk::kNo) command.emplace_back(keys[i]);
   }
   const std::size_t count = command.size() - options;
-  if (count < 2) return {};
+  if (count < 2) return std::vector<RespValue>{};
   const ElapsedClock wall;  // only a difference is used
   const Nanos sent_at = wall.now();
   auto reply = ask(command, patience(contract));
   waited = saturating_sub(wall.now(), sent_at);
-  if (!reply || reply->type != RespType::kArray || reply->elements.size() != count) return {};
+  if (!reply) return fail(reply.error());
+  if (reply->is_error() && is_edge_gone(error_of(reply->text))) return fail(error_of(reply->text));
+  if (reply->type != RespType::kArray || reply->elements.size() != count) return std::vector<RespValue>{};
   edge_reads_.fetch_add(count, std::memory_order_relaxed);
   return std::move(reply->elements);
 }
@@ -471,26 +475,38 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
         left.deadline_ns = std::max<Nanos>(0, *left.deadline_ns - saturating_sub(clock.now(), began_at));
       return left;
     };
-    const Nanos asked_at = clock.now();
     Nanos waited = 0;
-    const std::vector<RespValue> together = ask_together(keys, outcomes, left_of(contract), waited);
+    const auto together = ask_together(keys, outcomes, left_of(contract), waited);
+    const Nanos answered_at = clock.now();
+    edge_gone = edge_gone || !together;
     std::size_t next = 0;
     for (std::size_t i = 0; i < keys.size(); ++i) {
       bool found = outcomes[i].found;
-      if (outcomes[i].must_ask != MustAsk::kNo && !together.empty()) {
-        had_at[i] = asked_at;
-        const auto receipt = take_read(keys[i], together[next++], waited, Want{out.values[i]}, found);
-        if (!receipt) return fail(receipt.error());
-        outcomes[i].receipt = *receipt;
+      const auto fall_back = [&]() -> Result<void> {  // F3: the edge did not answer, and this was verified here
+        age(outcomes[i].receipt, read_at);
+        had_at[i] = clock.now();
+        outcomes[i].receipt.fallback = true;
+        fallbacks_.fetch_add(1, std::memory_order_relaxed);
+        return take_stored(keys[i], Want{out.values[i]});
+      };
+      if (outcomes[i].must_ask != MustAsk::kNo && together && next < together->size()) {
+        const RespValue& reply = (*together)[next++];
+        had_at[i] = answered_at;
+        if (found && reply.is_error() && is_edge_gone(error_of(reply.text))) {
+          if (const auto old = fall_back(); !old) return fail(old.error());
+        } else {
+          const auto receipt = take_read(keys[i], reply, waited, Want{out.values[i]}, found);
+          if (!receipt) return fail(receipt.error());
+          outcomes[i].receipt = *receipt;
+        }
         outcomes[i].must_ask = MustAsk::kNo;
       } else if (outcomes[i].must_ask != MustAsk::kNo) {
-        age(outcomes[i].receipt, read_at);
-        had_at[i] = clock.now();   // the wait is counted once more: towards older
-        if (edge_gone && found) {  // F3: one deadline for all of them; it did not answer for another key
-          if (const auto taken = take_stored(keys[i], Want{out.values[i]}); !taken) return fail(taken.error());
-          outcomes[i].receipt.fallback = true;
-          fallbacks_.fetch_add(1, std::memory_order_relaxed);
+        if (!together && !found) return fail(together.error());
+        if (edge_gone && found) {  // one deadline for all of them
+          if (const auto old = fall_back(); !old) return fail(old.error());
         } else {
+          age(outcomes[i].receipt, read_at);
+          had_at[i] = clock.now();  // the wait is counted once more: towards older
           const auto receipt =
               read_elsewhere(keys[i], left_of(contract), outcomes[i], Want{out.values[i]}, found, &edge_gone);
           if (!receipt) return fail(receipt.error());

@@ -41,6 +41,7 @@ constexpr std::int64_t kTellEveryNs = 500'000'000;    // how the frames went
 constexpr std::int64_t kTellTroubleNs = 100'000'000;  // when some failed
 constexpr std::int64_t kPolicyEveryNs = 100'000'000;
 constexpr std::int64_t kLoadAgainNs = 1'000'000'000;  // what the engine cannot run costs a whole load to try
+constexpr std::int64_t kLoadAgainMostNs = 60'000'000'000;
 constexpr std::size_t kHeldBackMax = 16;
 constexpr Nanos kTellWait = 50 * kMillisecond;
 constexpr std::size_t kPartsAtOnceMax = 64;  // of what is told, at a time
@@ -289,10 +290,16 @@ class Handle : public ModelHandle {
   // Loads and warms a version from the model room, once.
   std::shared_ptr<const Loaded> load(const ModelPointer& pointer, bool in_force) {
     if (auto here = loaded(pointer)) return here;
-    if (const auto held = held_back_.find(pointer.manifest_sha256);
-        held != held_back_.end() && monotonic_ns_now() < held->second)
-      return nullptr;
+    if (const auto held = held_back_.find(pointer.manifest_sha256); held != held_back_.end()) {
+      // M5: what was told of it while it was staged does not count any more once it is in force.
+      const bool anew = in_force && held->second.activation != seen_activation_;
+      if (!anew && monotonic_ns_now() < held->second.retry_ns) return nullptr;
+      if (anew) held->second.backoff_ns = 0;
+    }
     auto result = try_load(pointer);
+    const auto held = held_back_.find(pointer.manifest_sha256);
+    if (result && held != held_back_.end()) held_back_.erase(held);
+    if (!result && held != held_back_.end() && in_force) held->second.activation = seen_activation_;
     if (result)
       ::malloc_trim(0);  // M9: loading took a few times the model's size for a moment; back to the machine with it
     const std::lock_guard lock(mutex_);
@@ -351,12 +358,12 @@ class Handle : public ModelHandle {
     auto warm = model ? warm_up(*manifest, *golden, **model) : Result<void>(fail(model.error()));
     if (!warm) {  // it verified at the edge, and this process cannot run it: that counts against the version (M5)
       if (held_back_.size() >= kHeldBackMax) held_back_.clear();
-      const bool first = !held_back_.contains(pointer.manifest_sha256);
-      held_back_[pointer.manifest_sha256] = monotonic_ns_now() + kLoadAgainNs;
-      if (first) {
-        loaded->tally->sick();
-        tell(*loaded->tally);
-      }
+      HeldBack& held = held_back_[pointer.manifest_sha256];
+      held.backoff_ns = std::clamp(2 * held.backoff_ns, kLoadAgainNs, kLoadAgainMostNs);
+      held.retry_ns = monotonic_ns_now() + held.backoff_ns;
+      if (!held.tally) held.tally = loaded->tally;
+      held.tally->sick();  // each time: the edge begins to count anew when a version comes into force
+      tell(*held.tally);
       return fail(warm.error());
     }
     loaded->model = std::make_shared<CountedModel>(std::move(*model), loaded->tally);
@@ -456,6 +463,7 @@ class Handle : public ModelHandle {
     const std::lock_guard lock(mutex_);
     std::vector<std::shared_ptr<FrameTally>> all = std::exchange(leaving_, {});
     for (const auto& model : loaded_) all.push_back(model->tally);
+    for (const auto& [manifest, held] : held_back_) all.push_back(held.tally);
     return all;
   }
   // What was counted, if it is time. An edge that does not answer is asked for no more than one wait at a time.
@@ -511,7 +519,12 @@ class Handle : public ModelHandle {
 
   // the watcher's
   std::int64_t next_tell_ns_ = 0, next_trouble_ns_ = 0, tell_not_before_ns_ = 0;
-  std::map<Bytes, std::int64_t> held_back_;  // manifests of versions that cannot be run here, and when to try again
+  struct HeldBack {
+    std::int64_t retry_ns = 0, backoff_ns = 0;
+    Index activation;  // that it was tried for
+    std::shared_ptr<FrameTally> tally;
+  };
+  std::map<Bytes, HeldBack> held_back_;  // by their manifests: versions that cannot be run here
 
   std::mutex mutex_;
   std::condition_variable changed_;

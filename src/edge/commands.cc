@@ -45,6 +45,19 @@ void EdgeCommands::read_one(const Asked& asked, std::string_view key, CoreLoop::
   core_.read(std::string(key), {}, std::move(done));
 }
 
+void EdgeCommands::read_each(const Asked& asked, std::span<const std::string_view> keys, const Contract& contract,
+                             OnEachRead one) {
+  if (asked.together) {
+    for (std::size_t i = 0; i < keys.size(); ++i) one(i, asked.together->find(keys[i]));
+    return;
+  }
+  const auto each = std::make_shared<const OnEachRead>(std::move(one));
+  core_.run([this, each, contract, names = std::vector<std::string>(keys.begin(), keys.end())] {
+    for (std::size_t i = 0; i < names.size(); ++i)
+      core_.read(names[i], contract, [each, i](ReadDone done) { (*each)(i, std::move(done)); });
+  });
+}
+
 void EdgeCommands::write_one(const Asked& asked, KeyWrite write, CoreLoop::OnWrite done) {
   if (!asked.together) return core_.write(std::move(write), std::nullopt, std::move(done));
   if (const auto ok = writable(write); !ok) {
@@ -260,17 +273,15 @@ void EdgeCommands::erase(const Asked& asked, const Arguments& args) {
 void EdgeCommands::exists(const Asked& asked, const Arguments& args) {
   auto all = std::make_shared<Gather>();
   all->left = args.size() - 1;
-  for (std::size_t i = 1; i < args.size(); ++i) {
-    read_one(asked, args[i], [this, asked, all](const ReadDone& done) {
-      if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
-        all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
-      }
-      all->count += done.code == Code::kOk;
-      if (--all->left > 0) return;
-      if (!all->error.empty()) return answer_error(asked, all->error);
-      answer(asked, [&](RespReply& reply) { reply.integer(all->count); });
-    });
-  }
+  read_each(asked, {args.data() + 1, args.size() - 1}, {}, [this, asked, all](std::size_t, const ReadDone& done) {
+    if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
+      all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
+    }
+    all->count += done.code == Code::kOk;
+    if (--all->left > 0) return;
+    if (!all->error.empty()) return answer_error(asked, all->error);
+    answer(asked, [&](RespReply& reply) { reply.integer(all->count); });
+  });
 }
 
 Result<void> EdgeCommands::writable(const KeyWrite& write) {

@@ -27,6 +27,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -112,6 +113,9 @@ class EdgeCommands : public CommandHandler {
 
   // Of one key, by the core or within `asked.together`.
   void read_one(const Asked& asked, std::string_view key, CoreLoop::OnRead done);
+  // Each key for itself; what the hub must be asked for is asked for together (F8).
+  using OnEachRead = std::function<void(std::size_t i, ReadDone done)>;
+  void read_each(const Asked& asked, std::span<const std::string_view> keys, const Contract& contract, OnEachRead one);
   void write_one(const Asked& asked, KeyWrite write, CoreLoop::OnWrite done);
   // One unit; within `asked.together` everything is.
   void run_unit(const Asked& asked, std::function<void()> unit);

@@ -221,7 +221,7 @@ void CoreLoop::store_failed(const Error& why) {
 
 bool CoreLoop::of_this_gateway(const EdgeActions& actions) const {
   const auto elsewhere = [this](const std::string& key) {
-    return namespace_of(core_.namespaces(), key).scope != Scope::kGateway;
+    return namespace_of(core_.namespaces(), key).scope == Scope::kRegion;  // as write_together takes them
   };
   for (const auto& op : actions.ops) {
     if (const auto* put = std::get_if<EntryPut>(&op); put != nullptr && elsewhere(put->key)) return false;

@@ -49,6 +49,7 @@ namespace tidelock {
 namespace {
 
 constexpr Nanos kReportEvery = kSecond;
+constexpr std::size_t kToldBytesMax = 128;      // of a name that a client sent, in the log
 constexpr Nanos kLoopSilenceMax = 5 * kSecond;  // beyond it /healthz says no
 
 std::uint64_t random_number() {
@@ -305,8 +306,8 @@ class Edge::Impl {
     options.denied = [](const AclLogEntry& entry, const std::string& peer, std::uint64_t untold) {  // X4: the audit log
       log(LogLevel::kWarn, "edge", "the Redis protocol refused a client",
           {{"reason", entry.reason},
-           {"object", entry.object},
-           {"user", entry.user},
+           {"object", entry.object.substr(0, kToldBytesMax)},
+           {"user", entry.user.substr(0, kToldBytesMax)},
            {"peer", peer},
            {"untold", untold}});
     };

@@ -181,18 +181,20 @@ void EdgeCommands::read_all_at_hub(const std::shared_ptr<Exec>& exec,
   auto all = std::make_shared<Together>();
   auto left = std::make_shared<std::size_t>(exec->keys.size());
   auto error = std::make_shared<std::string>();
-  for (const std::string& key : exec->keys) {
-    find_at_hub(key, [this, exec, all, left, error, key, then](const std::string& why, const Current& found) {
-      if (error->empty()) *error = why;
-      Together::Key& at = all->keys[key];
-      at.read = found;
-      if (exec->deletes) at.read.value.clear();
-      at.now = at.read;
-      if (--*left > 0) return;
-      if (!error->empty()) return answer_error(exec->asked, *error);
-      then(all);
-    });
-  }
+  core_.run([this, exec, all, left, error, then = std::move(then)] {
+    for (const std::string& key : exec->keys) {
+      find_at_hub(key, [this, exec, all, left, error, key, then](const std::string& why, const Current& found) {
+        if (error->empty()) *error = why;
+        Together::Key& at = all->keys[key];
+        at.read = found;
+        if (exec->deletes) at.read.value.clear();
+        at.now = at.read;
+        if (--*left > 0) return;
+        if (!error->empty()) return answer_error(exec->asked, *error);
+        then(all);
+      });
+    }
+  });
 }
 
 }  // namespace tidelock

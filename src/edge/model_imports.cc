@@ -31,7 +31,13 @@ Result<std::unique_ptr<ModelImports>> ModelImports::open(const std::string& dire
   for (const auto& entry : fs::directory_iterator(directory, error)) paths.push_back(entry.path().string());
   for (const std::string& path : paths) {
     auto encoded = files::read_all(path, kManifestBytesMax);
-    if (encoded && imports->path(*encoded) != path)
+    if (!encoded || model_key.empty()) {  // M8: that says nothing of what it is
+      imports->unread_ = blobs.pinned_by(kPin);
+      log(LogLevel::kWarn, "models", "imported version not read",
+          {{"path", path}, {"message", encoded ? "there is no key to check it with" : encoded.error().message}});
+      continue;
+    }
+    if (imports->path(*encoded) != path)
       encoded = fail(Code::kCorrupt, path + ": its bytes are not those that its name says");
     auto manifest = encoded ? open_manifest(*encoded, model_key) : Result<Manifest>(fail(encoded.error()));
     if (!manifest) {
@@ -48,8 +54,8 @@ Result<std::unique_ptr<ModelImports>> ModelImports::open(const std::string& dire
 }
 
 Result<void> ModelImports::pin() const {
-  if (imported_.empty()) return blobs_.unpin(kPin);
-  std::set<Bytes> digests;
+  if (imported_.empty() && unread_.empty()) return blobs_.unpin(kPin);
+  std::set<Bytes> digests(unread_.begin(), unread_.end());
   for (const auto& [key, one] : imported_) {
     for (const ManifestFile& file : one.manifest.files) digests.insert(file.sha256);
   }

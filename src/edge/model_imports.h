@@ -28,11 +28,13 @@ struct ImportTerms {
   Bytes model_key;
   bool named = false;     // by a pointer
   bool verified = false;  // here already
+  bool known = false;     // imported before
 };
 
 class ModelImports {
  public:
-  // `blobs` outlives it. What `model_key` did not sign, or cannot be read, is dropped, and the log says so.
+  // `blobs` outlives it. What `model_key` did not sign is dropped, and the log says so. What cannot be read, or judged
+  // without a key, is left as it is, with the pins that there are.
   static Result<std::unique_ptr<ModelImports>> open(const std::string& directory, BlobStore& blobs,
                                                     BytesView model_key);
 
@@ -60,6 +62,7 @@ class ModelImports {
   const std::string directory_;
   BlobStore& blobs_;
   std::map<VersionKey, Imported> imported_;
+  std::vector<Bytes> unread_;  // files pinned for what could not be read
   std::optional<VersionKey> busy_;
 };
 

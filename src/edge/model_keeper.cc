@@ -239,8 +239,9 @@ void ModelKeeper::take(RecallsCame& came) {  // M7
     damaged_.erase(key);
     imports_->drop(key);
     if (links_.recalled) links_.recalled(key.first, key.second);
-    if (!room_->verified().contains(key)) continue;
-    room_->unmark(key);
+    const bool was_verified = room_->verified().contains(key);
+    room_->unmark(key);  // in doubt, it keeps files of others pinned
+    if (!was_verified) continue;
     log(LogLevel::kWarn, "models", "version recalled", {{"model", key.first}, {"version", key.second}});
     links_.report(EdgeStagedModel{{key.first, key.second}, "it was recalled"});
   }
@@ -438,6 +439,9 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
     imports_->drop(key);
     return;
   }
+  if (const Bytes* imported = imports_->signed_manifest(key);  // M1: it came before the pointer that says otherwise
+      imported != nullptr && !imports_->busy(key) && sha256(*imported) != pointer.manifest_sha256)
+    imports_->drop(key);
   if (imports_->busy(key)) {  // M2: a stick brings it
     failures_[key].retry_at = saturating_add(clock_.now(), kReadAgain);
     return;
@@ -467,7 +471,10 @@ void ModelKeeper::attempt(const std::string& name, ModelPointer pointer, const c
 
 void ModelKeeper::failed(const VersionKey& key, const Error& error) {
   if (stopping()) return;
-  if (error.code == Code::kDenied) damaged_.erase(key);  // X2: withdrawn meanwhile
+  if (error.code == Code::kDenied) {  // X2: withdrawn meanwhile
+    damaged_.erase(key);
+    if (room_->doubted().contains(key)) room_->unmark(key);
+  }
   Failure& failure = failures_[key];
   failure.paused = error.code == Code::kBusy && error.detail_ns >= kPauseReported;
   const bool soon = passing(error.code) && !failure.paused;

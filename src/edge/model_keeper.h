@@ -158,7 +158,9 @@ class ModelKeeper {
   Result<ImportedBundle> import_bundle(const std::string& path, const StoreCareOwner::Progress& progress);
   Result<std::unique_ptr<BlobStore::Writer>> open_import_writer(const ManifestFile& file);
   Result<ImportTerms> begin_import(const Bytes& signed_manifest, const Manifest& manifest);
-  Result<ImportTerms> end_import(const VersionKey& key, bool good);
+  Result<ImportTerms> end_import(const VersionKey& key, bool good, bool known);
+  std::string other_content(const VersionKey& key, BytesView manifest_sha256) const;
+  bool knows_pointers() const;
   bool drop_imports(const VersionKey& but);
   Result<std::vector<Garbage>> collect_imported(bool remove);
   bool stopping() const;

@@ -169,6 +169,7 @@ bool ModelKeeper::doubts_due() const { return hub_.empty() && !room_->doubted().
 
 void ModelKeeper::look_at_doubted() {
   if (!doubts_due() || clock_.now() < doubted_look_at_) return;
+  doubted_look_at_ = saturating_add(clock_.now(), kReadFileAgain);  // whatever becomes of it, a mark that fails too
   for (const VersionKey& key : std::set(room_->doubted())) {
     if (stopping()) return;
     verify_one(key);

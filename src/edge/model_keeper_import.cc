@@ -51,6 +51,9 @@ bool ModelKeeper::named(const VersionKey& key) const {
   return model != nullptr && (names(model->staged) || names(model->current) || names(model->ring));
 }
 
+// A version that no pointer is known to name may be named all the same.
+bool ModelKeeper::knows_pointers() const { return !hub_.empty() && !describe_due_ && pointers_.all_known(); }
+
 // ---- on the care's thread
 
 Result<ImportedBundle> ModelKeeper::import_bundle(const std::string& path, const StoreCareOwner::Progress& progress) {
@@ -125,7 +128,8 @@ Result<ImportedBundle> ModelKeeper::import_bundle(const std::string& path, const
   if (taken) taken = (*bundle)->extract(take, whole);
   if (!taken && writer && wrote) writer->discard();  // not proven to be right: nothing is to go on from there
   writer.reset();
-  const auto ended = on_thread<ImportTerms>([this, key, good = taken.has_value()] { return end_import(key, good); });
+  const auto ended = on_thread<ImportTerms>(
+      [this, key, good = taken.has_value(), known = terms->known] { return end_import(key, good, known); });
   if (!taken) return fail(taken.error());
   if (!ended) return fail(ended.error());
   done.named = ended->named;
@@ -154,6 +158,8 @@ Result<ImportTerms> ModelKeeper::begin_import(const Bytes& signed_manifest, cons
   const VersionKey key{manifest.name, manifest.version};
   const std::string what = manifest.name + " " + manifest.version;
   if (recalls_->has(key)) return fail(Code::kDenied, what + " was recalled, and is used nowhere any more");  // M7
+  if (const auto other = other_content(key, sha256(signed_manifest)); !other.empty())                        // M1
+    return fail(Code::kConflict, what + " of this bundle is not the " + what + " " + other);
   if (room_->holds(key, sha256(signed_manifest))) return ImportTerms{{}, named(key), true};
   BlobStore& blobs = room_->blobs();
   std::uint64_t needed = 0;
@@ -165,21 +171,40 @@ Result<ImportTerms> ModelKeeper::begin_import(const Bytes& signed_manifest, cons
                                  std::to_string(blobs.used_bytes()) +
                                  " that are here; raise it, or see what `tidelock model gc --imported` removes");
   }
+  const bool known = imports_->signed_manifest(key) != nullptr;
   if (const auto added = imports_->add(signed_manifest, manifest); !added) return fail(added.error());
   imports_->read_by_bundle(key);
-  return ImportTerms{{}, named(key), false};
+  return ImportTerms{{}, named(key), false, known};
 }
 
-Result<ImportTerms> ModelKeeper::end_import(const VersionKey& key, bool good) {
+// Where this gateway knows the version with another manifest; empty: nowhere.
+std::string ModelKeeper::other_content(const VersionKey& key, BytesView manifest_sha256) const {
+  if (const ModelPointers::Tracked* model = pointers_.of(key.first); model != nullptr) {
+    for (const auto* one : {&model->staged, &model->current, &model->ring}) {
+      if (one->value && one->value->version == key.second && one->value->manifest_sha256 != manifest_sha256)
+        return "that a pointer names";
+    }
+  }
+  if (const auto placed = room_->signed_manifest(key); placed && sha256(*placed) != manifest_sha256)
+    return "that is here";
+  if (const Bytes* before = imports_->signed_manifest(key); before != nullptr && sha256(*before) != manifest_sha256)
+    return "that was imported before: `tidelock model gc --imported` drops that one";
+  return {};
+}
+
+// One that was imported before stays, however this reading of it ended.
+Result<ImportTerms> ModelKeeper::end_import(const VersionKey& key, bool good, bool known) {
   imports_->read_by_bundle({});
-  if (!good || recalls_->has(key)) imports_->drop(key);
+  if ((!good && !known) || recalls_->has(key)) imports_->drop(key);
   failures_.erase(key);  // the pointers are looked at as soon as this returns
+  if (recalls_->has(key)) return fail(Code::kDenied, key.first + " " + key.second + " was recalled meanwhile");  // M7
   return ImportTerms{{}, named(key), false};
 }
 
 // M8: what came on a stick gives way to what the fleet's pointers name; itself excepted.
 bool ModelKeeper::drop_imports(const VersionKey& but) {
   bool dropped = false;
+  if (!knows_pointers()) return dropped;
   for (const StoredRelease& release : imports_->releases()) {
     const VersionKey key{release.name, release.version};
     if (key == but || named(key) || imports_->busy(key)) continue;
@@ -193,6 +218,10 @@ bool ModelKeeper::drop_imports(const VersionKey& but) {
 
 // M8: the rule by which what was imported goes: somebody asks for it, and no pointer names it.
 Result<std::vector<Garbage>> ModelKeeper::collect_imported(bool remove) {
+  if (!knows_pointers()) {
+    return fail(Code::kUnavailable,
+                "this edge does not know yet which versions are named: it has had no session with a hub in this run");
+  }
   std::set<Bytes> theirs, others;
   for (const StoredRelease& release : imports_->releases()) {
     const VersionKey key{release.name, release.version};

@@ -113,14 +113,15 @@ void ModelRoom::unmark(const VersionKey& key) {
 }
 
 void ModelRoom::doubt(const VersionKey& key) {
-  unmark(key);
-  doubted_.insert(key);
-  pin_verified();
+  std::error_code ignored;
+  std::filesystem::remove(folder(key) + "/" + kVerifiedMark, ignored);
+  const bool is_new = doubted_.insert(key).second;  // before it leaves the others: its pin is held at each instant
+  if (verified_.erase(key) > 0 || is_new) pin_verified();
 }
 
 void ModelRoom::looked_through() {
   looked_through_ = true;
-  if (!verified_.empty()) pin_verified();
+  pin_verified();
 }
 
 void ModelRoom::remove(const VersionKey& key) {

@@ -18,6 +18,7 @@
 namespace tidelock {
 namespace {
 
+constexpr std::size_t kFoundKept = 4'096;  // of what an MGET finds: the room of a longer one is given back
 constexpr std::string_view kNotAnInteger = "ERR value is not an integer or out of range";
 constexpr std::string_view kNotAFloat = "ERR value is not a valid float";
 // The words of Redis; here a value ends at kValueBytesMax.
@@ -124,6 +125,7 @@ bool EdgeCommands::mget_at_once(ConnectionContext&, const Arguments& args, RespR
   }
   reply.array(found_.size());
   for (const auto& text : found_) text ? reply.bulk_reference(*text) : reply.null();
+  if (found_.capacity() > kFoundKept) found_ = {};
   return true;
 }
 
@@ -147,23 +149,21 @@ void EdgeCommands::mget(const Asked& asked, const Arguments& args) {
   auto all = std::make_shared<Gather>();
   all->left = args.size() - 1;
   all->values.resize(all->left);
-  for (std::size_t i = 1; i < args.size(); ++i) {
-    read_one(asked, args[i], [this, asked, all, at = i - 1](ReadDone done) {
-      if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
-        all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
+  read_each(asked, {args.data() + 1, args.size() - 1}, {}, [this, asked, all](std::size_t i, ReadDone done) {
+    if (done.code != Code::kOk && done.code != Code::kNotFound && all->error.empty()) {
+      all->error = error_reply(done.code, done.message, done.receipt.bound_ns);
+    }
+    if (all->has_room(done)) all->values[i] = std::move(done.value);
+    if (--all->left > 0) return;
+    if (!all->error.empty()) return answer_error(asked, all->error);
+    answer(asked, [&](RespReply& reply) {
+      reply.array(all->values.size());
+      for (const auto& value : all->values) {  // as Redis: what is no string is as if it were not there
+        const bool text = value && kind_of(*value) == ValueKind::kString;
+        bulk_or_null(reply, text, text ? string_of(*value) : BytesView{});
       }
-      if (all->has_room(done)) all->values[at] = std::move(done.value);
-      if (--all->left > 0) return;
-      if (!all->error.empty()) return answer_error(asked, all->error);
-      answer(asked, [&](RespReply& reply) {
-        reply.array(all->values.size());
-        for (const auto& value : all->values) {  // as Redis: what is no string is as if it were not there
-          const bool text = value && kind_of(*value) == ValueKind::kString;
-          bulk_or_null(reply, text, text ? string_of(*value) : BytesView{});
-        }
-      });
     });
-  }
+  });
 }
 
 // ---- writes ---------------------------------------------------------------------------------------------------------

@@ -90,17 +90,15 @@ void EdgeCommands::tl_mget(const Asked& asked, const Arguments& args) {
   auto all = std::make_shared<Gather>();
   all->left = parsed->keys.size();
   all->reads.resize(all->left);
-  for (std::size_t i = 0; i < parsed->keys.size(); ++i) {
-    core_.read(std::string(parsed->keys[i]), parsed->contract, [this, asked, all, i](ReadDone done) {
-      if (all->has_room(done)) all->reads[i] = std::move(done);
-      if (--all->left > 0) return;
-      if (!all->error.empty()) return answer_error(asked, all->error);
-      answer(asked, [&](RespReply& reply) {
-        reply.array(all->reads.size());
-        for (const ReadDone& one : all->reads) write_tl_get(one, reply);
-      });
+  read_each(asked, parsed->keys, parsed->contract, [this, asked, all](std::size_t i, ReadDone done) {
+    if (all->has_room(done)) all->reads[i] = std::move(done);
+    if (--all->left > 0) return;
+    if (!all->error.empty()) return answer_error(asked, all->error);
+    answer(asked, [&](RespReply& reply) {
+      reply.array(all->reads.size());
+      for (const ReadDone& one : all->reads) write_tl_get(one, reply);
     });
-  }
+  });
 }
 
 void EdgeCommands::tl_set(const Asked& asked, const Arguments& args) {

@@ -283,16 +283,18 @@ void EdgeCore::refuse_list(WaitingList& waiting, std::string why) {
 }
 
 void EdgeCore::expire_waiting() {
-  std::vector<WaitingRead> still;
-  for (WaitingRead& waiting : reads_) {
-    if (now_ < waiting.deadline) {
-      wake(waiting.deadline);
-      still.push_back(std::move(waiting));
-    } else if (auto done = try_read(waiting, true)) {
-      emit(std::move(*done));
-    }
+  bool due = false;  // mostly none is, and each step looks
+  for (const WaitingRead& waiting : reads_) {
+    due |= now_ >= waiting.deadline;
+    if (now_ < waiting.deadline) wake(waiting.deadline);
   }
-  reads_ = std::move(still);
+  if (due) {
+    std::erase_if(reads_, [this](WaitingRead& waiting) {
+      if (now_ < waiting.deadline) return false;
+      if (auto done = try_read(waiting, true)) emit(std::move(*done));
+      return true;
+    });
+  }
   for (WaitingList& waiting : lists_) {
     if (now_ < waiting.deadline) {
       wake(waiting.deadline);

@@ -15,6 +15,7 @@
 #include "codec/manifest.h"
 #include "codec/signature.h"
 #include "protocol/hub_core.h"
+#include "protocol/rollout.h"
 
 namespace tidelock {
 namespace {
@@ -117,6 +118,11 @@ Result<HubCore::Op> HubCore::recall_command(const RecallModel& command, const No
                                      (before.empty() ? "no version was before it"
                                                      : "the one before it, " + before + ", was recalled itself") +
                                      "; say what takes its place (--to VERSION), or that nothing does (--none)");
+  } else if (const auto log = history(model_history_key(command.name));
+             !command.to_none && !before.empty() && rolled_back_to(log, *current) != nullptr) {
+    return fail(Code::kConflict, what + " is in force because " + before +
+                                     " was rolled back, which it would go back to; say what takes its place (--to "
+                                     "VERSION), or that nothing does (--none)");
   } else if (!command.to_none && !before.empty()) {  // X2: where nobody said so, it goes back all the same
     const auto stored = state_.find(model_version_key(command.name, before));
     if (const auto ok = trusted(command.name, before, stored->value.value_or(Bytes()), TrustUse::kBack); !ok) {

@@ -173,6 +173,18 @@ TEST(HubRecalls, ARollbackDoesNotReturnToOne) {  // M7, S5
   EXPECT_EQ(bench.pointer(model_staged_key("m")), "");
 }
 
+TEST(HubRecalls, NorDoesARecallReturnToWhatWasRolledBack) {  // M7, S5
+  RecallBench bench;
+  bench.ready_with_two();
+  ASSERT_EQ(bench.ask(RollbackModel{"m"}).code, Code::kOk);
+  ASSERT_EQ(bench.current(), "1.0.0");
+  const AdminAnswer again = bench.recall("1.0.0");
+  EXPECT_EQ(again.code, Code::kConflict);
+  EXPECT_NE(again.message.find("because 2.0.0 was rolled back"), std::string::npos) << again.message;
+  EXPECT_EQ(bench.current(), "1.0.0");
+  EXPECT_EQ(bench.recall("1.0.0", "2.0.0").code, Code::kOk) << "unless somebody says so";
+}
+
 TEST(HubRecalls, AWriteThatWasOnItsWayIsRefusedByTheLedger) {  // M7
   RecallBench bench;
   bench.ready_with_two();

@@ -477,11 +477,13 @@ bool Acl::note(AclLogEntry entry) {
       continue;
     }
     entry.count = known.count;
-    fresh = false;
+    fresh = saturating_sub(entry.at, known.told_at) > kSameRefusalTime;  // one that goes on is told of each minute
+    entry.told_at = known.told_at;
     log_.erase(log_.begin() + static_cast<std::ptrdiff_t>(i));
     break;
   }
   ++entry.count;
+  if (fresh) entry.told_at = entry.at;
   log_.push_front(std::move(entry));
   while (log_.size() > log_max) log_.pop_back();
   return fresh;

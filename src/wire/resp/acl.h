@@ -110,7 +110,8 @@ class AclUser {
 struct AclLogEntry {
   std::int64_t count = 0;
   std::string reason, context, object, user, client;
-  Nanos at = 0;
+  Nanos at = 0;       // last
+  Nanos told_at = 0;  // when it last was news: note() said true
 };
 
 class Acl {

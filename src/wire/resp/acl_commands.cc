@@ -195,6 +195,7 @@ void RespServerImpl::note_refusal(const RespConnection& connection, std::string_
     return;
   }
   ++denials_told;
+  if (acl.find(entry.user) == nullptr) entry.user = "(unknown)";  // X8: words that changed places make it a password
   options.denied(entry, connection.peer_text, std::exchange(denials_untold, 0));
 }
 

@@ -339,6 +339,14 @@ TEST(Acl, ALineOfAFileReplacesTheUser) {
   EXPECT_EQ(check_acl_line("bob on +get"), "");
 }
 
+TEST(Acl, ARefusalThatGoesOnIsNewsOnceAMinute) {  // X4
+  Acl acl;
+  int told = 0;
+  for (int i = 1; i <= 18; ++i) told += acl.note({0, "key", "toplevel", "k", "u", "c", i * 10 * kSecond});
+  EXPECT_EQ(told, 3);
+  EXPECT_EQ(acl.log()[0].count, 18);
+}
+
 TEST(Acl, TheLogCountsTheSameWithinAMinuteOnce) {
   Acl acl;
   const auto note = [&](const char* object, Nanos at) {

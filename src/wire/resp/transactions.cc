@@ -284,7 +284,7 @@ void RespServerImpl::forget_state(RespConnection& c) {
 
 // What a client is told unasked. It counts against the limits at once: one PUBLISH goes to thousands.
 void RespServerImpl::push_to(RespConnection& c, std::string_view encoded) {
-  if (c.dead || c.overflowed) return;
+  if (c.dead || c.overflowed || c.close_when_sent) return;  // X4: a deleted user is told nothing more
   std::string& sink = &c == executing || c.transaction.running ? c.pushes : c.out;
   // When all buffers together are full, whoever holds little is not the one to go.
   const std::size_t held = c.unsent() + c.pushes.size() + encoded.size();
