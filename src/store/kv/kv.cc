@@ -577,13 +577,6 @@ Result<void> RocksKv::import_family(const std::string& family, const std::string
 
 }  // namespace
 
-Result<void> Kv::commit_rows(const std::string& family, std::span<const KvRow> rows, KvBatch batch, Sync sync) {
-  for (const KvRow& row : rows) {
-    batch.writes.push_back({family, Bytes(row.key), row.value ? std::optional(Bytes(*row.value)) : std::nullopt, {}});
-  }
-  return commit(batch, sync);
-}
-
 Result<std::unique_ptr<Kv>> Kv::open(const std::string& directory, const std::vector<std::string>& families) {
   return open_kv(directory, families, {});
 }

@@ -63,7 +63,12 @@ class Kv {
   virtual Result<std::optional<Bytes>> get(const std::string& family, BytesView key) const = 0;
   virtual Result<void> commit(const KvBatch& batch, Sync sync) = 0;
   // The same for many rows of one family, in order and behind those of `batch`, without a copy of each.
-  virtual Result<void> commit_rows(const std::string& family, std::span<const KvRow> rows, KvBatch batch, Sync sync);
+  virtual Result<void> commit_rows(const std::string& family, std::span<const KvRow> rows, KvBatch batch, Sync sync) {
+    for (const KvRow& row : rows) {
+      batch.writes.push_back({family, Bytes(row.key), row.value ? std::optional(Bytes(*row.value)) : std::nullopt, {}});
+    }
+    return commit(batch, sync);
+  }
   // Makes everything committed so far durable (group commit: one sync for many kNone batches).
   virtual Result<void> sync() = 0;
   // Visits keys in [begin, end) in order until `visit` answers false. An empty `end` means to the end of the family.
