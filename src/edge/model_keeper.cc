@@ -249,19 +249,24 @@ void ModelKeeper::take(RecallsCame& came) {  // M7
 
 void ModelKeeper::read_pointer(const std::string& key) {
   reads_due_.erase(key);
+  ++reads_open_;
   // The answer also puts the pointer where apps find it: in the arena.
   links_.read(key, [this, key](ReadDone done) {
-    const auto which = parse_pointer_key(key);
-    if (!which) return;
-    PointerCame came{*which, std::nullopt, done.receipt.version};
-    if (done.code == Code::kOk && done.value) {
-      auto taken = read_pointer_value(config_.id, *which, *done.value, done.receipt.version);
-      if (!taken) return;
-      return push(std::move(*taken));
-    }
-    if (done.code == Code::kNotFound) return push(std::move(came));
-    push(ReadFailed{key, kReadAgain});
+    take_read(key, std::move(done));
+    push(Run{[this] { --reads_open_; }});  // behind what came of it
   });
+}
+
+void ModelKeeper::take_read(const std::string& key, ReadDone done) {
+  const auto which = parse_pointer_key(key);
+  if (!which) return;
+  if (done.code == Code::kOk && done.value) {
+    if (auto taken = read_pointer_value(config_.id, *which, *done.value, done.receipt.version)) push(std::move(*taken));
+  } else if (done.code == Code::kNotFound) {
+    push(PointerCame{*which, std::nullopt, done.receipt.version});
+  } else {
+    push(ReadFailed{key, kReadAgain});
+  }
 }
 
 void ModelKeeper::refresh_trust() {  // X2

@@ -119,6 +119,7 @@ class ModelKeeper {
   void take(const Run& run) { run.what(); }
   void take(RecallsCame& came);
   void read_pointer(const std::string& key);
+  void take_read(const std::string& key, ReadDone done);  // any thread
   void refresh_trust();
   void look_at_trust();
   void forget_what_is_not_allowed();
@@ -185,6 +186,7 @@ class ModelKeeper {
   bool describe_due_ = false;
   Nanos describe_at_ = 0;
   std::map<std::string, Nanos> reads_due_;  // pointer keys to read again, and when
+  std::size_t reads_open_ = 0;              // of pointers, not answered yet
   ModelPointers pointers_;
   std::map<VersionKey, Failure> failures_;
   std::map<VersionKey, Bytes> manifests_;  // signed, of versions that are on their way here

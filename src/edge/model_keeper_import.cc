@@ -11,6 +11,7 @@
 #include <condition_variable>
 
 #include "edge/model_keeper.h"
+#include "protocol/trust_push.h"
 #include "store/bundle/bundle.h"
 #include "telemetry/log.h"
 
@@ -52,7 +53,11 @@ bool ModelKeeper::named(const VersionKey& key) const {
 }
 
 // A version that no pointer is known to name may be named all the same.
-bool ModelKeeper::knows_pointers() const { return !hub_.empty() && !describe_due_ && pointers_.all_known(); }
+bool ModelKeeper::knows_pointers() const {
+  const bool all_read = reads_open_ == 0 && std::all_of(reads_due_.begin(), reads_due_.end(),
+                                                        [](const auto& due) { return due.first == kTrustStateKey; });
+  return !hub_.empty() && !describe_due_ && all_read;
+}
 
 // ---- on the care's thread
 

@@ -273,7 +273,6 @@ Result<void> HubModelStore::pull(BytesView sha256) {
   }
   Result<void> end = fail(Code::kNotFound, "blob " + to_hex(sha256) + " is on no hub");
   for (const auto& peer : peers()) {  // a neighbour before the object store
-    if (stopping_) end = fail(Code::kUnavailable, "this hub stops");
     if (!peer->client || stopping_) continue;
     const auto got = pull_from(*peer, sha256);
     if (got || got.error().code != Code::kNotFound) end = got;
@@ -284,6 +283,7 @@ Result<void> HubModelStore::pull(BytesView sha256) {
     // What a hub said is worth more than the absence of an object.
     if (got || got.error().code != Code::kNotFound || end.error().code == Code::kNotFound) end = got;
   }
+  if (!end && stopping_) end = fail(Code::kUnavailable, "this hub stops");  // not everybody was asked
   {
     const std::lock_guard lock(mutex_);
     pulling_.erase(Bytes(sha256));
