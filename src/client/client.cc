@@ -380,16 +380,16 @@ Result<Receipt> ClientImpl::get_ref(std::string_view key, const Contract& contra
 }
 
 // One question for all that must be asked for: over a bad link a round trip, not one for each (F8). Answers in the
-// order of those, of the first kTogetherMax; nothing where the edge has them only one by one: too much at once, another
-// build. An error: the edge is gone.
-Result<std::vector<RespValue>> ClientImpl::ask_together(std::span<const std::string_view> keys,
+// order of those, of the first kTogetherMax from `from`; nothing where the edge has them only one by one: too much at
+// once, another build. An error: the edge is gone.
+Result<std::vector<RespValue>> ClientImpl::ask_together(std::span<const std::string_view> keys, std::size_t from,
                                                         const std::vector<ReadOutcome>& outcomes,
                                                         const Contract& contract, Nanos& waited) {
   std::vector<std::string> command = {"TL.MGET"};
   put_contract(command, contract);
   command.emplace_back("KEYS");
   const std::size_t options = command.size();
-  for (std::size_t i = 0; i < keys.size() && command.size() - options < kTogetherMax; ++i) {
+  for (std::size_t i = from; i < keys.size() && command.size() - options < kTogetherMax; ++i) {
     if (outcomes[i].must_ask != MustAsk::kNo) command.emplace_back(keys[i]);
   }
   const std::size_t count = command.size() - options;
@@ -476,10 +476,16 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
       return left;
     };
     Nanos waited = 0;
-    const auto together = ask_together(keys, outcomes, left_of(contract), waited);
-    const Nanos answered_at = clock.now();
-    edge_gone = edge_gone || !together;
+    Nanos answered_at = 0;
     std::size_t next = 0;
+    const auto ask_from = [&](std::size_t from) {
+      auto answers = ask_together(keys, from, outcomes, left_of(contract), waited);
+      answered_at = clock.now();
+      edge_gone = edge_gone || !answers;
+      next = 0;
+      return answers;
+    };
+    auto together = ask_from(0);
     for (std::size_t i = 0; i < keys.size(); ++i) {
       bool found = outcomes[i].found;
       const auto fall_back = [&]() -> Result<void> {  // F3: the edge did not answer, and this was verified here
@@ -489,6 +495,7 @@ Result<void> ClientImpl::get_many(std::span<const std::string_view> keys, const 
         fallbacks_.fetch_add(1, std::memory_order_relaxed);
         return take_stored(keys[i], Want{out.values[i]});
       };
+      if (outcomes[i].must_ask != MustAsk::kNo && together && next == kTogetherMax) together = ask_from(i);
       if (outcomes[i].must_ask != MustAsk::kNo && together && next < together->size()) {
         const RespValue& reply = (*together)[next++];
         had_at[i] = answered_at;

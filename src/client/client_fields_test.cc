@@ -12,8 +12,7 @@
 #include "client/scripted_edge_fixture.h"
 #include "codec/hash_value.h"
 #include "codec/typed_value.h"
-#include "memory/arena.h"
-#include "memory/page.h"
+#include "memory/local_reader_fixture.h"
 #include "tidelock/client.h"
 
 namespace tidelock {
@@ -35,29 +34,10 @@ class ClientFieldsTest : public testing::Test {
                                                 .scope = Scope::kRegion,
                                                 .write_mode = WriteMode::kThrough},
                                                {.prefix = ""}};
-    auto arena = ArenaWriter::create({edge_.run_dir() + "/arena", Boot{1}, kArenaBytesMin});
-    ASSERT_TRUE(arena) << arena.error().message;
-    arena_ = std::make_unique<ArenaWriter>(*std::move(arena));
-    PageOptions options;
-    options.path = edge_.run_dir() + "/page";
-    options.edge_boot = Boot{1};
-    options.namespaces = namespaces;
-    auto page = PageWriter::create(options);
-    ASSERT_TRUE(page) << page.error().message;
-    page_ = std::make_unique<PageWriter>(*std::move(page));
-    page_->publish_applied(Index{100});
-    page_->publish_fresh_at(clock_.now());
-    page_->publish_lease(clock_.now() + 1000 * kSecond);
+    memory_ = std::make_unique<Edge>(Edge::Paths{edge_.run_dir() + "/page", edge_.run_dir() + "/arena"}, 1, namespaces);
+    memory_->prove();
   }
-  void put(const std::string& key, const Bytes& stored) {
-    EntryMeta meta;
-    meta.version = Index{7};
-    meta.epoch = 1;
-    page_->begin_write(0);
-    ASSERT_TRUE(arena_->put(key, stored, meta));
-    page_->bump_slot(slot_of(key));
-    page_->end_write(0);
-  }
+  void put(const std::string& key, const Bytes& stored) { memory_->write(key, stored, 7); }
   void connect() {
     auto client =
         Client::connect({.run_dir = edge_.run_dir(), .connect_timeout_ms = 30'000, .call_timeout_ms = 30'000});
@@ -65,10 +45,8 @@ class ClientFieldsTest : public testing::Test {
     client_ = std::move(*client);
   }
 
-  const ElapsedClock clock_;
   ScriptedEdge edge_;
-  std::unique_ptr<ArenaWriter> arena_;
-  std::unique_ptr<PageWriter> page_;
+  std::unique_ptr<Edge> memory_;
   std::unique_ptr<Client> client_;
 };
 
@@ -183,7 +161,7 @@ TEST_F(ClientFieldsTest, WithoutAnEdgeTheLastRowIsServedFlagged) {  // F3
   connect();
   const std::vector<std::string_view> names = {"x"};
   ASSERT_TRUE(client_->get_fields("row:1", names));
-  page_->publish_lease(kNever);
+  memory_->page->publish_lease(kNever);
   edge_.stop();
   const auto got = client_->get_fields("row:1", names);
   ASSERT_TRUE(got) << got.error().message;

@@ -69,7 +69,7 @@ class ClientImpl : public Client {
   static Result<void> take_answer(std::string_view key, const RespValue& value, const Want& want);
   Result<Receipt> read(std::string_view key, const Contract& contract, const Want& want, bool& found);
   Result<Receipt> read_at_edge(std::string_view key, const Contract& contract, const Want& want, bool& found);
-  Result<std::vector<RespValue>> ask_together(std::span<const std::string_view> keys,
+  Result<std::vector<RespValue>> ask_together(std::span<const std::string_view> keys, std::size_t from,
                                               const std::vector<ReadOutcome>& outcomes, const Contract& contract,
                                               Nanos& waited);
   // What the edge answered to TL.GET, or within the answer to TL.MGET.

@@ -7,8 +7,7 @@
 
 #include "client/scripted_edge_fixture.h"
 #include "codec/typed_value.h"
-#include "memory/arena.h"
-#include "memory/page.h"
+#include "memory/local_reader_fixture.h"
 #include "tidelock/client.h"
 
 namespace tidelock {
@@ -17,19 +16,7 @@ namespace {
 class ClientMemoryTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto arena = ArenaWriter::create({edge_.run_dir() + "/arena", Boot{1}, kArenaBytesMin});
-    ASSERT_TRUE(arena) << arena.error().message;
-    arena_ = std::make_unique<ArenaWriter>(*std::move(arena));
-    PageOptions options;
-    options.path = edge_.run_dir() + "/page";
-    options.edge_boot = Boot{1};
-    options.namespaces = namespaces_;
-    auto page = PageWriter::create(options);
-    ASSERT_TRUE(page) << page.error().message;
-    page_ = std::make_unique<PageWriter>(*std::move(page));
-    page_->publish_applied(Index{100});
-    page_->publish_fresh_at(ElapsedClock().now());
-    page_->publish_lease(kForever);
+    memory_.prove(0, 100'000 * kSecond);
     edge_.answer("PING", "+PONG\r\n");
     ClientOptions options_of_client;
     options_of_client.run_dir = edge_.run_dir();
@@ -38,23 +25,10 @@ class ClientMemoryTest : public testing::Test {
     client_ = std::move(*client);
   }
   void write(const std::string& key, const std::string& value, std::uint64_t version) {
-    const std::uint16_t ns = namespace_number(namespaces_, key);
-    page_->begin_write(ns);
-    EntryMeta meta;
-    meta.version = Index{version};
-    meta.epoch = 1;
-    EXPECT_TRUE(arena_->put(key, value, meta));
-    page_->bump_slot(slot_of(key));
-    page_->end_write(ns);
+    memory_.write(key, value, version);
   }
-  const std::vector<Namespace> namespaces_ = {{.prefix = "model:",
-                                               .consistency = Consistency::kStrong,
-                                               .scope = Scope::kRegion,
-                                               .write_mode = WriteMode::kThrough},
-                                              {.prefix = ""}};
   ScriptedEdge edge_;
-  std::unique_ptr<ArenaWriter> arena_;
-  std::unique_ptr<PageWriter> page_;
+  Edge memory_{{edge_.run_dir() + "/page", edge_.run_dir() + "/arena"}, 1, tidelock::namespaces()};
   std::unique_ptr<Client> client_;
 };
 
@@ -98,7 +72,7 @@ TEST_F(ClientMemoryTest, AVisitorRunsInTheArena) {
   EXPECT_EQ(runs, kInPlaceTries + 1);
 
   // The edge is gone and the contract cannot be met: what the last sound run made stands, flagged (F3).
-  page_->publish_lease(0);
+  memory_.page->publish_lease(0);
   edge_.stop();
   const auto fallback = client_->get_in_place("model:frame", {Consistency::kStrong, {}, {}, {}},
                                               [](std::string_view bytes) { return std::string(bytes); });
@@ -121,7 +95,7 @@ TEST_F(ClientMemoryTest, ASnapshotIsOfOneIndex) {  // S4
   EXPECT_EQ(client_->stats().edge_reads, 0u);
 
   const std::uint16_t slots[] = {slot_of("model:b")};  // an activation is under way
-  page_->open_block(slots);
+  memory_.page->open_block(slots);
   edge_.answer("GET model:a", "$2\r\na2\r\n");  // the server itself has MULTI and EXEC
   edge_.answer("GET model:b", "_\r\n");
   taken = client_->snapshot(keys, batch);

@@ -246,6 +246,26 @@ TEST_F(ClientTest, ManyKeysHaveOneReceipt) {
   EXPECT_EQ(client_->get_many(std::vector<std::string_view>(4'097, "a"), {}, batch).error().code, Code::kInvalid);
 }
 
+TEST_F(ClientTest, VeryManyKeysAreAskedForInSeveralQuestions) {
+  const std::string found = "%1\r\n$5\r\nvalue\r\n$1\r\nA\r\n";
+  std::string answer = "*1024\r\n";
+  for (int i = 0; i < 1'024; ++i) answer += found;
+  edge_.answer("TL.MGET KEYS", answer);  // to the second question, about 476, it is no answer: those are asked singly
+  edge_.answer("TL.GET", found);
+  std::vector<std::string> names;
+  for (int i = 0; i < 1'500; ++i) names.push_back("k" + std::to_string(i));
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  ValueBatch batch;
+  const auto got = client_->get_many(keys, {}, batch);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(batch.values, std::vector<std::string>(1'500, "A"));
+  const std::vector<std::string> asked = edge_.commands("TL.MGET");
+  ASSERT_EQ(asked.size(), 2u);
+  EXPECT_TRUE(asked[0].starts_with("TL.MGET KEYS k0 ") && asked[0].ends_with(" k1023"));
+  EXPECT_TRUE(asked[1].starts_with("TL.MGET KEYS k1024 ") && asked[1].ends_with(" k1499"));
+  EXPECT_EQ(edge_.commands("TL.GET").size(), 476u);
+}
+
 TEST_F(ClientTest, AReferenceToWhatTheEdgeAnswered) {
   edge_.answer("TL.GET a", "%1\r\n$5\r\nvalue\r\n$1\r\nA\r\n");
   edge_.answer("TL.GET b", "%1\r\n$5\r\nvalue\r\n_\r\n");

@@ -17,8 +17,7 @@
 #include "codec/manifest.h"
 #include "codec/signature.h"
 #include "infer/onnx_file.h"
-#include "memory/arena.h"
-#include "memory/page.h"
+#include "memory/local_reader_fixture.h"
 #include "protocol/admin.h"
 #include "protocol/policy.h"
 #include "protocol/read_order.h"
@@ -65,22 +64,8 @@ class ModelGoldenTest : public testing::TestWithParam<const char*> {
       if (info.name == GetParam() && !info.available) GTEST_SKIP() << info.detail;
     }
     edge_.answer("TL.HEALTH", "+OK\r\n");
-    // Page and arena of an edge that vouches for what is put into them.
-    auto arena = ArenaWriter::create({edge_.run_dir() + "/arena", Boot{1}, kArenaBytesMin});
-    ASSERT_TRUE(arena) << arena.error().message;
-    arena_ = std::make_unique<ArenaWriter>(*std::move(arena));
-    PageOptions options;
-    options.path = edge_.run_dir() + "/page";
-    options.edge_boot = Boot{1};
-    auto page = PageWriter::create(options);
-    ASSERT_TRUE(page) << page.error().message;
-    page_ = std::make_unique<PageWriter>(*std::move(page));
-    page_->publish_applied(Index{100});
-    page_->publish_fresh_at(clock_.now());
-    page_->publish_lease(clock_.now() + 100'000 * kSecond);
-    EntryMeta absent;
-    absent.negative = true;
-    put(model_ring_key("detector"), "", absent);
+    memory_.prove(0, 100'000 * kSecond);
+    memory_.write(model_ring_key("detector"), "", 1, true);
     auto client = Client::connect({.run_dir = edge_.run_dir(), .connect_timeout_ms = 30'000});
     ASSERT_TRUE(client) << client.error().message;
     client_ = std::move(*client);
@@ -108,9 +93,7 @@ class ModelGoldenTest : public testing::TestWithParam<const char*> {
     return sha256(encoded);
   }
   void point_at(const std::string& version, const Bytes& manifest_sha256, Index activation) {
-    EntryMeta meta;
-    meta.version = activation;
-    put(model_current_key("detector"), encode(ModelPointer{version, manifest_sha256, ""}), meta);
+    memory_.write(model_current_key("detector"), encode(ModelPointer{version, manifest_sha256, ""}), activation.value);
   }
   Result<std::unique_ptr<ModelHandle>> open(std::int64_t first_timeout_ms = 60'000) {
     return ModelHandle::open(*client_, "detector", {.engine = GetParam(), .first_timeout_ms = first_timeout_ms});
@@ -135,22 +118,8 @@ class ModelGoldenTest : public testing::TestWithParam<const char*> {
   }
 
   ScriptedEdge edge_;
+  Edge memory_{{edge_.run_dir() + "/page", edge_.run_dir() + "/arena"}, 1, default_namespaces()};
   std::unique_ptr<Client> client_;
-
- private:
-  void put(const std::string& name, const Bytes& value, EntryMeta meta) {
-    const std::uint16_t ns = namespace_number(default_namespaces(), name);
-    if (meta.version.value == 0) meta.version = Index{1};
-    meta.epoch = 1;
-    page_->begin_write(ns);
-    ASSERT_TRUE(arena_->put(name, value, meta));
-    page_->bump_slot(slot_of(name));
-    page_->end_write(ns);
-  }
-
-  const ElapsedClock clock_;
-  std::unique_ptr<ArenaWriter> arena_;
-  std::unique_ptr<PageWriter> page_;
 };
 INSTANTIATE_TEST_SUITE_P(Engines, ModelGoldenTest, ::testing::Values("opencv", "onnxruntime"),
                          [](const auto& test) { return test.param; });

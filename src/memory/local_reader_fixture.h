@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "memory/local_reader.h"
@@ -30,15 +31,22 @@ inline const std::vector<Namespace>& namespaces() {
 
 // An edge as its apps see it: page and arena, driven by hand.
 struct Edge {
-  Edge(const std::string& base, std::uint64_t boot, std::size_t arena_bytes = kArenaBytesMin) {
-    (void)PageWriter::revoke(base + ".page");  // F11
-    auto a = ArenaWriter::create({base + ".arena", Boot{boot}, arena_bytes});
+  struct Paths {
+    std::string page, arena;
+  };
+  Edge(const std::string& base, std::uint64_t boot, std::size_t arena_bytes = kArenaBytesMin)
+      : Edge(Paths{base + ".page", base + ".arena"}, boot, tidelock::namespaces(), arena_bytes) {}
+  Edge(const Paths& paths, std::uint64_t boot, std::vector<Namespace> its_namespaces,
+       std::size_t arena_bytes = kArenaBytesMin)
+      : namespaces(std::move(its_namespaces)) {
+    (void)PageWriter::revoke(paths.page);  // F11
+    auto a = ArenaWriter::create({paths.arena, Boot{boot}, arena_bytes});
     EXPECT_TRUE(a) << a.error().message;
     arena = std::make_unique<ArenaWriter>(*std::move(a));
     PageOptions options;
-    options.path = base + ".page";
+    options.path = paths.page;
     options.edge_boot = Boot{boot};
-    options.namespaces = namespaces();
+    options.namespaces = namespaces;
     auto p = PageWriter::create(options);
     EXPECT_TRUE(p) << p.error().message;
     page = std::make_unique<PageWriter>(*std::move(p));
@@ -50,17 +58,19 @@ struct Edge {
     page->publish_lease(clock.now() + lease);
   }
   // A write as it arrives in the feed, in the writer's order (F5).
-  void write(const std::string& key, const std::string& value, std::uint64_t version) {
-    const std::uint16_t ns = namespace_number(namespaces(), key);
+  void write(const std::string& key, const std::string& value, std::uint64_t version, bool negative = false) {
+    const std::uint16_t ns = namespace_number(namespaces, key);
     page->begin_write(ns);
     EntryMeta meta;
     meta.version = Index{version};
     meta.epoch = 1;
+    meta.negative = negative;
     EXPECT_TRUE(arena->put(key, value, meta));
     page->bump_slot(slot_of(key));
     page->end_write(ns);
   }
   ElapsedClock clock;
+  const std::vector<Namespace> namespaces;
   std::unique_ptr<ArenaWriter> arena;
   std::unique_ptr<PageWriter> page;
 };
