@@ -10,6 +10,9 @@ import json
 import os
 import sys
 
+sys.dont_write_bytecode = True
+from make_proof import show
+
 BENCH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bench")
 PAGE = os.path.join(BENCH, "FIGURES.md")
 RESULTS = os.path.join(BENCH, "results")
@@ -69,15 +72,7 @@ def main():
         with open(os.path.join(RESULTS, name), encoding="utf-8") as file:
             runs.append(json.load(file))
     made = HEAD + "".join(section(run) for run in runs)
-    if options.check:
-        with open(PAGE, encoding="utf-8") as file:
-            if file.read() == made:
-                return 0
-        print("bench/FIGURES.md does not show what bench/results say: run docs/make_figures.py", file=sys.stderr)
-        return 1
-    with open(PAGE, "w", encoding="utf-8") as file:
-        file.write(made)
-    return 0
+    return show(PAGE, made, options.check, "bench/FIGURES.md does not show what bench/results say: run docs/make_figures.py")
 
 
 if __name__ == "__main__":

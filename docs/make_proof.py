@@ -128,6 +128,19 @@ def error_branches():
     return "### Lines that make an error, and how many the tests execute (`./dev coverage`)\n\n" + table(["room", "executed", "of"], rows)
 
 
+def show(page, made, only_check, problem):
+    """Writes the page, or says whether it is what it should be. The exit status."""
+    if not only_check:
+        with open(page, "w", encoding="utf-8") as file:
+            file.write(made)
+        return 0
+    with open(page, encoding="utf-8") as file:
+        if file.read() == made:
+            return 0
+    print(problem, file=sys.stderr)
+    return 1
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
@@ -138,14 +151,7 @@ def main():
     after = rest.split(END)[1]
     sections = [one for one in (simulator(), determinism(), small_scope(), mutants(), gates(), chaos(), stores(), fuzzers(), error_branches()) if one]
     made = before + BEGIN + "\n" + "\n".join(sections) + "\n" + END + after
-    if options.check:
-        if made != text:
-            print("docs/proof.md does not show what docs/proof-data say: run docs/make_proof.py", file=sys.stderr)
-            return 1
-        return 0
-    with open(PAGE, "w", encoding="utf-8") as file:
-        file.write(made)
-    return 0
+    return show(PAGE, made, options.check, "docs/proof.md does not show what docs/proof-data say: run docs/make_proof.py")
 
 
 if __name__ == "__main__":
