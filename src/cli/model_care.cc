@@ -320,7 +320,9 @@ int import_into_edge(const Common& common, const EdgePlace& place, const std::st
   if (!nodes) return report(common, nodes.error());
   run_all(*nodes, StoreWork::kImport, false);
   const auto& end = nodes->front().end;
-  if (!end) return report(common, end.error(), "nothing of it was kept");
+  if (!end)
+    return report(common, end.error(),
+                  "what came of it counts for nothing yet: import it again, or `tidelock model gc` removes it");
   const Json& one = (*end)["imported"];
   const std::string what = one.value("model", std::string()) + " " + one.value("version", std::string());
   std::string text = what + ": " + std::to_string(one.value("files", std::size_t{0})) + " files, " +
